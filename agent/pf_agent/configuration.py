@@ -1,0 +1,146 @@
+"""The configuration files: read from disk, and the last good desired state kept in force."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from pf_agent import desired, names, options
+from pf_agent.errors import ConfigError
+from pf_agent.model import AgentOptions, DesiredState
+from pf_agent.toml_table import Source
+
+Fingerprint = tuple[tuple[str, int, int, int], ...]
+
+
+class Kept(Protocol):
+    """Where the last good desired state is kept, as `state.State` does."""
+
+    def desired(self) -> object: ...
+    def keep_desired(self, desired: Mapping[str, Any]) -> None: ...
+
+
+def load_desired(directory: str) -> DesiredState:
+    """Read desired.toml and its drop-ins. Raises ConfigError with every problem."""
+    paths = _desired_paths(directory)
+    if not paths:
+        path = os.path.join(directory, names.DESIRED_TOML)
+        raise ConfigError(f"{path}: no such file; `pf-agent check` tells when it is right again")
+    return _load_files(paths)
+
+
+def load_desired_file(path: str) -> DesiredState:
+    """Read one file alone. Raises ConfigError with every problem."""
+    return _load_files([path])
+
+
+def _load_files(paths: list[str]) -> DesiredState:
+    sources: list[Source] = []
+    problems: list[str] = []
+    for path in paths:
+        try:
+            sources.append(_source(path))
+        except ConfigError as error:
+            problems.extend(error.problems)
+    try:
+        found = desired.load(sources)
+    except ConfigError as error:
+        problems.extend(error.problems)
+    if problems:
+        raise ConfigError(*problems)
+    return found
+
+
+def load_options(directory: str) -> AgentOptions:
+    """Read agent.toml; its absence means the defaults. Raises ConfigError with every problem."""
+    path = os.path.join(directory, names.AGENT_TOML)
+    return options.load(_source(path) if os.path.lexists(path) else None)
+
+
+def _desired_paths(directory: str) -> list[str]:
+    main = os.path.join(directory, names.DESIRED_TOML)
+    dropins = os.path.join(directory, names.DESIRED_DROPINS)
+    paths = [main] if os.path.lexists(main) else []
+    try:
+        found = sorted(os.listdir(dropins))
+    except (FileNotFoundError, NotADirectoryError):
+        return paths
+    except OSError as error:
+        raise ConfigError(f"{dropins}: {error.strerror}; make it readable for root") from error
+    # A leading dot is an editor's own file, not yet the administrator's word.
+    shown = [name for name in found if name.endswith(".toml") and not name.startswith(".")]
+    return paths + [os.path.join(dropins, name) for name in shown]
+
+
+def _source(path: str) -> Source:
+    try:
+        with open(path, "rb") as file:
+            return Source(path, file.read())
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; make it a readable file") from error
+
+
+class Configuration:
+    """What is in force: read again when a file changed; a faulty file changes nothing.
+
+    `desired` is None where there never was a good desired state.
+    """
+
+    def __init__(self, directory: str, kept: Kept, report: Callable[[str], None]) -> None:
+        """Read agent.toml. `report` gets each problem, once. Raises ConfigError."""
+        self._directory = directory
+        self._kept = kept
+        self._report = report
+        self._seen: Fingerprint | None = None
+        self.options = load_options(directory)
+        self.desired = _last_good(kept)
+        self.problems: tuple[str, ...] = ()
+
+    def refresh(self) -> bool:
+        """Read what changed on disk; tell whether anything did. Problems are only reported."""
+        seen = self._fingerprint()
+        if seen == self._seen:
+            return False
+        self._seen = seen
+        problems: list[str] = []
+        try:
+            self.options = load_options(self._directory)
+        except ConfigError as error:
+            problems.extend(error.problems)
+        try:
+            self.desired = load_desired(self._directory)
+            self._kept.keep_desired(desired.to_json(self.desired))
+        except ConfigError as error:
+            problems.extend(error.problems)
+        for problem in problems:
+            if problem not in self.problems:
+                self._report(problem)
+        self.problems = tuple(problems)
+        return True
+
+    def _fingerprint(self) -> Fingerprint:
+        paths = [os.path.join(self._directory, names.AGENT_TOML)]
+        try:
+            paths += _desired_paths(self._directory)
+        except ConfigError as error:
+            return ((str(error), 0, 0, 0),)
+        return tuple(_stamp(path) for path in paths)
+
+
+def _stamp(path: str) -> tuple[str, int, int, int]:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return path, 0, 0, 0
+    return path, found.st_ctime_ns, found.st_ino, found.st_size
+
+
+def _last_good(kept: Kept) -> DesiredState | None:
+    document = kept.desired()
+    if document is None:
+        return None
+    try:
+        return desired.from_json(document)
+    except ConfigError:
+        return None  # damaged, or of another version: as if there had been none

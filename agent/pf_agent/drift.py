@@ -1,0 +1,112 @@
+"""What differs between main.cf and the desired state, and the text that would not: both pure."""
+
+from __future__ import annotations
+
+from pf_agent.main_cf import Edit, MainCf
+from pf_agent.model import ActualState, DesiredState, Drift, DriftKind, FileKind
+
+# Every user's sendmail and postqueue read main.cf, so it must be readable by all; postconf(1)
+# leaves it so too. Nobody but root may write what root's programs obey.
+OWNER = 0
+GROUP = 0
+MODE = 0o644
+
+
+def damage(text: bytes | None, desired: DesiredState, last_good: bytes | None) -> str:
+    """Say in which way main.cf was destroyed; "" where it was not, or only edited.
+
+    A destroyed file is begun again from the last good text (or the template), never from nothing:
+    without the settings that the desired state does not name, Postfix may start and never greet.
+    """
+    if text is None:
+        return "there is no such file"
+    main_cf = MainCf.parse(text)
+    if not main_cf.logical_lines:
+        return "it holds no setting"
+    if last_good is None or len(text) >= len(last_good) or not last_good.startswith(text):
+        return ""
+    # A beginning of what stood there. Somebody may have deleted the last lines on purpose, so it
+    # counts as cut off only where it ends within a line, or where a parameter of ours went too.
+    lost = MainCf.parse(last_good).parameters().keys() - main_cf.parameters().keys()
+    if lost and not text.endswith(b"\n") or lost & desired.settings.keys():
+        return f"it was cut off after {len(text)} bytes"
+    return ""
+
+
+def find_drift(
+    desired: DesiredState, actual: ActualState, damaged: str = "", attributes: bool = True
+) -> tuple[Drift, ...]:
+    """Return every difference between `actual` and `desired`, in the order of the file.
+
+    `damaged` is what `damage` said of it; `attributes` False leaves owner and mode alone, for a
+    file that is not this host's own main.cf.
+    """
+    drift: list[Drift] = []
+    if damaged:
+        drift.append(Drift("", DriftKind.ABSENT_FILE, None, damaged))
+    if attributes and actual.kind is not FileKind.ABSENT:
+        drift.extend(_attribute_drift(actual))
+    main_cf = MainCf.parse(actual.text or b"")
+    if main_cf.logical_lines or not damaged:
+        drift.extend(_text_drift(desired, main_cf))
+    return tuple(drift)
+
+
+def _attribute_drift(actual: ActualState) -> list[Drift]:
+    found = [
+        (FileKind.REGULAR.value, actual.kind.value),
+        (_attributes(OWNER, GROUP, MODE), _attributes(actual.owner, actual.group, actual.mode)),
+    ]
+    return [Drift("", DriftKind.MODE, want, have) for want, have in found if want != have]
+
+
+def _attributes(owner: int, group: int, mode: int) -> str:
+    return f"owner {owner}:{group} mode {mode:04o}"
+
+
+def _text_drift(desired: DesiredState, main_cf: MainCf) -> list[Drift]:
+    drift = [
+        Drift("", DriftKind.UNREADABLE, None, main_cf.text_of(bad), bad.line)
+        for bad in main_cf.unreadable()
+    ]
+    for name, value in desired.settings.items():
+        drift.extend(_setting_drift(main_cf, name, value))
+    for name in desired.use_default:
+        found = main_cf.get(name)
+        if found is not None:
+            drift.append(Drift(name, DriftKind.UNWANTED, None, found.value, found.line))
+    return sorted(drift, key=_place)
+
+
+def _setting_drift(main_cf: MainCf, name: str, value: str) -> list[Drift]:
+    found = main_cf.get(name)
+    if found is None:
+        return [Drift(name, DriftKind.MISSING, value, None)]
+    if found.value != value:
+        return [Drift(name, DriftKind.CHANGED, value, found.value, found.line)]
+    # The last one wins and is right, but the others wait for it to be deleted.
+    others = [p.parameter for p in main_cf.occurrences(name)[:-1] if p.parameter is not None]
+    return [Drift(name, DriftKind.DUPLICATED, value, p.value, p.line) for p in others[:1]]
+
+
+def _place(drift: Drift) -> tuple[bool, int, str]:
+    """By line; what stands nowhere comes last, by name."""
+    return (drift.line is None, drift.line or 0, drift.parameter)
+
+
+def corrected(main_cf: MainCf, desired: DesiredState) -> MainCf:
+    """Return the document that says what `desired` says, and all else as before."""
+    edit = Edit(main_cf)
+    for bad in main_cf.unreadable():
+        edit.comment_out(bad)
+    for name, value in desired.settings.items():
+        edit.set(name, value)
+    for name in sorted(desired.use_default):
+        for place in main_cf.occurrences(name):
+            edit.comment_out(place)
+    return edit.result()
+
+
+def needs_activation(drift: tuple[Drift, ...]) -> bool:
+    """Tell whether Postfix may have read a wrong value: not where only owner or mode were off."""
+    return any(d.kind is not DriftKind.MODE for d in drift)

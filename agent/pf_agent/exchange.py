@@ -1,0 +1,266 @@
+"""One main.cf on disk: read it, and exchange it for a new text so that nothing is ever lost.
+
+The exchange is Postfix's own edit protocol (edit_file(3): an flock on `main.cf.tmp`), so that
+`postconf -e` and we never lose each other's edits, with renameat2(2) RENAME_EXCHANGE at its end in
+place of rename(2): what was displaced is then in our hand even where somebody who knows of no
+lock wrote at the last instant.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import stat
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from pf_agent.errors import HostError
+from pf_agent.main_cf import COOL_SECONDS
+from pf_agent.model import ActualState, Displaced, FileKind
+
+_LOCK_SECONDS = 10.0
+_OURS = ".main.cf.pf-agent-"
+
+_AT_FDCWD = -100
+_RENAME_NOREPLACE = 1
+_RENAME_EXCHANGE = 2
+
+
+class MainCfFile:
+    """The file main.cf.
+
+    `own` False is for a file that is not this host's own main.cf (an image, a checkout): it keeps
+    its owner and mode.
+    """
+
+    def __init__(self, path: str, own: bool = True) -> None:
+        self.path = path
+        self.own = own
+        self._directory = os.path.dirname(path) or "."
+
+    def read(self) -> ActualState:
+        """Return main.cf as it is now. Raises HostError where it is no file or cannot be read."""
+        try:
+            entry = os.lstat(self.path)
+            kind = FileKind.SYMLINK if stat.S_ISLNK(entry.st_mode) else FileKind.REGULAR
+            text, opened = _read_regular(self.path)
+        except FileNotFoundError:
+            return self._absent()
+        except OSError as error:
+            raise _host_error(self.path, error, "look at what stands there") from error
+        # ctime and not mtime: `mv` and chmod leave the old mtime, and a write moves both.
+        return ActualState(
+            text,
+            kind,
+            opened.st_uid,
+            opened.st_gid,
+            stat.S_IMODE(opened.st_mode),
+            max(entry.st_ctime, opened.st_ctime),
+        )
+
+    def _absent(self) -> ActualState:
+        kind = FileKind.SYMLINK if os.path.islink(self.path) else FileKind.ABSENT
+        try:
+            return ActualState(None, kind, written_at=os.stat(self._directory).st_mtime)
+        except OSError as error:
+            raise _host_error(self._directory, error, "bring the folder back") from error
+
+    def read_template(self, path: str) -> bytes:
+        """Return the template's bytes. Raises HostError."""
+        try:
+            return _read_regular(path)[0]
+        except OSError as error:
+            way_out = "name another file as `template` in desired.toml, or bring this one back"
+            raise _host_error(path, error, way_out) from error
+
+    def exchange(
+        self, actual: ActualState, text: bytes, keep: Callable[[bytes], None]
+    ) -> Displaced:
+        """Put `text` in main.cf's place, whole and durable, and return what it displaced.
+
+        `keep` gets what was displaced before the last copy of it goes, and whatever an exchange
+        that was cut short left behind. Where it is not `actual.text`, somebody wrote in between.
+        Raises HostError, and main.cf is then as it was.
+        """
+        try:
+            with _postfix_lock(self.path):
+                self._take_up_leftovers(keep)
+                return self._exchange(actual, text, keep)
+        except OSError as error:
+            raise _host_error(self.path, error, "it stays as it is until this is mended") from (
+                error
+            )
+
+    def _take_up_leftovers(self, keep: Callable[[bytes], None]) -> None:
+        for entry in os.scandir(self._directory):
+            if entry.name.startswith(_OURS):
+                text = _read_if_there(entry.path)
+                if text:
+                    keep(text)
+                os.unlink(entry.path)
+
+    def _exchange(
+        self, actual: ActualState, text: bytes, keep: Callable[[bytes], None]
+    ) -> Displaced:
+        handle, ours = tempfile.mkstemp(prefix=_OURS, dir=self._directory)
+        try:
+            with open(handle, "wb") as file:
+                file.write(text)
+                file.flush()
+                self._dress(file.fileno(), actual)
+                cool = time.time() - COOL_SECONDS
+                os.utime(file.fileno(), (cool, cool))
+                os.fsync(file.fileno())
+            displaced = self._swap_in(ours, text)
+            if displaced.text is not None:
+                keep(displaced.text)
+            _sync_directory(self._directory)
+            return displaced
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(ours)
+
+    def _dress(self, handle: int, actual: ActualState) -> None:
+        """Give the new file its owner and mode, and the old one's ACL and extended attributes."""
+        if actual.kind is not FileKind.ABSENT:
+            with suppress(FileNotFoundError):
+                _copy_attributes(self.path, handle)
+        if self.own:
+            os.fchown(handle, 0, 0)
+            os.fchmod(handle, 0o644)
+        elif actual.text is not None:
+            with suppress(PermissionError):  # not root: the file becomes the caller's own
+                os.fchown(handle, actual.owner, actual.group)
+            os.fchmod(handle, actual.mode)
+        else:
+            os.fchmod(handle, 0o644)
+
+    def _swap_in(self, ours: str, text: bytes) -> Displaced:
+        try:
+            return _exchanged(ours, self.path)
+        except OSError as error:
+            if error.errno == errno.EBUSY:  # main.cf is a mount point of its own
+                return self._write_in_place(text)
+            if error.errno not in (errno.EINVAL, errno.ENOSYS):
+                raise
+        before = _read_if_there(self.path)
+        os.rename(ours, self.path)
+        return Displaced(before, "renamed over: this file system cannot exchange two files")
+
+    def _write_in_place(self, text: bytes) -> Displaced:
+        before = _read_if_there(self.path)
+        with open(self.path, "r+b") as file:
+            file.write(text)
+            file.truncate()
+            file.flush()
+            os.fsync(file.fileno())
+        cool = time.time() - COOL_SECONDS
+        os.utime(self.path, (cool, cool))
+        return Displaced(before, "written in place: main.cf is a mount point of its own")
+
+
+def _host_error(path: str, error: OSError, way_out: str) -> HostError:
+    return HostError(f"{path}: {error.strerror or error}; {way_out}")
+
+
+def _read_regular(path: str) -> tuple[bytes, os.stat_result]:
+    """Read a regular file; a FIFO or device would hold the agent up, so it is refused."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(handle, "rb") as file:
+        opened = os.fstat(handle)
+        if not stat.S_ISREG(opened.st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file")
+        return file.read(), opened
+
+
+def _read_if_there(path: str) -> bytes | None:
+    try:
+        return _read_regular(path)[0]
+    except FileNotFoundError:
+        return None
+
+
+def _copy_attributes(source: str, target: int) -> None:
+    for name in os.listxattr(source):
+        try:
+            os.setxattr(target, name, os.getxattr(source, name))
+        except OSError as error:
+            if error.errno not in (errno.ENOTSUP, errno.EPERM, errno.ENODATA):
+                raise
+
+
+def _exchanged(ours: str, path: str) -> Displaced:
+    while True:
+        try:
+            _renameat2(ours, path, _RENAME_EXCHANGE)
+            return Displaced(_read_if_there(ours))
+        except FileNotFoundError:
+            # Nothing to exchange with, unless somebody creates it right now: then once more.
+            with suppress(FileExistsError):
+                _renameat2(ours, path, _RENAME_NOREPLACE)
+                return Displaced(None)
+
+
+def _sync_directory(path: str) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _renameat2(source: str, target: str, flags: int) -> None:
+    """renameat2(2), which the standard library does not offer."""
+    if _libc.renameat2(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), flags):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), target)
+
+
+@contextmanager
+def _postfix_lock(main_cf: str) -> Iterator[None]:
+    """Hold the lock of Postfix's edit_file(3): an flock on the file `main.cf.tmp`.
+
+    postconf renames that file over main.cf, so after each wait the name may mean another file.
+    """
+    path = f"{main_cf}.tmp"
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            _flock(handle, deadline)
+            held = os.fstat(handle)
+            if _is_named(path, held):
+                try:
+                    yield
+                finally:
+                    if _is_named(path, held):
+                        os.unlink(path)
+                return
+        finally:
+            os.close(handle)
+
+
+def _is_named(path: str, held: os.stat_result) -> bool:
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.lstat(path), held)
+    return False
+
+
+def _flock(handle: int, deadline: float) -> None:
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                text = f"main.cf.tmp has been locked for {_LOCK_SECONDS:.0f} s by another program"
+                raise OSError(errno.EAGAIN, text) from None
+            time.sleep(0.005)
+        else:
+            return

@@ -1,0 +1,168 @@
+"""Records: native fields to the journal, readable lines to a console, through structlog.
+
+journald's native protocol (systemd.journal-fields(7)) keeps a value with line breaks one value, so
+nobody can forge a record by what he writes into main.cf. structlog's processors are our own two,
+since Ubuntu 22.04's structlog 20.1 has few of today's.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import traceback
+from collections.abc import Mapping, MutableMapping
+from typing import Any, TextIO
+
+import structlog
+
+from pf_agent import names
+from pf_agent.model import Event, Record
+
+_ID = "8f1c2a6e5d0b4c07a3f19e6b7d2c45"
+MESSAGE_IDS: Mapping[Event, str] = {
+    Event.STARTED: f"{_ID}10",
+    Event.DRIFT_DETECTED: f"{_ID}11",
+    Event.DRIFT_CORRECTED: f"{_ID}12",
+    Event.ACTIVATED: f"{_ID}13",
+    Event.ACTIVATION_FAILED: f"{_ID}14",
+    Event.ROLLED_BACK: f"{_ID}15",
+    Event.CONFIG_REJECTED: f"{_ID}16",
+    Event.CONTESTED: f"{_ID}17",
+    Event.SUSPENDED: f"{_ID}18",
+    Event.RESUMED: f"{_ID}19",
+    Event.STOPPED: f"{_ID}1a",
+    Event.CORRECTION_FAILED: f"{_ID}1b",
+}
+
+# structlog's method for each event; the journal's PRIORITY= follows from it (syslog(3)).
+_LEVELS = {
+    Event.STARTED: "info",
+    Event.DRIFT_DETECTED: "warning",
+    Event.DRIFT_CORRECTED: "warning",
+    Event.CORRECTION_FAILED: "error",
+    Event.ACTIVATED: "info",
+    Event.ACTIVATION_FAILED: "error",
+    Event.ROLLED_BACK: "error",
+    Event.CONFIG_REJECTED: "error",
+    Event.CONTESTED: "error",
+    Event.SUSPENDED: "info",
+    Event.RESUMED: "info",
+    Event.STOPPED: "info",
+}
+_PRIORITIES = {"info": 6, "warning": 4, "error": 3}
+
+# journalctl -o json prints null for a field of more than 4 KiB unless it is asked for --all; a
+# diff is worth that, a value is not.
+_VALUE_BYTES = 4000
+_DIFF_BYTES = 256 * 1024
+_FIELD_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
+_TRACEBACK = "PF_AGENT_TRACEBACK"
+
+
+class Journal:
+    """Where records go: the journal, and the console where a person is looking."""
+
+    def __init__(self, console: TextIO | None = None) -> None:
+        """`console` gets a readable line for each record; None where only the journal listens."""
+        self._log = structlog.wrap_logger(
+            _Sinks(console), processors=[_with_level, _as_fields], wrapper_class=_Levels
+        )
+
+    def emit(self, record: Record) -> None:
+        """Send one record. Never raises: a sink that fails is told of on stderr, and skipped."""
+        fields = {names.FIELD_EVENT: record.event.value, "MESSAGE_ID": MESSAGE_IDS[record.event]}
+        if record.cycle is not None:
+            fields[names.FIELD_CYCLE] = str(record.cycle)
+        fields.update(record.fields)
+        self._log.send(_LEVELS[record.event], record.message, **fields)
+
+    def note(self, message: str) -> None:
+        """Send a remark that is no event: what was mended on the way, what was skipped."""
+        self._log.send("warning", message)
+
+    def fault(self, message: str, error: BaseException) -> None:
+        """Send an error of ours, with its traceback."""
+        lines = traceback.format_exception(type(error), error, error.__traceback__)
+        self._log.send("error", f"{message}: {error!r}", **{_TRACEBACK: "".join(lines)})
+
+
+def console_of(stream: TextIO) -> TextIO | None:
+    """Return `stream`, or None where systemd has tied it to the journal already.
+
+    A record sent natively must not come back as a bare line (systemd.exec(5), $JOURNAL_STREAM).
+    """
+    try:
+        opened = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return stream
+    tied = os.environ.get("JOURNAL_STREAM") == f"{opened.st_dev}:{opened.st_ino}"
+    return None if tied else stream
+
+
+class _Levels(structlog.BoundLoggerBase):
+    """The one method that structlog's processors are run by."""
+
+    def send(self, level: str, message: str, **fields: str) -> None:
+        self._proxy_to_logger("send", message, level=level, **fields)
+
+
+class _Sinks:
+    """The journal's socket and the console; neither failing stops the agent."""
+
+    def __init__(self, console: TextIO | None) -> None:
+        self._console = console
+
+    def send(self, fields: list[bytes], line: str) -> None:
+        if self._console is not None:
+            _print(line, self._console)
+        # Imported here: `diff` on a machine without systemd sends no record.
+        try:
+            from systemd import journal
+
+            journal.sendv(*fields)
+        except (ImportError, OSError) as error:
+            if self._console is None:
+                _print(f"<3>{line} (the journal would not take it: {error})", sys.stderr)
+
+
+def _print(line: str, stream: TextIO) -> None:
+    try:
+        print(line, file=stream, flush=True)
+    except (OSError, ValueError):
+        return  # the terminal is gone, and there is nobody left to tell
+
+
+def _with_level(
+    _logger: Any, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    event["PRIORITY"] = str(_PRIORITIES[event.pop("level")])
+    return event
+
+
+def _as_fields(
+    _logger: Any, _method: str, event: MutableMapping[str, Any]
+) -> tuple[tuple[()], dict[str, Any]]:
+    """Turn structlog's event into native fields and a line for a console."""
+    message = str(event.pop("event"))
+    fields = [_field("MESSAGE", message), _field("SYSLOG_IDENTIFIER", names.PROGRAM)]
+    fields += [_field(name, value) for name, value in event.items()]
+    kind = event.get(names.FIELD_EVENT, "note")
+    line = f"{names.PROGRAM}: {kind}: {message}"
+    if _TRACEBACK in event:
+        line += f"\n{event[_TRACEBACK]}"
+    return (), {"fields": fields, "line": line}
+
+
+def _field(name: str, value: str) -> bytes:
+    """One native field. Raises ValueError for a name that journald would drop without a word."""
+    if not _FIELD_NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no name of a journal field")
+    # Bytes that are not UTF-8 would make journalctl -o json print an array of numbers.
+    text = value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    data = text.encode()
+    most = _DIFF_BYTES if name in (names.FIELD_DIFF, _TRACEBACK) else _VALUE_BYTES
+    if len(data) > most:
+        cut = data[:most].decode("utf-8", "ignore")
+        data = f"{cut}... ({len(data)} bytes)".encode()
+    return name.encode() + b"=" + data

@@ -1,0 +1,286 @@
+"""The values that the agent thinks in: frozen dataclasses and enums, nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in a configuration file something stands; `line` counts from 1, None when unknown."""
+
+    file: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        return self.file if self.line is None else f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter as Postfix reads it; bytes that are not UTF-8 are kept by surrogateescape."""
+
+    name: str
+    value: str
+    line: int
+
+
+@dataclass(frozen=True)
+class DesiredState:
+    """What main.cf must say."""
+
+    settings: Mapping[str, str]
+    use_default: frozenset[str]
+    template: str | None = None
+    provenance: Mapping[str, Place] = field(default_factory=dict)
+
+    def parameters(self) -> frozenset[str]:
+        """Every name that the desired state speaks of."""
+        return self.use_default.union(self.settings)
+
+
+class Mode(str, Enum):
+    """What the agent may do about drift."""
+
+    ENFORCE = "enforce"
+    OBSERVE = "observe"
+
+
+@dataclass(frozen=True)
+class AgentOptions:
+    """agent.toml: how the agent behaves on this host. Times in seconds."""
+
+    mode: Mode = Mode.ENFORCE
+    settle_seconds: float = 0.2
+    look_every_seconds: float = 300.0
+
+
+class FileKind(str, Enum):
+    """What stands under main.cf's name."""
+
+    REGULAR = "regular file"
+    SYMLINK = "symbolic link"
+    ABSENT = "absent"
+
+
+@dataclass(frozen=True)
+class ActualState:
+    """main.cf as one look found it: the text and what stands around it.
+
+    `text` is None where there is nothing to read. `written_at` is when it came to be so, in
+    seconds since the epoch.
+    """
+
+    text: bytes | None
+    kind: FileKind
+    owner: int = 0
+    group: int = 0
+    mode: int = 0o644
+    written_at: float = 0.0
+
+
+@dataclass(frozen=True)
+class Displaced:
+    """What stood under main.cf's name when the new text took its place, and the way it was done.
+
+    `way` is empty for an atomic exchange, else it says what had to be done instead.
+    """
+
+    text: bytes | None
+    way: str = ""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What Postfix's own programs say of a candidate. `fatal` is empty where they would run."""
+
+    fatal: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Greeting:
+    """Where Postfix must greet, and the text after `220 `, white space squeezed."""
+
+    address: str
+    port: int
+    banner: str
+
+
+class DriftKind(str, Enum):
+    """In which way main.cf departs from the desired state."""
+
+    CHANGED = "changed"
+    MISSING = "missing"
+    UNWANTED = "unwanted"
+    DUPLICATED = "duplicated"
+    UNREADABLE = "unreadable"
+    MODE = "mode"
+    ABSENT_FILE = "absent-file"
+
+
+@dataclass(frozen=True)
+class Drift:
+    """One difference. `parameter` is empty where the file itself is what differs."""
+
+    parameter: str
+    kind: DriftKind
+    expected: str | None
+    actual: str | None
+    line: int | None = None
+
+
+class Reason(str, Enum):
+    """Why to look again. None of them says what will be found."""
+
+    START = "start"
+    TIMER = "timer"
+    RELOAD = "reload"
+    MAIN_CF = "main.cf"
+    MAIN_CF_OPEN = "main.cf is being written"
+    CONFIGURATION = "configuration"
+    ALIASES = "aliases"
+    JOB = "job"
+    PROBE = "probe"
+    BUS = "bus"
+    STOP = "stop"
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """A reason to look again; `detail` is for the reader of a log."""
+
+    reason: Reason
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """How long a drift was live, as points in time (seconds since the epoch)."""
+
+    written_at: float
+    seen_at: float
+    corrected_at: float | None = None
+    activated_at: float | None = None
+
+
+@dataclass(frozen=True)
+class PendingActivation:
+    """main.cf was corrected in `cycle`, and Postfix was not yet seen to run with it."""
+
+    cycle: int
+    parameters: tuple[str, ...]
+    exposure: Exposure
+
+
+class Result(str, Enum):
+    """How a cycle ended."""
+
+    IN_SYNC = "in-sync"
+    CORRECTED = "corrected"
+    OBSERVED = "observed"
+    ROLLED_BACK = "rolled-back"
+    FAILED = "failed"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One reconcile cycle; `cycle` is None for a look that found nothing to record."""
+
+    result: Result
+    summary: str
+    cycle: int | None = None
+    drift: tuple[Drift, ...] = ()
+    diff: str = ""
+    exposure: Exposure | None = None
+
+
+class Event(str, Enum):
+    """What a journal record says happened.
+
+    DESIGN's names, and one more: without CORRECTION_FAILED a main.cf that could not be corrected
+    (immutable, disk full) would have no event to be found by.
+    """
+
+    STARTED = "started"
+    DRIFT_DETECTED = "drift-detected"
+    DRIFT_CORRECTED = "drift-corrected"
+    CORRECTION_FAILED = "correction-failed"
+    ACTIVATED = "activated"
+    ACTIVATION_FAILED = "activation-failed"
+    ROLLED_BACK = "rolled-back"
+    CONFIG_REJECTED = "config-rejected"
+    CONTESTED = "contested"
+    SUSPENDED = "suspended"
+    RESUMED = "resumed"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One journal record: the event, the sentence for people, the fields for programs."""
+
+    event: Event
+    message: str
+    cycle: int | None = None
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+
+class UnitPhase(str, Enum):
+    """A unit's ActiveState (org.freedesktop.systemd1(5)) as far as verifying needs to tell."""
+
+    UP = "up"
+    CHANGING = "changing"
+    DOWN = "down"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class UnitState:
+    """One systemd unit as D-Bus shows it. `invocation` changes with every start."""
+
+    name: str
+    phase: UnitPhase
+    result: str
+    invocation: str
+
+
+class Phase(str, Enum):
+    """What the daemon is about."""
+
+    STARTING = "starting"
+    IN_SYNC = "in-sync"
+    ACTIVATING = "activating"
+    OBSERVING = "observing"
+    SUSPENDED = "suspended"
+    STALLED = "stalled"
+    CONTESTED = "contested"
+
+
+@dataclass(frozen=True)
+class LastDrift:
+    """The newest drift, as `status` tells of it. Durations in seconds."""
+
+    cycle: int
+    at: float
+    parameters: tuple[str, ...]
+    corrected_seconds: float | None = None
+    up_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Status:
+    """What `status`, STATUS= and status.json say; replaced whole, never changed."""
+
+    phase: Phase
+    since: float
+    parameters: int = 0
+    detail: str = ""
+    problems: tuple[str, ...] = ()
+    last: LastDrift | None = None
+    next_look: float | None = None
+    version: str = ""
+    pid: int = 0

@@ -1,0 +1,34 @@
+"""The names that users meet and script against: paths, the unit, journal fields."""
+
+from typing import Final
+
+PROGRAM: Final = "pf-agent"
+
+MAIN_CF: Final = "/etc/postfix/main.cf"
+DEFAULT_ALIASES: Final = "/etc/aliases"
+POSTFIX_UNIT: Final = "postfix.service"
+
+CONFIG_DIRECTORY: Final = "/etc/pf-agent"
+DESIRED_TOML: Final = "desired.toml"
+DESIRED_DROPINS: Final = "desired.d"
+AGENT_TOML: Final = "agent.toml"
+
+STATE_DIRECTORY: Final = "/var/lib/pf-agent"
+RUN_DIRECTORY: Final = "/run/pf-agent"
+
+# journald drops a field without a word when its name is not [A-Z][A-Z0-9_]* of at most 64
+# characters, so tests hold every name below to that (systemd.journal-fields(7)).
+FIELD_EVENT: Final = "PF_AGENT_EVENT"
+FIELD_CYCLE: Final = "PF_AGENT_CYCLE"
+FIELD_PARAMETER: Final = "PF_AGENT_PARAMETER"
+FIELD_KIND: Final = "PF_AGENT_KIND"
+FIELD_EXPECTED: Final = "PF_AGENT_EXPECTED"
+FIELD_ACTUAL: Final = "PF_AGENT_ACTUAL"
+FIELD_LINE: Final = "PF_AGENT_LINE"
+FIELD_DIFF: Final = "PF_AGENT_DIFF"
+FIELD_DISPLACED: Final = "PF_AGENT_DISPLACED"
+FIELD_REASON: Final = "PF_AGENT_REASON"
+FIELD_WRITTEN_AT: Final = "PF_AGENT_WRITTEN_AT"
+FIELD_SEEN_AT: Final = "PF_AGENT_SEEN_AT"
+FIELD_CORRECTED_AT: Final = "PF_AGENT_CORRECTED_AT"
+FIELD_ACTIVATED_AT: Final = "PF_AGENT_ACTIVATED_AT"

@@ -1,0 +1,284 @@
+"""One cycle: look at main.cf, and where it differs from the desired state, correct it.
+
+The daemon and `apply` both call `reconcile`, under the same lock. It corrects the file and leaves
+a marker; activating what was corrected is `activation.py`'s, since that takes as long as Postfix
+takes to stop.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from pf_agent import names, render
+from pf_agent.drift import corrected, damage, find_drift, needs_activation
+from pf_agent.main_cf import MainCf
+from pf_agent.model import (
+    ActualState,
+    DesiredState,
+    Displaced,
+    Drift,
+    DriftKind,
+    Event,
+    Exposure,
+    Judgement,
+    Outcome,
+    PendingActivation,
+    Record,
+    Result,
+)
+
+Emit = Callable[[Record], None]
+Clock = Callable[[], float]
+
+# Each time round somebody wrote in the milliseconds between reading and exchanging. His last write
+# wakes the loop again anyway, so it need not be chased for ever within one cycle.
+_MOST_TIMES_OVERTAKEN = 20
+
+
+class Host(Protocol):
+    """The file main.cf, as `exchange.MainCfFile` and the fake of the tests have it."""
+
+    path: str
+
+    def read(self) -> ActualState: ...
+    def read_template(self, path: str) -> bytes: ...
+    def exchange(
+        self, actual: ActualState, text: bytes, keep: Callable[[bytes], None]
+    ) -> Displaced: ...
+
+
+class Pending(Protocol):
+    """What outlives the cycle, as `state.State` keeps it."""
+
+    def next_cycle(self) -> int: ...
+    def mark_pending(self, pending: PendingActivation) -> None: ...
+    def pending(self) -> PendingActivation | None: ...
+    def keep_displaced(self, cycle: int, text: bytes) -> str: ...
+    def last_good(self) -> bytes | None: ...
+    def keep_last_good(self, text: bytes) -> None: ...
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What one cycle may do."""
+
+    observe_only: bool = False
+    own: bool = True  # this host's own main.cf: owner and mode count, a good text is remembered
+    judge: Callable[[bytes], Judgement] = lambda _text: Judgement()
+    clock: Clock = time.time
+
+
+class Judge:
+    """Postfix's judgement, asked once for each text: what passed once need not be judged again.
+
+    A refusal is not remembered: a name that does not resolve now may resolve at the next look.
+    """
+
+    def __init__(self, ask: Callable[[bytes], Judgement]) -> None:
+        self._ask = ask
+        self._passed: dict[bytes, Judgement] = {}
+
+    def __call__(self, text: bytes) -> Judgement:
+        """Return what Postfix's own programs say of `text`. Raises HostError."""
+        known = self._passed.get(text)
+        if known is not None:
+            return known
+        found = self._ask(text)
+        if not found.fatal:
+            while len(self._passed) >= 4:
+                del self._passed[next(iter(self._passed))]
+            self._passed[text] = found
+        return found
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one look found, and the text that would be right."""
+
+    actual: ActualState
+    drift: tuple[Drift, ...]
+    candidate: bytes
+    diff: str
+
+
+def plan(
+    host: Host,
+    desired: DesiredState,
+    actual: ActualState,
+    last_good: bytes | None,
+    own: bool = True,
+) -> Plan:
+    """Compare, and work out the right text. Touches nothing; `diff` prints what `apply` writes.
+
+    Raises HostError where there is neither a main.cf nor a template to begin with.
+    """
+    damaged = damage(actual.text, desired, last_good)
+    drift = find_drift(desired, actual, damaged, own)
+    if not drift:
+        return Plan(actual, (), actual.text or b"", "")
+    base = actual.text if not damaged else last_good
+    if base is None:
+        base = host.read_template(desired.template) if desired.template else b""
+    candidate = corrected(MainCf.parse(base), desired).render()
+    return Plan(actual, drift, candidate, render.unified_diff(actual.text, candidate, host.path))
+
+
+def reconcile(
+    host: Host,
+    desired: DesiredState,
+    policy: Policy,
+    pending: Pending,
+    emit: Emit,
+    last: Outcome | None = None,
+) -> Outcome:
+    """Look once and correct what drifted. Raises HostError; main.cf is then as it was.
+
+    Drift that `last` left standing (observed, rejected) is not put on record a second time.
+    """
+    seen_at = policy.clock()
+    actual = host.read()
+    found = plan(host, desired, actual, pending.last_good(), policy.own)
+    if not found.drift:
+        return _in_sync(found, policy, pending)
+    exposure = Exposure(min(actual.written_at, seen_at), seen_at)
+    emit_new = emit
+    if last is not None and last.cycle is not None and found.drift == last.drift:
+        emit_new = _skip
+        cycle = last.cycle
+    else:
+        cycle = pending.next_cycle()
+    _emit_drift(emit_new, cycle, found, exposure)
+    outcome = Outcome(
+        Result.OBSERVED, _sentence("drift", found.drift), cycle, found.drift, found.diff, exposure
+    )
+    if policy.observe_only:
+        return outcome
+    found, refusal = _judged(host, desired, policy, pending, found)
+    if refusal:
+        return _rejected(emit_new, outcome, refusal)
+    if needs_activation(found.drift):
+        # On disk before main.cf changes: a crash from here on is taken up at the next look.
+        pending.mark_pending(_pending(pending, cycle, found.drift, exposure))
+    kept, way = _exchange(host, desired, pending, cycle, found, policy)
+    exposure = replace(exposure, corrected_at=policy.clock())
+    if needs_activation(found.drift):
+        pending.mark_pending(_pending(pending, cycle, found.drift, exposure))
+    outcome = replace(
+        outcome,
+        result=Result.CORRECTED,
+        summary=_sentence("corrected", found.drift) + (f" ({way})" if way else ""),
+        diff=found.diff,
+        exposure=exposure,
+    )
+    emit(_corrected_record(outcome, kept))
+    return outcome
+
+
+def _in_sync(found: Plan, policy: Policy, pending: Pending) -> Outcome:
+    """Nothing drifted; a text that Postfix can run with is the one to bring back one day."""
+    text = found.candidate
+    if policy.own and pending.pending() is None and text != pending.last_good():
+        judgement = policy.judge(text)
+        if judgement.fatal:
+            return Outcome(Result.IN_SYNC, f"but Postfix would not start: {judgement.fatal}")
+        pending.keep_last_good(text)
+    return Outcome(Result.IN_SYNC, "")
+
+
+def _judged(
+    host: Host, desired: DesiredState, policy: Policy, pending: Pending, found: Plan
+) -> tuple[Plan, str]:
+    """Return the plan that Postfix's own programs accept, and why there is none.
+
+    A main.cf that Postfix cannot run with, for a parameter that the desired state does not name,
+    is as good as destroyed: where the last good text passes, that one comes back.
+    """
+    fatal = policy.judge(found.candidate).fatal
+    if not fatal:
+        return found, ""
+    last_good = pending.last_good()
+    if last_good is not None:
+        text = corrected(MainCf.parse(last_good), desired).render()
+        if text != found.candidate and not policy.judge(text).fatal:
+            unusable = f"Postfix cannot run with it: {fatal}"
+            drift = (Drift("", DriftKind.ABSENT_FILE, None, unusable), *found.drift)
+            diff = render.unified_diff(found.actual.text, text, host.path)
+            return Plan(found.actual, drift, text, diff), ""
+    return found, fatal
+
+
+def _rejected(emit: Emit, outcome: Outcome, refusal: str) -> Outcome:
+    text = f"main.cf was left as it is: Postfix refuses what it would become: {refusal}"
+    emit(Record(Event.CONFIG_REJECTED, text, outcome.cycle, {names.FIELD_REASON: refusal}))
+    return replace(outcome, result=Result.REJECTED, summary=text)
+
+
+def _pending(
+    pending: Pending, cycle: int, drift: Sequence[Drift], exposure: Exposure
+) -> PendingActivation:
+    """The marker; drift that an earlier cycle still waits to activate stays named in it."""
+    found = render.drifted_names(drift)
+    before = pending.pending()
+    if before is not None:
+        found = tuple(dict.fromkeys((*before.parameters, *found)))
+    return PendingActivation(cycle, found, exposure)
+
+
+def _exchange(
+    host: Host,
+    desired: DesiredState,
+    pending: Pending,
+    cycle: int,
+    found: Plan,
+    policy: Policy,
+) -> tuple[list[str], str]:
+    """Swap the candidate in; return where the displaced texts are kept, and the way it was done.
+
+    Where somebody wrote between our read and the exchange, what he wrote is in our hand: it is
+    corrected in its turn and exchanged for our first text, so that his edit is not lost.
+    """
+    kept: list[str] = []
+    ours: set[bytes] = set()
+
+    def keep(text: bytes) -> None:
+        if text not in ours:
+            kept.append(pending.keep_displaced(cycle, text))
+
+    expected, candidate = found.actual, found.candidate
+    for _ in range(_MOST_TIMES_OVERTAKEN):
+        displaced = host.exchange(expected, candidate, keep)
+        if displaced.text == expected.text:
+            break
+        ours.add(candidate)
+        expected = replace(found.actual, text=candidate)
+        overtaking = replace(found.actual, text=displaced.text)
+        candidate = plan(host, desired, overtaking, pending.last_good(), policy.own).candidate
+    return kept, displaced.way
+
+
+def _sentence(what: str, drift: Sequence[Drift]) -> str:
+    return f"{what}: {render.listed(render.drifted_names(drift))}"
+
+
+def _skip(_record: Record) -> None:
+    """For what is on record already."""
+
+
+def _emit_drift(emit: Emit, cycle: int, found: Plan, exposure: Exposure) -> None:
+    """On record before anything is touched: each drifted parameter, and the cycle."""
+    for drift in found.drift:
+        text = render.drift_sentence(drift)
+        emit(Record(Event.DRIFT_DETECTED, text, cycle, render.drift_fields(drift)))
+    fields = {names.FIELD_DIFF: found.diff, **render.exposure_fields(exposure)}
+    emit(Record(Event.DRIFT_DETECTED, _sentence("drift", found.drift), cycle, fields))
+
+
+def _corrected_record(outcome: Outcome, kept: Sequence[str]) -> Record:
+    assert outcome.exposure is not None
+    fields = {names.FIELD_DIFF: outcome.diff, **render.exposure_fields(outcome.exposure)}
+    if kept:
+        fields[names.FIELD_DISPLACED] = "\n".join(kept)
+    return Record(Event.DRIFT_CORRECTED, outcome.summary, outcome.cycle, fields)

@@ -1,0 +1,229 @@
+"""Outcome, drift and status as words for people, as a diff, and as JSON-ready dicts."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime, timezone
+from typing import Any
+
+from pf_agent import names
+from pf_agent.model import (
+    Drift,
+    DriftKind,
+    Exposure,
+    LastDrift,
+    Outcome,
+    Phase,
+    Status,
+)
+
+_SHOWN_CHARACTERS = 160
+
+
+def as_text(data: bytes | None) -> str:
+    """main.cf's bytes as text that any terminal and any sink can take: not UTF-8 becomes \\xNN."""
+    return "" if data is None else data.decode("utf-8", "backslashreplace")
+
+
+def printable(text: str) -> str:
+    """`text` with surrogates (bytes that are not UTF-8) and control characters escaped."""
+    plain = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() or c == "\t" else f"\\x{ord(c):02x}" for c in plain)
+
+
+def shortened(text: str) -> str:
+    """`text` on one line, quoted, and cut where it would fill a screen."""
+    shown = printable(text)
+    if len(shown) > _SHOWN_CHARACTERS:
+        return f'"{shown[:_SHOWN_CHARACTERS]}..." ({len(shown)} characters)'
+    return f'"{shown}"'
+
+
+def unified_diff(before: bytes | None, after: bytes, path: str) -> str:
+    """What a correction changes, as diff -u shows it; "" where nothing differs."""
+    # "\n" alone ends a line of main.cf, so str.splitlines, which knows ten ends, would lie.
+    old = [f"{line}\n" for line in _lines(before)]
+    new = [f"{line}\n" for line in _lines(after)]
+    name = "/dev/null" if before is None else path
+    return "".join(difflib.unified_diff(old, new, name, f"{path} (desired)"))
+
+
+def _lines(data: bytes | None) -> list[str]:
+    text = as_text(data)
+    return [printable(line) for line in text.removesuffix("\n").split("\n")] if text else []
+
+
+def drift_sentence(drift: Drift) -> str:
+    """One difference in words: what stands, what must stand, where."""
+    where = "" if drift.line is None else f" (line {drift.line})"
+    name = printable(drift.parameter)
+    actual = shortened(drift.actual or "")
+    expected = shortened(drift.expected or "")
+    return {
+        DriftKind.CHANGED: f"{name} is {actual}, must be {expected}{where}",
+        DriftKind.MISSING: f"{name} is not set, must be {expected}",
+        DriftKind.UNWANTED: f"{name} is {actual}, must be left at Postfix's default{where}",
+        DriftKind.DUPLICATED: f"{name} is set more than once, first to {actual}{where}",
+        DriftKind.UNREADABLE: f"no Postfix program can read {actual}{where}",
+        DriftKind.MODE: f"main.cf is {drift.actual}, must be {drift.expected}",
+        DriftKind.ABSENT_FILE: f"main.cf was destroyed: {drift.actual}",
+    }[drift.kind]
+
+
+def drifted_names(drift: Iterable[Drift]) -> tuple[str, ...]:
+    """The parameters that drifted, each once, or `main.cf` where it was the file itself."""
+    return tuple(dict.fromkeys(d.parameter or "main.cf" for d in drift))
+
+
+def listed(found: Sequence[str], most: int = 4) -> str:
+    """Names in a sentence; the rest is counted."""
+    shown = ", ".join(printable(name) for name in found[:most])
+    return shown if len(found) <= most else f"{shown} and {len(found) - most} more"
+
+
+def duration(seconds: float) -> str:
+    """A duration as people read it: 8 ms, 0.7 s, 3 min, 5 h, 2 days."""
+    if seconds < 0.1:
+        return f"{max(seconds, 0) * 1000:.0f} ms"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds // 60:.0f} min"
+    if seconds < 172800:
+        return f"{seconds // 3600:.0f} h"
+    return f"{seconds // 86400:.0f} days"
+
+
+def moment(seconds: float) -> str:
+    """A point in time as a record holds it: UTC, ISO 8601, milliseconds."""
+    when = datetime.fromtimestamp(seconds, timezone.utc)
+    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def summary(status: Status, now: float) -> str:
+    """The one sentence of `status`, STATUS= and status.json, true at `now`."""
+    parts = [_phase_sentence(status)]
+    if status.problems:
+        faults = counted(len(status.problems), "fault")
+        parts.append(f"{faults} in the configuration, see `pf-agent check`")
+    last = status.last
+    if last is not None:
+        text = f"last drift {duration(now - last.at)} ago: {listed(last.parameters)}"
+        if last.corrected_seconds is not None:
+            text += f", corrected in {duration(last.corrected_seconds)}"
+        if last.up_seconds is not None:
+            text += f", Postfix up after {duration(last.up_seconds)}"
+        parts.append(text)
+    return "; ".join(parts)
+
+
+def counted(number: int, thing: str) -> str:
+    """`1 parameter`, `2 parameters`."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def _phase_sentence(status: Status) -> str:
+    count = counted(status.parameters, "parameter")
+    start = {
+        Phase.STARTING: "starting",
+        Phase.IN_SYNC: f"in sync: {count}",
+        Phase.ACTIVATING: "main.cf is right, Postfix is being restarted",
+        Phase.OBSERVING: "observing only",
+        Phase.SUSPENDED: "suspended",
+        Phase.STALLED: "stalled",
+        Phase.CONTESTED: "contested",
+    }[status.phase]
+    if not status.detail:
+        return start
+    return (
+        f"{start}, {status.detail}"
+        if status.phase is Phase.IN_SYNC
+        else f"{start}: {status.detail}"
+    )
+
+
+def status_dict(status: Status, now: float) -> dict[str, Any]:
+    """status.json and `status --json`."""
+    return {
+        "summary": summary(status, now),
+        "phase": status.phase.value,
+        "since": status.since,
+        "parameters": status.parameters,
+        "detail": status.detail,
+        "problems": list(status.problems),
+        "last_drift": None if status.last is None else asdict(status.last),
+        "next_look": status.next_look,
+        "version": status.version,
+        "pid": status.pid,
+    }
+
+
+def status_from_dict(found: Mapping[str, Any]) -> Status:
+    """What `status_dict` was made of. Raises ValueError, KeyError or TypeError if it was not."""
+    last = found["last_drift"]
+    if last is not None:
+        last = LastDrift(**{**last, "parameters": tuple(last["parameters"])})
+    return Status(
+        Phase(found["phase"]),
+        float(found["since"]),
+        int(found["parameters"]),
+        str(found["detail"]),
+        tuple(found["problems"]),
+        last,
+        found["next_look"],
+        str(found["version"]),
+        int(found["pid"]),
+    )
+
+
+def drift_dict(drift: Drift) -> dict[str, Any]:
+    """One difference for `diff --json`."""
+    return {
+        "parameter": drift.parameter,
+        "kind": drift.kind.value,
+        "expected": drift.expected,
+        "actual": None if drift.actual is None else printable(drift.actual),
+        "line": drift.line,
+    }
+
+
+def diff_dict(drift: Sequence[Drift], diff: str) -> dict[str, Any]:
+    """`diff --json`."""
+    return {"in_sync": not drift, "drift": [drift_dict(d) for d in drift], "diff": diff}
+
+
+def outcome_dict(outcome: Outcome) -> dict[str, Any]:
+    """`apply --json`."""
+    return {
+        "result": outcome.result.value,
+        "summary": outcome.summary,
+        "cycle": outcome.cycle,
+        **diff_dict(outcome.drift, outcome.diff),
+    }
+
+
+def drift_fields(drift: Drift) -> dict[str, str]:
+    """One difference as journal fields; a field that does not apply is left out."""
+    fields = {
+        names.FIELD_PARAMETER: drift.parameter,
+        names.FIELD_KIND: drift.kind.value,
+        names.FIELD_EXPECTED: drift.expected,
+        names.FIELD_ACTUAL: drift.actual,
+        names.FIELD_LINE: None if drift.line is None else str(drift.line),
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def exposure_fields(exposure: Exposure) -> Mapping[str, str]:
+    """How long a drift was live, as journal fields."""
+    moments = {
+        names.FIELD_WRITTEN_AT: exposure.written_at,
+        names.FIELD_SEEN_AT: exposure.seen_at,
+        names.FIELD_CORRECTED_AT: exposure.corrected_at,
+        names.FIELD_ACTIVATED_AT: exposure.activated_at,
+    }
+    return {name: moment(value) for name, value in moments.items() if value is not None}

@@ -1,0 +1,286 @@
+"""What outlives a look: the pending marker, displaced and last good texts, status.json, the locks.
+
+Everything is written whole to a temporary file and renamed. What must survive a power cut is
+synced first; what is only for readers of the moment is not.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from typing import Any
+
+from pf_agent.errors import HostError
+from pf_agent.model import Exposure, PendingActivation
+
+DISPLACED_COUNT = 200
+DISPLACED_BYTES = 50 * 1024 * 1024
+
+_LOCK_SECONDS = 30.0
+_DISPLACED_NAME = re.compile(r"(\d{8,})(?:\.\d+)?\.main\.cf")
+
+
+class State:
+    """The agent's files below `directory` (kept) and `run_directory` (gone with a reboot)."""
+
+    def __init__(self, directory: str, run_directory: str) -> None:
+        self.directory = directory
+        self.run_directory = run_directory
+        self.displaced_directory = os.path.join(directory, "displaced")
+        self._activation_lock: int | None = None
+
+    def prepare(self) -> None:
+        """Make the folders. Raises HostError."""
+        try:
+            # main.cf may hold secrets that its owner later took out; old texts are for root.
+            os.makedirs(self.displaced_directory, mode=0o700, exist_ok=True)
+            os.makedirs(self.run_directory, mode=0o755, exist_ok=True)
+        except OSError as error:
+            raise HostError(f"{error.filename}: {error.strerror}; run as root") from error
+
+    # --- locks --------------------------------------------------------------------------------
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the right to reconcile: the daemon and `apply` exclude each other. Milliseconds."""
+        handle = self._open_lock("lock")
+        try:
+            deadline = time.monotonic() + _LOCK_SECONDS
+            while not _try_flock(handle):
+                if time.monotonic() > deadline:
+                    raise HostError(
+                        f"{self.run_directory}/lock: another pf-agent has held it for"
+                        f" {_LOCK_SECONDS:.0f} s; see `fuser {self.run_directory}/lock`"
+                    )
+                time.sleep(0.01)
+            yield
+        finally:
+            os.close(handle)
+
+    def hold_activation(self) -> bool:
+        """Try to become the one that activates; False while another process is.
+
+        Held until `release_activation` or the end of the process, however it ends.
+        """
+        if self._activation_lock is None:
+            handle = self._open_lock("activation.lock")
+            if not _try_flock(handle):
+                os.close(handle)
+                return False
+            self._activation_lock = handle
+        return True
+
+    def release_activation(self) -> None:
+        """Let another process activate."""
+        if self._activation_lock is not None:
+            os.close(self._activation_lock)
+            self._activation_lock = None
+
+    def _open_lock(self, name: str) -> int:
+        path = os.path.join(self.run_directory, name)
+        try:
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise HostError(f"{path}: {error.strerror}; run as root") from error
+
+    # --- cycles and their marker --------------------------------------------------------------
+
+    def next_cycle(self) -> int:
+        """Return the number of a new cycle, higher than any that left a trace."""
+        try:
+            last = int(self._read("cycle") or b"")
+        except ValueError:
+            last = max(self._displaced_cycles(), default=0)
+            pending = self.pending()
+            if pending is not None:
+                last = max(last, pending.cycle)
+        self._write("cycle", b"%d\n" % (last + 1), durable=False)
+        return last + 1
+
+    def pending(self) -> PendingActivation | None:
+        """Return what Postfix was not yet seen to run with.
+
+        A damaged marker counts as one: activating once too often is harmless, once too seldom
+        leaves Postfix with old settings.
+        """
+        data = self._read("pending.json")
+        if data is None:
+            return None
+        try:
+            found = json.loads(data)
+            return PendingActivation(
+                int(found["cycle"]),
+                tuple(str(name) for name in found["parameters"]),
+                _exposure(found["exposure"]),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return PendingActivation(0, (), Exposure(time.time(), time.time()))
+
+    def mark_pending(self, pending: PendingActivation) -> None:
+        """Write the marker, durably: from here on a crash is taken up at the next look."""
+        self._write("pending.json", json.dumps(asdict(pending)).encode())
+
+    def clear_pending(self) -> None:
+        """Remove the marker: Postfix was seen to run with main.cf as it is."""
+        _remove(os.path.join(self.directory, "pending.json"))
+
+    # --- texts --------------------------------------------------------------------------------
+
+    def keep_displaced(self, cycle: int, text: bytes) -> str:
+        """Keep `text` whole under `displaced/` and return its path; the oldest go."""
+        name = f"{cycle:08d}.main.cf"
+        again = 0
+        while os.path.exists(os.path.join(self.displaced_directory, name)):
+            again += 1
+            name = f"{cycle:08d}.{again}.main.cf"
+        self._write(os.path.join("displaced", name), text)
+        self._prune_displaced()
+        return os.path.join(self.displaced_directory, name)
+
+    def last_good(self) -> bytes | None:
+        """Return the newest main.cf that was in sync and that Postfix can run with."""
+        return self._read("last-good.main.cf")
+
+    def keep_last_good(self, text: bytes) -> None:
+        """Remember `text` for the day when main.cf is destroyed."""
+        self._write("last-good.main.cf", text)
+
+    def desired(self) -> object:
+        """Return the last good desired state, as `keep_desired` got it; None if there is none."""
+        data = self._read("desired.json")
+        if data is None:
+            return None
+        with suppress(ValueError):
+            found: object = json.loads(data)
+            return found
+        return None
+
+    def keep_desired(self, desired: Mapping[str, Any]) -> None:
+        """Remember the desired state for a start with a bad desired.toml."""
+        self._write("desired.json", json.dumps(desired, indent=1).encode())
+
+    def _displaced_cycles(self) -> Iterator[int]:
+        for name in os.listdir(self.displaced_directory):
+            match = _DISPLACED_NAME.fullmatch(name)
+            if match is not None:
+                yield int(match[1])
+
+    def _prune_displaced(self) -> None:
+        """Keep the newest `DISPLACED_COUNT` texts, and of these at most `DISPLACED_BYTES`."""
+        entries = [e for e in os.scandir(self.displaced_directory) if e.name.endswith(".main.cf")]
+        entries.sort(key=lambda entry: (entry.stat().st_mtime_ns, entry.name), reverse=True)
+        total = 0
+        for rank, entry in enumerate(entries):
+            total += entry.stat().st_size
+            if rank >= DISPLACED_COUNT or (rank > 0 and total > DISPLACED_BYTES):
+                os.unlink(entry.path)
+
+    # --- for readers of the moment ------------------------------------------------------------
+
+    def write_status(self, status: Mapping[str, Any]) -> None:
+        """Publish status.json, readable by everybody. Raises HostError."""
+        data = json.dumps(status, indent=1).encode() + b"\n"
+        _write_whole(os.path.join(self.run_directory, "status.json"), data, 0o644, durable=False)
+
+    def remove_status(self) -> None:
+        """Withdraw status.json: nobody keeps it true any more. Raises HostError."""
+        _remove(os.path.join(self.run_directory, "status.json"))
+
+    def restarts(self) -> tuple[float, ...]:
+        """Return when Postfix was lately restarted by us (seconds since the epoch)."""
+        try:
+            with open(os.path.join(self.run_directory, "restarts.json"), "rb") as file:
+                return tuple(float(moment) for moment in json.load(file))
+        except (OSError, ValueError, TypeError):
+            return ()  # unknown is as good as none: systemd's own limit still stands
+
+    def note_restarts(self, moments: Sequence[float]) -> None:
+        """Remember these restarts, for the next process too. Raises HostError."""
+        path = os.path.join(self.run_directory, "restarts.json")
+        _write_whole(path, json.dumps(list(moments)).encode(), 0o600, durable=False)
+
+    # --- files --------------------------------------------------------------------------------
+
+    def _read(self, name: str) -> bytes | None:
+        path = os.path.join(self.directory, name)
+        try:
+            with open(path, "rb") as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise HostError(f"{path}: {error.strerror}; run as root") from error
+
+    def _write(self, name: str, data: bytes, durable: bool = True) -> None:
+        _write_whole(os.path.join(self.directory, name), data, 0o600, durable)
+
+
+
+def read_status(run_directory: str) -> dict[str, Any] | None:
+    """Return status.json; None where no daemon keeps one up to date. Raises HostError."""
+    path = os.path.join(run_directory, "status.json")
+    try:
+        with open(path, "rb") as file:
+            found = json.load(file)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise HostError(f"{path}: {error}; restart pf-agent.service") from error
+    if not isinstance(found, dict):
+        raise HostError(f"{path}: it holds no table; restart pf-agent.service")
+    # A daemon that was killed could not withdraw it.
+    return found if os.path.exists(f"/proc/{found.get('pid')}") else None
+
+
+def _exposure(found: Mapping[str, Any]) -> Exposure:
+    moments = [found["corrected_at"], found["activated_at"]]
+    corrected_at, activated_at = [None if value is None else float(value) for value in moments]
+    written_at, seen_at = float(found["written_at"]), float(found["seen_at"])
+    return Exposure(written_at, seen_at, corrected_at, activated_at)
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise HostError(f"{path}: {error.strerror}; mend the folder") from error
+
+
+def _try_flock(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _write_whole(path: str, data: bytes, mode: int, durable: bool) -> None:
+    directory, name = os.path.split(path)
+    temporary = os.path.join(directory, f".{name}.new")
+    try:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)  # a crash left it
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        with open(os.open(temporary, flags, mode), "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(data)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        os.rename(temporary, path)
+        if durable:
+            handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+    except OSError as error:
+        raise HostError(f"{path}: {error.strerror}; free space or mend the folder") from error

@@ -1,0 +1,438 @@
+"""systemd over D-Bus (pydbus): restart a unit and follow its job; tell systemd how we are.
+
+A restart is a job that the loop follows, not a call that it waits in: `restart` returns the job's
+path, and when the job ends a trigger goes to the mailbox. The end is heard in a thread of this
+module that serves GLib's default main context; all other calls belong to the one acting thread.
+
+The connection is private. GLib ends a process when the shared one is closed under it, and hands
+out that same dead connection ever after; ours may close, and the next call opens another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pf_agent.errors import HostError
+from pf_agent.model import Reason, Trigger, UnitPhase, UnitState
+
+# Each call's own limit. systemd answers in milliseconds unless it loads units at that moment.
+_CALL_SECONDS = 10.0
+_MOST_JOBS = 16
+
+_SYSTEMD = "org.freedesktop.systemd1"
+_MANAGER = f"{_SYSTEMD}.Manager"
+_MANAGER_PATH = "/org/freedesktop/systemd1"
+_NO_SUCH_UNIT = f"{_SYSTEMD}.NoSuchUnit"
+_NO_SUCH_JOB = f"{_SYSTEMD}.NoSuchJob"
+_ALREADY_SUBSCRIBED = f"{_SYSTEMD}.AlreadySubscribed"
+
+# D-Bus error name -> what it means and the way out; {unit} is filled in.
+_WORDS: Mapping[str, str] = {
+    _NO_SUCH_UNIT: "systemd has no such unit; is Postfix installed? See `systemctl cat {unit}`",
+    f"{_SYSTEMD}.UnitMasked": "the unit is masked; run `systemctl unmask {unit}`",
+    f"{_SYSTEMD}.BadUnitSetting": "its unit file has a fault; run `systemd-analyze verify {unit}`",
+    f"{_SYSTEMD}.TransactionIsDestructive": (
+        "another job stands against it, as when the machine shuts down; see `systemctl list-jobs`"
+    ),
+    "org.freedesktop.DBus.Error.AccessDenied": "not allowed; run as root",
+    f"{_SYSTEMD}.InteractiveAuthorizationRequired": "not allowed; run as root",
+    "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired": "not allowed; run as root",
+}
+
+# org.freedesktop.systemd1(5), ActiveState. Whatever later releases add is nothing to build on yet.
+_PHASES: Mapping[str, UnitPhase] = {
+    "active": UnitPhase.UP,
+    "inactive": UnitPhase.DOWN,
+    "failed": UnitPhase.FAILED,
+}
+
+
+class _BusError(HostError):
+    """A call that failed; `name` is the D-Bus error name, "" for trouble on our own side."""
+
+    def __init__(self, message: str, name: str = "") -> None:
+        super().__init__(message)
+        self.name = name
+
+
+class JobEnds:
+    """How the jobs that we started ended. Heard in one thread, asked in another.
+
+    A short job may end before the call that starts it has returned its name. So everything heard
+    during `starting` is kept, and what was not ours is dropped at its end.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._ends: dict[str, str | None] = {}
+        self._early: dict[str, str] | None = None
+
+    @contextlib.contextmanager
+    def starting(self) -> Iterator[None]:
+        """Keep every end that is heard inside; `started` must be called inside as well."""
+        with self._lock:
+            self._early = {}
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._early = None
+
+    def started(self, job: str) -> str | None:
+        """Remember `job` as ours; returns its result if it has ended already."""
+        with self._lock:
+            self._ends[job] = (self._early or {}).get(job)
+            while len(self._ends) > _MOST_JOBS:
+                del self._ends[next(iter(self._ends))]
+            return self._ends[job]
+
+    def heard(self, job: str, result: str) -> bool:
+        """Note an end; returns whether the job is known to be ours."""
+        with self._lock:
+            if job in self._ends:
+                self._ends[job] = result
+                return True
+            if self._early is not None:
+                self._early[job] = result
+            return False
+
+    def result(self, job: str) -> str | None:
+        """The result, None while none was heard."""
+        with self._lock:
+            return self._ends.get(job)
+
+    def open_jobs(self) -> tuple[str, ...]:
+        """Jobs of ours whose end was not heard."""
+        with self._lock:
+            return tuple(job for job, result in self._ends.items() if result is None)
+
+
+@dataclass(frozen=True)
+class _Link:
+    """One connection to the system bus and what hangs on it."""
+
+    bus: Any
+    manager: Any
+    subscription: Any
+
+
+class Systemd:
+    """systemd over D-Bus: restart a unit, and follow the job without waiting in it.
+
+    `post` is called in the listening thread: with Reason.JOB and "<job path> <result>" when a job
+    of ours ends, and with "<job path> unheard" when the connection is lost meanwhile.
+    """
+
+    def __init__(self, post: Callable[[Trigger], None]) -> None:
+        self._post = post
+        self._ends = JobEnds()
+        self._link: _Link | None = None
+        self._loop: Any = None
+        self._listener: threading.Thread | None = None
+        self._fault: Exception | None = None
+
+    def restart(self, unit: str) -> str:
+        """Queue a restart of `unit` and return the job's object path.
+
+        A restart that is queued already for the unit is replaced, its job ends as "canceled".
+        Raises HostError when systemd cannot be reached or refuses.
+        """
+        with self._asking("restart", unit), self._ends.starting():
+            link = self._connected()
+            _subscribe(link.manager)
+            job = str(link.manager.RestartUnit(unit, "replace", timeout=_CALL_SECONDS))
+            result = self._ends.started(job)
+        if result is not None:
+            self._post(Trigger(Reason.JOB, f"{job} {result}"))
+        return job
+
+    def job_result(self, job: str) -> str | None:
+        """How `job` ended; None while it is queued or running, or systemd cannot be asked just now.
+
+        "done", "failed", "canceled", "timeout", "dependency" or "skipped" as
+        org.freedesktop.systemd1(5) has them under JobRemoved; "gone" when the job is no more and
+        its end was not heard, since dbus-daemon or systemd started anew meanwhile.
+        Raises HostError when a message of systemd could not be understood.
+        """
+        self._raise_fault()
+        result = self._ends.result(job)
+        if result is not None:
+            return result
+        try:
+            with self._asking("job", job):
+                number = int(job.rpartition("/")[2])
+                self._connected().manager.GetJob(number, timeout=_CALL_SECONDS)
+        except _BusError as error:
+            if error.name != _NO_SUCH_JOB:
+                return None
+        else:
+            return None
+        self._catch_up()
+        return self._ends.result(job) or "gone"
+
+    def units_of(self, unit: str) -> tuple[UnitState, ...]:
+        """The unit, and after it those that do its work if it is a mere umbrella, in name order.
+
+        On Debian 12 postfix.service runs /bin/true once; postfix@-.service holds Postfix's master,
+        and ConsistsOf names it (systemd.unit(5), PartOf=). On Debian 13 postfix.service holds the
+        master itself; ConsistsOf still names postfix@-.service, which it conflicts with and which
+        never runs. Raises HostError.
+        """
+        with self._asking("state", unit):
+            first = self._properties(unit)
+            umbrella = first.get("Type") == "oneshot"
+            names = instances_of(unit, first["ConsistsOf"]) if umbrella else ()
+            return (_state(unit, first), *(_state(name, self._properties(name)) for name in names))
+
+    def reset_failed(self, units: Iterable[str]) -> None:
+        """Let `units` start again after start-limit-hit (systemctl(1), reset-failed).
+
+        Raises HostError.
+        """
+        for unit in units:
+            try:
+                with self._asking("reset-failed", unit):
+                    self._connected().manager.ResetFailedUnit(unit, timeout=_CALL_SECONDS)
+            except _BusError as error:
+                # A unit that is not loaded has no failure and no count of starts.
+                if error.name != _NO_SUCH_UNIT:
+                    raise
+
+    def close(self) -> None:
+        """Hang up and end the listening thread; the next call would open both again."""
+        self._drop()
+        if self._listener is None:
+            return
+        from gi.repository import GLib
+
+        # From inside the loop: a quit that comes before run() has begun would be lost.
+        GLib.idle_add(self._loop.quit)
+        self._listener.join(_CALL_SECONDS)
+        self._listener = None
+
+    @contextlib.contextmanager
+    def _asking(self, action: str, subject: str) -> Iterator[None]:
+        """Turn what GLib raises into HostError, in words."""
+        self._raise_fault()
+        try:
+            from gi.repository import Gio, GLib
+        except ImportError as error:
+            raise HostError(
+                f"{action} of {subject}: no D-Bus library ({error}); install python3-pydbus"
+            ) from error
+        try:
+            yield
+        except GLib.Error as error:
+            name = Gio.dbus_error_get_remote_error(error) or ""
+            # Called from Python, dbus_error_strip_remote_error() strips a copy.
+            text = str(error.message).removeprefix(f"GDBus.Error:{name}: ")
+            slow = (Gio.IOErrorEnum.TIMED_OUT, Gio.IOErrorEnum.CANCELLED)
+            if any(error.matches(Gio.io_error_quark(), code) for code in slow):
+                text = f"no answer within {_CALL_SECONDS:g} s"
+            raise _BusError(explain(action, subject, name, text), name) from error
+
+    def _connected(self) -> _Link:
+        if self._link is None or self._link.bus.con.is_closed():
+            self._drop()
+            self._link = self._open()
+        return self._link
+
+    def _open(self) -> _Link:
+        """Connect, listen for JobRemoved, then ask systemd to send it; raises GLib.Error."""
+        self._listen()
+        bus = _connect()
+        bus.con.set_exit_on_close(False)
+        bus.con.connect("closed", self._lost)
+        subscription = bus.subscribe(
+            sender=_SYSTEMD,
+            iface=_MANAGER,
+            signal="JobRemoved",
+            object=_MANAGER_PATH,
+            signal_fired=self._job_removed,
+        )
+        try:
+            # dbus-daemon holds this call until systemd is on the bus, so a bus or a systemd that
+            # has just started anew is waited for.
+            manager = bus.get(_SYSTEMD, _MANAGER_PATH, timeout=_CALL_SECONDS)[_MANAGER]
+            _subscribe(manager)
+        except BaseException:
+            subscription.unsubscribe()
+            bus.con.close(None, None)
+            raise
+        return _Link(bus, manager, subscription)
+
+    def _drop(self) -> None:
+        link, self._link = self._link, None
+        if link is not None and not link.bus.con.is_closed():
+            link.subscription.unsubscribe()
+            link.bus.con.close(None, None)
+
+    def _listen(self) -> None:
+        if self._listener is not None and self._listener.is_alive():
+            return
+        from gi.repository import GLib
+
+        self._loop = GLib.MainLoop()
+        self._listener = threading.Thread(target=self._loop.run, name="systemd", daemon=True)
+        self._listener.start()
+
+    def _job_removed(self, _sender: str, _path: str, _iface: str, _signal: str, body: Any) -> None:
+        # An exception would end in GLib, which prints it and goes on; so the acting thread gets it.
+        try:
+            _number, job, _unit, result = body
+            if self._ends.heard(job, result):
+                self._post(Trigger(Reason.JOB, f"{job} {result}"))
+        except Exception as error:  # noqa: BLE001
+            self._fault = error
+
+    def _lost(self, *_closed: Any) -> None:
+        for job in self._ends.open_jobs():
+            self._post(Trigger(Reason.JOB, f"{job} unheard"))
+
+    def _raise_fault(self) -> None:
+        fault, self._fault = self._fault, None
+        if fault is not None:
+            raise HostError(
+                f"JobRemoved of systemd could not be handled ({fault!r}); please report this"
+            ) from fault
+
+    def _catch_up(self) -> None:
+        """Wait until the listener has handled all that arrived before.
+
+        systemd sends JobRemoved before it answers that the job is no more, but the answer reaches
+        the acting thread directly and the signal by way of the loop.
+        """
+        from gi.repository import GLib
+
+        handled = threading.Event()
+        GLib.idle_add(handled.set, priority=GLib.PRIORITY_DEFAULT)
+        handled.wait(_CALL_SECONDS)
+
+    def _properties(self, unit: str) -> dict[str, Any]:
+        """All properties of all interfaces of a unit at one moment, as `systemctl show` asks."""
+        from gi.repository import GLib
+
+        link = self._connected()
+        path = link.manager.LoadUnit(unit, timeout=_CALL_SECONDS)
+        answer = link.bus.con.call_sync(
+            _SYSTEMD,
+            path,
+            "org.freedesktop.DBus.Properties",
+            "GetAll",
+            GLib.Variant("(s)", ("",)),
+            GLib.VariantType.new("(a{sv})"),
+            0,
+            int(_CALL_SECONDS * 1000),
+            None,
+        )
+        properties: dict[str, Any] = answer.unpack()[0]
+        if properties.get("LoadState") == "not-found":
+            raise _BusError(explain("state", unit, _NO_SUCH_UNIT, ""), _NO_SUCH_UNIT)
+        return properties
+
+
+def _connect() -> Any:
+    """A connection to the system bus of our own, as pydbus's Bus; raises GLib.Error."""
+    # pydbus.connect() can wait for ever: systemd holds the bus's socket open and lets callers
+    # queue there, also when no dbus-daemon comes to serve them.
+    import pydbus  # noqa: F401  (gives Gio.DBusConnection its .pydbus)
+    from gi.repository import Gio
+
+    address = Gio.dbus_address_get_for_bus_sync(Gio.BusType.SYSTEM, None)
+    flags = Gio.DBusConnectionFlags
+    patience = Gio.Cancellable()
+    alarm = threading.Timer(_CALL_SECONDS, patience.cancel)
+    alarm.daemon = True
+    alarm.start()
+    try:
+        return Gio.DBusConnection.new_for_address_sync(
+            address,
+            flags.AUTHENTICATION_CLIENT | flags.MESSAGE_BUS_CONNECTION,
+            None,
+            patience,
+        ).pydbus
+    finally:
+        alarm.cancel()
+
+
+def _subscribe(manager: Any) -> None:
+    """Ask for JobRemoved; systemd forgets who asked when the bus starts anew."""
+    from gi.repository import Gio, GLib
+
+    try:
+        manager.Subscribe(timeout=_CALL_SECONDS)
+    except GLib.Error as error:
+        if Gio.dbus_error_get_remote_error(error) != _ALREADY_SUBSCRIBED:
+            raise
+
+
+def _state(name: str, properties: Mapping[str, Any]) -> UnitState:
+    return UnitState(
+        name=name,
+        phase=_PHASES.get(properties["ActiveState"], UnitPhase.CHANGING),
+        # Kinds of unit that run nothing, such as targets, have no Result.
+        result=properties.get("Result", ""),
+        invocation=bytes(properties["InvocationID"]).hex(),
+    )
+
+
+def instances_of(unit: str, names: Iterable[str]) -> tuple[str, ...]:
+    """Those of `names` that are instances of the template of `unit`, sorted (systemd.unit(5))."""
+    stem, dot, kind = unit.rpartition(".")
+    return tuple(sorted(n for n in names if n.startswith(f"{stem}@") and n.endswith(dot + kind)))
+
+
+def explain(action: str, subject: str, name: str, text: str) -> str:
+    """One line on a failed call; `name` is the D-Bus error name, "" for trouble on our own side."""
+    line = " ".join(text.split())
+    if name in _WORDS:
+        return f"{action} of {subject}: {_WORDS[name].format(unit=subject)} ({name})"
+    if name:
+        return f"{action} of {subject}: {name}: {line}; see `systemctl status {subject}`"
+    return (
+        f"{action} of {subject}: no talk with systemd over the system bus ({line}); "
+        "see `systemctl status dbus.service`"
+    )
+
+
+def notify(*states: str) -> bool:
+    """Tell systemd our state, as in notify("READY=1", "STATUS=in sync"); see sd_notify(3).
+
+    Returns False when systemd does not listen, as when run by hand. Raises HostError when it
+    should be told and cannot.
+    """
+    if not os.environ.get("NOTIFY_SOCKET"):
+        return False
+    try:
+        from systemd import daemon
+
+        return bool(daemon.notify(assignments(states)))
+    except ImportError as error:
+        raise HostError(f"notify: {error}; install python3-systemd") from error
+    except OSError as error:
+        raise HostError(f"notify: {error}; see NotifyAccess= in systemd.service(5)") from error
+
+
+def assignments(states: Iterable[str]) -> str:
+    """The states one a line, as sd_notify(3) wants them, whatever bytes of main.cf they quote."""
+    lines = (" ".join(state.replace("\0", " ").split()) for state in states)
+    return "\n".join(lines).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def watchdog_seconds() -> float | None:
+    """Within how many seconds systemd wants a WATCHDOG=1; None if it does not watch this process.
+
+    WATCHDOG_USEC and WATCHDOG_PID as sd_watchdog_enabled(3) reads them.
+    """
+    pid = os.environ.get("WATCHDOG_PID")
+    usec = os.environ.get("WATCHDOG_USEC", "")
+    if pid is not None and pid != str(os.getpid()):
+        return None
+    if not (usec.isascii() and usec.isdigit()) or int(usec) == 0:
+        return None
+    return int(usec) / 1_000_000

@@ -1,0 +1,418 @@
+"""Watchdog's inotify observer -> triggers in a mailbox, by a watch that is known to work.
+
+Folders are watched and filtered by name, since editors and postconf(1) rename over the file; the
+folders that hold these folders too, so that `/etc/postfix` moved away is heard at once; and
+main.cf's inode, since a write through another hard link carries another name (inotify(7)).
+
+Watchdog goes blind without a word: a folder replaced by another of the same name, a mount over
+it, a dead thread, a full queue. So `ensure` asks for every watch again at each look. The kernel
+answers with the watch that it has when nothing changed, which makes that as good as a test.
+Between looks nothing of ours wakes up. A write through a memory map and a mount over main.cf are
+not reported by the kernel at all: the periodic look is there for these.
+
+In watchdog 2.1 to 6 all paths share one descriptor and three threads; `_SharedDescriptor` tells
+which private names that takes. Another layout gets one plain `schedule` a path.
+"""
+
+from __future__ import annotations
+
+import errno
+import inspect
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from watchdog import events as watchdog_events
+from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.observers import inotify_c
+from watchdog.observers.inotify import InotifyObserver
+
+from pf_agent.model import Reason, Trigger
+
+_AT_ONCE: Final = frozenset({"created", "moved", "deleted", "closed", "attrib"})
+_WRITING: Final = "modified"
+
+# Watchdog 2.1 wakes up each `timeout` to look whether it shall stop; later ones never do.
+_A_DAY: Final = 86400.0
+
+# What we ask of the kernel: never opens, reads, or closes after reading. Without IN_DONT_FOLLOW,
+# so that a main.cf that is a symbolic link is watched at its target.
+_MASK: Final = (
+    inotify_c.InotifyConstants.IN_MODIFY
+    | inotify_c.InotifyConstants.IN_ATTRIB
+    | inotify_c.InotifyConstants.IN_CLOSE_WRITE
+    | inotify_c.InotifyConstants.IN_MOVED_FROM
+    | inotify_c.InotifyConstants.IN_MOVED_TO
+    | inotify_c.InotifyConstants.IN_CREATE
+    | inotify_c.InotifyConstants.IN_DELETE
+    | inotify_c.InotifyConstants.IN_DELETE_SELF
+)
+
+_EVENTS: Final = (
+    "FileCreatedEvent", "DirCreatedEvent", "FileMovedEvent", "DirMovedEvent", "FileDeletedEvent",
+    "DirDeletedEvent", "FileModifiedEvent", "FileClosedEvent", "FileAttribEvent",
+)  # fmt: skip
+
+# Watch number and path under which a full queue is reported; no file can have this path.
+_OVERFLOW_WD: Final = -2
+_OVERFLOW: Final = "/inotify queue overflow/"
+
+_EVERYTHING: Final = (Reason.MAIN_CF, Reason.CONFIGURATION, Reason.ALIASES)
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Which paths matter and why, in the spelling in which inotify reports them."""
+
+    main_cf: str
+    named: Mapping[str, Reason]
+    toml_folders: frozenset[str]
+
+    @classmethod
+    def of(cls, main_cf: str, aliases: str, config_directory: str) -> _Places:
+        dropins = os.path.join(config_directory, "desired.d")
+        resolved = os.path.join(_resolved_folder(main_cf), os.path.basename(main_cf))
+        named = dict.fromkeys(_spellings(aliases), Reason.ALIASES)
+        for folder in (config_directory, dropins):
+            named |= dict.fromkeys(_spellings(folder), Reason.CONFIGURATION)
+        named |= dict.fromkeys(_spellings(os.path.dirname(main_cf)), Reason.MAIN_CF)
+        named[resolved] = Reason.MAIN_CF
+        toml_folders = frozenset(os.path.realpath(folder) for folder in (config_directory, dropins))
+        return cls(resolved, named, toml_folders)
+
+    def folders(self) -> list[str]:
+        """Every folder to watch, those above before those below."""
+        return sorted({os.path.dirname(path) for path in self.named} | self.toml_folders)
+
+    def reason(self, path: str) -> Reason | None:
+        """Why a change of `path` matters; None when it does not."""
+        if path.endswith(".toml") and os.path.dirname(path) in self.toml_folders:
+            return Reason.CONFIGURATION
+        return self.named.get(path)
+
+    def reasons_in(self, folder: str) -> set[Reason]:
+        """What may have gone unheard while `folder` was not watched."""
+        reasons = {why for path, why in self.named.items() if os.path.dirname(path) == folder}
+        return reasons | ({Reason.CONFIGURATION} if folder in self.toml_folders else set())
+
+
+class _Wake(FileSystemEventHandler):
+    """Turns watchdog's events into triggers, in watchdog's thread."""
+
+    def __init__(self, post: Callable[[Trigger], None], places: _Places) -> None:
+        self._post = post
+        self.places = places
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        """Post a trigger for each path of the event that matters. An error becomes a trigger."""
+        try:
+            for path in (event.src_path, getattr(event, "dest_path", "")):
+                self._hear(event, os.fsdecode(path))
+        except Exception as error:  # noqa: BLE001 - raised on, it would end the observer's thread
+            self._post(Trigger(Reason.MAIN_CF, f"an event could not be read: {error!r}"))
+
+    def post_all(self, reasons: Iterable[Reason], detail: str) -> None:
+        for reason in reasons:
+            self._post(Trigger(reason, detail))
+
+    def _hear(self, event: FileSystemEvent, path: str) -> None:
+        if path == _OVERFLOW:
+            self.post_all(_EVERYTHING, "inotify queue overflow")
+        elif event.event_type in _AT_ONCE or (
+            event.event_type == _WRITING and not event.is_directory
+        ):
+            reason = self.places.reason(path)
+            if reason is not None and event.event_type == _WRITING and _is_only_written(path):
+                # A half-written alias or TOML file is nobody's wish: its closing is heard.
+                reason = Reason.MAIN_CF_OPEN if reason is Reason.MAIN_CF else None
+            if reason is not None:
+                self._post(Trigger(reason, f"{event.event_type}: {path}"))
+
+
+class _Ears(Protocol):
+    """A running observer. `add` is true for a watch that was not there before."""
+
+    def is_alive(self) -> bool: ...
+    def add(self, path: str) -> bool: ...
+    def drop(self, path: str) -> None: ...
+    def close(self) -> None: ...
+
+
+class _SharedDescriptor:
+    """Every path on the one descriptor that watchdog 2.1 to 6 opened for "/".
+
+    Watchdog's threads end with the path that they were started for; "/" is the one that stays.
+    """
+
+    PRIVATE: Final = ("add_watch", "fd", "_event_mask", "_wd_for_path", "_path_for_wd")
+
+    def __init__(self, observer: Any, emitter: Any, inotify: Any) -> None:
+        self._threads = (observer, emitter, emitter._inotify)
+        self._observer = observer
+        self._inotify = inotify
+        inotify._event_mask = _MASK
+        inotify._path_for_wd[_OVERFLOW_WD] = os.fsencode(_OVERFLOW)
+        # Watchdog keeps each MOVED_FROM for ever, 1.4 KiB apiece. It uses them to follow a watched
+        # path to its new name, and we want the old name's new owner instead.
+        inotify.remember_move_from_event = _forget
+        # It also holds back a move out of the folder, and all behind it, for half a second, to
+        # call two moves one. Two triggers do as well.
+        queue: Any = getattr(emitter._inotify, "_queue", None)
+        if hasattr(queue, "delay_sec"):
+            queue.delay_sec = 0
+        self.add("/")
+
+    @classmethod
+    def of(cls, observer: InotifyObserver) -> _SharedDescriptor | None:
+        """None when this watchdog is built in another way."""
+        emitter = next(iter(observer.emitters))
+        inotify = getattr(getattr(emitter, "_inotify", None), "_inotify", None)
+        if all(hasattr(inotify, name) for name in cls.PRIVATE) and _translate_overflow():
+            return cls(observer, emitter, inotify)
+        return None
+
+    def is_alive(self) -> bool:
+        return all(thread.is_alive() for thread in self._threads)
+
+    def add(self, path: str) -> bool:
+        name = os.fsencode(path)
+        before = self._inotify._wd_for_path.get(name)
+        self._inotify.add_watch(name)
+        now = self._inotify._wd_for_path.get(name)
+        if now == -1:  # the one error that watchdog keeps to itself
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return bool(now != before)
+
+    def drop(self, path: str) -> None:
+        wd = self._inotify._wd_for_path.get(os.fsencode(path))
+        if wd is not None:
+            # Not remove_watch(): the kernel's answer to it would find no entry and end the thread.
+            inotify_c.inotify_rm_watch(self._inotify.fd, wd)
+
+    def close(self) -> None:
+        _stop(self._observer)
+
+
+class _PlainSchedule:
+    """One `schedule` a path, by watchdog's public interface alone."""
+
+    def __init__(self, observer: InotifyObserver, wake: _Wake) -> None:
+        self._observer = observer
+        self._wake = wake
+        self._watches: dict[str, Any] = {}
+
+    def is_alive(self) -> bool:
+        return self._observer.is_alive()
+
+    def add(self, path: str) -> bool:
+        watch = self._watches.get(path)
+        if any(each.watch == watch and each.is_alive() for each in self._observer.emitters):
+            return False
+        self.drop(path)
+        self._watches[path] = _schedule(self._observer, self._wake, path)
+        return True
+
+    def drop(self, path: str) -> None:
+        watch = self._watches.pop(path, None)
+        if watch is not None:
+            self._observer.unschedule(watch)
+
+    def close(self) -> None:
+        _stop(self._observer)
+
+
+class Watch:
+    """The watch of main.cf, the configuration and the alias file; the first `ensure` starts it."""
+
+    def __init__(
+        self, main_cf: str, aliases: str, config_directory: str, post: Callable[[Trigger], None]
+    ) -> None:
+        self._main_cf = os.path.abspath(main_cf)
+        self._aliases = os.path.abspath(aliases)
+        self._config_directory = os.path.abspath(config_directory)
+        self._wake = _Wake(post, self._places())
+        self._ears: _Ears | None = None
+        self._armed: dict[str, tuple[int, int]] = {}
+        self._wanted: frozenset[str] = frozenset()
+        self._was_deaf = False
+
+    def ensure(self) -> str:
+        """Arm what is not armed. Call it before reading the files, so that no change falls between.
+
+        Returns "" when all was well, else one sentence of what was mended or cannot be watched.
+        What may have gone unheard is posted. Never raises.
+        """
+        try:
+            return self._ensure()
+        except Exception as error:  # noqa: BLE001 - the look that asks is itself the backstop
+            self._was_deaf = True
+            return _cannot([self._main_cf], error)
+
+    def set_aliases(self, path: str) -> str:
+        """Watch another alias file from now on. Returns what `ensure` returns."""
+        if os.path.abspath(path) == self._aliases:
+            return ""
+        self._aliases = os.path.abspath(path)
+        return self.ensure() if self._ears else ""
+
+    def close(self) -> None:
+        """End the watch; `ensure` would start it again."""
+        ears, self._ears = self._ears, None
+        self._armed.clear()
+        if ears is not None:
+            ears.close()
+
+    def _places(self) -> _Places:
+        return _Places.of(self._main_cf, self._aliases, self._config_directory)
+
+    def _ensure(self) -> str:
+        notes = []
+        if self._ears is not None and not self._ears.is_alive():
+            self._was_deaf = True
+            self.close()
+        if self._ears is None:
+            self._ears = _listen(self._wake)
+            if self._was_deaf:
+                notes.append("the watch had ended and was started again")
+        places = self._wake.places = self._places()
+        notes += self._arm(self._ears, places)
+        if self._was_deaf:
+            self._was_deaf = False
+            self._wake.post_all(_EVERYTHING, "the watch was started again")
+        return "; ".join(notes)
+
+    def _arm(self, ears: _Ears, places: _Places) -> list[str]:
+        folders = places.folders()
+        wanted = frozenset([*folders, places.main_cf])
+        for path in self._armed.keys() - wanted:
+            self._disarm(ears, path)
+        mended: list[str] = []
+        failed: dict[str, OSError] = {}
+        for path in [*folders, places.main_cf]:
+            try:
+                if self._arm_one(ears, path) and path in self._wanted and path in folders:
+                    mended.append(path)
+            except FileNotFoundError as error:
+                # The others may come later, and the folder above tells of it.
+                if path == os.path.dirname(places.main_cf):
+                    failed[path] = error
+            except OSError as error:
+                failed[path] = error
+        self._wanted = wanted
+        for path in mended if not self._was_deaf else ():
+            self._wake.post_all(places.reasons_in(path), f"watching {path} again")
+        notes = [f"now watching {', '.join(mended)}"] if mended and not self._was_deaf else []
+        return notes + ([_cannot(failed, next(iter(failed.values())))] if failed else [])
+
+    def _arm_one(self, ears: _Ears, path: str) -> bool:
+        try:
+            found = os.stat(path)
+        except OSError:
+            self._disarm(ears, path)
+            raise
+        now = (found.st_dev, found.st_ino)
+        if self._armed.get(path, now) != now:
+            # Before the new watch, not after: watchdog wants the old one's end to come first.
+            self._disarm(ears, path)
+        new = ears.add(path)
+        self._armed[path] = now
+        return new
+
+    def _disarm(self, ears: _Ears, path: str) -> None:
+        if self._armed.pop(path, None):
+            ears.drop(path)
+
+
+def _listen(wake: _Wake) -> _Ears:
+    """Start an observer. Raises OSError when the kernel grants no more of them."""
+    _try_inotify()
+    observer = InotifyObserver(timeout=_A_DAY)
+    try:
+        _schedule(observer, wake, "/")
+        observer.start()
+        shared = _SharedDescriptor.of(observer)
+        if shared is not None:
+            return shared
+        observer.unschedule_all()
+        return _PlainSchedule(observer, wake)
+    except BaseException:
+        _stop(observer)
+        raise
+
+
+def _try_inotify() -> None:
+    """Raise the OSError that watchdog would, which then leaves its descriptor open for ever."""
+    descriptor = inotify_c.inotify_init()
+    if descriptor == -1:
+        raise OSError(errno.EMFILE, "inotify instance limit reached")
+    try:
+        if inotify_c.inotify_add_watch(descriptor, b"/", _MASK) == -1:
+            raise OSError(errno.ENOSPC, "inotify watch limit reached")
+    finally:
+        os.close(descriptor)
+
+
+def _schedule(observer: InotifyObserver, wake: _Wake, path: str) -> Any:
+    if "event_filter" not in inspect.signature(observer.schedule).parameters:
+        return observer.schedule(wake, path)
+    known = [getattr(watchdog_events, name, None) for name in _EVENTS]
+    return observer.schedule(wake, path, event_filter=[each for each in known if each])
+
+
+def _stop(observer: InotifyObserver) -> None:
+    observer.stop()
+    # Watchdog 2.1 sleeps on its queue until the time-out, whatever it was told.
+    observer.event_queue.put((FileSystemEvent(""), None))
+
+
+def _translate_overflow() -> bool:
+    """Let watchdog's parser report a full queue, which it skips; False when that cannot be."""
+    owner: Any = getattr(inotify_c, "Inotify", None)
+    parse = getattr(owner, "_parse_event_buffer", None)
+    if parse is None:
+        return False
+    if not getattr(parse, "tells_overflow", False):
+
+        def parse_all(event_buffer: bytes) -> Iterable[tuple[int, int, int, bytes]]:
+            for wd, mask, cookie, name in parse(event_buffer):
+                if mask & inotify_c.InotifyConstants.IN_Q_OVERFLOW:
+                    yield _OVERFLOW_WD, inotify_c.InotifyConstants.IN_DELETE, 0, b""
+                else:
+                    yield wd, mask, cookie, name
+
+        parse_all.tells_overflow = True  # type: ignore[attr-defined]
+        owner._parse_event_buffer = staticmethod(parse_all)
+    return True
+
+
+def _forget(_event: object) -> None:
+    """In the place of Inotify.remember_move_from_event."""
+
+
+def _resolved_folder(path: str) -> str:
+    return os.path.realpath(os.path.dirname(path))
+
+
+def _spellings(path: str) -> set[str]:
+    """The name itself, and what it leads to where it is a symbolic link."""
+    return {os.path.join(_resolved_folder(path), os.path.basename(path)), os.path.realpath(path)}
+
+
+def _is_only_written(path: str) -> bool:
+    """Whether the last change was of contents: a write dates both times alike, chmod(2) one."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return False
+    return found.st_mtime_ns == found.st_ctime_ns
+
+
+def _cannot(paths: Iterable[str], error: Exception) -> str:
+    cures = {
+        errno.ENOSPC: "; raise fs.inotify.max_user_watches",
+        errno.EMFILE: "; raise fs.inotify.max_user_instances",
+    }
+    number = error.errno if isinstance(error, OSError) else None
+    fact = (error.strerror if isinstance(error, OSError) else None) or repr(error)
+    return f"cannot watch {', '.join(paths)}: {fact}{cures.get(number or 0, '')}"

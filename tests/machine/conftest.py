@@ -1,0 +1,104 @@
+"""Fixtures of the machine tests: images, machines, the package; what failed shows its journal."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.machine.image import CHECKOUT, image, missing_programs
+from tests.machine.nspawn import Machine, MachineError
+
+RELEASES = os.environ.get("PF_AGENT_RELEASES", "bookworm trixie").split()
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker("machine")
+
+
+@pytest.fixture(scope="session", params=RELEASES)
+def release(request: pytest.FixtureRequest) -> str:
+    """The Debian release of the machine: each test that uses a machine runs once on each."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def host() -> None:
+    """Without root and systemd-nspawn there is no machine: a skip, and a failure under CI."""
+    lack = missing_programs() if os.geteuid() == 0 else ["root"]
+    if lack:
+        reason = f"no machine: this host lacks {', '.join(lack)}; run `sudo tools/test machine`"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def base(host: None, release: str) -> Path:
+    """The root folder of the release; nobody writes to it."""
+    return image(release)
+
+
+@pytest.fixture(scope="session")
+def deb(host: None) -> Path:
+    """The package: the newest one in dist/, built by tools/deb when there is none."""
+    if not list((CHECKOUT / "dist").glob("pf-agent_*.deb")):
+        subprocess.run([CHECKOUT / "tools" / "deb"], check=True)
+    debs = (CHECKOUT / "dist").glob("pf-agent_*.deb")
+    return max(debs, key=lambda path: path.stat().st_mtime)
+
+
+@pytest.fixture(scope="module")
+def new_machine(base: Path) -> Iterator[Callable[[], Machine]]:
+    """Boots a fresh machine at each call; all of them end with the module."""
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(Machine(base))
+
+
+@pytest.fixture(scope="module")
+def machine(new_machine: Callable[[], Machine]) -> Machine:
+    """A booted machine with Postfix under "No configuration"; no main.cf, no pf-agent."""
+    return new_machine()
+
+
+@pytest.fixture(scope="module")
+def internet_site(new_machine: Callable[[], Machine]) -> Machine:
+    """A booted machine with Postfix under "Internet Site", as mail.example.test; no pf-agent."""
+    booted = new_machine()
+    booted.install_postfix("Internet Site")
+    return booted
+
+
+@pytest.fixture(scope="module")
+def agent_machine(new_machine: Callable[[], Machine], deb: Path) -> Machine:
+    """A booted machine, first "No configuration", where pf-agent was then installed by apt."""
+    booted = new_machine()
+    booted.serve_apt([deb])
+    booted.apt_install("pf-agent")
+    return booted
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
+    report = (yield).get_result()
+    if not report.failed:
+        return
+    for name, value in getattr(item, "funcargs", {}).items():
+        if isinstance(value, Machine) and value.is_running:
+            report.sections.append((f"journal of {name}", _journal_tail(value)))
+
+
+def _journal_tail(machine: Machine) -> str:
+    command = ["journalctl", "-b", "--no-pager", "-n", "80", "-o", "short-precise"]
+    command += ["-u", "pf-agent", "-u", "postfix*", "-t", "systemd"]
+    try:
+        return machine.run(command, check=False, timeout=20).stdout
+    except (MachineError, subprocess.TimeoutExpired) as error:
+        return str(error)

@@ -1,0 +1,339 @@
+"""Throw-away Debian machines: a real systemd, booted by systemd-nspawn over an overlay.
+
+Nothing outlives a machine: mounts, control groups, processes and the overlay are held by hold.sh,
+which gives them back when the harness closes it or dies. Root only; the standard library only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import shlex
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.machine.groups import control_groups, joining
+from tests.machine.image import CHECKOUT, cache_dir
+
+_HOLD = Path(__file__).with_name("hold.sh")
+_CLEAN = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
+_numbers = itertools.count(1)
+
+
+class MachineError(Exception):
+    """A machine did not do what was asked: it did not boot, or a wait ran out."""
+
+
+class CommandFailed(MachineError):
+    """A command in a machine ended with another code than 0."""
+
+    def __init__(self, done: subprocess.CompletedProcess[str]) -> None:
+        super().__init__(
+            f"{shlex.join(done.args)}: exit code {done.returncode}\n{done.stdout}{done.stderr}"
+        )
+        self.done = done
+
+
+class Machine:
+    """One machine. Use it as a context manager: entering boots it, leaving removes every trace.
+
+    Its files last over kill() and boot(), as they would on a disk.
+    """
+
+    def __init__(self, image: Path) -> None:
+        self.name = f"pf-agent-{os.getpid()}-{next(_numbers)}"
+        self._image = image
+        self._groups = control_groups(self.name)
+        self._run_groups = control_groups(f"{self.name}.run")
+        self._folder = Path()
+        self._holder: subprocess.Popen[bytes] | None = None
+        self._nspawn: subprocess.Popen[bytes] | None = None
+        self._leader = 0
+
+    def __enter__(self) -> Machine:
+        runs = cache_dir() / "machines"
+        runs.mkdir(parents=True, exist_ok=True)
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{self.name}.", dir=runs))
+        try:
+            self._hold()
+            self.boot()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # Power
+
+    def boot(self, timeout: float = 60.0) -> None:
+        """Switch the machine on and wait until its systemd has started everything.
+
+        Raises MachineError after `timeout` seconds, with the end of the console's output.
+        """
+        if self._nspawn is not None:
+            raise MachineError(f"{self.name} runs already")
+        assert self._holder is not None, "a closed machine cannot boot"
+        command = [
+            *("nsenter", f"--target={self._holder.pid}", "--mount", f"--wdns={self._folder}"),
+            *("systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit"),
+            *("--private-network", "--settings=no", "--link-journal=no", "--resolv-conf=off"),
+            *("--timezone=off", "--console=pipe", f"--machine={self.name}", "--hostname=mail"),
+            *("-D", str(self._folder / "root")),
+        ]
+        with open(self._console, "ab") as console:
+            self._nspawn = subprocess.Popen(
+                joining(self._groups, command),
+                env=_CLEAN,
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=console,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + timeout
+        self._leader = self._wait_for_leader(deadline)
+        self._wait_for_systemd(deadline)
+        self.run(["ip", "link", "set", "lo", "up"])
+
+    def kill(self) -> None:
+        """Cut the power: every process of the machine gets SIGKILL at once. Its files stay."""
+        if self._nspawn is None:
+            return
+        # The first process of a pid namespace takes all the others with it.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._leader or self._nspawn.pid, signal.SIGKILL)
+        self._ended(timeout=30)
+
+    def shutdown(self, timeout: float = 120.0) -> None:
+        """Switch the machine off in good order, as `systemctl poweroff` does."""
+        if self._nspawn is not None:
+            self._nspawn.terminate()
+            self._ended(timeout)
+
+    def close(self) -> None:
+        """Kill the machine and give back all that it took from the host."""
+        holder, self._holder = self._holder, None
+        try:
+            self.kill()
+        finally:
+            if holder is not None:
+                holder.communicate(timeout=60)
+
+    @property
+    def is_running(self) -> bool:
+        return self._nspawn is not None and self._nspawn.poll() is None
+
+    # Commands and files
+
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        input: str | bytes | None = None,  # noqa: A002 - subprocess.run's own word
+        check: bool = True,
+        timeout: float = 60.0,
+        env: Mapping[str, str] | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command in the machine as root, in a clean environment, from /root.
+
+        Output is text; bytes that are not UTF-8 come back as surrogates. Raises CommandFailed
+        for an exit code other than 0 if `check`, subprocess.TimeoutExpired after `timeout` seconds.
+        """
+        done = self._run(command, input, timeout, env or {})
+        text = subprocess.CompletedProcess(
+            list(command),
+            done.returncode,
+            *(data.decode("utf-8", "surrogateescape") for data in (done.stdout, done.stderr)),
+        )
+        if check and text.returncode:
+            raise CommandFailed(text)
+        return text
+
+    def sh(self, script: str, *, check: bool = True, timeout: float = 60.0) -> str:
+        """Run a shell script in the machine; return what it printed on standard output."""
+        return self.run(["sh", "-c", script], check=check, timeout=timeout).stdout
+
+    def start(self, command: Sequence[str], **popen: Any) -> subprocess.Popen[bytes]:
+        """Start a command in the machine and return at once; `popen` are Popen's own arguments."""
+        return subprocess.Popen(self._entering(command, {}), **popen)
+
+    def wait_until(self, script: str, timeout: float = 30.0) -> None:
+        """Wait until a shell script ends with 0; raise MachineError with its last output."""
+        deadline = time.monotonic() + timeout
+        while (done := self.run(["sh", "-c", script], check=False)).returncode:
+            if time.monotonic() > deadline:
+                raise MachineError(f"not within {timeout} s: {script}\n{done.stdout}{done.stderr}")
+            time.sleep(0.05)
+
+    def read_bytes(self, path: str) -> bytes:
+        """Return a file's contents. Raises CommandFailed."""
+        return os.fsencode(self.run(["cat", "--", path]).stdout)
+
+    def read_text(self, path: str) -> str:
+        """Return a file's contents as text, bytes that are not UTF-8 as surrogates."""
+        return self.run(["cat", "--", path]).stdout
+
+    def write_bytes(self, path: str, data: bytes) -> None:
+        """Rewrite a file in place, as a shell's `>` does; its folder is made when missing."""
+        script = 'mkdir -p -- "$(dirname -- "$1")" && cat > "$1"'
+        self.run(["sh", "-c", script, "sh", path], input=data)
+
+    def write_text(self, path: str, text: str) -> None:
+        """Rewrite a file in place with text; surrogates become the bytes they stand for."""
+        self.write_bytes(path, os.fsencode(text))
+
+    def copy_in(self, sources: Sequence[Path], folder: str) -> None:
+        """Copy files and folders of the host into a folder of the machine."""
+        self.run(["mkdir", "-p", "--", folder])
+        for source in sources:
+            packed = subprocess.run(
+                [*("tar", "-c", "--owner=root", "--group=root", "--exclude=__pycache__")]
+                + ["-C", str(source.parent), source.name],
+                stdout=subprocess.PIPE,
+                check=True,
+            )
+            self.run(["tar", "-x", "-C", folder], input=packed.stdout)
+
+    def copy_checkout(self, folder: str) -> None:
+        """Copy this checkout, without what was built or cached in it."""
+        kept = [path for path in CHECKOUT.iterdir() if not path.name.startswith(".")]
+        self.copy_in([path for path in kept if path.name not in ("build", "dist")], folder)
+
+    def journal(self, *arguments: str) -> list[dict[str, Any]]:
+        """Return the records that journalctl selects by these arguments, oldest first."""
+        self.run(["journalctl", "--sync"])
+        lines = self.run(["journalctl", "-o", "json", "--all", *arguments]).stdout.splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+    # Packages
+
+    def serve_apt(self, debs: Sequence[Path]) -> None:
+        """Make these .deb files a local apt repository of the machine, and its only one."""
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch) / "apt"
+            folder.mkdir()
+            for deb in debs:
+                (folder / deb.name).write_bytes(deb.read_bytes())
+            index = subprocess.run(
+                ["dpkg-scanpackages", "--multiversion", "."],
+                cwd=folder,
+                capture_output=True,
+                check=True,
+            )
+            (folder / "Packages").write_bytes(index.stdout)
+            self.sh("rm -rf /srv/apt")
+            self.copy_in([folder], "/srv")
+        self.write_text(
+            "/etc/apt/sources.list.d/local.list", "deb [trusted=yes] file:/srv/apt ./\n"
+        )
+        self.run(["apt-get", "-q", "update"])
+
+    def apt_install(self, *packages: str) -> str:
+        """Install packages as `apt-get install -y` does; return its output."""
+        return self._maintain(["apt-get", "-q", "install", "-y", *packages])
+
+    def install_postfix(self, answer: str) -> None:
+        """Purge Postfix and install it afresh with this answer to its question, for example
+        "Internet Site": main.cf is then what Debian's maintainer script makes of it.
+        """
+        self._maintain(["dpkg", "--purge", "postfix"])
+        self.run(
+            ["debconf-set-selections"],
+            input=f"postfix postfix/main_mailer_type select {answer}\n"
+            "postfix postfix/mailname string mail.example.test\n",
+        )
+        self._maintain(["sh", "-c", "dpkg --install /srv/postfix/*.deb"])
+
+    # Inside
+
+    def _maintain(self, command: Sequence[str]) -> str:
+        return self.run(command, timeout=180, env={"DEBIAN_FRONTEND": "noninteractive"}).stdout
+
+    @property
+    def _console(self) -> Path:
+        return self._folder / "console"
+
+    def _hold(self) -> None:
+        groups = [str(group) for group in (*self._groups, *self._run_groups)]
+        self._holder = subprocess.Popen(
+            ["unshare", "--mount", "--propagation=private", str(_HOLD)]
+            + [str(self._folder), str(self._image), *groups],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+        assert self._holder.stdout is not None
+        if self._holder.stdout.readline() != b"ready\n":
+            raise MachineError("the overlay or the control groups could not be made; see above")
+
+    def _wait_for_leader(self, deadline: float) -> int:
+        """Return the pid, on the host, of the machine's first process once it is systemd."""
+        assert self._nspawn is not None
+        children = Path(f"/proc/{self._nspawn.pid}/task/{self._nspawn.pid}/children")
+        while time.monotonic() < deadline and self._nspawn.poll() is None:
+            for child in children.read_text().split():
+                with contextlib.suppress(FileNotFoundError):
+                    status = Path(f"/proc/{child}/status").read_text()
+                    fields = dict(line.split(":", 1) for line in status.splitlines())
+                    if fields["Name"].strip() == "systemd" and fields["NSpid"].split()[-1] == "1":
+                        return int(child)
+            time.sleep(0.02)
+        raise self._no_boot()
+
+    def _wait_for_systemd(self, deadline: float) -> None:
+        while self.is_running and time.monotonic() < deadline:
+            state = self.run(["systemctl", "is-system-running"], check=False).stdout.strip()
+            if state in ("running", "degraded"):
+                return
+            time.sleep(0.05)
+        raise self._no_boot()
+
+    def _no_boot(self) -> MachineError:
+        lines = self._console.read_text(errors="replace").splitlines()[-30:]
+        return MachineError("\n".join([f"{self.name} did not boot; its console:", *lines]))
+
+    def _ended(self, timeout: float) -> None:
+        nspawn, self._nspawn, self._leader = self._nspawn, None, 0
+        assert nspawn is not None
+        try:
+            nspawn.wait(timeout)
+        except subprocess.TimeoutExpired:
+            nspawn.kill()
+            nspawn.wait()
+            raise MachineError(f"{self.name} did not end within {timeout} s") from None
+
+    def _entering(self, command: Sequence[str], env: Mapping[str, str]) -> list[str]:
+        if not self.is_running:
+            raise MachineError(f"{self.name} is switched off")
+        words = [f"{name}={value}" for name, value in {**_CLEAN, "LANG": "C.UTF-8", **env}.items()]
+        enter = ["nsenter", f"--target={self._leader}", "--mount", "--uts", "--ipc", "--net"]
+        enter += ["--pid", "--cgroup", "--root", "--wd", "--", "env", "-i", "-C", "/root", *words]
+        return joining(self._run_groups, [*enter, *command])
+
+    def _run(
+        self,
+        command: Sequence[str],
+        data: str | bytes | None,
+        seconds: float,
+        env: Mapping[str, str],
+    ) -> subprocess.CompletedProcess[bytes]:
+        # timeout(1) ends the command inside: killing nsenter from here would leave it behind.
+        limited = ["timeout", "--kill-after=2", str(seconds), *command]
+        done = subprocess.run(
+            self._entering(limited, env),
+            input=os.fsencode(data) if data is not None else b"",
+            capture_output=True,
+            timeout=seconds + 10,
+            check=False,
+        )
+        if done.returncode in (124, 137) and self.is_running:
+            raise subprocess.TimeoutExpired(list(command), seconds, done.stdout, done.stderr)
+        return done

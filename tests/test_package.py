@@ -1,0 +1,145 @@
+"""What the package, the unit, the catalog and the pages say is what the code says."""
+
+from __future__ import annotations
+
+import configparser
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+
+import pf_agent
+from pf_agent import cli, journal, names
+from pf_agent.errors import ExitCode
+from pf_agent.model import AgentOptions, DesiredState, DriftKind, Event, Mode
+
+ROOT = Path(__file__).parent.parent
+EVENTS = [event.value for event in Event]
+FIELDS = sorted(value for name, value in vars(names).items() if name.startswith("FIELD_"))
+# `provenance` is what the reader notes, not a key.
+KEYS = [
+    item.name
+    for item in (*dataclasses.fields(DesiredState), *dataclasses.fields(AgentOptions))
+    if item.name != "provenance"
+]
+
+
+def read(path: str) -> str:
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
+def page(path: str) -> str:
+    """A man page's source as its reader sees it: scdoc's backslashes removed."""
+    return read(path).replace("\\", "")
+
+
+def catalog() -> dict[str, str]:
+    """units/pf-agent.catalog: MESSAGE_ID -> the entry's text."""
+    parts = re.split(r"^-- ([0-9a-f]{32})\n", read("units/pf-agent.catalog"), flags=re.MULTILINE)
+    ids, texts = parts[1::2], parts[2::2]
+    assert len(ids) == len(set(ids)), "a MESSAGE_ID stands twice"
+    return dict(zip(ids, texts, strict=True))
+
+
+def unit() -> configparser.RawConfigParser:
+    parser = configparser.RawConfigParser(strict=True)
+    parser.optionxform = str  # type: ignore[assignment, method-assign]
+    parser.read_string(read("units/pf-agent.service"))
+    return parser
+
+
+def verbs(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    found = re.findall(r"^ {4}([a-z]+) {2,}\S", capsys.readouterr().out, flags=re.MULTILINE)
+    assert "run" in found, "--help lists each verb on a line of its own"
+    return found
+
+
+def test_one_version_everywhere() -> None:
+    debian = re.match(r"pf-agent \(([^)]+)\) ", read("debian/changelog"))
+    newest = re.search(r"^## \[([^\]]+)\]", read("CHANGELOG.md"), flags=re.MULTILINE)
+    assert debian
+    assert newest
+    assert debian[1] == newest[1] == pf_agent.__version__
+
+
+def test_every_event_has_a_message_id_and_a_catalog_entry() -> None:
+    assert set(journal.MESSAGE_IDS) == set(Event)
+    assert set(journal.MESSAGE_IDS.values()) == set(catalog())
+
+
+@pytest.mark.parametrize("event", list(Event), ids=EVENTS)
+def test_a_catalog_entry_explains(event: Event) -> None:
+    text = catalog()[journal.MESSAGE_IDS[event]]
+    header, _, body = text.partition("\n\n")
+    assert re.search(r"^Subject: \S", header, flags=re.MULTILINE)
+    assert re.search(r"^Documentation: man:pf-agent", header, flags=re.MULTILINE)
+    assert body.strip()
+    assert set(re.findall(r"@(\w+)@", text)) <= set(FIELDS)
+
+
+@pytest.mark.parametrize("word", [*EVENTS, *FIELDS, *(kind.value for kind in DriftKind)])
+def test_the_command_page_names_events_fields_and_kinds(word: str) -> None:
+    plain = re.sub(r"(?<!\w)_|_(?!\w)|\*", "", page("docs/pf-agent.8.scd"))
+    assert re.search(rf"(?<![\w-]){word}(?![\w-])", plain)
+
+
+def test_the_command_page_names_verbs_and_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    text = page("docs/pf-agent.8.scd")
+    for verb in verbs(capsys):
+        assert f"*pf-agent* *{verb}*" in text, "the synopsis"
+        assert f"\n*{verb}*\n\t" in text, "the description"
+    for code in ExitCode:
+        assert f"\n*{int(code)}*\n\t" in text
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_the_file_page_names_every_key(key: str) -> None:
+    assert f"\n*{key}*\n\t" in page("docs/pf-agent.toml.5.scd")
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_the_file_page_names_every_mode(mode: Mode) -> None:
+    assert f'"{mode.value}"' in page("docs/pf-agent.toml.5.scd")
+
+
+def test_the_file_page_gives_the_defaults() -> None:
+    text = page("docs/pf-agent.toml.5.scd")
+    assert f"Default: {AgentOptions().settle_seconds:g}." in text
+    assert f"Default: {AgentOptions().look_every_seconds:g}." in text
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_the_readme_names_every_event(event: str) -> None:
+    assert f"`{event}`" in read("README.md")
+
+
+def test_the_unit_keeps_its_promises() -> None:
+    service = unit()["Service"]
+    assert service["Type"] == "notify"
+    assert service["NotifyAccess"] == "main"
+    assert service["ExecStart"] == "/usr/bin/pf-agent run"
+    assert int(service["WatchdogSec"]) > 0
+    assert service["Restart"] == "on-failure"
+    assert service["RestartPreventExitStatus"] == str(int(ExitCode.USAGE))
+    assert service["StateDirectory"] == Path(names.STATE_DIRECTORY).name
+    assert service["RuntimeDirectory"] == Path(names.RUN_DIRECTORY).name
+
+
+def test_the_unit_is_ordered_after_postfix_and_not_tied_to_it() -> None:
+    section = unit()["Unit"]
+    assert names.POSTFIX_UNIT in section["After"].split()
+    assert not {"Requires", "Requisite", "BindsTo", "PartOf", "Upholds", "Conflicts"} & set(section)
+
+
+def test_debian_takes_the_unit_from_units() -> None:
+    link = ROOT / "debian/pf-agent.service"
+    assert link.resolve() == (ROOT / "units/pf-agent.service").resolve()
+
+
+@pytest.mark.parametrize("path", ["debian/pf-agent.install", "debian/pf-agent.docs"])
+def test_everything_that_is_installed_exists(path: str) -> None:
+    for line in read(path).splitlines():
+        assert (ROOT / line.split()[0]).is_file(), line
