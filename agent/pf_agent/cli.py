@@ -20,10 +20,12 @@ from pf_agent.model import (
     Event,
     Outcome,
     PendingActivation,
+    Phase,
     Record,
     Result,
     Trigger,
 )
+from pf_agent.pacing import RESTART_APART_SECONDS
 from pf_agent.reconcile import Policy, plan, reconcile
 from pf_agent.state import State, read_status
 
@@ -145,11 +147,9 @@ def cmd_status(arguments: argparse.Namespace) -> ExitCode:
         raise HostError(f"{place}: not as written by pf-agent {__version__}: {error!r}") from error
     if arguments.json:
         _print_json(render.status_dict(status, now))
-        return ExitCode.OK
-    print(render.summary(status, now))
-    for problem in status.problems:
-        print(problem)
-    return ExitCode.OK
+    else:
+        print("\n".join((render.summary(status, now), *status.problems)))
+    return ExitCode.FAILURE if status.phase is Phase.STALLED else ExitCode.OK
 
 
 def cmd_diff(arguments: argparse.Namespace) -> ExitCode:
@@ -272,6 +272,9 @@ def _apply_to_host(activate: bool) -> tuple[Outcome, str]:
 def _follow(activation: Any, state: State, mailbox: SimpleQueue[Trigger]) -> str:
     """Take the activation to its end, ours or the daemon's; return why it failed."""
     deadline = time.monotonic() + _ACTIVATION_SECONDS
+    if sys.stderr.isatty() and state.pending() is not None:
+        apart = f"at least {RESTART_APART_SECONDS:.0f} s apart"
+        print(f"waiting for Postfix to run with it (restarts are {apart})", file=sys.stderr)
     while state.pending() is not None:
         activation.advance()
         if activation.failure:
@@ -296,7 +299,7 @@ class _Unkept:
     def next_cycle(self) -> int:
         return 1
 
-    def mark_pending(self, _pending: PendingActivation) -> None:
+    def mark_pending(self, _pending: PendingActivation, durable: bool = True) -> None:
         """There is no Postfix to activate it."""
 
     def pending(self) -> None:

@@ -124,7 +124,7 @@ class Daemon:
             signal.signal(number, self._on_signal)
         self._journal.emit(Record(Event.STARTED, f"pf-agent {__version__} watches main.cf"))
         self._turn([Trigger(Reason.START)])
-        notify("READY=1")
+        self._tell("READY=1")
         while True:
             batch = next_batch(
                 self.mailbox, self._patience(), self._configuration.options.settle_seconds
@@ -133,11 +133,11 @@ class Daemon:
             if Reason.STOP in reasons:
                 break
             if Reason.RELOAD in reasons:
-                notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+                self._tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
             self._turn(batch)
             if Reason.RELOAD in reasons:
-                notify("READY=1")
-        notify("STOPPING=1")
+                self._tell("READY=1")
+        self._tell("STOPPING=1")
         self._journal.emit(Record(Event.STOPPED, "pf-agent stops; main.cf is watched no more"))
         self._watch.close()
         self._systemd.close()
@@ -169,13 +169,15 @@ class Daemon:
             reasons.add(Reason.TIMER)
         try:
             if reasons:
-                self._look(reasons)
+                self._look()
             activated = None
             if self._configuration.options.mode is Mode.ENFORCE:
                 activated = self._activation.advance()
             if activated is not None:
                 self._note_activated(activated)
-                self._look({Reason.JOB})  # the text that Postfix runs with is the last good one
+                self._look()  # the text that Postfix runs with is the last good one
+            if reasons & _LOOKS_AT_ALIASES:
+                self._look_at_aliases()
         except PfAgentError as error:
             self._fail(str(error))
         except Exception as error:  # noqa: BLE001 - the last catch-all: recorded, then tried again
@@ -183,7 +185,7 @@ class Daemon:
             self._fail(f"an error of pf-agent's own: {error!r}")
         self._publish()
 
-    def _look(self, reasons: set[Reason]) -> None:
+    def _look(self) -> None:
         # Armed before the files are read: what changes after that is heard.
         mended = self._watch.ensure()
         if mended:
@@ -200,11 +202,11 @@ class Daemon:
             self._note_outcome(outcome)
         self._failure = ""
         self._backoff.reset()
-        if reasons & _LOOKS_AT_ALIASES and options.mode is Mode.ENFORCE:
-            self._look_at_aliases()
 
     def _look_at_aliases(self) -> None:
         """Rebuild the alias database where the file changed; that needs no restart."""
+        if self._configuration.options.mode is not Mode.ENFORCE:
+            return
         text = self._host.read().text
         self._aliases = alias_file(text or b"")
         self._watch.set_aliases(self._aliases)
@@ -257,7 +259,7 @@ class Daemon:
         )
 
     def _publish(self) -> None:
-        """Tell systemd and status.json; a sink that fails is noted and skipped."""
+        """Tell systemd and status.json; either that fails is noted and skipped."""
         now = time.time()
         phase, detail = self._phase()
         desired = self._configuration.desired
@@ -274,7 +276,7 @@ class Daemon:
             os.getpid(),
         )
         sentence = render.summary(self._status, now)
-        notify("WATCHDOG=1", f"STATUS={sentence}")
+        self._tell("WATCHDOG=1", f"STATUS={sentence}")
         told = replace(self._status, next_look=None)
         if str(told) != self._told:
             self._told = str(told)
@@ -282,6 +284,12 @@ class Daemon:
                 self._state.write_status(render.status_dict(self._status, now))
             except HostError as error:
                 self._journal.note(str(error))
+
+    def _tell(self, *states: str) -> None:
+        try:
+            notify(*states)
+        except HostError as error:
+            self._journal.note(str(error))
 
     def _phase(self) -> tuple[Phase, str]:
         activation = self._activation

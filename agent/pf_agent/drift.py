@@ -34,16 +34,22 @@ def damage(text: bytes | None, desired: DesiredState, last_good: bytes | None) -
 
 
 def find_drift(
-    desired: DesiredState, actual: ActualState, damaged: str = "", attributes: bool = True
+    desired: DesiredState,
+    actual: ActualState,
+    damaged: str = "",
+    restorable: bool = False,
+    attributes: bool = True,
 ) -> tuple[Drift, ...]:
     """Return every difference between `actual` and `desired`, in the order of the file.
 
-    `damaged` is what `damage` said of it; `attributes` False leaves owner and mode alone, for a
+    `damaged` is what `damage` said of it, `restorable` whether there is a last good text;
+    `attributes` False leaves owner and mode alone, for a
     file that is not this host's own main.cf.
     """
     drift: list[Drift] = []
     if damaged:
-        drift.append(Drift("", DriftKind.ABSENT_FILE, None, damaged))
+        source = "the last good text" if restorable else "the template"
+        drift.append(Drift("", DriftKind.ABSENT_FILE, source, damaged))
     if attributes and actual.kind is not FileKind.ABSENT:
         drift.extend(_attribute_drift(actual))
     main_cf = MainCf.parse(actual.text or b"")

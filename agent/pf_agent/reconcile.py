@@ -54,7 +54,7 @@ class Pending(Protocol):
     """What outlives the cycle, as `state.State` keeps it."""
 
     def next_cycle(self) -> int: ...
-    def mark_pending(self, pending: PendingActivation) -> None: ...
+    def mark_pending(self, pending: PendingActivation, durable: bool = True) -> None: ...
     def pending(self) -> PendingActivation | None: ...
     def keep_displaced(self, cycle: int, text: bytes) -> str: ...
     def last_good(self) -> bytes | None: ...
@@ -116,7 +116,7 @@ def plan(
     Raises HostError where there is neither a main.cf nor a template to begin with.
     """
     damaged = damage(actual.text, desired, last_good)
-    drift = find_drift(desired, actual, damaged, own)
+    drift = find_drift(desired, actual, damaged, last_good is not None, own)
     if not drift:
         return Plan(actual, (), actual.text or b"", "")
     base = actual.text if not damaged else last_good
@@ -140,10 +140,13 @@ def reconcile(
     """
     seen_at = policy.clock()
     actual = host.read()
-    found = plan(host, desired, actual, pending.last_good(), policy.own)
+    last_good = pending.last_good()
+    found = plan(host, desired, actual, last_good, policy.own)
     if not found.drift:
         return _in_sync(found, policy, pending)
-    exposure = Exposure(min(actual.written_at, seen_at), seen_at)
+    # A main.cf that never was is no drift that anybody wrote.
+    never_was = actual.text is None and last_good is None
+    exposure = Exposure(seen_at if never_was else min(actual.written_at, seen_at), seen_at)
     emit_new = emit
     if last is not None and last.cycle is not None and found.drift == last.drift:
         emit_new = _skip
@@ -165,7 +168,8 @@ def reconcile(
     kept, way = _exchange(host, desired, pending, cycle, found, policy)
     exposure = replace(exposure, corrected_at=policy.clock())
     if needs_activation(found.drift):
-        pending.mark_pending(_pending(pending, cycle, found.drift, exposure))
+        # The same marker, now with this moment: if a crash loses that, nothing depends on it.
+        pending.mark_pending(_pending(pending, cycle, found.drift, exposure), durable=False)
     outcome = replace(
         outcome,
         result=Result.CORRECTED,
@@ -204,7 +208,8 @@ def _judged(
         text = corrected(MainCf.parse(last_good), desired).render()
         if text != found.candidate and not policy.judge(text).fatal:
             unusable = f"Postfix cannot run with it: {fatal}"
-            drift = (Drift("", DriftKind.ABSENT_FILE, None, unusable), *found.drift)
+            source = "the last good text"
+            drift = (Drift("", DriftKind.ABSENT_FILE, source, unusable), *found.drift)
             diff = render.unified_diff(found.actual.text, text, host.path)
             return Plan(found.actual, drift, text, diff), ""
     return found, fatal

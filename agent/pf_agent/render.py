@@ -68,7 +68,7 @@ def drift_sentence(drift: Drift) -> str:
         DriftKind.DUPLICATED: f"{name} is set more than once, first to {actual}{where}",
         DriftKind.UNREADABLE: f"no Postfix program can read {actual}{where}",
         DriftKind.MODE: f"main.cf is {drift.actual}, must be {drift.expected}",
-        DriftKind.ABSENT_FILE: f"main.cf was destroyed: {drift.actual}",
+        DriftKind.ABSENT_FILE: f"main.cf: {drift.actual}; it begins again as {drift.expected}",
     }[drift.kind]
 
 
@@ -89,13 +89,18 @@ def duration(seconds: float) -> str:
         return f"{max(seconds, 0) * 1000:.0f} ms"
     if seconds < 10:
         return f"{seconds:.1f} s"
-    if seconds < 120:
+    if seconds < 60:
         return f"{seconds:.0f} s"
     if seconds < 7200:
         return f"{seconds // 60:.0f} min"
     if seconds < 172800:
         return f"{seconds // 3600:.0f} h"
     return f"{seconds // 86400:.0f} days"
+
+
+def ago(seconds: float) -> str:
+    """How long ago, no finer than a sentence that is renewed twice a minute stays true."""
+    return "less than a minute ago" if seconds < 60 else f"{duration(seconds)} ago"
 
 
 def moment(seconds: float) -> str:
@@ -112,7 +117,7 @@ def summary(status: Status, now: float) -> str:
         parts.append(f"{faults} in the configuration, see `pf-agent check`")
     last = status.last
     if last is not None:
-        text = f"last drift {duration(now - last.at)} ago: {listed(last.parameters)}"
+        text = f"last drift {ago(now - last.at)}: {listed(last.parameters)}"
         if last.corrected_seconds is not None:
             text += f", corrected in {duration(last.corrected_seconds)}"
         if last.up_seconds is not None:

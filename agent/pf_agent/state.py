@@ -122,9 +122,9 @@ class State:
         except (ValueError, KeyError, TypeError, AttributeError):
             return PendingActivation(0, (), Exposure(time.time(), time.time()))
 
-    def mark_pending(self, pending: PendingActivation) -> None:
-        """Write the marker, durably: from here on a crash is taken up at the next look."""
-        self._write("pending.json", json.dumps(asdict(pending)).encode())
+    def mark_pending(self, pending: PendingActivation, durable: bool = True) -> None:
+        """Write the marker; once it is durable, a crash is taken up at the next look."""
+        self._write("pending.json", json.dumps(asdict(pending)).encode(), durable)
 
     def clear_pending(self) -> None:
         """Remove the marker: Postfix was seen to run with main.cf as it is."""
@@ -219,7 +219,6 @@ class State:
 
     def _write(self, name: str, data: bytes, durable: bool = True) -> None:
         _write_whole(os.path.join(self.directory, name), data, 0o600, durable)
-
 
 
 def read_status(run_directory: str) -> dict[str, Any] | None:

@@ -1,10 +1,4 @@
-"""Typed, checked reading of a TOML text: every fault is noted with file, line, key and way out.
-
-tomli says where a syntax error is, but not where a value stands. So the lines of the keys come
-from a small scan of a text that tomli has accepted already. Limits of the scan: a key inside an
-inline table has a line only where the whole inline table stands on that one line; of an array of
-tables the first header counts; keys nested deeper than any of our files need have none.
-"""
+"""Typed, checked reading of a TOML text: every fault is noted with file, line, key and way out."""
 
 from __future__ import annotations
 
@@ -12,33 +6,13 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import tomli
 
 from pf_agent.errors import ConfigError
 from pf_agent.model import Place
-
-Path = tuple[str, ...]
-
-_PART = r"""(?:"(?:\\.|[^"\\\n])*"|'[^'\n]*'|[A-Za-z0-9_-]+)"""
-_KEY = rf"({_PART}(?:[ \t]*\.[ \t]*{_PART})*)[ \t]*"
-_BARE = re.compile(r"[A-Za-z0-9_-]+")
-_HEADER = re.compile(rf"\[\[?[ \t]*{_KEY}")
-_PAIR = re.compile(rf"{_KEY}=")
-# A multi-line string may end in up to two quotes of its own before the closing three. A quote by
-# itself is a string without an end.
-_TOKEN = re.compile(
-    r'"""(?:\\.|[^\\])*?"{3,5}'
-    r"|'''.*?'{3,5}"
-    r"|\"{3}|'{3}"
-    r'|"(?:\\.|[^"\\\n])*"'
-    r"|'[^'\n]*'"
-    r"|\#[^\n]*|[\[\]{}\n\"']",
-    re.DOTALL,
-)
-_UNENDED = ("'", '"', "'''", '"""')
-_DEEPEST = 4
+from pf_agent.toml_lines import BARE_KEY, Path, key_spans, last_statement, line_of
 
 _SYNTAX = re.compile(
     r"(?P<fact>.*) \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)", re.DOTALL
@@ -103,7 +77,7 @@ class Table:
 
     def place(self, key: str) -> Place:
         """Where `key` stands; without a line where that is not certain."""
-        return Place(self._document.file, _line_of(self._document.spans, (*self._path, key)))
+        return Place(self._document.file, line_of(self._document.spans, (*self._path, key)))
 
     def note(self, key: str, fact_and_way_out: str) -> None:
         """Note a fault of `key`."""
@@ -217,7 +191,7 @@ def parse(source: Source) -> Table:
         ) from error
     except ValueError as error:
         raise ConfigError(_syntax_problem(source.path, text, str(error))) from error
-    return Table(_Document(source.path, _key_spans(text)), values)
+    return Table(_Document(source.path, key_spans(text)), values)
 
 
 def shown(value: object) -> str:
@@ -238,7 +212,7 @@ def shown(value: object) -> str:
 
 def shown_key(key: str) -> str:
     """Return a key as a message shows it: bare where TOML lets it stand bare, else in quotes."""
-    return key if _BARE.fullmatch(key) and len(key) <= _MAX_SHOWN else shown(key)
+    return key if BARE_KEY.fullmatch(key) and len(key) <= _MAX_SHOWN else shown(key)
 
 
 def quoting(value: object) -> str:
@@ -279,68 +253,7 @@ def _syntax_problem(path: str, text: str, message: str) -> str:
     if match["line"]:
         line, fact = int(match["line"]), f"{match['fact']} (column {match['column']})"
     else:
-        line, fact = _last_statement(text), f"{match['fact']} (end of file)"
+        line, fact = last_statement(text), f"{match['fact']} (end of file)"
     ways_out = (advice for pattern, advice in _WAYS_OUT if re.search(pattern, fact))
     way_out = next(ways_out, "see pf-agent.toml(5)")
     return f"{Place(path, line)}: not valid TOML: {fact}; {way_out}"
-
-
-def _last_statement(text: str) -> int:
-    """Return the line where the last statement begins, the one that tomli saw no end of."""
-    written = (first for first, _, statement in _statements(text) if statement[:1] not in ("", "#"))
-    return max(written, default=1)
-
-
-def _key_spans(text: str) -> dict[Path, tuple[int, int]]:
-    """Return the first and last line of each key of a valid TOML text, its value included."""
-    spans: dict[Path, tuple[int, int]] = {}
-    table: Path = ()
-    for first, last, statement in _statements(text):
-        if header := _HEADER.match(statement):
-            table = path = _parts(header[1])
-        elif pair := _PAIR.match(statement):
-            path = table + _parts(pair[1])
-        else:
-            continue
-        for depth in range(1, min(len(path), _DEEPEST) + 1):
-            spans.setdefault(path[:depth], (first, last))
-    return spans
-
-
-def _statements(text: str) -> Iterator[tuple[int, int, str]]:
-    """Yield the first line, the last line and the stripped text of each statement or comment."""
-    line, start, depth = 1, 0, 0
-    for token in _TOKEN.finditer(text):
-        sign = token[0]
-        if sign in _UNENDED:
-            break
-        depth += (sign in ("[", "{")) - (sign in ("]", "}"))
-        if sign == "\n" and depth <= 0:
-            last = line + text.count("\n", start, token.start())
-            yield line, last, text[start : token.start()].strip()
-            line, start, depth = last + 1, token.end(), 0
-    yield line, line + text.count("\n", start), text[start:].strip()
-
-
-def _parts(key: str) -> Path:
-    """Return the parts of a dotted key; tomli itself takes off quotes and escapes."""
-    if _BARE.fullmatch(key):
-        return (key,)
-    parts: list[str] = []
-    inner: Any = tomli.loads(f"{key} = 0")
-    while isinstance(inner, dict):
-        ((part, inner),) = inner.items()
-        parts.append(part)
-    return tuple(parts)
-
-
-def _line_of(spans: Mapping[Path, tuple[int, int]], path: Path) -> int | None:
-    """Return the line of a key; inside an inline table, that table's if it is on one line."""
-    if path in spans:
-        return spans[path][0]
-    if len(path) > _DEEPEST:
-        return None
-    while path and path not in spans:
-        path = path[:-1]
-    first, last = spans.get(path, (0, 1))
-    return first if first == last else None

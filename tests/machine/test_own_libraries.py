@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from tests.machine.nspawn import Machine
 
-
 # Some tests set sysctls of a user namespace of their own; in a machine /proc/sys cannot be written.
 UNIT_TESTS = """
 cd /root/pf-agent
