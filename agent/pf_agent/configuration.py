@@ -97,11 +97,16 @@ class Configuration:
         self.desired = _last_good(kept)
         self.problems: tuple[str, ...] = ()
 
-    def refresh(self) -> bool:
-        """Read what changed on disk; tell whether anything did. Problems are only reported."""
+    def refresh(self, again: bool = False) -> None:
+        """Read what changed on disk; `again` reads and reports all, changed or not.
+
+        Problems are only reported, and each of them once.
+        """
+        if again:
+            self._seen, self.problems = None, ()
         seen = self._fingerprint()
         if seen == self._seen:
-            return False
+            return
         self._seen = seen
         problems: list[str] = []
         try:
@@ -117,7 +122,6 @@ class Configuration:
             if problem not in self.problems:
                 self._report(problem)
         self.problems = tuple(problems)
-        return True
 
     def _fingerprint(self) -> Fingerprint:
         paths = [os.path.join(self._directory, names.AGENT_TOML)]

@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from queue import Empty, SimpleQueue
 from types import FrameType
 
@@ -153,7 +154,7 @@ class Daemon:
         now = time.time()
         due = [self._next_look - now]
         step = self._activation.next_step_at()
-        if step is not None and self._configuration.options.mode is Mode.ENFORCE:
+        if step is not None and self._may_activate():
             due.append(step - now)
         limit = watchdog_seconds()
         if limit is not None:
@@ -169,13 +170,11 @@ class Daemon:
             reasons.add(Reason.TIMER)
         try:
             if reasons:
-                self._look()
-            activated = None
-            if self._configuration.options.mode is Mode.ENFORCE:
-                activated = self._activation.advance()
+                self._look(reasons)
+            activated = self._activation.advance() if self._may_activate() else None
             if activated is not None:
                 self._note_activated(activated)
-                self._look()  # the text that Postfix runs with is the last good one
+                self._look(set())  # the text that Postfix runs with is the last good one
             if reasons & _LOOKS_AT_ALIASES:
                 self._look_at_aliases()
         except PfAgentError as error:
@@ -185,12 +184,12 @@ class Daemon:
             self._fail(f"an error of pf-agent's own: {error!r}")
         self._publish()
 
-    def _look(self) -> None:
+    def _look(self, reasons: set[Reason]) -> None:
         # Armed before the files are read: what changes after that is heard.
         mended = self._watch.ensure()
         if mended:
             self._journal.note(mended)
-        self._configuration.refresh()
+        self._configuration.refresh(again=Reason.RELOAD in reasons)
         options, desired = self._configuration.options, self._configuration.desired
         self._next_look = time.time() + options.look_every_seconds
         if desired is not None:
@@ -202,6 +201,11 @@ class Daemon:
             self._note_outcome(outcome)
         self._failure = ""
         self._backoff.reset()
+
+    def _may_activate(self) -> bool:
+        """Postfix is not restarted over a main.cf that was left standing as it should not be."""
+        settled = self._outcome.result in (Result.IN_SYNC, Result.CORRECTED)
+        return settled and not self._failure and self._configuration.options.mode is Mode.ENFORCE
 
     def _look_at_aliases(self) -> None:
         """Rebuild the alias database where the file changed; that needs no restart."""
@@ -304,7 +308,9 @@ class Daemon:
         if activation.failure and not activation.is_under_way():
             return Phase.STALLED, f"Postfix is not up with main.cf as it is: {activation.failure}"
         if self._state.pending() is not None:
-            return Phase.ACTIVATING, ""
+            waiting = not activation.is_under_way() and activation.retry_at > time.time()
+            at = datetime.fromtimestamp(activation.retry_at, timezone.utc).astimezone()
+            return Phase.ACTIVATING, f"not before {at:%H:%M:%S}" if waiting else ""
         if self._configuration.options.mode is Mode.OBSERVE:
             return Phase.OBSERVING, "in sync"
         return Phase.IN_SYNC, self._outcome.summary

@@ -144,9 +144,9 @@ def reconcile(
     found = plan(host, desired, actual, last_good, policy.own)
     if not found.drift:
         return _in_sync(found, policy, pending)
-    # A main.cf that never was is no drift that anybody wrote.
-    never_was = actual.text is None and last_good is None
-    exposure = Exposure(seen_at if never_was else min(actual.written_at, seen_at), seen_at)
+    # A main.cf that was not in our care before is no drift that anybody wrote.
+    written_at = seen_at if last_good is None else min(actual.written_at, seen_at)
+    exposure = Exposure(written_at, seen_at)
     emit_new = emit
     if last is not None and last.cycle is not None and found.drift == last.drift:
         emit_new = _skip

@@ -20,6 +20,8 @@ from pf_agent.model import (
 )
 
 _SHOWN_CHARACTERS = 160
+_CONTEXT = 3
+_COMPARED_LINES = 4000
 
 
 def as_text(data: bytes | None) -> str:
@@ -29,28 +31,79 @@ def as_text(data: bytes | None) -> str:
 
 def printable(text: str) -> str:
     """`text` with surrogates (bytes that are not UTF-8) and control characters escaped."""
+    if text.isprintable():
+        return text
     plain = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() or c == "\t" else f"\\x{ord(c):02x}" for c in plain)
 
 
 def shortened(text: str) -> str:
     """`text` on one line, quoted, and cut where it would fill a screen."""
-    shown = printable(text)
-    if len(shown) > _SHOWN_CHARACTERS:
-        return f'"{shown[:_SHOWN_CHARACTERS]}..." ({len(shown)} characters)'
-    return f'"{shown}"'
+    if len(text) <= _SHOWN_CHARACTERS:
+        return f'"{printable(text)}"'
+    return f'"{printable(text[:_SHOWN_CHARACTERS])}..." ({len(text)} characters)'
 
 
 def unified_diff(before: bytes | None, after: bytes, path: str) -> str:
-    """What a correction changes, as diff -u shows it; "" where nothing differs."""
-    # "\n" alone ends a line of main.cf, so str.splitlines, which knows ten ends, would lie.
-    old = [f"{line}\n" for line in _lines(before)]
-    new = [f"{line}\n" for line in _lines(after)]
-    name = "/dev/null" if before is None else path
-    return "".join(difflib.unified_diff(old, new, name, f"{path} (desired)"))
+    """What a correction changes, as diff -u shows it; "" where nothing differs.
+
+    Only the part between the common beginning and the common end is compared line by line, and
+    where that is very long it is shown as replaced whole: a huge main.cf must not hold us up.
+    """
+    old, new = _lines(before), _lines(after)
+    first = _common(old, new)
+    last = _common(old[first:][::-1], new[first:][::-1])
+    if first == len(old) == len(new):
+        return ""
+    start = max(first - _CONTEXT, 0)
+    tail = max(last - _CONTEXT, 0)
+    old, new = old[start : len(old) - tail], new[start : len(new) - tail]
+    if len(old) + len(new) > _COMPARED_LINES:
+        groups = [[("replace", 0, len(old), 0, len(new))]]
+    else:
+        matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
+        groups = list(matcher.get_grouped_opcodes(_CONTEXT))
+    text = [f"--- {'/dev/null' if before is None else path}", f"+++ {path} (desired)"]
+    for group in groups:
+        text += _hunk(group, old, new, start)
+    return "\n".join(text) + "\n"
+
+
+def _common(old: Sequence[str], new: Sequence[str]) -> int:
+    """How many lines both begin with."""
+    count = 0
+    for ours, theirs in zip(old, new):  # noqa: B905 - the shorter one ends it
+        if ours != theirs:
+            break
+        count += 1
+    return count
+
+
+def _hunk(
+    group: Sequence[tuple[str, int, int, int, int]],
+    old: Sequence[str],
+    new: Sequence[str],
+    start: int,
+) -> list[str]:
+    """One hunk; `start` lines stand above the part that was compared."""
+    (_, a1, _, b1, _), (_, _, a2, _, b2) = group[0], group[-1]
+    text = [f"@@ -{_range(start + a1, a2 - a1)} +{_range(start + b1, b2 - b1)} @@"]
+    for tag, i1, i2, j1, j2 in group:
+        if tag == "equal":
+            text += [f" {line}" for line in old[i1:i2]]
+        else:
+            text += [f"-{line}" for line in old[i1:i2]] + [f"+{line}" for line in new[j1:j2]]
+    return text
+
+
+def _range(start: int, count: int) -> str:
+    """A hunk's lines as diff(1) counts them: an empty range is named by the line above it."""
+    first = start if count == 0 else start + 1
+    return str(first) if count == 1 else f"{first},{count}"
 
 
 def _lines(data: bytes | None) -> list[str]:
+    # "\n" alone ends a line of main.cf, so str.splitlines, which knows ten ends, would lie.
     text = as_text(data)
     return [printable(line) for line in text.removesuffix("\n").split("\n")] if text else []
 
@@ -136,7 +189,7 @@ def _phase_sentence(status: Status) -> str:
     start = {
         Phase.STARTING: "starting",
         Phase.IN_SYNC: f"in sync: {count}",
-        Phase.ACTIVATING: "main.cf is right, Postfix is being restarted",
+        Phase.ACTIVATING: "main.cf is right, Postfix restarts",
         Phase.OBSERVING: "observing only",
         Phase.SUSPENDED: "suspended",
         Phase.STALLED: "stalled",

@@ -36,6 +36,9 @@ _WRITING: Final = "modified"
 # Watchdog 2.1 wakes up each `timeout` to look whether it shall stop; later ones never do.
 _A_DAY: Final = 86400.0
 
+# Seconds for a thread of watchdog to see that it shall end; it takes a millisecond.
+_READER_ENDS: Final = 5.0
+
 # What we ask of the kernel: never opens, reads, or closes after reading. Without IN_DONT_FOLLOW,
 # so that a main.cf that is a symbolic link is watched at its target.
 _MASK: Final = (
@@ -191,6 +194,14 @@ class _SharedDescriptor:
             inotify_c.inotify_rm_watch(self._inotify.fd, wd)
 
     def close(self) -> None:
+        reader = self._threads[-1]
+        if reader.is_alive():
+            # Watchdog before 6 closes the descriptor under its reader, which then reads whatever
+            # file has got the number meanwhile. So the reader goes first: the end of its own path
+            # wakes it up.
+            reader.stopped_event.set()
+            self.drop("/")
+            reader.join(_READER_ENDS)
         _stop(self._observer)
 
 
