@@ -27,6 +27,7 @@ from pf_agent.model import (
 )
 from pf_agent.pacing import Backoff, recent_restarts, restart_allowed_at
 from pf_agent.reconcile import Clock, Emit
+from pf_agent.smtp import probe
 
 # systemd.unit(5), StartLimitBurst=: the unit stays down until somebody resets the count.
 _START_LIMIT = "start-limit-hit"
@@ -64,6 +65,11 @@ class Markers(Protocol):
 Probe = Callable[[Greeting], str]
 
 
+def ask_port(greeting: Greeting) -> str:
+    """Say what is wrong with Postfix at its port, "" when nothing is."""
+    return probe(greeting.address, greeting.port, greeting.banner)
+
+
 @dataclass(frozen=True)
 class Restart:
     """A restart under way: for which cycle, systemd's job, and the units' invocations before."""
@@ -89,9 +95,9 @@ class Activation:
     service: Service
     programs: Programs
     markers: Markers
-    probe: Probe
     post: Callable[[Trigger], None]
     emit: Emit
+    probe: Probe = ask_port
     alias_file: Callable[[], str] = lambda: names.DEFAULT_ALIASES
     clock: Clock = time.time
     failure: str = ""

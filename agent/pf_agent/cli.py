@@ -6,10 +6,10 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from queue import Empty, SimpleQueue
 from typing import Any
 
 from pf_agent import __version__, configuration, names, render
@@ -18,21 +18,16 @@ from pf_agent.exchange import MainCfFile
 from pf_agent.model import (
     DesiredState,
     Event,
-    Outcome,
     PendingActivation,
     Phase,
     Record,
     Result,
-    Trigger,
 )
-from pf_agent.pacing import RESTART_APART_SECONDS
-from pf_agent.reconcile import Policy, plan, reconcile
+from pf_agent.reconcile import Policy, plan, reconcile, refusal_sentence
 from pf_agent.state import State, read_status
 
 # What needs D-Bus, inotify or the journal is imported where it is used: `status`, `diff` and
 # `check` then start in a fifth of the time, and work where those libraries are not installed.
-
-_ACTIVATION_SECONDS = 300.0
 
 _DESCRIPTION = "Keeps Postfix's main.cf at a desired state."
 _EPILOG = """\
@@ -180,7 +175,9 @@ def cmd_apply(arguments: argparse.Namespace) -> ExitCode:
         outcome = reconcile(host, desired, Policy(own=False), _Unkept(), lambda _record: None)
         failure = ""
     else:
-        outcome, failure = _apply_to_host(activate=not arguments.no_activate)
+        from pf_agent.apply import apply_to_host
+
+        outcome, failure = apply_to_host(activate=not arguments.no_activate)
     if arguments.json:
         _print_json(render.outcome_dict(outcome) | {"failure": failure or None})
     else:
@@ -195,7 +192,9 @@ def cmd_check(arguments: argparse.Namespace) -> ExitCode:
     problems: list[str] = []
     count = 0
     try:
-        count = len(configuration.load_desired(names.CONFIG_DIRECTORY).parameters())
+        desired = configuration.load_desired(names.CONFIG_DIRECTORY)
+        count = len(desired.parameters())
+        problems.extend(_refusal(desired))
     except ConfigError as error:
         problems.extend(error.problems)
     try:
@@ -224,70 +223,29 @@ def _subject(arguments: argparse.Namespace) -> tuple[DesiredState, MainCfFile, b
     return desired, MainCfFile(names.MAIN_CF if own else arguments.main_cf, own), own
 
 
+def _refusal(desired: DesiredState) -> list[str]:
+    """What Postfix's own programs say against main.cf as it would become, where they are."""
+    from pf_agent.postfix import POSTCONF, Postfix
+
+    if not os.path.exists(POSTCONF):
+        return []
+    host = MainCfFile(names.MAIN_CF)
+    try:
+        candidate = plan(host, desired, host.read(), _readable_last_good()).candidate
+        with tempfile.TemporaryDirectory(prefix="pf-agent-check-") as folder:
+            postfix = Postfix(os.path.dirname(names.MAIN_CF), folder)
+            fatal = postfix.judge(candidate).fatal
+    except HostError as error:
+        return [str(error)]
+    return [refusal_sentence(desired, fatal)] if fatal else []
+
+
 def _readable_last_good() -> bytes | None:
     """The last good text, where this user may read it."""
     try:
         return State(names.STATE_DIRECTORY, names.RUN_DIRECTORY).last_good()
     except HostError:
         return None  # not root: the diff then starts from the template, which it may read
-
-
-def _apply_to_host(activate: bool) -> tuple[Outcome, str]:
-    """One cycle on the host's own main.cf; return it, and why its activation failed."""
-    from pf_agent.activation import Activation
-    from pf_agent.daemon import real_probe
-    from pf_agent.journal import Journal, console_of
-    from pf_agent.postfix import Postfix, alias_file
-    from pf_agent.reconcile import Judge
-    from pf_agent.systemd import Systemd
-
-    desired = configuration.load_desired(names.CONFIG_DIRECTORY)
-    state = State(names.STATE_DIRECTORY, names.RUN_DIRECTORY)
-    state.prepare()
-    journal = Journal(console_of(sys.stderr) if sys.stderr.isatty() else None)
-    postfix = Postfix(os.path.dirname(names.MAIN_CF), names.RUN_DIRECTORY)
-    host = MainCfFile(names.MAIN_CF)
-    with state.lock():
-        policy = Policy(judge=Judge(postfix.judge))
-        outcome = reconcile(host, desired, policy, state, journal.emit)
-    if not activate or outcome.result is Result.REJECTED:
-        return outcome, ""
-    mailbox: SimpleQueue[Trigger] = SimpleQueue()
-    systemd = Systemd(mailbox.put)
-    activation = Activation(
-        systemd,
-        postfix,
-        state,
-        real_probe,
-        mailbox.put,
-        journal.emit,
-        alias_file=lambda: alias_file(host.read().text or b""),
-    )
-    try:
-        return outcome, _follow(activation, state, mailbox)
-    finally:
-        systemd.close()
-
-
-def _follow(activation: Any, state: State, mailbox: SimpleQueue[Trigger]) -> str:
-    """Take the activation to its end, ours or the daemon's; return why it failed."""
-    deadline = time.monotonic() + _ACTIVATION_SECONDS
-    if sys.stderr.isatty() and state.pending() is not None:
-        apart = f"at least {RESTART_APART_SECONDS:.0f} s apart"
-        print(f"waiting for Postfix to run with it (restarts are {apart})", file=sys.stderr)
-    while state.pending() is not None:
-        activation.advance()
-        if activation.failure:
-            return str(activation.failure)
-        if time.monotonic() > deadline:
-            return f"no end after {_ACTIVATION_SECONDS:.0f} s; see `pf-agent status`"
-        due = activation.next_step_at()
-        patience = 0.0 if due is None else min(max(due - time.time(), 0.0), 1.0)
-        try:
-            mailbox.get(timeout=patience)
-        except Empty:
-            continue
-    return ""
 
 
 @dataclass

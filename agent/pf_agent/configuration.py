@@ -84,7 +84,8 @@ def _source(path: str) -> Source:
 class Configuration:
     """What is in force: read again when a file changed; a faulty file changes nothing.
 
-    `desired` is None where there never was a good desired state.
+    `desired` is None where there never was a good desired state. What Postfix itself refuses is a
+    fault like any other, but it shows at the first cycle only: `approve` and `fall_back` tell.
     """
 
     def __init__(self, directory: str, kept: Kept, report: Callable[[str], None]) -> None:
@@ -94,7 +95,7 @@ class Configuration:
         self._report = report
         self._seen: Fingerprint | None = None
         self.options = load_options(directory)
-        self.desired = _last_good(kept)
+        self.desired = self._approved = _last_good(kept)
         self.problems: tuple[str, ...] = ()
 
     def refresh(self, again: bool = False) -> None:
@@ -115,13 +116,29 @@ class Configuration:
             problems.extend(error.problems)
         try:
             self.desired = load_desired(self._directory)
-            self._kept.keep_desired(desired.to_json(self.desired))
         except ConfigError as error:
             problems.extend(error.problems)
         for problem in problems:
             if problem not in self.problems:
                 self._report(problem)
         self.problems = tuple(problems)
+
+    def approve(self) -> None:
+        """The desired state in force works: it is the one to fall back on. Raises HostError."""
+        if self.desired is not None and self.desired != self._approved:
+            self._kept.keep_desired(desired.to_json(self.desired))
+            self._approved = self.desired
+
+    def fall_back(self, problem: str) -> DesiredState | None:
+        """Put the last approved desired state in force and return it; None: there is no other.
+
+        The files are read again when one changes, or when `refresh` is told to.
+        """
+        if self._approved is None or self._approved == self.desired:
+            return None
+        self.desired = self._approved
+        self.problems = (*self.problems, problem)
+        return self.desired
 
     def _fingerprint(self) -> Fingerprint:
         paths = [os.path.join(self._directory, names.AGENT_TOML)]

@@ -22,8 +22,8 @@ from pf_agent.errors import ExitCode, HostError, PfAgentError
 from pf_agent.exchange import MainCfFile
 from pf_agent.journal import Journal
 from pf_agent.model import (
+    DesiredState,
     Event,
-    Greeting,
     LastDrift,
     Mode,
     Outcome,
@@ -37,7 +37,6 @@ from pf_agent.model import (
 from pf_agent.pacing import Backoff
 from pf_agent.postfix import Postfix, alias_file
 from pf_agent.reconcile import Judge, Policy, reconcile
-from pf_agent.smtp import probe
 from pf_agent.state import State
 from pf_agent.systemd import Systemd, notify, watchdog_seconds
 from pf_agent.watch import Watch
@@ -65,11 +64,6 @@ def next_batch(mailbox: SimpleQueue[Trigger], patience: float, settle: float) ->
         except Empty:
             break
     return batch
-
-
-def real_probe(greeting: Greeting) -> str:
-    """Ask port 25; what `activation` verifies with."""
-    return probe(greeting.address, greeting.port, greeting.banner)
 
 
 @dataclass(frozen=True)
@@ -106,7 +100,6 @@ class Daemon:
             self._systemd,
             self._postfix,
             self._state,
-            real_probe,
             self.mailbox.put,
             journal.emit,
             alias_file=lambda: self._aliases,
@@ -195,12 +188,21 @@ class Daemon:
         if desired is not None:
             policy = Policy(options.mode is Mode.OBSERVE, judge=self._judge)
             with self._state.lock():
-                outcome = reconcile(
-                    self._host, desired, policy, self._state, self._journal.emit, self._outcome
-                )
-            self._note_outcome(outcome)
+                self._note_outcome(self._cycle(desired, policy))
         self._failure = ""
         self._backoff.reset()
+
+    def _cycle(self, desired: DesiredState, policy: Policy) -> Outcome:
+        """One cycle; where Postfix refuses the desired state, one with the last that it took."""
+        emit, last = self._journal.emit, self._outcome
+        outcome = reconcile(self._host, desired, policy, self._state, emit, last)
+        if outcome.result in (Result.IN_SYNC, Result.CORRECTED):
+            self._configuration.approve()
+        elif outcome.result is Result.REJECTED:
+            other = self._configuration.fall_back(outcome.summary)
+            if other is not None:
+                return self._cycle(other, policy)
+        return outcome
 
     def _may_activate(self) -> bool:
         """Postfix is not restarted over a main.cf that was left standing as it should not be."""

@@ -27,8 +27,9 @@ def damage(text: bytes | None, desired: DesiredState, last_good: bytes | None) -
         return ""
     # A beginning of what stood there. Somebody may have deleted the last lines on purpose, so it
     # counts as cut off only where it ends within a line, or where a parameter of ours went too.
-    lost = MainCf.parse(last_good).parameters().keys() - main_cf.parameters().keys()
-    if lost and not text.endswith(b"\n") or lost & desired.settings.keys():
+    before, now = MainCf.parse(last_good).parameters(), main_cf.parameters()
+    within_a_line = now != before and not text.endswith(b"\n")
+    if within_a_line or (before.keys() - now.keys()) & desired.settings.keys():
         return f"it was cut off after {len(text)} bytes"
     return ""
 

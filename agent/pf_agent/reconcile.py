@@ -7,6 +7,7 @@ takes to stop.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -147,21 +148,21 @@ def reconcile(
     # A main.cf that was not in our care before is no drift that anybody wrote.
     written_at = seen_at if last_good is None else min(actual.written_at, seen_at)
     exposure = Exposure(written_at, seen_at)
-    emit_new = emit
-    if last is not None and last.cycle is not None and found.drift == last.drift:
-        emit_new = _skip
-        cycle = last.cycle
-    else:
-        cycle = pending.next_cycle()
+    known = _cycle_on_record(last, found.drift)
+    cycle = pending.next_cycle() if known is None else known
+    emit_new = emit if known is None else _skip
     _emit_drift(emit_new, cycle, found, exposure)
     outcome = Outcome(
         Result.OBSERVED, _sentence("drift", found.drift), cycle, found.drift, found.diff, exposure
     )
     if policy.observe_only:
         return outcome
-    found, refusal = _judged(host, desired, policy, pending, found)
+    accepted, refusal = _judged(host, desired, policy, pending, found)
     if refusal:
-        return _rejected(emit_new, outcome, refusal)
+        return _rejected(emit_new, outcome, desired, refusal)
+    if accepted is not found:
+        found = accepted
+        _emit_drift(emit, cycle, replace(found, drift=found.drift[:1]), exposure)
     if needs_activation(found.drift):
         # On disk before main.cf changes: a crash from here on is taken up at the next look.
         pending.mark_pending(_pending(pending, cycle, found.drift, exposure))
@@ -215,8 +216,8 @@ def _judged(
     return found, fatal
 
 
-def _rejected(emit: Emit, outcome: Outcome, refusal: str) -> Outcome:
-    text = f"main.cf was left as it is: Postfix refuses what it would become: {refusal}"
+def _rejected(emit: Emit, outcome: Outcome, desired: DesiredState, refusal: str) -> Outcome:
+    text = refusal_sentence(desired, refusal)
     emit(Record(Event.CONFIG_REJECTED, text, outcome.cycle, {names.FIELD_REASON: refusal}))
     return replace(outcome, result=Result.REJECTED, summary=text)
 
@@ -266,6 +267,21 @@ def _exchange(
 
 def _sentence(what: str, drift: Sequence[Drift]) -> str:
     return f"{what}: {render.listed(render.drifted_names(drift))}"
+
+
+def refusal_sentence(desired: DesiredState, refusal: str) -> str:
+    """What Postfix refuses in its own words, and which line of which TOML file asked for it."""
+    words = set(re.findall(r"[A-Za-z0-9_]+", refusal))
+    blamed = sorted(words.intersection(desired.settings))
+    where = "".join(f"{desired.provenance.get(name, '')}: {name}: " for name in blamed[:1])
+    return f"{where}Postfix refuses it: {refusal}; mend it, main.cf stays as it is until then"
+
+
+def _cycle_on_record(last: Outcome | None, drift: tuple[Drift, ...]) -> int | None:
+    """The cycle that put this same drift on record and left it standing."""
+    if last is None or last.result not in (Result.OBSERVED, Result.REJECTED):
+        return None
+    return last.cycle if last.drift == drift else None
 
 
 def _skip(_record: Record) -> None:

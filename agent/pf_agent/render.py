@@ -167,7 +167,7 @@ def summary(status: Status, now: float) -> str:
     parts = [_phase_sentence(status)]
     if status.problems:
         faults = counted(len(status.problems), "fault")
-        parts.append(f"{faults} in the configuration, see `pf-agent check`")
+        parts.append(f"{faults} in the configuration, the last good state holds")
     last = status.last
     if last is not None:
         text = f"last drift {ago(now - last.at)}: {listed(last.parameters)}"

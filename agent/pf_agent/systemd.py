@@ -15,7 +15,8 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from pf_agent.errors import HostError
 from pf_agent.model import Reason, Trigger, UnitPhase, UnitState
@@ -121,6 +122,9 @@ class _Link:
     subscription: Any
 
 
+_Answer = TypeVar("_Answer")
+
+
 class Systemd:
     """systemd over D-Bus: restart a unit, and follow the job without waiting in it.
 
@@ -142,10 +146,13 @@ class Systemd:
         A restart that is queued already for the unit is replaced, its job ends as "canceled".
         Raises HostError when systemd cannot be reached or refuses.
         """
-        with self._asking("restart", unit), self._ends.starting():
-            link = self._connected()
+
+        def queue(link: _Link) -> str:
             _subscribe(link.manager)
-            job = str(link.manager.RestartUnit(unit, "replace", timeout=_CALL_SECONDS))
+            return str(link.manager.RestartUnit(unit, "replace", timeout=_CALL_SECONDS))
+
+        with self._ends.starting():
+            job = self._ask("restart", unit, queue)
             result = self._ends.started(job)
         if result is not None:
             self._post(Trigger(Reason.JOB, f"{job} {result}"))
@@ -163,10 +170,9 @@ class Systemd:
         result = self._ends.result(job)
         if result is not None:
             return result
+        number = int(job.rpartition("/")[2])
         try:
-            with self._asking("job", job):
-                number = int(job.rpartition("/")[2])
-                self._connected().manager.GetJob(number, timeout=_CALL_SECONDS)
+            self._ask("job", job, lambda link: link.manager.GetJob(number, timeout=_CALL_SECONDS))
         except _BusError as error:
             if error.name != _NO_SUCH_JOB:
                 return None
@@ -183,11 +189,13 @@ class Systemd:
         master itself; ConsistsOf still names postfix@-.service, which it conflicts with and which
         never runs. Raises HostError.
         """
-        with self._asking("state", unit):
-            first = self._properties(unit)
-            umbrella = first.get("Type") == "oneshot"
-            names = instances_of(unit, first["ConsistsOf"]) if umbrella else ()
-            return (_state(unit, first), *(_state(name, self._properties(name)) for name in names))
+        first = self._ask("state", unit, partial(_properties, unit=unit))
+        if first["LoadState"] == "not-found":
+            raise HostError(explain("state", unit, _NO_SUCH_UNIT, ""))
+        umbrella = first.get("Type") == "oneshot"
+        names = instances_of(unit, first["ConsistsOf"]) if umbrella else ()
+        rest = (self._ask("state", name, partial(_properties, unit=name)) for name in names)
+        return (_state(unit, first), *map(_state, names, rest))
 
     def reset_failed(self, units: Iterable[str]) -> None:
         """Let `units` start again after start-limit-hit (systemctl(1), reset-failed).
@@ -196,8 +204,7 @@ class Systemd:
         """
         for unit in units:
             try:
-                with self._asking("reset-failed", unit):
-                    self._connected().manager.ResetFailedUnit(unit, timeout=_CALL_SECONDS)
+                self._ask("reset-failed", unit, partial(_reset_failed, unit=unit))
             except _BusError as error:
                 # A unit that is not loaded has no failure and no count of starts.
                 if error.name != _NO_SUCH_UNIT:
@@ -215,9 +222,8 @@ class Systemd:
         self._listener.join(_CALL_SECONDS)
         self._listener = None
 
-    @contextlib.contextmanager
-    def _asking(self, action: str, subject: str) -> Iterator[None]:
-        """Turn what GLib raises into HostError, in words."""
+    def _ask(self, action: str, subject: str, call: Callable[[_Link], _Answer]) -> _Answer:
+        """Call, once more if the connection proves to be closed; HostError for GLib's errors."""
         self._raise_fault()
         try:
             from gi.repository import Gio, GLib
@@ -225,15 +231,18 @@ class Systemd:
             raise HostError(
                 f"{action} of {subject}: no D-Bus library ({error}); install python3-pydbus"
             ) from error
+        used = self._link
         try:
-            yield
+            try:
+                return call(self._connected())
+            except GLib.Error as error:
+                # GLib may learn only now that dbus-daemon died since the last call.
+                if used is None or not error.matches(Gio.io_error_quark(), Gio.IOErrorEnum.CLOSED):
+                    raise
+                self._drop()
+                return call(self._connected())
         except GLib.Error as error:
-            name = Gio.dbus_error_get_remote_error(error) or ""
-            # Called from Python, dbus_error_strip_remote_error() strips a copy.
-            text = str(error.message).removeprefix(f"GDBus.Error:{name}: ")
-            slow = (Gio.IOErrorEnum.TIMED_OUT, Gio.IOErrorEnum.CANCELLED)
-            if any(error.matches(Gio.io_error_quark(), code) for code in slow):
-                text = f"no answer within {_CALL_SECONDS:g} s"
+            name, text = _words_of(error)
             raise _BusError(explain(action, subject, name, text), name) from error
 
     def _connected(self) -> _Link:
@@ -313,27 +322,43 @@ class Systemd:
         GLib.idle_add(handled.set, priority=GLib.PRIORITY_DEFAULT)
         handled.wait(_CALL_SECONDS)
 
-    def _properties(self, unit: str) -> dict[str, Any]:
-        """All properties of all interfaces of a unit at one moment, as `systemctl show` asks."""
-        from gi.repository import GLib
 
-        link = self._connected()
-        path = link.manager.LoadUnit(unit, timeout=_CALL_SECONDS)
-        answer = link.bus.con.call_sync(
-            _SYSTEMD,
-            path,
-            "org.freedesktop.DBus.Properties",
-            "GetAll",
-            GLib.Variant("(s)", ("",)),
-            GLib.VariantType.new("(a{sv})"),
-            0,
-            int(_CALL_SECONDS * 1000),
-            None,
-        )
-        properties: dict[str, Any] = answer.unpack()[0]
-        if properties.get("LoadState") == "not-found":
-            raise _BusError(explain("state", unit, _NO_SUCH_UNIT, ""), _NO_SUCH_UNIT)
-        return properties
+def _properties(link: _Link, unit: str) -> dict[str, Any]:
+    """All properties of all interfaces of a unit at one moment, as `systemctl show` asks."""
+    from gi.repository import GLib
+
+    # Not by pydbus: it would build classes for each unit anew, and its properties have no time-out.
+    answer = link.bus.con.call_sync(
+        _SYSTEMD,
+        link.manager.LoadUnit(unit, timeout=_CALL_SECONDS),
+        "org.freedesktop.DBus.Properties",
+        "GetAll",
+        GLib.Variant("(s)", ("",)),
+        GLib.VariantType.new("(a{sv})"),
+        0,
+        int(_CALL_SECONDS * 1000),
+        None,
+    )
+    properties: dict[str, Any] = answer.unpack()[0]
+    return properties
+
+
+def _reset_failed(link: _Link, unit: str) -> None:
+    link.manager.ResetFailedUnit(unit, timeout=_CALL_SECONDS)
+
+
+def _words_of(error: Any) -> tuple[str, str]:
+    """The D-Bus error name, "" if it is not from the other side, and the text, of a GLib.Error."""
+    from gi.repository import Gio
+
+    if any(
+        error.matches(Gio.io_error_quark(), code)
+        for code in (Gio.IOErrorEnum.TIMED_OUT, Gio.IOErrorEnum.CANCELLED)
+    ):
+        return "", f"no answer within {_CALL_SECONDS:g} s"
+    name = Gio.dbus_error_get_remote_error(error) or ""
+    # Called from Python, dbus_error_strip_remote_error() strips a copy.
+    return name, str(error.message).removeprefix(f"GDBus.Error:{name}: ")
 
 
 def _connect() -> Any:

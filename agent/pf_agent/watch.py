@@ -11,7 +11,8 @@ Between looks nothing of ours wakes up. A write through a memory map and a mount
 not reported by the kernel at all: the periodic look is there for these.
 
 In watchdog 2.1 to 6 all paths share one descriptor and three threads; `_SharedDescriptor` tells
-which private names that takes. Another layout gets one plain `schedule` a path.
+which private names that takes. Another layout (7) gets one plain `schedule` a path; writes through
+another hard link and a full queue are then left to the periodic look.
 """
 
 from __future__ import annotations
@@ -41,17 +42,13 @@ _READER_ENDS: Final = 5.0
 
 # What we ask of the kernel: never opens, reads, or closes after reading. Without IN_DONT_FOLLOW,
 # so that a main.cf that is a symbolic link is watched at its target.
+_IN: Final = inotify_c.InotifyConstants
 _MASK: Final = (
-    inotify_c.InotifyConstants.IN_MODIFY
-    | inotify_c.InotifyConstants.IN_ATTRIB
-    | inotify_c.InotifyConstants.IN_CLOSE_WRITE
-    | inotify_c.InotifyConstants.IN_MOVED_FROM
-    | inotify_c.InotifyConstants.IN_MOVED_TO
-    | inotify_c.InotifyConstants.IN_CREATE
-    | inotify_c.InotifyConstants.IN_DELETE
-    | inotify_c.InotifyConstants.IN_DELETE_SELF
-)
+    _IN.IN_MODIFY | _IN.IN_ATTRIB | _IN.IN_CLOSE_WRITE | _IN.IN_MOVED_FROM | _IN.IN_MOVED_TO
+    | _IN.IN_CREATE | _IN.IN_DELETE | _IN.IN_DELETE_SELF
+)  # fmt: skip
 
+# The same in watchdog's words; FileAttribEvent is new in 7, which before said FileModifiedEvent.
 _EVENTS: Final = (
     "FileCreatedEvent", "DirCreatedEvent", "FileMovedEvent", "DirMovedEvent", "FileDeletedEvent",
     "DirDeletedEvent", "FileModifiedEvent", "FileClosedEvent", "FileAttribEvent",
@@ -127,7 +124,8 @@ class _Wake(FileSystemEventHandler):
         ):
             reason = self.places.reason(path)
             if reason is not None and event.event_type == _WRITING and _is_only_written(path):
-                # A half-written alias or TOML file is nobody's wish: its closing is heard.
+                # A half-written alias or TOML file is nobody's wish. Its closing is heard; a
+                # truncate(2) by name, which closes nothing, is left to the periodic look.
                 reason = Reason.MAIN_CF_OPEN if reason is Reason.MAIN_CF else None
             if reason is not None:
                 self._post(Trigger(reason, f"{event.event_type}: {path}"))
@@ -148,7 +146,9 @@ class _SharedDescriptor:
     Watchdog's threads end with the path that they were started for; "/" is the one that stays.
     """
 
-    PRIVATE: Final = ("add_watch", "fd", "_event_mask", "_wd_for_path", "_path_for_wd")
+    LAYOUT: Final = (
+        "add_watch", "remember_move_from_event", "fd", "_event_mask", "_wd_for_path", "_path_for_wd",
+    )  # fmt: skip
 
     def __init__(self, observer: Any, emitter: Any, inotify: Any) -> None:
         self._threads = (observer, emitter, emitter._inotify)
@@ -171,7 +171,7 @@ class _SharedDescriptor:
         """None when this watchdog is built in another way."""
         emitter = next(iter(observer.emitters))
         inotify = getattr(getattr(emitter, "_inotify", None), "_inotify", None)
-        if all(hasattr(inotify, name) for name in cls.PRIVATE) and _translate_overflow():
+        if all(hasattr(inotify, name) for name in cls.LAYOUT) and _translate_overflow():
             return cls(observer, emitter, inotify)
         return None
 
@@ -387,8 +387,8 @@ def _translate_overflow() -> bool:
 
         def parse_all(event_buffer: bytes) -> Iterable[tuple[int, int, int, bytes]]:
             for wd, mask, cookie, name in parse(event_buffer):
-                if mask & inotify_c.InotifyConstants.IN_Q_OVERFLOW:
-                    yield _OVERFLOW_WD, inotify_c.InotifyConstants.IN_DELETE, 0, b""
+                if mask & _IN.IN_Q_OVERFLOW:
+                    yield _OVERFLOW_WD, _IN.IN_DELETE, 0, b""
                 else:
                     yield wd, mask, cookie, name
 
