@@ -107,6 +107,7 @@ class Daemon:
         self._backoff = Backoff()
         self._next_look = 0.0
         self._failure = ""
+        self._watch_note = ""
         self._outcome = Outcome(Result.IN_SYNC, "")
         self._last: LastDrift | None = None
         self._status = Status(Phase.STARTING, time.time())
@@ -179,9 +180,7 @@ class Daemon:
 
     def _look(self, reasons: set[Reason]) -> None:
         # Armed before the files are read: what changes after that is heard.
-        mended = self._watch.ensure()
-        if mended:
-            self._journal.note(mended)
+        self._note_watch(self._watch.ensure())
         self._configuration.refresh(again=Reason.RELOAD in reasons)
         options, desired = self._configuration.options, self._configuration.desired
         self._next_look = time.time() + options.look_every_seconds
@@ -215,7 +214,9 @@ class Daemon:
             return
         text = self._host.read().text
         self._aliases = alias_file(text or b"")
-        self._watch.set_aliases(self._aliases)
+        moved = self._watch.set_aliases(self._aliases)
+        if moved:
+            self._journal.note(moved)
         if text is None or not self._postfix.aliases_are_stale(self._aliases):
             return
         try:
@@ -290,6 +291,12 @@ class Daemon:
                 self._state.write_status(render.status_dict(self._status, now))
             except HostError as error:
                 self._journal.note(str(error))
+
+    def _note_watch(self, sentence: str) -> None:
+        """On record where the watch was mended or cannot be: once, for as long as that lasts."""
+        if sentence and sentence != self._watch_note:
+            self._journal.note(sentence)
+        self._watch_note = sentence
 
     def _tell(self, *states: str) -> None:
         try:

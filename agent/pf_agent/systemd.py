@@ -30,6 +30,7 @@ _MANAGER = f"{_SYSTEMD}.Manager"
 _MANAGER_PATH = "/org/freedesktop/systemd1"
 _NO_SUCH_UNIT = f"{_SYSTEMD}.NoSuchUnit"
 _NO_SUCH_JOB = f"{_SYSTEMD}.NoSuchJob"
+_NO_REPLY = "org.freedesktop.DBus.Error.NoReply"
 _ALREADY_SUBSCRIBED = f"{_SYSTEMD}.AlreadySubscribed"
 
 # D-Bus error name -> what it means and the way out; {unit} is filled in.
@@ -161,6 +162,8 @@ class Systemd:
     def job_result(self, job: str) -> str | None:
         """How `job` ended; None while it is queued or running, or systemd cannot be asked just now.
 
+        Until a job has ended its units may still show the state that they had before.
+
         "done", "failed", "canceled", "timeout", "dependency" or "skipped" as
         org.freedesktop.systemd1(5) has them under JobRemoved; "gone" when the job is no more and
         its end was not heard, since dbus-daemon or systemd started anew meanwhile.
@@ -223,7 +226,11 @@ class Systemd:
         self._listener = None
 
     def _ask(self, action: str, subject: str, call: Callable[[_Link], _Answer]) -> _Answer:
-        """Call, once more if the connection proves to be closed; HostError for GLib's errors."""
+        """Call; once more if dbus-daemon or systemd went away under it. Raises HostError.
+
+        Both may start anew between two calls or within one. A restart that was queued just then
+        and is asked for again only replaces itself.
+        """
         self._raise_fault()
         try:
             from gi.repository import Gio, GLib
@@ -231,19 +238,23 @@ class Systemd:
             raise HostError(
                 f"{action} of {subject}: no D-Bus library ({error}); install python3-pydbus"
             ) from error
-        used = self._link
         try:
             try:
                 return call(self._connected())
             except GLib.Error as error:
-                # GLib may learn only now that dbus-daemon died since the last call.
-                if used is None or not error.matches(Gio.io_error_quark(), Gio.IOErrorEnum.CLOSED):
+                closed = error.matches(Gio.io_error_quark(), Gio.IOErrorEnum.CLOSED)
+                if not closed and _words_of(error)[0] != _NO_REPLY:
                     raise
-                self._drop()
-                return call(self._connected())
+                return call(self._connected(anew=closed))
         except GLib.Error as error:
             name, text = _words_of(error)
             raise _BusError(explain(action, subject, name, text), name) from error
+
+    def _connected(self, anew: bool = False) -> _Link:
+        if anew or self._link is None or self._link.bus.con.is_closed():
+            self._drop()
+            self._link = self._open()
+        return self._link
 
     def _connected(self) -> _Link:
         if self._link is None or self._link.bus.con.is_closed():

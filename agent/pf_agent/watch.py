@@ -147,7 +147,8 @@ class _SharedDescriptor:
     """
 
     LAYOUT: Final = (
-        "add_watch", "remember_move_from_event", "fd", "_event_mask", "_wd_for_path", "_path_for_wd",
+        "add_watch", "remember_move_from_event", "fd",
+        "_event_mask", "_wd_for_path", "_path_for_wd",
     )  # fmt: skip
 
     def __init__(self, observer: Any, emitter: Any, inotify: Any) -> None:
