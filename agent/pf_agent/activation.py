@@ -33,6 +33,7 @@ from pf_agent.smtp import probe
 _START_LIMIT = "start-limit-hit"
 # Without a word from systemd or the probe, look by ourselves.
 _GLANCE_SECONDS = 1.0
+_JOB_SECONDS = 300.0
 
 
 class Service(Protocol):
@@ -55,7 +56,7 @@ class Markers(Protocol):
     """What outlives the process, as `state.State` keeps it."""
 
     def pending(self) -> PendingActivation | None: ...
-    def clear_pending(self) -> None: ...
+    def clear_pending(self, cycle: int) -> bool: ...
     def hold_activation(self) -> bool: ...
     def release_activation(self) -> None: ...
     def restarts(self) -> tuple[float, ...]: ...
@@ -112,9 +113,10 @@ class Activation:
         A failure is put on record, and the next try is at `retry_at`.
         """
         pending = self.markers.pending()
-        if pending is None:
-            if self._restart is None:
-                self.markers.release_activation()
+        if pending is None:  # at rest, or another process has done it meanwhile
+            self._restart = self._probing = None
+            self.failure = ""
+            self.markers.release_activation()
             return None
         if not self.markers.hold_activation():
             self.retry_at = self.clock() + _GLANCE_SECONDS  # another process is at it
@@ -174,6 +176,9 @@ class Activation:
     def _follow_job(self, restart: Restart, pending: PendingActivation) -> None:
         result = self.service.job_result(restart.job)
         if result is None:
+            if self.clock() > restart.started_at + _JOB_SECONDS:
+                # More than systemd gives a stop and a start (DefaultTimeoutStopSec= and its twin).
+                self._fail(pending, f"no end of the restart was heard in {_JOB_SECONDS:.0f} s")
             return
         if result not in ("done", "gone", "canceled"):
             self._fail(pending, f"the restart of {names.POSTFIX_UNIT} ended as {result}")
@@ -209,10 +214,9 @@ class Activation:
         self._restart = self._probing = None
         self.failure = ""
         self._backoff.reset()
-        if pending.cycle != restart.cycle:
+        if not self.markers.clear_pending(restart.cycle):
             return None  # corrected once more since: the next step restarts for that
         now = self.clock()
-        self.markers.clear_pending()
         self.markers.release_activation()
         exposure = replace(pending.exposure, activated_at=now)
         text = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -29,6 +30,8 @@ from pf_agent.state import State, read_status
 # What needs D-Bus, inotify or the journal is imported where it is used: `status`, `diff` and
 # `check` then start in a fifth of the time, and work where those libraries are not installed.
 
+Verb = Callable[[argparse.Namespace], ExitCode]
+
 _DESCRIPTION = "Keeps Postfix's main.cf at a desired state."
 _EPILOG = """\
 first steps:
@@ -46,9 +49,15 @@ What main.cf must say stands in /etc/pf-agent/desired.toml; see pf-agent.toml(5)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code. A user's mistake never shows a traceback."""
     arguments = _parser().parse_args(argv)
-    verb: Callable[[argparse.Namespace], ExitCode] = arguments.verb
+    verb: Verb = arguments.verb
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # main.cf may hold any character, and the terminal may know few.
+            stream.reconfigure(errors="backslashreplace")
     try:
-        return int(verb(arguments))
+        code = int(verb(arguments))
+        sys.stdout.flush()
+        return code
     except PfAgentError as error:
         for line in str(error).splitlines():
             print(f"{names.PROGRAM}: {line}", file=sys.stderr)
@@ -71,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"{names.PROGRAM} {__version__}")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
 
-    def add(name: str, verb: Callable[[argparse.Namespace], ExitCode], text: str) -> Any:
+    def add(name: str, verb: Verb, text: str) -> Any:
         added = verbs.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         added.set_defaults(verb=verb)
         return added
@@ -81,17 +90,28 @@ def _parser() -> argparse.ArgumentParser:
     diff = add("diff", cmd_diff, "show what main.cf says against what it must say")
     apply = add("apply", cmd_apply, "look once, correct main.cf and restart Postfix")
     check = add("check", cmd_check, "check the configuration files and name every fault")
+    _add_options(apply)
     for added in (diff, apply):
-        added.add_argument(
-            "--main-cf",
-            metavar="FILE",
-            help="work on FILE instead of the host's main.cf; needs neither root nor Postfix",
-        )
-        added.add_argument(
-            "--desired",
-            metavar="FILE",
-            help="take the desired state from FILE alone instead of /etc/pf-agent",
-        )
+        _add_files(added)
+    for added in (status, diff, apply, check):
+        added.add_argument("--json", action="store_true", help="print JSON for programs")
+    return parser
+
+
+def _add_files(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--main-cf",
+        metavar="FILE",
+        help="work on FILE instead of the host's main.cf; needs neither root nor Postfix",
+    )
+    parser.add_argument(
+        "--desired",
+        metavar="FILE",
+        help="take the desired state from FILE alone instead of /etc/pf-agent",
+    )
+
+
+def _add_options(apply: argparse.ArgumentParser) -> None:
     apply.add_argument(
         "--dry-run", action="store_true", help="change nothing; exit with 3 where there is drift"
     )
@@ -100,9 +120,6 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="correct the file alone: no newaliases, no restart (a running daemon does them)",
     )
-    for added in (status, diff, apply, check):
-        added.add_argument("--json", action="store_true", help="print JSON for programs")
-    return parser
 
 
 # --- verbs ------------------------------------------------------------------------------------

@@ -96,11 +96,10 @@ class MainCfFile:
             )
 
     def _take_up_leftovers(self, keep: Callable[[bytes], None]) -> None:
+        """Keep and remove what an exchange that was cut short left beside main.cf."""
         for entry in os.scandir(self._directory):
-            if entry.name.startswith(_OURS):
-                text = _read_if_there(entry.path)
-                if text:
-                    keep(text)
+            if entry.name.startswith(_OURS) and entry.is_file(follow_symlinks=False):
+                keep(_read_regular(entry.path)[0])
                 os.unlink(entry.path)
 
     def _exchange(
@@ -112,12 +111,9 @@ class MainCfFile:
                 file.write(text)
                 file.flush()
                 self._dress(file.fileno(), actual)
-                cool = time.time() - COOL_SECONDS
-                os.utime(file.fileno(), (cool, cool))
+                os.utime(file.fileno(), _cooled())
                 os.fsync(file.fileno())
-            displaced = self._swap_in(ours, text)
-            if displaced.text is not None:
-                keep(displaced.text)
+            displaced = self._swap_in(ours, actual, text, keep)
             _sync_directory(self._directory)
             return displaced
         finally:
@@ -139,28 +135,35 @@ class MainCfFile:
         else:
             os.fchmod(handle, 0o644)
 
-    def _swap_in(self, ours: str, text: bytes) -> Displaced:
+    def _swap_in(
+        self, ours: str, actual: ActualState, text: bytes, keep: Callable[[bytes], None]
+    ) -> Displaced:
         try:
-            return _exchanged(ours, self.path)
+            return _exchanged(ours, self.path, keep)
         except OSError as error:
-            if error.errno == errno.EBUSY:  # main.cf is a mount point of its own
-                return self._write_in_place(text)
-            if error.errno not in (errno.EINVAL, errno.ENOSYS):
+            in_place = error.errno == errno.EBUSY  # main.cf is a mount point of its own
+            if not in_place and error.errno not in (errno.EINVAL, errno.ENOSYS):
                 raise
         before = _read_if_there(self.path)
-        os.rename(ours, self.path)
-        return Displaced(before, "renamed over: this file system cannot exchange two files")
-
-    def _write_in_place(self, text: bytes) -> Displaced:
-        before = _read_if_there(self.path)
+        if before is not None:
+            keep(before)
+        if not in_place:
+            os.rename(ours, self.path)
+            return Displaced(before, "renamed over: this file system cannot exchange two files")
         with open(self.path, "r+b") as file:
             file.write(text)
             file.truncate()
             file.flush()
+            self._dress(file.fileno(), actual)
+            os.utime(file.fileno(), _cooled())
             os.fsync(file.fileno())
-        cool = time.time() - COOL_SECONDS
-        os.utime(self.path, (cool, cool))
         return Displaced(before, "written in place: main.cf is a mount point of its own")
+
+
+def _cooled() -> tuple[float, float]:
+    """The two times of a file that no Postfix program need wait for."""
+    moment = time.time() - COOL_SECONDS
+    return moment, moment
 
 
 def _host_error(path: str, error: OSError, way_out: str) -> HostError:
@@ -170,11 +173,14 @@ def _host_error(path: str, error: OSError, way_out: str) -> HostError:
 def _read_regular(path: str) -> tuple[bytes, os.stat_result]:
     """Read a regular file; a FIFO or device would hold the agent up, so it is refused."""
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(handle, "rb") as file:
+    try:
         opened = os.fstat(handle)
         if not stat.S_ISREG(opened.st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file")
-        return file.read(), opened
+        with open(handle, "rb", closefd=False) as file:
+            return file.read(), opened
+    finally:
+        os.close(handle)
 
 
 def _read_if_there(path: str) -> bytes | None:
@@ -193,16 +199,28 @@ def _copy_attributes(source: str, target: int) -> None:
                 raise
 
 
-def _exchanged(ours: str, path: str) -> Displaced:
+def _exchanged(ours: str, path: str, keep: Callable[[bytes], None]) -> Displaced:
+    """Swap the two names and keep what stood there; what cannot be kept is put back."""
     while True:
         try:
             _renameat2(ours, path, _RENAME_EXCHANGE)
-            return Displaced(_read_if_there(ours))
+            break
         except FileNotFoundError:
             # Nothing to exchange with, unless somebody creates it right now: then once more.
             with suppress(FileExistsError):
                 _renameat2(ours, path, _RENAME_NOREPLACE)
                 return Displaced(None)
+    try:
+        before = _read_if_there(ours)
+        if before is not None:
+            keep(before)
+    except (OSError, HostError) as error:
+        _renameat2(ours, path, _RENAME_EXCHANGE)
+        if isinstance(error, OSError):
+            # Not the number itself: EINVAL would be taken for a file system that cannot exchange.
+            raise HostError(f"{path}: {error.strerror}; put a regular file there") from error
+        raise
+    return Displaced(before)
 
 
 def _sync_directory(path: str) -> None:

@@ -18,6 +18,7 @@ import structlog
 
 from pf_agent import names
 from pf_agent.model import Event, Record
+from pf_agent.render import printable
 
 _ID = "8f1c2a6e5d0b4c07a3f19e6b7d2c45"
 MESSAGE_IDS: Mapping[Event, str] = {
@@ -148,9 +149,9 @@ def _as_fields(
     fields = [_field("MESSAGE", message), _field("SYSLOG_IDENTIFIER", names.PROGRAM)]
     fields += [_field(name, value) for name, value in event.items()]
     kind = event.get(names.FIELD_EVENT, "note")
-    line = f"{names.PROGRAM}: {kind}: {message}"
-    if _TRACEBACK in event:
-        line += f"\n{event[_TRACEBACK]}"
+    line = f"{names.PROGRAM}: {kind}: {printable(message)}"
+    for more in event.get(_TRACEBACK, "").splitlines():
+        line += f"\n{printable(more)}"
     return (), {"fields": fields, "line": line}
 
 

@@ -147,39 +147,19 @@ def reconcile(
         return _in_sync(found, policy, pending)
     # A main.cf that was not in our care before is no drift that anybody wrote.
     written_at = seen_at if last_good is None else min(actual.written_at, seen_at)
-    exposure = Exposure(written_at, seen_at)
     known = _cycle_on_record(last, found.drift)
-    cycle = pending.next_cycle() if known is None else known
+    number = pending.next_cycle() if known is None else known
     emit_new = emit if known is None else _skip
-    _emit_drift(emit_new, cycle, found, exposure)
-    outcome = Outcome(
-        Result.OBSERVED, _sentence("drift", found.drift), cycle, found.drift, found.diff, exposure
-    )
+    cycle = _Cycle(host, desired, policy, pending, number, Exposure(written_at, seen_at))
+    cycle.record_drift(emit_new, found)
     if policy.observe_only:
-        return outcome
-    accepted, refusal = _judged(host, desired, policy, pending, found)
+        return cycle.outcome(Result.OBSERVED, found, "drift")
+    accepted, refusal = cycle.judged(found)
     if refusal:
-        return _rejected(emit_new, outcome, desired, refusal)
+        return cycle.rejected(emit_new, found, refusal)
     if accepted is not found:
-        found = accepted
-        _emit_drift(emit, cycle, replace(found, drift=found.drift[:1]), exposure)
-    if needs_activation(found.drift):
-        # On disk before main.cf changes: a crash from here on is taken up at the next look.
-        pending.mark_pending(_pending(pending, cycle, found.drift, exposure))
-    kept, way = _exchange(host, desired, pending, cycle, found, policy)
-    exposure = replace(exposure, corrected_at=policy.clock())
-    if needs_activation(found.drift):
-        # The same marker, now with this moment: if a crash loses that, nothing depends on it.
-        pending.mark_pending(_pending(pending, cycle, found.drift, exposure), durable=False)
-    outcome = replace(
-        outcome,
-        result=Result.CORRECTED,
-        summary=_sentence("corrected", found.drift) + (f" ({way})" if way else ""),
-        diff=found.diff,
-        exposure=exposure,
-    )
-    emit(_corrected_record(outcome, kept))
-    return outcome
+        cycle.record_drift(emit, replace(accepted, drift=accepted.drift[:1]))
+    return cycle.correct(emit, accepted)
 
 
 def _in_sync(found: Plan, policy: Policy, pending: Pending) -> Outcome:
@@ -193,76 +173,106 @@ def _in_sync(found: Plan, policy: Policy, pending: Pending) -> Outcome:
     return Outcome(Result.IN_SYNC, "")
 
 
-def _judged(
-    host: Host, desired: DesiredState, policy: Policy, pending: Pending, found: Plan
-) -> tuple[Plan, str]:
-    """Return the plan that Postfix's own programs accept, and why there is none.
+@dataclass(frozen=True)
+class _Cycle:
+    """A cycle that found drift: its number, what it works with, how long the drift was live."""
 
-    A main.cf that Postfix cannot run with, for a parameter that the desired state does not name,
-    is as good as destroyed: where the last good text passes, that one comes back.
-    """
-    fatal = policy.judge(found.candidate).fatal
-    if not fatal:
-        return found, ""
-    last_good = pending.last_good()
-    if last_good is not None:
-        text = corrected(MainCf.parse(last_good), desired).render()
-        if text != found.candidate and not policy.judge(text).fatal:
-            unusable = f"Postfix cannot run with it: {fatal}"
-            source = "the last good text"
-            drift = (Drift("", DriftKind.ABSENT_FILE, source, unusable), *found.drift)
-            diff = render.unified_diff(found.actual.text, text, host.path)
-            return Plan(found.actual, drift, text, diff), ""
-    return found, fatal
+    host: Host
+    desired: DesiredState
+    policy: Policy
+    pending: Pending
+    number: int
+    exposure: Exposure
 
+    def outcome(self, result: Result, found: Plan, what: str) -> Outcome:
+        """How the cycle ended; `what` was done about which parameters is the sentence."""
+        text = _sentence(what, found.drift)
+        return Outcome(result, text, self.number, found.drift, found.diff, self.exposure)
 
-def _rejected(emit: Emit, outcome: Outcome, desired: DesiredState, refusal: str) -> Outcome:
-    text = refusal_sentence(desired, refusal)
-    emit(Record(Event.CONFIG_REJECTED, text, outcome.cycle, {names.FIELD_REASON: refusal}))
-    return replace(outcome, result=Result.REJECTED, summary=text)
+    def record_drift(self, emit: Emit, found: Plan) -> None:
+        """On record before anything is touched: each drifted parameter, and the cycle."""
+        for drift in found.drift:
+            text = render.drift_sentence(drift)
+            emit(Record(Event.DRIFT_DETECTED, text, self.number, render.drift_fields(drift)))
+        fields = {names.FIELD_DIFF: found.diff, **render.exposure_fields(self.exposure)}
+        text = _sentence("drift", found.drift)
+        emit(Record(Event.DRIFT_DETECTED, text, self.number, fields))
 
+    def judged(self, found: Plan) -> tuple[Plan, str]:
+        """Return the plan that Postfix's own programs accept, and why there is none.
 
-def _pending(
-    pending: Pending, cycle: int, drift: Sequence[Drift], exposure: Exposure
-) -> PendingActivation:
-    """The marker; drift that an earlier cycle still waits to activate stays named in it."""
-    found = render.drifted_names(drift)
-    before = pending.pending()
-    if before is not None:
-        found = tuple(dict.fromkeys((*before.parameters, *found)))
-    return PendingActivation(cycle, found, exposure)
+        A main.cf that Postfix cannot run with, for a parameter that the desired state does not
+        name, is as good as destroyed: where the last good text passes, that one comes back.
+        """
+        fatal = self.policy.judge(found.candidate).fatal
+        last_good = self.pending.last_good() if fatal else None
+        if last_good is not None:
+            text = corrected(MainCf.parse(last_good), self.desired).render()
+            if text != found.candidate and not self.policy.judge(text).fatal:
+                unusable = f"Postfix cannot run with it: {fatal}"
+                lost = Drift("", DriftKind.ABSENT_FILE, "the last good text", unusable)
+                diff = render.unified_diff(found.actual.text, text, self.host.path)
+                return Plan(found.actual, (lost, *found.drift), text, diff), ""
+        return found, fatal
 
+    def rejected(self, emit: Emit, found: Plan, refusal: str) -> Outcome:
+        """Postfix refuses what main.cf would become, so it was not touched."""
+        text = refusal_sentence(self.desired, refusal)
+        fields = {names.FIELD_REASON: refusal}
+        emit(Record(Event.CONFIG_REJECTED, text, self.number, fields))
+        return replace(self.outcome(Result.REJECTED, found, ""), summary=text)
 
-def _exchange(
-    host: Host,
-    desired: DesiredState,
-    pending: Pending,
-    cycle: int,
-    found: Plan,
-    policy: Policy,
-) -> tuple[list[str], str]:
-    """Swap the candidate in; return where the displaced texts are kept, and the way it was done.
+    def correct(self, emit: Emit, found: Plan) -> Outcome:
+        """Exchange the text, with a marker around it for what is then to be activated."""
+        activates = needs_activation(found.drift)
+        if activates:
+            # On disk before main.cf changes: a crash from here on is taken up at the next look.
+            self._mark(found, durable=True)
+        kept, way = self._exchange(found)
+        done = replace(self, exposure=replace(self.exposure, corrected_at=self.policy.clock()))
+        if activates:
+            # The same marker, now with this moment: if a crash loses that, nothing depends on it.
+            done._mark(found, durable=False)
+        outcome = done.outcome(Result.CORRECTED, found, "corrected")
+        if way:
+            outcome = replace(outcome, summary=f"{outcome.summary} ({way})")
+        fields = {names.FIELD_DIFF: found.diff, **render.exposure_fields(done.exposure)}
+        if kept:
+            fields[names.FIELD_DISPLACED] = "\n".join(kept)
+        emit(Record(Event.DRIFT_CORRECTED, outcome.summary, self.number, fields))
+        return outcome
 
-    Where somebody wrote between our read and the exchange, what he wrote is in our hand: it is
-    corrected in its turn and exchanged for our first text, so that his edit is not lost.
-    """
-    kept: list[str] = []
-    ours: set[bytes] = set()
+    def _mark(self, found: Plan, durable: bool) -> None:
+        """Write the marker; drift that an earlier cycle left to activate stays named in it."""
+        drifted = render.drifted_names(found.drift)
+        before = self.pending.pending()
+        if before is not None:
+            drifted = tuple(dict.fromkeys((*before.parameters, *drifted)))
+        self.pending.mark_pending(PendingActivation(self.number, drifted, self.exposure), durable)
 
-    def keep(text: bytes) -> None:
-        if text not in ours:
-            kept.append(pending.keep_displaced(cycle, text))
+    def _exchange(self, found: Plan) -> tuple[list[str], str]:
+        """Swap the candidate in; return where the displaced texts are, and the way it was done.
 
-    expected, candidate = found.actual, found.candidate
-    for _ in range(_MOST_TIMES_OVERTAKEN):
-        displaced = host.exchange(expected, candidate, keep)
-        if displaced.text == expected.text:
-            break
-        ours.add(candidate)
-        expected = replace(found.actual, text=candidate)
-        overtaking = replace(found.actual, text=displaced.text)
-        candidate = plan(host, desired, overtaking, pending.last_good(), policy.own).candidate
-    return kept, displaced.way
+        Where somebody wrote between our read and the exchange, what he wrote is in our hand: it is
+        corrected in its turn and exchanged for our first text, so that his edit is not lost.
+        """
+        kept: list[str] = []
+        expected, candidate = found.actual, found.candidate
+
+        def keep(text: bytes) -> None:
+            kept.append(self.pending.keep_displaced(self.number, text))
+
+        for _ in range(_MOST_TIMES_OVERTAKEN):
+            displaced = self.host.exchange(expected, candidate, keep)
+            if displaced.text == expected.text:
+                break
+            expected = replace(found.actual, text=candidate)
+            his = replace(found.actual, text=displaced.text)
+            # Where he destroyed it, our own text, the newest whole one, is what to begin with.
+            candidate = plan(self.host, self.desired, his, candidate, self.policy.own).candidate
+            if self.policy.judge(candidate).fatal:
+                break  # ours stays in force, and his text is kept
+        return kept, displaced.way
 
 
 def _sentence(what: str, drift: Sequence[Drift]) -> str:
@@ -286,20 +296,3 @@ def _cycle_on_record(last: Outcome | None, drift: tuple[Drift, ...]) -> int | No
 
 def _skip(_record: Record) -> None:
     """For what is on record already."""
-
-
-def _emit_drift(emit: Emit, cycle: int, found: Plan, exposure: Exposure) -> None:
-    """On record before anything is touched: each drifted parameter, and the cycle."""
-    for drift in found.drift:
-        text = render.drift_sentence(drift)
-        emit(Record(Event.DRIFT_DETECTED, text, cycle, render.drift_fields(drift)))
-    fields = {names.FIELD_DIFF: found.diff, **render.exposure_fields(exposure)}
-    emit(Record(Event.DRIFT_DETECTED, _sentence("drift", found.drift), cycle, fields))
-
-
-def _corrected_record(outcome: Outcome, kept: Sequence[str]) -> Record:
-    assert outcome.exposure is not None
-    fields = {names.FIELD_DIFF: outcome.diff, **render.exposure_fields(outcome.exposure)}
-    if kept:
-        fields[names.FIELD_DISPLACED] = "\n".join(kept)
-    return Record(Event.DRIFT_CORRECTED, outcome.summary, outcome.cycle, fields)

@@ -33,8 +33,15 @@ def printable(text: str) -> str:
     """`text` with surrogates (bytes that are not UTF-8) and control characters escaped."""
     if text.isprintable():
         return text
-    plain = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() or c == "\t" else f"\\x{ord(c):02x}" for c in plain)
+    return "".join(map(_shown, text))
+
+
+def _shown(character: str) -> str:
+    if character.isprintable() or character == "\t":
+        return character
+    code = ord(character)
+    # PEP 383: U+DC80 to U+DCFF stand for the bytes 80 to FF.
+    return f"\\x{code - 0xDC00 if 0xDC80 <= code <= 0xDCFF else code:02x}"
 
 
 def shortened(text: str) -> str:
@@ -114,14 +121,15 @@ def drift_sentence(drift: Drift) -> str:
     name = printable(drift.parameter)
     actual = shortened(drift.actual or "")
     expected = shortened(drift.expected or "")
+    have, want = printable(drift.actual or ""), printable(drift.expected or "")
     return {
         DriftKind.CHANGED: f"{name} is {actual}, must be {expected}{where}",
         DriftKind.MISSING: f"{name} is not set, must be {expected}",
         DriftKind.UNWANTED: f"{name} is {actual}, must be left at Postfix's default{where}",
         DriftKind.DUPLICATED: f"{name} is set more than once, first to {actual}{where}",
         DriftKind.UNREADABLE: f"no Postfix program can read {actual}{where}",
-        DriftKind.MODE: f"main.cf is {drift.actual}, must be {drift.expected}",
-        DriftKind.ABSENT_FILE: f"main.cf: {drift.actual}; it begins again as {drift.expected}",
+        DriftKind.MODE: f"main.cf is {have}, must be {want}",
+        DriftKind.ABSENT_FILE: f"main.cf: {have}; it begins again as {want}",
     }[drift.kind]
 
 
@@ -176,7 +184,7 @@ def summary(status: Status, now: float) -> str:
         if last.up_seconds is not None:
             text += f", Postfix up after {duration(last.up_seconds)}"
         parts.append(text)
-    return "; ".join(parts)
+    return printable("; ".join(parts))
 
 
 def counted(number: int, thing: str) -> str:

@@ -17,6 +17,7 @@ PATIENCE_SECONDS = 10.0
 _PAUSE_SECONDS = 0.05
 _LEAST_SECONDS = 0.1
 _LONGEST_QUOTE = 200
+_SEE_LOG = "see `journalctl -u 'postfix*'`"
 
 # Postfix's own trouble, whatever the site's policy says (smtpd(8): 421 closes the session,
 # "451 4.3.5 Server configuration error" is a restriction or a table that cannot be used).
@@ -57,7 +58,7 @@ def probe(
             return f"{place}: {error}"
         except _NotYet as error:
             if time.monotonic() + _PAUSE_SECONDS >= deadline:
-                return f"{place}: {error} for {patience:g} s; see `journalctl -u 'postfix*'`"
+                return f"{place}: {error} for {patience:g} s; {_SEE_LOG}"
         else:
             return ""
         time.sleep(_PAUSE_SECONDS)
@@ -93,10 +94,9 @@ def _greet(
 
     try:
         code, text = client.connect(address, port)
-    except TimeoutError:
-        raise _NotYet("no greeting came") from None
-    except smtplib.SMTPServerDisconnected:
-        raise _NotYet("the connection was closed before a greeting") from None
+    except smtplib.SMTPServerDisconnected as error:
+        closed = "the connection was closed before a greeting"
+        raise _NotYet("no greeting came" if _timed_out(error) else closed) from None
     except smtplib.SMTPResponseException as error:
         raise _Failed(f"the greeting is not SMTP: {_quote(error.smtp_error)}") from None
     except OSError as error:
@@ -104,7 +104,7 @@ def _greet(
     if code != 220:
         answer = f"{code} {_quote(text)}"
         if code == -1 or code >= 500:
-            raise _Failed(f"expected a greeting with 220, got {answer}; see its log")
+            raise _Failed(f"expected a greeting with 220, got {answer}; {_SEE_LOG}")
         raise _NotYet(f"expected a greeting with 220, got {answer}")
     _compare(banner, text)
 
@@ -129,14 +129,17 @@ def _say(client: smtplib.SMTP, verb: str, argument: str, deadline: float) -> Non
         client.sock.settimeout(_left(deadline))
     try:
         code, text = client.docmd(verb, argument)
-    except TimeoutError:
-        raise _Failed(f"no answer to {verb}; see `journalctl -u 'postfix*'`") from None
     except (smtplib.SMTPException, OSError) as error:
-        raise _Failed(
-            f"the connection broke at {verb} ({_quote(str(error))}); see `journalctl -u 'postfix*'`"
-        ) from None
+        broke = f"the connection broke at {verb} ({_quote(str(error))})"
+        fact = f"no answer to {verb}" if _timed_out(error) else broke
+        raise _Failed(f"{fact}; {_SEE_LOG}") from None
     if code in _OWN_TROUBLE or code < 200:
-        raise _Failed(f"{verb} got {code} {_quote(text)}; see `journalctl -u 'postfix*'`")
+        raise _Failed(f"{verb} got {code} {_quote(text)}; {_SEE_LOG}")
+
+
+def _timed_out(error: BaseException) -> bool:
+    # smtplib says "closed" for a time-out too, and keeps the cause in the context alone.
+    return isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError)
 
 
 def _left(deadline: float) -> float:

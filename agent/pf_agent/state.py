@@ -93,13 +93,13 @@ class State:
 
     def next_cycle(self) -> int:
         """Return the number of a new cycle, higher than any that left a trace."""
-        try:
-            last = int(self._read("cycle") or b"")
-        except ValueError:
-            last = max(self._displaced_cycles(), default=0)
-            pending = self.pending()
-            if pending is not None:
-                last = max(last, pending.cycle)
+        # The counter may be lost or old: it is not synced, and a backup may bring another back.
+        last = max(self._displaced_cycles(), default=0)
+        pending = self.pending()
+        if pending is not None:
+            last = max(last, pending.cycle)
+        with suppress(ValueError):
+            last = max(last, int(self._read("cycle") or b"0"))
         self._write("cycle", b"%d\n" % (last + 1), durable=False)
         return last + 1
 
@@ -126,9 +126,17 @@ class State:
         """Write the marker; once it is durable, a crash is taken up at the next look."""
         self._write("pending.json", json.dumps(asdict(pending)).encode(), durable)
 
-    def clear_pending(self) -> None:
-        """Remove the marker: Postfix was seen to run with main.cf as it is."""
-        _remove(os.path.join(self.directory, "pending.json"))
+    def clear_pending(self, cycle: int) -> bool:
+        """Remove the marker of `cycle`: Postfix was seen to run with main.cf as it left it.
+
+        False where another process has corrected main.cf since, and that marker stays.
+        """
+        with self.lock():
+            found = self.pending()
+            if found is not None and found.cycle != cycle:
+                return False
+            _remove(os.path.join(self.directory, "pending.json"))
+            return True
 
     # --- texts --------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""systemd over D-Bus (pydbus): restart a unit and follow its job; tell systemd how we are.
+"""systemd over D-Bus (pydbus): restart a unit and follow its job.
 
 A restart is a job that the loop follows, not a call that it waits in: `restart` returns the job's
 path, and when the job ends a trigger goes to the mailbox. The end is heard in a thread of this
@@ -11,7 +11,6 @@ out that same dead connection ever after; ours may close, and the next call open
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -96,12 +95,13 @@ class JobEnds:
     def heard(self, job: str, result: str) -> bool:
         """Note an end; returns whether the job is known to be ours."""
         with self._lock:
-            if job in self._ends:
-                self._ends[job] = result
-                return True
+            # Also for a job that we know: a restart asked for once more joins the one under way.
             if self._early is not None:
                 self._early[job] = result
-            return False
+            if job not in self._ends:
+                return False
+            self._ends[job] = result
+            return True
 
     def result(self, job: str) -> str | None:
         """The result, None while none was heard."""
@@ -144,7 +144,8 @@ class Systemd:
     def restart(self, unit: str) -> str:
         """Queue a restart of `unit` and return the job's object path.
 
-        A restart that is queued already for the unit is replaced, its job ends as "canceled".
+        While a restart of the unit is under way, it is begun anew and its job is the answer. A
+        stop of the unit that others ask for meanwhile ends the job as "canceled".
         Raises HostError when systemd cannot be reached or refuses.
         """
 
@@ -229,7 +230,7 @@ class Systemd:
         """Call; once more if dbus-daemon or systemd went away under it. Raises HostError.
 
         Both may start anew between two calls or within one. A restart that was queued just then
-        and is asked for again only replaces itself.
+        and is asked for again joins the first.
         """
         self._raise_fault()
         try:
@@ -252,12 +253,6 @@ class Systemd:
 
     def _connected(self, anew: bool = False) -> _Link:
         if anew or self._link is None or self._link.bus.con.is_closed():
-            self._drop()
-            self._link = self._open()
-        return self._link
-
-    def _connected(self) -> _Link:
-        if self._link is None or self._link.bus.con.is_closed():
             self._drop()
             self._link = self._open()
         return self._link
@@ -434,41 +429,3 @@ def explain(action: str, subject: str, name: str, text: str) -> str:
         f"{action} of {subject}: no talk with systemd over the system bus ({line}); "
         "see `systemctl status dbus.service`"
     )
-
-
-def notify(*states: str) -> bool:
-    """Tell systemd our state, as in notify("READY=1", "STATUS=in sync"); see sd_notify(3).
-
-    Returns False when systemd does not listen, as when run by hand. Raises HostError when it
-    should be told and cannot.
-    """
-    if not os.environ.get("NOTIFY_SOCKET"):
-        return False
-    try:
-        from systemd import daemon
-
-        return bool(daemon.notify(assignments(states)))
-    except ImportError as error:
-        raise HostError(f"notify: {error}; install python3-systemd") from error
-    except OSError as error:
-        raise HostError(f"notify: {error}; see NotifyAccess= in systemd.service(5)") from error
-
-
-def assignments(states: Iterable[str]) -> str:
-    """The states one a line, as sd_notify(3) wants them, whatever bytes of main.cf they quote."""
-    lines = (" ".join(state.replace("\0", " ").split()) for state in states)
-    return "\n".join(lines).encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def watchdog_seconds() -> float | None:
-    """Within how many seconds systemd wants a WATCHDOG=1; None if it does not watch this process.
-
-    WATCHDOG_USEC and WATCHDOG_PID as sd_watchdog_enabled(3) reads them.
-    """
-    pid = os.environ.get("WATCHDOG_PID")
-    usec = os.environ.get("WATCHDOG_USEC", "")
-    if pid is not None and pid != str(os.getpid()):
-        return None
-    if not (usec.isascii() and usec.isdigit()) or int(usec) == 0:
-        return None
-    return int(usec) / 1_000_000
