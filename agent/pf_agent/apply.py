@@ -16,7 +16,7 @@ from pf_agent.activation import Activation
 from pf_agent.exchange import MainCfFile
 from pf_agent.journal import Journal, console_of
 from pf_agent.model import Outcome, Result, Trigger
-from pf_agent.pacing import RESTART_APART_SECONDS
+from pf_agent.pacing import RESTARTS_A_MINUTE
 from pf_agent.postfix import Postfix, alias_file
 from pf_agent.reconcile import Judge, Policy, reconcile
 from pf_agent.state import State
@@ -61,8 +61,8 @@ def _follow(activation: Activation, state: State, mailbox: SimpleQueue[Trigger])
     """Take the activation to its end, ours or the daemon's; return why it failed."""
     deadline = time.monotonic() + _ACTIVATION_SECONDS
     if sys.stderr.isatty() and state.pending() is not None:
-        apart = f"at least {RESTART_APART_SECONDS:.0f} s apart"
-        print(f"waiting for Postfix to run with it (restarts are {apart})", file=sys.stderr)
+        most = f"at most {RESTARTS_A_MINUTE} restarts a minute"
+        print(f"waiting for Postfix to run with it ({most})", file=sys.stderr)
     while state.pending() is not None:
         activation.advance()
         if activation.failure:

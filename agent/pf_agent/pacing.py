@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 # systemd refuses the 6th start of a unit within 10 s, and mail is then down until somebody resets
 # it (systemd.unit(5), StartLimitIntervalSec=). Ours stays well below that.
+# A second restart comes soon, since a second change often follows on the first; after that they
+# are spaced.
+SECOND_RESTART_SECONDS = 3.0
 RESTART_APART_SECONDS = 10.0
 RESTARTS_A_MINUTE = 3
 _MINUTE = 60.0
@@ -21,7 +24,8 @@ def restart_allowed_at(restarts: Sequence[float], now: float) -> float:
     recent = recent_restarts(restarts, now)
     allowed = now
     if recent:
-        allowed = max(allowed, recent[-1] + RESTART_APART_SECONDS)
+        apart = SECOND_RESTART_SECONDS if len(recent) == 1 else RESTART_APART_SECONDS
+        allowed = max(allowed, recent[-1] + apart)
     if len(recent) >= RESTARTS_A_MINUTE:
         allowed = max(allowed, recent[-RESTARTS_A_MINUTE] + _MINUTE)
     return allowed

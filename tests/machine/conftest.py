@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.machine.image import CHECKOUT, image, missing_programs
 from tests.machine.nspawn import Machine, MachineError
 
@@ -48,11 +49,25 @@ def base(host: None, release: str) -> Path:
 
 @pytest.fixture(scope="session")
 def deb(host: None) -> Path:
-    """The package: the newest one in dist/, built by tools/deb when there is none."""
-    if not list((CHECKOUT / "dist").glob("pf-agent_*.deb")):
-        subprocess.run([CHECKOUT / "tools" / "deb"], check=True)
-    debs = (CHECKOUT / "dist").glob("pf-agent_*.deb")
-    return max(debs, key=lambda path: path.stat().st_mtime)
+    """The package in dist/, built by tools/deb when there is none or the sources are newer."""
+    built = newest((CHECKOUT / "dist").glob("pf-agent_*.deb"))
+    sources = [CHECKOUT / "pyproject.toml"]
+    for folder in ("agent", "debian", "docs", "etc", "units"):
+        sources += (path for path in (CHECKOUT / folder).rglob("*") if path.suffix != ".pyc")
+    if built is None or changed(built) < max(map(changed, filter(Path.is_file, sources))):
+        quick = {**os.environ, "DEB_BUILD_OPTIONS": "nocheck", "DEB_BUILD_PROFILES": "nocheck"}
+        subprocess.run([CHECKOUT / "tools" / "deb"], check=True, env=quick)
+        built = newest((CHECKOUT / "dist").glob("pf-agent_*.deb"))
+    assert built is not None
+    return built
+
+
+def changed(path: Path) -> float:
+    return path.stat().st_mtime
+
+
+def newest(paths: Iterable[Path]) -> Path | None:
+    return max(paths, key=changed, default=None)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +112,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
 
 def _journal_tail(machine: Machine) -> str:
     command = ["journalctl", "-b", "--no-pager", "-n", "80", "-o", "short-precise"]
-    command += ["-u", "pf-agent", "-u", "postfix*", "-t", "systemd"]
+    command += ["-u", "pf-agent", "-u", "postfix*"]
     try:
         return machine.run(command, check=False, timeout=20).stdout
     except (MachineError, subprocess.TimeoutExpired) as error:

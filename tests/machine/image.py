@@ -15,6 +15,7 @@ PACKAGES = (
     "acl",
     "attr",
     "dbus",
+    "e2fsprogs",
     "iproute2",
     "postfix",
     "procps",

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from tests.machine.image import CHECKOUT, cache_dir
 from tests.machine.nspawn import CommandFailed, Machine, MachineError
 
