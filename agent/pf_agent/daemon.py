@@ -57,8 +57,9 @@ def next_batch(mailbox: SimpleQueue[Trigger], patience: float, settle: float) ->
     except Empty:
         return []
     deadline = time.monotonic() + settle
+    settling = True
     while len(batch) < _MOST_IN_A_BATCH:
-        settling = all(trigger.reason is Reason.MAIN_CF_OPEN for trigger in batch)
+        settling = settling and batch[-1].reason is Reason.MAIN_CF_OPEN
         wait = deadline - time.monotonic() if settling else 0
         try:
             batch.append(mailbox.get(timeout=wait) if wait > 0 else mailbox.get_nowait())
@@ -180,6 +181,7 @@ class Daemon:
         self._publish()
 
     def _look(self, reasons: set[Reason]) -> None:
+        self._state.prepare()
         # Armed before the files are read: what changes after that is heard.
         self._note_watch(self._watch.ensure())
         self._configuration.refresh(again=Reason.RELOAD in reasons)
@@ -196,12 +198,12 @@ class Daemon:
         """One cycle; where Postfix refuses the desired state, one with the last that it took."""
         emit, last = self._journal.emit, self._outcome
         outcome = reconcile(self._host, desired, policy, self._state, emit, last)
-        if outcome.result in (Result.IN_SYNC, Result.CORRECTED):
+        if outcome.result is not Result.REJECTED:
             self._configuration.approve()
-        elif outcome.result is Result.REJECTED:
-            other = self._configuration.fall_back(outcome.summary)
-            if other is not None:
-                return self._cycle(other, policy)
+            return outcome
+        other = self._configuration.fall_back(outcome.summary)
+        if other is not None:
+            return self._cycle(other, policy)
         return outcome
 
     def _may_activate(self) -> bool:

@@ -17,10 +17,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import TypeVar
 
 from pf_agent.errors import HostError
 from pf_agent.main_cf import COOL_SECONDS
 from pf_agent.model import ActualState, Displaced, FileKind
+
+T = TypeVar("T")
 
 _LOCK_SECONDS = 10.0
 _OURS = ".main.cf.pf-agent-"
@@ -97,10 +100,12 @@ class MainCfFile:
 
     def _take_up_leftovers(self, keep: Callable[[bytes], None]) -> None:
         """Keep and remove what an exchange that was cut short left beside main.cf."""
-        for entry in os.scandir(self._directory):
-            if entry.name.startswith(_OURS) and entry.is_file(follow_symlinks=False):
-                keep(_read_regular(entry.path)[0])
-                os.unlink(entry.path)
+        for name in os.listdir(self._directory):
+            path = os.path.join(self._directory, name)
+            if name.startswith(_OURS) and not os.path.isdir(path):
+                if os.path.isfile(path):
+                    keep(_read_regular(path)[0])
+                os.unlink(path)
 
     def _exchange(
         self, actual: ActualState, text: bytes, keep: Callable[[bytes], None]
@@ -191,12 +196,20 @@ def _read_if_there(path: str) -> bytes | None:
 
 
 def _copy_attributes(source: str, target: int) -> None:
-    for name in os.listxattr(source):
-        try:
-            os.setxattr(target, name, os.getxattr(source, name))
-        except OSError as error:
-            if error.errno not in (errno.ENOTSUP, errno.EPERM, errno.ENODATA):
-                raise
+    for name in _unless_refused(os.listxattr, source) or ():
+        value = _unless_refused(os.getxattr, source, name)
+        if value is not None:
+            _unless_refused(os.setxattr, target, name, value)
+
+
+def _unless_refused(call: Callable[..., T], *arguments: object) -> T | None:
+    """What `call` returns; None where the file system or another program's rules forbid it."""
+    try:
+        return call(*arguments)
+    except OSError as error:
+        if error.errno not in (errno.ENOTSUP, errno.EPERM, errno.ENODATA):
+            raise
+        return None
 
 
 def _exchanged(ours: str, path: str, keep: Callable[[bytes], None]) -> Displaced:

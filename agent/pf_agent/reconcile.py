@@ -165,7 +165,8 @@ def reconcile(
 def _in_sync(found: Plan, policy: Policy, pending: Pending) -> Outcome:
     """Nothing drifted; a text that Postfix can run with is the one to bring back one day."""
     text = found.candidate
-    if policy.own and pending.pending() is None and text != pending.last_good():
+    keeps = policy.own and not policy.observe_only
+    if keeps and pending.pending() is None and text != pending.last_good():
         judgement = policy.judge(text)
         if judgement.fatal:
             return Outcome(Result.IN_SYNC, f"but Postfix would not start: {judgement.fatal}")

@@ -1,0 +1,159 @@
+"""The few fakes: main.cf in memory, systemd and Postfix's programs scripted, a clock, two lists.
+
+FakeHost is held to the real file's contract by test_exchange.py. No fake counts calls: a test asks
+what the world looks like afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from pf_agent.errors import HostError
+from pf_agent.model import (
+    ActualState,
+    Displaced,
+    Event,
+    FileKind,
+    Greeting,
+    Record,
+    UnitPhase,
+    UnitState,
+)
+
+
+class FakeHost:
+    """main.cf: its text, owner, mode and kind.
+
+    `before_exchange` holds what happens right before each of the next exchanges, one call for each:
+    somebody writes, or the disk refuses (HostError).
+    """
+
+    path = "/etc/postfix/main.cf"
+
+    def __init__(self, text: bytes | None = None) -> None:
+        self.actual = ActualState(None, FileKind.ABSENT)
+        self.templates: dict[str, bytes] = {}
+        self.before_exchange: list[Callable[[], None]] = []
+        if text is not None:
+            self.write(text)
+
+    def write(self, text: bytes) -> None:
+        """Somebody saves main.cf; his file has the owner and the mode of the one before."""
+        kind = FileKind.REGULAR if self.actual.kind is FileKind.ABSENT else self.actual.kind
+        self.actual = replace(self.actual, text=text, kind=kind)
+
+    def put_symlink(self, text: bytes | None) -> None:
+        """Somebody puts a symbolic link in its place; `text` None is for a target that is not."""
+        self.actual = ActualState(text, FileKind.SYMLINK)
+
+    def remove(self) -> None:
+        """Somebody deletes it."""
+        self.actual = ActualState(None, FileKind.ABSENT)
+
+    def read(self) -> ActualState:
+        return self.actual
+
+    def read_template(self, path: str) -> bytes:
+        if path not in self.templates:
+            raise HostError(f"{path}: no such file; bring it back")
+        return self.templates[path]
+
+    def exchange(
+        self, actual: ActualState, text: bytes, keep: Callable[[bytes], None]
+    ) -> Displaced:
+        if self.before_exchange:
+            self.before_exchange.pop(0)()
+        displaced = self.actual.text
+        if displaced is not None:
+            keep(displaced)
+        self.actual = ActualState(text, FileKind.REGULAR)
+        return Displaced(displaced)
+
+
+class FakeService:
+    """systemd with `units`. A job runs until `finish`; `trouble` makes the next call fail."""
+
+    def __init__(self, *units: UnitState) -> None:
+        self.units = units
+        self.jobs: list[str] = []
+        self.trouble = ""
+        self._ended: dict[str, str] = {}
+
+    def restart(self, unit: str) -> str:
+        self._answer()
+        self.jobs.append(f"/job/{len(self.jobs) + 1}")
+        return self.jobs[-1]
+
+    def finish(self, result: str = "done", starts: bool = True) -> None:
+        """End the newest job; every unit but one at its start limit comes up anew."""
+        self._ended[self.jobs[-1]] = result
+        if starts:
+            started = [self._started(unit) for unit in self.units]
+            self.units = tuple(started)
+
+    def _started(self, unit: UnitState) -> UnitState:
+        if unit.result == "start-limit-hit":
+            return unit
+        invocation = f"{unit.name} by {self.jobs[-1]}"
+        return UnitState(unit.name, UnitPhase.UP, "success", invocation)
+
+    def job_result(self, job: str) -> str | None:
+        self._answer()
+        return self._ended.get(job)
+
+    def units_of(self, unit: str) -> tuple[UnitState, ...]:
+        self._answer()
+        return self.units
+
+    def reset_failed(self, units: Iterable[str]) -> None:
+        self._answer()
+        names = set(units)
+        self.units = tuple(
+            replace(unit, result="success") if unit.name in names else unit for unit in self.units
+        )
+
+    def _answer(self) -> None:
+        trouble, self.trouble = self.trouble, ""
+        if trouble:
+            raise HostError(trouble)
+
+
+class FakePrograms:
+    """Postfix's programs. `aliases_trouble` is what newaliases complains of."""
+
+    def __init__(self, greeting: Greeting | None) -> None:
+        self.greets_with = greeting
+        self.aliases_trouble = ""
+        self.built: list[str] = []
+
+    def newaliases(self, path: str) -> None:
+        if self.aliases_trouble:
+            raise HostError(self.aliases_trouble)
+        self.built.append(path)
+
+    def greeting(self) -> Greeting | None:
+        return self.greets_with
+
+
+class FakeClock:
+    """A clock that a test moves."""
+
+    def __init__(self, now: float = 1_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Records(list[Record]):
+    """An `emit` that keeps what it gets."""
+
+    def __call__(self, record: Record) -> None:
+        self.append(record)
+
+    def events(self) -> list[Event]:
+        return [record.event for record in self]
+
+    def of(self, event: Event) -> list[Record]:
+        return [record for record in self if record.event is event]

@@ -1,0 +1,245 @@
+"""A machine as its administrator left it: main.cf settled at the desired state, and asked about.
+
+Every wait is a bounded poll, and every answer comes from the machine itself: its files, its
+journal, `pf-agent status`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from pf_agent import desired, names
+from pf_agent.model import DesiredState
+from pf_agent.toml_table import Source
+from tests.machine.nspawn import Machine, MachineError
+
+MAIN_CF = names.MAIN_CF
+PENDING = f"{names.STATE_DIRECTORY}/pending.json"
+LAST_GOOD = f"{names.STATE_DIRECTORY}/last-good.main.cf"
+DISPLACED = f"{names.STATE_DIRECTORY}/displaced"
+DROPIN = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/50-site.toml"
+
+SITE = '[settings]\nmyhostname = "mail.example.test"\nmydomain = "example.test"\n'
+
+# Three restarts a minute are allowed, so after a burst the next one may be a minute away.
+SETTLE_SECONDS = 180.0
+_RIGHT_SECONDS = 30.0
+_RIGHT = "regular file 0:0 644"
+_EXPECTED = "/root/expected.main.cf"
+
+# sd-messages.h: SD_MESSAGE_UNIT_STARTED.
+_UNIT_STARTED = "39f53479d3a045ac8e11786248231fbf"
+
+_GREET = """
+import smtplib
+with smtplib.SMTP("127.0.0.1", 25, timeout=20) as client:
+    print(client.ehlo()[0])
+"""
+
+
+# A start that takes as long as the test says: what comes first is then no matter of speed.
+_GATE = """
+[Service]
+ExecStartPre=/bin/sh -c 'until test -e /run/gate-is-open; do sleep 0.1; done'
+"""
+
+
+@dataclass
+class Site:
+    """The machine, and the main.cf that it must come back to.
+
+    `unit` is the unit that holds Postfix's master.
+    """
+
+    machine: Machine
+    good: bytes
+    unit: str
+
+    @classmethod
+    def prepared(cls, machine: Machine) -> Site:
+        """Name the site in a drop-in, wait until all is settled, and take that as the good text."""
+        # Postfix under "No configuration" comes without one, and newaliases then waits a second.
+        machine.write_text("/etc/aliases", "postmaster: root\n")
+        machine.write_text(DROPIN, SITE)
+        machine.wait_until(f"grep -qx 'mydomain = example.test' {MAIN_CF}")
+        site = cls(machine, b"", "")
+        site.wait_settled()
+        site.good = site.read()
+        site.unit = site.unit_of_master()
+        return site
+
+    def desired(self) -> DesiredState:
+        """What the files in the machine's /etc/pf-agent ask for."""
+        paths = [f"{names.CONFIG_DIRECTORY}/{names.DESIRED_TOML}", DROPIN]
+        return desired.load([Source(path, self.machine.read_bytes(path)) for path in paths])
+
+    # main.cf
+
+    def read(self) -> bytes:
+        return self.machine.read_bytes(MAIN_CF)
+
+    def line_of(self, name: str, text: bytes | None = None) -> int:
+        """The number of the line that sets `name`, the last one where there are several."""
+        lines = (self.good if text is None else text).split(b"\n")
+        found = [
+            i for i, line in enumerate(lines, 1) if line.split(b"=")[0].strip().decode() == name
+        ]
+        return found[-1]
+
+    def put(self, text: bytes) -> None:
+        """Put a whole text in main.cf's place, as an editor does that renames over the old one."""
+        self.machine.run(
+            ["sh", "-c", f"cat > {MAIN_CF}.new && mv {MAIN_CF}.new {MAIN_CF}"], input=text
+        )
+
+    def wait_right(self, expected: bytes | None = None) -> None:
+        """Wait until main.cf is byte for byte `expected` (the good text), root's and 0644."""
+        text = self.good if expected is None else expected
+        self.machine.write_bytes(_EXPECTED, text)
+        is_right = (
+            f"cmp {_EXPECTED} {MAIN_CF} && stat -c '%F %u:%g %a' {MAIN_CF} | grep -x '{_RIGHT}'"
+        )
+        try:
+            self.machine.wait_until(is_right, _RIGHT_SECONDS)
+        except MachineError as error:
+            raise AssertionError(f"{error}\n{self._differences(text)}") from None
+
+    def _differences(self, expected: bytes) -> str:
+        found = self.machine.run(["cat", MAIN_CF], check=False).stdout.split("\n")
+        before = os.fsdecode(expected).split("\n")
+        diff = difflib.unified_diff(before, found, "expected", "found", n=1, lineterm="")
+        return "\n".join(repr(line)[1:200] for line in diff)
+
+    def wait_settled(self, timeout: float = SETTLE_SECONDS) -> None:
+        """Wait until Postfix was seen to run with main.cf as it is. Call `wait_right` first."""
+        self.machine.wait_until(
+            f'test ! -e {PENDING} && pf-agent status --json | grep \'"phase": "in-sync"\'', timeout
+        )
+
+    def wait_remembered(self) -> None:
+        """Wait until the agent took the good text as the one to bring back one day."""
+        self.wait_right()
+        self.machine.write_bytes(_EXPECTED, self.good)
+        self.machine.wait_until(f"cmp {_EXPECTED} {LAST_GOOD}", SETTLE_SECONDS)
+
+    # Records
+
+    def cursor(self) -> str:
+        """The place of the journal's newest entry; what is asked `since` it comes after it."""
+        self.machine.run(["journalctl", "--sync"])
+        shown = self.machine.run(["journalctl", "-q", "-n", "0", "--show-cursor"]).stdout
+        return shown.partition("-- cursor: ")[2].strip()
+
+    def records(self, event: str, since: str) -> list[dict[str, Any]]:
+        """The agent's records of one event, oldest first."""
+        return [r for r in self._entries(since) if r.get(names.FIELD_EVENT) == event]
+
+    def _entries(self, since: str) -> list[dict[str, Any]]:
+        # Chosen here: with a match of its own, systemd 252's journalctl takes --after-cursor for
+        # "skip the first entry that matches", even where that one comes after the cursor.
+        return self.machine.journal(f"--after-cursor={since}")
+
+    def drift_of(self, since: str) -> list[dict[str, Any]]:
+        """The records of single differences: all but the one that sums a cycle up."""
+        return [r for r in self.records("drift-detected", since) if names.FIELD_KIND in r]
+
+    # Units
+
+    def unit_of_master(self) -> str:
+        script = 'cat "/proc/$(tr -d " " < /var/spool/postfix/pid/master.pid)/cgroup"'
+        return self.machine.sh(script).strip().splitlines()[-1].rpartition("/")[2]
+
+    def show(self, unit: str, name: str) -> str:
+        """One property of a unit."""
+        return self.machine.run(["systemctl", "show", "-P", name, unit]).stdout.strip()
+
+    def starts(self, since: str) -> list[str]:
+        """The invocations of Postfix's master that systemd started since then."""
+        return [
+            str(entry["INVOCATION_ID"])
+            for entry in self._entries(since)
+            if entry.get("MESSAGE_ID") == _UNIT_STARTED and entry.get("UNIT") == self.unit
+        ]
+
+    def restart_moments(self) -> list[float]:
+        """When the agent asked for a restart within the last minute, by its own notes."""
+        found: list[float] = json.loads(
+            self.machine.read_text(f"{names.RUN_DIRECTORY}/restarts.json")
+        )
+        return found
+
+    def explicit(self) -> dict[str, str]:
+        """What Postfix's own postconf says that main.cf sets."""
+        lines = self.machine.run(["postconf", "-n"]).stdout.splitlines()
+        pairs = (line.partition("=") for line in lines)
+        return {name.strip(): value.strip() for name, _, value in pairs}
+
+    def is_obeyed(self) -> bool:
+        """Whether Postfix, by its own word, reads in main.cf what the desired state says."""
+        wanted, explicit = self.desired(), self.explicit()
+        set_right = wanted.settings.items() <= explicit.items()
+        return set_right and not wanted.use_default & explicit.keys()
+
+    def serves(self) -> bool:
+        """Whether port 25 greets and takes an EHLO."""
+        done = self.machine.run(["python3", "-c", _GREET], check=False)
+        return done.stdout == "250\n"
+
+    def run_python(self, script: str, *arguments: str, timeout: float = 60.0) -> str:
+        """Run a Python script in the machine; return what it printed."""
+        return self.machine.run(["python3", "-c", script, *arguments], timeout=timeout).stdout
+
+    @contextmanager
+    def gate(self) -> Iterator[Gate]:
+        """Make every start of Postfix wait until the gate is opened."""
+        gate = Gate(self)
+        self.dropin(self.unit, "gate", _GATE)
+        try:
+            yield gate
+        finally:
+            if self.machine.is_running:
+                gate.open()
+                self.dropin(self.unit, "gate", "")
+
+    def dropin(self, unit: str, name: str, text: str) -> None:
+        """Give a unit a drop-in; an empty text takes it away."""
+        path = f"/etc/systemd/system/{unit}.d/{name}.conf"
+        if text:
+            self.machine.write_text(path, text)
+        else:
+            self.machine.run(["rm", "-f", path])
+        self.machine.run(["systemctl", "daemon-reload"])
+
+
+@dataclass
+class Gate:
+    """Where a start of Postfix stands still."""
+
+    site: Site
+
+    def is_reached(self) -> bool:
+        return self.site.show(self.site.unit, "ActiveState") == "activating"
+
+    def wait_reached(self) -> None:
+        """Wait until a start stands at the gate: the restart is under way."""
+        eventually(self.is_reached, "Postfix is being started", SETTLE_SECONDS)
+
+    def open(self) -> None:
+        """Let this start go on, and all that come."""
+        self.site.machine.run(["touch", "/run/gate-is-open"])
+
+
+def eventually(holds: Callable[[], bool], what: str, timeout: float = 60.0) -> None:
+    """Wait until `holds` says so, or fail with `what` was waited for."""
+    deadline = time.monotonic() + timeout
+    while not holds():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {timeout} s: {what}")
+        time.sleep(0.05)

@@ -1,0 +1,284 @@
+"""A faulty configuration never reaches Postfix and is told line by line; a good one applies."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from pf_agent import names
+from tests.machine.nspawn import Machine
+from tests.machine.site import MAIN_CF, Site, eventually
+
+DESIRED = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_TOML}"
+OPTIONS = f"{names.CONFIG_DIRECTORY}/{names.AGENT_TOML}"
+FAULTY = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/90-faulty.toml"
+EXTRA = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/95-extra.toml"
+INTRUDE = f"sed -i 's|^mynetworks *=.*|mynetworks = 0.0.0.0/0|' {MAIN_CF}"
+STATUS_JSON = f"{names.RUN_DIRECTORY}/status.json"
+
+THREE_FAULTS = """\
+[settings]
+relayhost = 1.5
+biff = "yes\\nno"
+no_such_key = { a = 1 }
+"""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What stands in a drop-in, and how the one line about it begins, after the file's name."""
+
+    text: str
+    told: str
+
+
+FAULTS = {
+    "syntax": Fault("[settings]\nbiff = no\n", r":2: not valid TOML: .+; .+"),
+    "an open string": Fault('[settings]\nbiff = "no\n', r":2: not valid TOML: .+; .+"),
+    "given twice": Fault("[settings]\nbiff = true\nbiff = true\n", r":3: not valid TOML: .+; .+"),
+    "an unknown key": Fault("setings = 1\n", r":1: setings: unknown key; did you mean settings\?"),
+    "a parameter outside": Fault("biff = true\n", r":1: biff: unknown key; .+"),
+    "a wrong type": Fault(
+        "[settings]\nrelayhost = 1.5\n", r":2: \[settings\] relayhost: expected .+; write .+"
+    ),
+    "a list of numbers": Fault(
+        "[settings]\nmynetworks = [1, 2]\n", r":2: \[settings\] mynetworks.*: expected .+; .+"
+    ),
+    "a line break": Fault(
+        '[settings]\nmydestination = "a\\nb"\n',
+        r":2: \[settings\] mydestination: a value may not contain a line break; .+",
+    ),
+    "a bad name": Fault(
+        '[settings]\n"my networks" = "::1"\n', r':2: \[settings\] "my networks": .+'
+    ),
+    "in both": Fault('use_default = ["biff"]\n[settings]\nbiff = true\n', r":\d: .*biff.+"),
+    "no text": Fault("[settings]\nbiff = '\xff'\n", r":2: byte 0xff is not UTF-8; .+"),
+}
+
+
+@pytest.fixture(scope="module")
+def site(agent_machine: Machine) -> Site:
+    return Site.prepared(agent_machine)
+
+
+@pytest.fixture(autouse=True)
+def _mended(site: Site) -> Iterator[None]:
+    """Each test leaves a good configuration and a good main.cf."""
+    yield
+    site.machine.run(["rm", "-rf", FAULTY, EXTRA])
+    site.machine.wait_until("pf-agent check && pf-agent diff && pf-agent status")
+    if site.read() != site.good:
+        site.put(site.good)
+    forget_restarts(site)
+
+
+def forget_restarts(site: Site) -> None:
+    """Restarts of the last minute would only make these tests wait: the budget is not theirs."""
+    site.machine.run(["rm", "-f", f"{names.RUN_DIRECTORY}/restarts.json"])
+    site.machine.run(["systemctl", "reset-failed", names.POSTFIX_UNIT, site.unit])
+
+
+def rejections(site: Site, since: str) -> list[str]:
+    """The faults on record, in their order."""
+    records = site.records("config-rejected", since)
+    assert all(record["MESSAGE"] == record[names.FIELD_REASON] for record in records)
+    return [record["MESSAGE"] for record in records]
+
+
+def wait_for_rejection(site: Site, since: str) -> list[str]:
+    eventually(lambda: bool(rejections(site, since)), "a record of the fault")
+    return rejections(site, since)
+
+
+def status(site: Site) -> str:
+    return site.machine.run(["pf-agent", "status"], check=False).stdout
+
+
+def phase(site: Site) -> str:
+    done = site.machine.run(["pf-agent", "status", "--json"], check=False)
+    return str(json.loads(done.stdout)["phase"])
+
+
+# While the daemon runs
+
+
+@pytest.mark.parametrize("reload", [False, True], ids=["saved", "reloaded"])
+def test_a_faulty_file_is_told_and_the_last_good_state_holds(site: Site, reload: bool) -> None:
+    since = site.cursor()
+    site.machine.write_text(FAULTY, THREE_FAULTS)
+    if reload:
+        site.machine.run(["systemctl", "reload", "pf-agent"])
+    eventually(lambda: len(rejections(site, since)) >= 3, "a record for each fault")
+    told = rejections(site, since)
+    wanted = [(2, "relayhost"), (3, "biff"), (4, "no_such_key")]
+    for message, (line, key) in zip(told, wanted, strict=False):
+        assert message.startswith(f"{FAULTY}:{line}: [settings] {key}: ")
+        assert "; " in message
+    site.machine.sh(INTRUDE)
+    site.wait_right()
+    eventually(lambda: "3 faults in the configuration" in status(site), "the faults in the status")
+    shown = status(site).splitlines()
+    assert shown[1:] == told[:3]
+    assert site.show("pf-agent", "StatusText") == shown[0]
+    assert site.show("pf-agent", "ActiveState") == "active"
+    site.machine.run(["rm", FAULTY])
+    eventually(lambda: "fault" not in status(site), "a status without faults")
+    # A reload tells them once more, since a person asks for it; saving alone tells them once.
+    assert len(rejections(site, since)) in ((3, 6) if reload else (3,))
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_fault_is_one_clear_line(site: Site, kind: str) -> None:
+    since = site.cursor()
+    site.machine.write_bytes(FAULTY, FAULTS[kind].text.encode("latin-1"))
+    (told,) = wait_for_rejection(site, since)
+    assert re.fullmatch(re.escape(FAULTY) + FAULTS[kind].told, told)
+    assert site.read() == site.good
+    # `check` says the same.
+    done = site.machine.run(["pf-agent", "check"], check=False)
+    assert (done.returncode, done.stdout) == (2, f"{told}\n")
+
+
+def test_a_folder_in_a_files_place_is_told(site: Site) -> None:
+    since = site.cursor()
+    site.machine.run(["mkdir", FAULTY])
+    (told,) = wait_for_rejection(site, since)
+    assert told.startswith(f"{FAULTY}: Is a directory; ")
+
+
+def test_bad_options_leave_the_old_ones_in_force(site: Site) -> None:
+    kept, since = site.machine.read_bytes(OPTIONS), site.cursor()
+    site.machine.write_text(OPTIONS, 'mode = "enforced"\n')
+    (told,) = wait_for_rejection(site, since)
+    assert told.startswith(f"{OPTIONS}:1: mode: ")
+    site.machine.sh(INTRUDE)
+    site.wait_right()
+    site.machine.write_bytes(OPTIONS, kept)
+
+
+# Drop-ins
+
+
+def test_a_drop_in_adds_changes_and_gives_back(site: Site) -> None:
+    """Applied as soon as it is saved: no command is given."""
+    before = site.explicit()
+    site.machine.write_text(EXTRA, "[settings]\nbiff = false\nmessage_size_limit = 20971520\n")
+    site.machine.wait_until(f"grep -qx 'message_size_limit = 20971520' {MAIN_CF}")
+    assert site.explicit() == {**before, "biff": "no", "message_size_limit": "20971520"}
+    site.machine.write_text(EXTRA, 'use_default = ["message_size_limit"]\n')
+    site.machine.wait_until(f"grep -qx '#message_size_limit = 20971520' {MAIN_CF}")
+    # What no file names any more is left alone, as it stands.
+    without = {name: value for name, value in before.items() if name != "message_size_limit"}
+    assert site.explicit() == {**without, "biff": "no"}
+    site.machine.run(["rm", EXTRA])
+    site.machine.wait_until(f"grep -qx 'message_size_limit = 10485760' {MAIN_CF}")
+    assert site.explicit() == {**before, "biff": "no"}
+
+
+def test_the_later_drop_in_wins(site: Site) -> None:
+    site.machine.write_text(FAULTY, '[settings]\nsmtpd_banner = "$myhostname first"\n')
+    site.machine.write_text(EXTRA, '[settings]\nsmtpd_banner = "$myhostname second"\n')
+    site.machine.wait_until(f"grep -qx 'smtpd_banner = $myhostname second' {MAIN_CF}")
+    site.machine.run(["rm", EXTRA])
+    site.machine.wait_until(f"grep -qx 'smtpd_banner = $myhostname first' {MAIN_CF}")
+
+
+def test_a_new_wish_is_no_drift_of_long_ago(site: Site) -> None:
+    """main.cf did as it was told until now, so nobody was exposed before the drop-in was saved."""
+    site.wait_remembered()
+    since = site.cursor()
+    site.machine.write_text(EXTRA, "[settings]\nmessage_size_limit = 20971520\n")
+    saved = site.machine.run(["stat", "-c", "%Z", EXTRA]).stdout.strip()
+    eventually(lambda: bool(site.records("drift-corrected", since)), "the correction")
+    (record,) = site.records("drift-corrected", since)
+    moment = record[names.FIELD_WRITTEN_AT]
+    shown = site.machine.run(["date", "-u", "-d", f"@{saved}", "+%Y-%m-%dT%H:%M:%S"]).stdout
+    assert moment >= shown.strip()
+
+
+# When the daemon starts
+
+
+@pytest.fixture
+def stopped(site: Site) -> Iterator[None]:
+    """The daemon is stopped; at the end it runs with good files."""
+    desired, options = site.machine.read_bytes(DESIRED), site.machine.read_bytes(OPTIONS)
+    site.machine.run(["systemctl", "stop", "pf-agent"])
+    yield
+    site.machine.write_bytes(DESIRED, desired)
+    site.machine.write_bytes(OPTIONS, options)
+    site.machine.run(["systemctl", "start", "pf-agent"])
+
+
+@pytest.mark.usefixtures("stopped")
+def test_a_start_with_a_bad_desired_state_takes_the_last_good_one(site: Site) -> None:
+    site.machine.sh(f"{INTRUDE}; echo 'oops' >> {DESIRED}")
+    since = site.cursor()
+    site.machine.run(["systemctl", "start", "pf-agent"])
+    site.wait_right()
+    (told,) = wait_for_rejection(site, since)
+    assert re.match(re.escape(DESIRED) + r":\d+: not valid TOML: ", told)
+    shown = status(site)
+    assert "1 fault in the configuration" in shown
+    assert told in shown
+
+
+@pytest.mark.usefixtures("stopped")
+def test_a_start_that_never_had_a_good_one_only_looks(site: Site) -> None:
+    site.machine.sh(f"rm -rf {names.STATE_DIRECTORY}/*; {INTRUDE}; echo 'oops' >> {DESIRED}")
+    drifted = site.read()
+    since = site.cursor()
+    site.machine.run(["systemctl", "start", "pf-agent"])
+    eventually(lambda: phase(site) == "observing", "a status of observing")
+    assert site.read() == drifted
+    assert status(site).startswith("observing only: there never was a good desired state; 1 fault")
+    assert len(rejections(site, since)) == 1
+    assert site.records("drift-corrected", since) == []
+    assert site.show("pf-agent", "ActiveState") == "active"
+    # It mends itself once the file is right.
+    site.machine.sh(f"sed -i '/^oops$/d' {DESIRED}")
+    site.wait_right()
+    eventually(lambda: "fault" not in status(site), "a status without faults")
+
+
+@pytest.mark.usefixtures("stopped")
+def test_a_start_with_bad_options_ends_for_good(site: Site) -> None:
+    site.machine.write_text(OPTIONS, '# what I like\nmode = "enforced"\n')
+    since = site.cursor()
+    site.machine.run(["systemctl", "start", "pf-agent"], check=False)
+    site.machine.wait_until("systemctl is-failed pf-agent")
+    # Neither "activating" nor "auto-restart": systemd leaves it at that.
+    assert site.show("pf-agent", "SubState") == "failed"
+    assert site.show("pf-agent", "ExecMainStatus") == "2"
+    assert site.show("pf-agent", "NRestarts") == "0"
+    (told,) = rejections(site, since)
+    assert told.startswith(f"{OPTIONS}:2: mode: ")
+    done = site.machine.run(["pf-agent", "status"], check=False)
+    assert done.returncode == 1
+    assert "does not run" in done.stdout
+
+
+@pytest.mark.usefixtures("stopped")
+def test_no_main_cf_and_no_template_is_told(site: Site) -> None:
+    site.machine.sh(
+        f"rm -rf {names.STATE_DIRECTORY}/* {MAIN_CF};"
+        f" sed -i 's|^template = .*|template = \"/etc/postfix/gone\"|' {DESIRED}"
+    )
+    since = site.cursor()
+    site.machine.run(["systemctl", "start", "pf-agent"])
+    eventually(lambda: bool(site.records("correction-failed", since)), "the record")
+    (record,) = site.records("correction-failed", since)
+    told = "/etc/postfix/gone: No such file or directory; name another file as `template`"
+    assert record["MESSAGE"].startswith(told)
+    done = site.machine.run(["pf-agent", "status"], check=False)
+    assert done.returncode == 1
+    assert done.stdout.startswith(f"stalled: {told}")
+    done = site.machine.run(["pf-agent", "diff"], check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"pf-agent: {told}")
+    site.machine.sh(f"sed -i 's|^template = .*|template = \"{MAIN_CF}.proto\"|' {DESIRED}")
+    site.machine.wait_until("pf-agent diff && pf-agent status", 60)

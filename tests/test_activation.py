@@ -1,0 +1,443 @@
+"""newaliases, restart, verify: what Postfix ends up as, whatever fails on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from queue import SimpleQueue
+
+import pytest
+
+from pf_agent import names
+from pf_agent.activation import Activated, Activation
+from pf_agent.model import (
+    Event,
+    Exposure,
+    Greeting,
+    PendingActivation,
+    Reason,
+    Trigger,
+    UnitPhase,
+    UnitState,
+)
+from pf_agent.state import State
+from tests.fakes import FakeClock, FakePrograms, FakeService, Records
+
+UMBRELLA = UnitState("postfix.service", UnitPhase.UP, "success", "first")
+MASTER = UnitState("postfix@-.service", UnitPhase.UP, "success", "second")
+GREETING = Greeting("127.0.0.1", 25, "mail.example.net ESMTP")
+EXPOSURE = Exposure(990.0, 995.0, 999.0)
+
+
+class World:
+    """One activation over scripted fakes and a real State. `answer` is what the probe says."""
+
+    def __init__(self, folder: Path) -> None:
+        self.state = State(str(folder / "lib"), str(folder / "run"))
+        self.state.prepare()
+        self.service = FakeService(UMBRELLA, MASTER)
+        self.programs = FakePrograms(GREETING)
+        self.posted: SimpleQueue[Trigger] = SimpleQueue()
+        self.records = Records()
+        self.clock = FakeClock()
+        self.answer = ""
+        self.answers: SimpleQueue[str] = SimpleQueue()
+        self.asked: list[Greeting] = []
+        self.activation = self.a_process(self.state)
+
+    def a_process(self, state: State) -> Activation:
+        return Activation(
+            service=self.service,
+            programs=self.programs,
+            markers=state,
+            probe=self.probe,
+            post=self.posted.put,
+            emit=self.records,
+            clock=self.clock,
+        )
+
+    def probe(self, greeting: Greeting) -> str:
+        self.asked.append(greeting)
+        return self.answers.get(timeout=60)
+
+    def correct(self, cycle: int) -> PendingActivation:
+        """main.cf was corrected in `cycle`."""
+        pending = PendingActivation(cycle, ("mynetworks",), EXPOSURE)
+        self.state.mark_pending(pending)
+        return pending
+
+    def probed(self) -> Activated | None:
+        """Let the probe answer, and take the step that follows."""
+        assert self.activation.advance() is None
+        self.answers.put(self.answer)
+        assert self.posted.get(timeout=60).reason is Reason.PROBE
+        return self.activation.advance()
+
+    def activate(self) -> Activated | None:
+        """A whole run in which all goes well."""
+        assert self.activation.advance() is None
+        self.service.finish()
+        return self.probed()
+
+    def fail_once(self) -> None:
+        """A whole run of which Postfix does not come up."""
+        assert self.activation.advance() is None
+        self.service.finish("failed", starts=False)
+        assert self.activation.advance() is None
+
+    def restart(self) -> None:
+        """Go on until Postfix is being restarted."""
+        assert self.activation.advance() is None
+        while not self.activation.is_under_way():
+            self.wait_for_next_step()
+            assert self.activation.advance() is None
+
+    def wait_for_next_step(self) -> None:
+        due = self.activation.next_step_at()
+        assert due is not None
+        assert due > self.clock.now
+        self.clock.now = due
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+# --- a good run -----------------------------------------------------------------------------------
+
+
+def test_without_a_marker_nothing_is_done(world: World) -> None:
+    assert world.activation.advance() is None
+    assert world.activation.next_step_at() is None
+    assert (world.service.jobs, world.programs.built, world.records) == ([], [], [])
+
+
+def test_a_good_run(world: World) -> None:
+    pending = world.correct(1)
+    assert world.activation.next_step_at() is not None
+    assert world.activation.advance() is None
+    assert world.programs.built == [names.DEFAULT_ALIASES]
+    assert world.activation.is_under_way()
+    world.clock.now = 1_000.7
+    world.service.finish()
+    activated = world.probed()
+    assert activated == Activated(
+        replace(pending, exposure=replace(EXPOSURE, activated_at=1_000.7)), 1_000.7
+    )
+    assert world.asked == [GREETING]
+    assert len(world.service.jobs) == 1
+    assert world.state.pending() is None
+    assert not world.activation.is_under_way()
+    assert world.activation.next_step_at() is None
+
+
+def test_a_good_run_has_one_record(world: World) -> None:
+    world.correct(1)
+    world.activation.advance()
+    world.clock.now = 1_000.7
+    world.service.finish()
+    world.probed()
+    (record,) = world.records
+    assert (record.event, record.cycle) == (Event.ACTIVATED, 1)
+    assert "up after 0.7 s, 11 s after the drift was written" in record.message
+    assert record.fields[names.FIELD_WRITTEN_AT] == "1970-01-01T00:16:30.000Z"
+    assert record.fields[names.FIELD_ACTIVATED_AT] == "1970-01-01T00:16:40.700Z"
+
+
+def test_the_marker_stays_until_postfix_was_seen_to_greet(world: World) -> None:
+    pending = world.correct(1)
+    world.activation.advance()
+    assert world.state.pending() == pending
+    world.activation.advance()  # the job is not over
+    assert world.state.pending() == pending
+    world.service.finish()
+    world.activation.advance()  # the probe is asked
+    assert world.state.pending() == pending
+    assert world.records == []
+
+
+def test_a_process_that_was_killed_is_taken_up_by_the_next(world: World, tmp_path: Path) -> None:
+    world.correct(1)
+    world.activation.advance()
+    world.state.release_activation()  # as its end does
+    world.clock.now += 60
+    state = State(str(tmp_path / "lib"), str(tmp_path / "run"))
+    world.activation = world.a_process(state)
+    assert world.activate() is not None
+    assert state.pending() is None
+
+
+def test_without_an_smtp_service_the_units_alone_decide(world: World) -> None:
+    world.programs.greets_with = None
+    world.answer = "nobody is asked"
+    world.correct(1)
+    world.activation.advance()
+    world.service.finish()
+    assert world.activation.advance() is not None
+    assert world.asked == []
+
+
+@pytest.mark.parametrize("result", ["gone", "canceled"])
+def test_a_job_whose_end_tells_nothing_is_judged_by_the_units(world: World, result: str) -> None:
+    world.correct(1)
+    world.activation.advance()
+    world.service.finish(result)
+    assert world.probed() is not None
+
+
+def test_a_unit_that_still_changes_is_waited_for(world: World) -> None:
+    world.correct(1)
+    world.activation.advance()
+    world.service.finish()
+    up = world.service.units
+    world.service.units = (up[0], replace(up[1], phase=UnitPhase.CHANGING))
+    assert world.activation.advance() is None
+    assert (world.records, world.asked) == ([], [])
+    world.service.units = up
+    assert world.probed() is not None
+
+
+# --- what goes wrong ------------------------------------------------------------------------------
+
+
+def assert_failed(world: World, reason: str) -> None:
+    """The failure is on record, the marker stands, and the next try is some time off."""
+    (record,) = world.records
+    assert (record.event, record.cycle) == (Event.ACTIVATION_FAILED, 1)
+    assert reason in record.message
+    assert record.fields == {names.FIELD_REASON: record.message}
+    assert world.activation.failure == record.message
+    assert world.state.pending() is not None
+    assert not world.activation.is_under_way()
+    world.wait_for_next_step()
+
+
+def test_a_failed_job(world: World) -> None:
+    world.correct(1)
+    world.fail_once()
+    assert_failed(world, "the restart of postfix.service ended as failed")
+    assert world.activate() is not None
+    assert world.activation.failure == ""
+
+
+def test_a_failed_unit_behind_a_job_that_is_done(world: World) -> None:
+    world.correct(1)
+    world.activation.advance()
+    world.service.finish()
+    up, master = world.service.units
+    world.service.units = (up, replace(master, phase=UnitPhase.FAILED, result="exit-code"))
+    world.activation.advance()
+    assert_failed(world, "postfix@-.service is failed (exit-code)")
+    assert world.activate() is not None
+
+
+def test_a_unit_that_was_not_started_anew(world: World) -> None:
+    world.correct(1)
+    world.activation.advance()
+    world.service.finish()
+    world.service.units = (world.service.units[0], MASTER)
+    world.activation.advance()
+    assert_failed(world, "postfix@-.service was not started anew")
+    assert world.asked == []
+
+
+def test_a_postfix_that_is_up_but_does_not_serve(world: World) -> None:
+    world.correct(1)
+    world.answer = "127.0.0.1:25: 451 4.3.5 Server configuration error"
+    assert world.activate() is None
+    assert_failed(world, "451 4.3.5 Server configuration error")
+    world.answer = ""
+    assert world.activate() is not None
+
+
+def test_a_probe_that_breaks_off(world: World) -> None:
+    def broken(_greeting: Greeting) -> str:
+        raise ZeroDivisionError
+
+    world.activation.probe = broken
+    world.correct(1)
+    assert world.activate() is None
+    assert_failed(world, "the probe of port 25 broke off: ZeroDivisionError()")
+
+
+def test_systemd_that_refuses_the_restart(world: World) -> None:
+    world.correct(1)
+    world.service.trouble = "no talk with systemd over the system bus"
+    world.activation.advance()
+    assert_failed(world, "no talk with systemd")
+    assert world.activate() is not None
+
+
+def test_systemd_that_is_lost_while_the_job_runs(world: World) -> None:
+    world.correct(1)
+    world.activation.advance()
+    world.service.trouble = "no talk with systemd over the system bus"
+    world.activation.advance()
+    assert_failed(world, "no talk with systemd")
+    assert world.activate() is not None
+
+
+def test_newaliases_that_fails_is_recorded_and_postfix_restarted_all_the_same(
+    world: World,
+) -> None:
+    world.programs.aliases_trouble = "newaliases: /etc/aliases, line 3: bad; mend it"
+    world.correct(1)
+    assert world.activate() is not None
+    assert world.records.events() == [Event.ACTIVATION_FAILED, Event.ACTIVATED]
+    assert world.records[0].message == world.programs.aliases_trouble
+    assert world.state.pending() is None
+
+
+def test_a_unit_at_its_start_limit_comes_up(world: World) -> None:
+    world.service.units = (
+        UMBRELLA,
+        replace(MASTER, phase=UnitPhase.FAILED, result="start-limit-hit"),
+    )
+    world.correct(1)
+    assert world.activate() is not None
+    assert {unit.phase for unit in world.service.units} == {UnitPhase.UP}
+
+
+def test_each_failure_makes_the_next_wait_longer_until_something_works(world: World) -> None:
+    world.correct(1)
+    waits = []
+    for _ in range(4):
+        world.fail_once()
+        begun = world.clock.now
+        world.wait_for_next_step()
+        waits.append(world.clock.now - begun)
+    assert waits == [10, 20, 40, 80]
+    assert world.activate() is not None
+    world.clock.now += 600
+    world.correct(2)
+    world.fail_once()
+    begun = world.clock.now
+    world.wait_for_next_step()
+    assert world.clock.now - begun == 10
+
+
+def test_nothing_is_tried_before_it_is_due(world: World) -> None:
+    world.correct(1)
+    world.fail_once()
+    world.clock.now = world.activation.retry_at - 0.1
+    world.activation.advance()
+    assert len(world.service.jobs) == 1
+
+
+# --- the restart budget ---------------------------------------------------------------------------
+
+
+def test_three_restarts_a_minute_the_second_soon_the_others_ten_seconds_apart(world: World) -> None:
+    restarted = []
+    for cycle in range(1, 8):
+        world.correct(cycle)
+        world.restart()
+        restarted.append(world.clock.now - 1_000)
+        world.service.finish()
+        assert world.probed() is not None
+    assert restarted == [0, 3, 13, 60, 70, 80, 120]
+
+
+def test_the_budget_holds_for_the_next_process_too(world: World, tmp_path: Path) -> None:
+    world.correct(1)
+    assert world.activate() is not None
+    world.clock.now += 2
+    world.correct(2)
+    world.activation = world.a_process(State(str(tmp_path / "lib"), str(tmp_path / "run")))
+    world.activation.advance()
+    assert len(world.service.jobs) == 1
+    world.wait_for_next_step()
+    assert world.clock.now == 1_003
+    world.activation.advance()
+    assert len(world.service.jobs) == 2
+
+
+# --- corrected once more meanwhile ----------------------------------------------------------------
+
+
+def finish_the_job(world: World) -> None:
+    world.service.finish()
+
+
+def ask_the_probe(world: World) -> None:
+    world.service.finish()
+    assert world.activation.advance() is None
+
+
+@pytest.mark.parametrize("so_far", [finish_the_job, ask_the_probe])
+def test_corrections_during_a_restart_get_one_more_restart(
+    world: World, so_far: Callable[[World], None]
+) -> None:
+    world.correct(1)
+    world.activation.advance()
+    so_far(world)
+    world.correct(2)
+    last = world.correct(3)
+    assert world.probed() is None
+    assert world.state.pending() == last
+    assert world.records == []
+    world.restart()
+    world.service.finish()
+    activated = world.probed()
+    assert activated is not None
+    assert activated.pending.cycle == 3
+    assert [(record.event, record.cycle) for record in world.records] == [(Event.ACTIVATED, 3)]
+    assert len(world.service.jobs) == 2
+    assert world.state.pending() is None
+
+
+def test_what_another_process_corrects_while_we_verify_is_not_forgotten(world: World) -> None:
+    """`pf-agent apply` marks its cycle, and leaves the restart to the daemon that is at it."""
+
+    class MeanwhileApply(FakePrograms):
+        def greeting(self) -> Greeting | None:
+            world.correct(2)
+            return None
+
+    world.activation.programs = MeanwhileApply(None)
+    world.correct(1)
+    world.activation.advance()
+    world.service.finish()
+    assert world.activation.advance() is None
+    pending = world.state.pending()
+    assert pending is not None
+    assert pending.cycle == 2
+
+
+# --- two processes --------------------------------------------------------------------------------
+
+
+def test_while_another_process_activates_nothing_is_done(world: World, tmp_path: Path) -> None:
+    other = State(str(tmp_path / "lib"), str(tmp_path / "run"))
+    assert other.hold_activation()
+    world.correct(1)
+    assert world.activation.advance() is None
+    assert (world.service.jobs, world.programs.built, world.records) == ([], [], [])
+    other.release_activation()
+    world.wait_for_next_step()
+    assert world.activate() is not None
+
+
+def test_after_an_activation_another_process_may(world: World, tmp_path: Path) -> None:
+    world.correct(1)
+    world.activation.advance()
+    other = State(str(tmp_path / "lib"), str(tmp_path / "run"))
+    assert not other.hold_activation()
+    world.service.finish()
+    world.probed()
+    assert other.hold_activation()
+
+
+def test_a_marker_that_went_away_leaves_nothing_to_do_or_to_complain_of(
+    world: World, tmp_path: Path
+) -> None:
+    world.correct(1)
+    world.fail_once()
+    other = State(str(tmp_path / "lib"), str(tmp_path / "run"))
+    other.clear_pending(1)
+    assert world.activation.advance() is None
+    assert world.activation.failure == ""
+    assert world.activation.next_step_at() is None
+    assert other.hold_activation()

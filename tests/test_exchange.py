@@ -1,0 +1,526 @@
+"""main.cf on disk: the contract that the fake keeps too, and what only a real file shows."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import stat
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from pf_agent import exchange
+from pf_agent.errors import HostError
+from pf_agent.exchange import MainCfFile
+from pf_agent.main_cf import COOL_SECONDS
+from pf_agent.model import ActualState, Displaced, FileKind
+from tests.fakes import FakeHost
+
+AGENT = str(Path(exchange.__file__).parent.parent)
+IS_ROOT = os.geteuid() == 0
+BEFORE = b"myorigin = before\n"
+AFTER = b"myorigin = after\n"
+
+needs_root = pytest.mark.skipif(not IS_ROOT, reason="needs root")
+
+
+class ContractHost(Protocol):
+    """A host, and what somebody else may do to its main.cf."""
+
+    def read(self) -> ActualState: ...
+    def read_template(self, path: str) -> bytes: ...
+    def exchange(
+        self, actual: ActualState, text: bytes, keep: Callable[[bytes], None]
+    ) -> Displaced: ...
+    def write(self, text: bytes) -> None: ...
+    def put_symlink(self, text: bytes | None) -> None: ...
+    def remove(self) -> None: ...
+
+
+class RealHost(MainCfFile):
+    """main.cf in a folder of the test's own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "main.cf"
+        super().__init__(str(self.file), own=IS_ROOT)
+
+    def write(self, text: bytes) -> None:
+        self.file.write_bytes(text)
+
+    def put_symlink(self, text: bytes | None) -> None:
+        target = self.file.with_name("target")
+        if text is not None:
+            target.write_bytes(text)
+        self.file.symlink_to(target.name)
+
+    def remove(self) -> None:
+        self.file.unlink()
+
+
+@pytest.fixture(params=["fake", "real"])
+def host(request: pytest.FixtureRequest, tmp_path: Path) -> ContractHost:
+    return FakeHost() if request.param == "fake" else RealHost(tmp_path)
+
+
+@pytest.fixture
+def real(tmp_path: Path) -> RealHost:
+    return RealHost(tmp_path)
+
+
+def lose(_text: bytes) -> None:
+    """A `keep` for tests that ask for something else."""
+
+
+def left_in(folder: Path) -> set[str]:
+    return {entry.name for entry in folder.iterdir()}
+
+
+# --- the contract: FakeHost and MainCfFile --------------------------------------------------------
+
+
+def test_read_regular(host: ContractHost) -> None:
+    host.write(BEFORE)
+    found = host.read()
+    assert (found.text, found.kind, found.mode) == (BEFORE, FileKind.REGULAR, 0o644)
+
+
+def test_read_absent(host: ContractHost) -> None:
+    found = host.read()
+    assert (found.text, found.kind) == (None, FileKind.ABSENT)
+
+
+def test_read_symlink_gives_its_target(host: ContractHost) -> None:
+    host.put_symlink(BEFORE)
+    found = host.read()
+    assert (found.text, found.kind) == (BEFORE, FileKind.SYMLINK)
+
+
+def test_read_dangling_symlink(host: ContractHost) -> None:
+    host.put_symlink(None)
+    found = host.read()
+    assert (found.text, found.kind) == (None, FileKind.SYMLINK)
+
+
+def test_a_missing_template_is_an_error_of_one_line(host: ContractHost, tmp_path: Path) -> None:
+    missing = str(tmp_path / "main.cf.proto")
+    with pytest.raises(HostError) as caught:
+        host.read_template(missing)
+    assert str(caught.value).startswith(f"{missing}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_exchange_returns_and_keeps_what_it_displaced(host: ContractHost) -> None:
+    host.write(BEFORE)
+    kept: list[bytes] = []
+    assert host.exchange(host.read(), AFTER, kept.append) == Displaced(BEFORE)
+    assert host.read().text == AFTER
+    assert kept == [BEFORE]
+
+
+def test_exchange_creates_what_was_absent(host: ContractHost) -> None:
+    kept: list[bytes] = []
+    assert host.exchange(host.read(), AFTER, kept.append) == Displaced(None)
+    assert (host.read().text, host.read().kind) == (AFTER, FileKind.REGULAR)
+    assert kept == []
+
+
+@pytest.mark.parametrize("target", [BEFORE, None], ids=["target", "dangling"])
+def test_exchange_puts_a_file_in_a_symlinks_place(host: ContractHost, target: bytes | None) -> None:
+    host.put_symlink(target)
+    kept: list[bytes] = []
+    assert host.exchange(host.read(), AFTER, kept.append) == Displaced(target)
+    assert (host.read().text, host.read().kind) == (AFTER, FileKind.REGULAR)
+    assert kept == [target] * (target is not None)
+
+
+def test_who_wrote_after_our_read_is_what_was_displaced(host: ContractHost) -> None:
+    host.write(BEFORE)
+    actual = host.read()
+    host.write(b"relayhost = his\n")
+    kept: list[bytes] = []
+    assert host.exchange(actual, AFTER, kept.append) == Displaced(b"relayhost = his\n")
+    assert host.read().text == AFTER
+    assert kept == [b"relayhost = his\n"]
+
+
+def test_who_deleted_after_our_read_displaced_nothing(host: ContractHost) -> None:
+    host.write(BEFORE)
+    actual = host.read()
+    host.remove()
+    assert host.exchange(actual, AFTER, lose) == Displaced(None)
+    assert host.read().text == AFTER
+
+
+def test_who_created_after_our_read_is_what_was_displaced(host: ContractHost) -> None:
+    actual = host.read()
+    host.write(BEFORE)
+    kept: list[bytes] = []
+    assert host.exchange(actual, AFTER, kept.append) == Displaced(BEFORE)
+    assert kept == [BEFORE]
+
+
+def test_what_cannot_be_kept_is_not_displaced(host: ContractHost) -> None:
+    def full(_text: bytes) -> None:
+        raise HostError("/var/lib/pf-agent: no space left on device; free space")
+
+    host.write(BEFORE)
+    with pytest.raises(HostError, match="no space left"):
+        host.exchange(host.read(), AFTER, full)
+    assert host.read().text == BEFORE
+
+
+# --- the real file --------------------------------------------------------------------------------
+
+
+def test_what_is_displaced_is_on_disk_while_it_is_kept(real: RealHost) -> None:
+    real.write(BEFORE)
+    found: list[bytes] = []
+
+    def keep(_text: bytes) -> None:
+        found.extend(entry.read_bytes() for entry in real.file.parent.iterdir())
+
+    real.exchange(real.read(), AFTER, keep)
+    assert BEFORE in found
+
+
+def test_no_file_of_ours_stays(real: RealHost) -> None:
+    real.exchange(real.read(), BEFORE, lose)
+    real.exchange(real.read(), AFTER, lose)
+    assert left_in(real.file.parent) == {"main.cf"}
+
+
+def test_a_symlinks_target_is_left_alone(real: RealHost) -> None:
+    real.put_symlink(BEFORE)
+    real.exchange(real.read(), AFTER, lose)
+    assert real.file.with_name("target").read_bytes() == BEFORE
+
+
+def test_another_hard_link_keeps_the_displaced_text(real: RealHost) -> None:
+    real.write(BEFORE)
+    os.link(real.file, real.file.with_name("other"))
+    real.exchange(real.read(), AFTER, lose)
+    assert real.file.with_name("other").read_bytes() == BEFORE
+
+
+def test_a_name_of_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = MainCfFile("main.cf", own=False)
+    file.exchange(file.read(), AFTER, lose)
+    assert (tmp_path / "main.cf").read_bytes() == AFTER
+    assert left_in(tmp_path) == {"main.cf"}
+
+
+def test_the_new_file_is_dated_back_so_that_postfix_need_not_wait(real: RealHost) -> None:
+    earliest = time.time() - COOL_SECONDS
+    real.exchange(real.read(), AFTER, lose)
+    latest = time.time() - COOL_SECONDS
+    assert earliest - 0.001 <= real.file.stat().st_mtime <= latest + 0.001
+
+
+def test_written_at_is_not_what_a_moved_file_claims(real: RealHost) -> None:
+    earliest = time.time() - 1
+    elsewhere = real.file.with_name("elsewhere")
+    elsewhere.write_bytes(BEFORE)
+    os.utime(elsewhere, (1, 1))
+    elsewhere.rename(real.file)
+    assert real.read().written_at >= earliest
+
+
+@needs_root
+def test_our_own_main_cf_gets_root_and_0644(real: RealHost) -> None:
+    os.chown(real.file.parent, 0, 65534)
+    real.file.parent.chmod(0o2755)  # new files in it get the folder's group
+    real.write(BEFORE)
+    os.chown(real.file, 65534, 65534)
+    real.file.chmod(0o600)
+    assert (real.read().owner, real.read().group, real.read().mode) == (65534, 65534, 0o600)
+    real.exchange(real.read(), AFTER, lose)
+    assert (real.read().owner, real.read().group, real.read().mode) == (0, 0, 0o644)
+
+
+def test_a_new_main_cf_is_readable_by_all_whatever_the_umask(real: RealHost) -> None:
+    before = os.umask(0o077)
+    try:
+        real.exchange(real.read(), AFTER, lose)
+    finally:
+        os.umask(before)
+    assert real.read().mode == 0o644
+
+
+@needs_root
+def test_a_file_that_is_not_our_own_keeps_owner_and_mode(tmp_path: Path) -> None:
+    path = tmp_path / "main.cf"
+    path.write_bytes(BEFORE)
+    os.chown(path, 65534, 65533)
+    path.chmod(0o640)
+    file = MainCfFile(str(path), own=False)
+    file.exchange(file.read(), AFTER, lose)
+    found = file.read()
+    assert (found.text, found.owner, found.group, found.mode) == (AFTER, 65534, 65533, 0o640)
+
+
+def test_an_extended_attribute_is_kept(real: RealHost) -> None:
+    real.write(BEFORE)
+    try:
+        os.setxattr(real.file, "user.note", b"by hand")
+    except OSError as error:
+        pytest.skip(f"this file system has no user attributes: {error.strerror}")
+    real.exchange(real.read(), AFTER, lose)
+    assert os.getxattr(real.file, "user.note") == b"by hand"
+
+
+def test_an_acl_is_kept(real: RealHost) -> None:
+    """The attribute's bytes are those of acl(5), linux/posix_acl_xattr.h."""
+    entries = [(1, 6, -1), (2, 4, 65534), (4, 4, -1), (0x10, 4, -1), (0x20, 4, -1)]
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
+    real.write(BEFORE)
+    try:
+        os.setxattr(real.file, "system.posix_acl_access", acl)
+    except OSError as error:
+        pytest.skip(f"this file system has no ACLs: {error.strerror}")
+    real.exchange(real.read(), AFTER, lose)
+    assert os.getxattr(real.file, "system.posix_acl_access") == acl
+    assert real.read().mode == 0o644
+
+
+def test_what_a_crash_left_is_kept_and_removed(real: RealHost) -> None:
+    real.write(BEFORE)
+    real.file.with_name(".main.cf.pf-agent-abc").write_bytes(b"relayhost = left\n")
+    kept: list[bytes] = []
+    real.exchange(real.read(), AFTER, kept.append)
+    assert kept == [b"relayhost = left\n", BEFORE]
+    assert left_in(real.file.parent) == {"main.cf"}
+
+
+def test_a_folder_that_a_crash_left_does_not_block_us(real: RealHost) -> None:
+    """Somebody may have put a folder under main.cf's name in the instant before an exchange."""
+    real.write(BEFORE)
+    real.file.with_name(".main.cf.pf-agent-abc").mkdir()
+    real.exchange(real.read(), AFTER, lose)
+    assert real.read().text == AFTER
+
+
+def fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def folder(path: Path) -> None:
+    path.mkdir()
+
+
+@pytest.mark.parametrize("make", [fifo, folder])
+def test_what_is_no_file_is_an_error_of_one_line(
+    real: RealHost, make: Callable[[Path], None]
+) -> None:
+    make(real.file)
+    with pytest.raises(HostError) as caught:
+        real.read()
+    assert str(caught.value).startswith(f"{real.path}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_in_its_place_costs_no_descriptor(real: RealHost) -> None:
+    real.file.mkdir()
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(HostError):
+        real.read()
+    assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
+@pytest.mark.parametrize("make", [fifo, folder])
+def test_what_is_no_file_is_not_displaced(real: RealHost, make: Callable[[Path], None]) -> None:
+    real.write(BEFORE)
+    actual = real.read()
+    real.remove()
+    make(real.file)
+    kind = stat.S_IFMT(real.file.lstat().st_mode)
+    with pytest.raises(HostError):
+        real.exchange(actual, AFTER, lose)
+    assert stat.S_IFMT(real.file.lstat().st_mode) == kind
+    assert left_in(real.file.parent) == {"main.cf"}
+
+
+def test_a_fifo_as_template_does_not_hold_us_up(real: RealHost) -> None:
+    template = real.file.with_name("main.cf.proto")
+    os.mkfifo(template)
+    with pytest.raises(HostError, match="not a regular file"):
+        real.read_template(str(template))
+
+
+def test_the_folder_is_gone(tmp_path: Path) -> None:
+    folder = tmp_path / "postfix"
+    folder.mkdir()
+    host = RealHost(folder)
+    actual = host.read()
+    shutil.rmtree(folder)
+    with pytest.raises(HostError, match=str(folder)):
+        host.read()
+    with pytest.raises(HostError, match=str(folder)):
+        host.exchange(actual, AFTER, lose)
+
+
+# --- Postfix's lock, held by another process ------------------------------------------------------
+
+# As postconf(1) edits: the lock is on the very file that is renamed over main.cf at the end.
+EDITOR = """
+import fcntl, os, sys
+main_cf, text = sys.argv[1:]
+with open(main_cf + ".tmp", "w") as file:
+    fcntl.flock(file, fcntl.LOCK_EX)
+    print("locked", flush=True)
+    sys.stdin.readline()
+    file.write(text)
+    file.flush()
+    os.rename(main_cf + ".tmp", main_cf)
+"""
+
+
+@pytest.fixture
+def editor(real: RealHost) -> Iterator[subprocess.Popen[str]]:
+    """Another program in the middle of an edit; a line on its stdin lets it finish."""
+    command = [sys.executable, "-c", EDITOR, real.path, "relayhost = his\n"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "locked\n"
+        yield process
+
+
+def has_open(path: str) -> bool:
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if os.readlink(f"/proc/self/fd/{name}") == path:
+                return True
+        except FileNotFoundError:
+            continue
+    return False
+
+
+def is_locked(path: str) -> bool:
+    with open(path, "rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def test_we_wait_for_postfixs_lock_and_see_what_its_holder_wrote(
+    real: RealHost, editor: subprocess.Popen[str]
+) -> None:
+    real.write(BEFORE)
+    actual = real.read()
+    found: list[Displaced] = []
+    locked: list[bool] = []
+
+    def keep(_text: bytes) -> None:
+        locked.append(is_locked(f"{real.path}.tmp"))
+
+    ours = threading.Thread(target=lambda: found.append(real.exchange(actual, AFTER, keep)))
+    ours.start()
+    while ours.is_alive() and not has_open(f"{real.path}.tmp"):
+        time.sleep(0.001)
+    editor.communicate("write\n")
+    ours.join()
+    assert found == [Displaced(b"relayhost = his\n")]
+    assert locked == [True], "the lock that we waited for is on main.cf by now"
+    assert real.read().text == AFTER
+    assert left_in(real.file.parent) == {"main.cf"}
+
+
+def test_a_lock_that_is_never_freed_is_an_error(
+    real: RealHost, editor: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange, "_LOCK_SECONDS", 0.0)
+    real.write(BEFORE)
+    with pytest.raises(HostError, match="main.cf.tmp has been locked"):
+        real.exchange(real.read(), AFTER, lose)
+    assert real.read().text == BEFORE
+    editor.communicate("write\n")
+    assert real.read().text == b"relayhost = his\n"
+
+
+def test_others_wait_for_us(real: RealHost) -> None:
+    real.write(BEFORE)
+    locked: list[bool] = []
+    real.exchange(real.read(), AFTER, lambda _text: locked.append(is_locked(f"{real.path}.tmp")))
+    assert locked == [True]
+
+
+# --- main.cf as a mount point of its own ----------------------------------------------------------
+
+IN_A_MOUNT = """
+import os, sys
+from pf_agent.exchange import MainCfFile
+path = sys.argv[1]
+host = MainCfFile(path)
+kept = []
+def keep(text):
+    with open(path, "rb") as file:
+        kept.append((text, file.read()))
+displaced = host.exchange(host.read(), b"myorigin = after\\n", keep)
+found = host.read()
+print([displaced.text, found.text, found.owner, found.mode, kept, displaced.way])
+"""
+
+
+@pytest.fixture
+def in_a_mount(real: RealHost) -> list[object]:
+    """What an exchange did to a main.cf that is a mount point: see the last line above."""
+    real.write(BEFORE)
+    os.chown(real.file, 65534, 65534)
+    real.file.chmod(0o600)
+    script = 'mount --bind "$1" "$1" && exec "$2" -c "$3" "$1"'
+    command = ["unshare", "--mount", "sh", "-c", script, "sh", real.path, sys.executable]
+    done = subprocess.run(
+        [*command, IN_A_MOUNT], env={**os.environ, "PYTHONPATH": AGENT}, capture_output=True
+    )
+    if b"unshare" in done.stderr or b"mount:" in done.stderr:
+        pytest.skip(f"no mount here: {done.stderr.decode()}")
+    assert done.returncode == 0, done.stderr.decode()
+    found: list[object] = eval(done.stdout)  # the list that our own script printed
+    return found
+
+
+@needs_root
+@pytest.mark.skipif(not shutil.which("unshare"), reason="needs unshare(1)")
+def test_a_mount_point_is_written_in_place_and_that_is_said(in_a_mount: list[object]) -> None:
+    displaced, text, *_, way = in_a_mount
+    assert (displaced, text) == (BEFORE, AFTER)
+    assert way == "written in place: main.cf is a mount point of its own"
+
+
+@needs_root
+@pytest.mark.skipif(not shutil.which("unshare"), reason="needs unshare(1)")
+def test_a_mount_point_gets_owner_and_mode_too(in_a_mount: list[object]) -> None:
+    assert in_a_mount[2:4] == [0, 0o644]
+
+
+@needs_root
+@pytest.mark.skipif(not shutil.which("unshare"), reason="needs unshare(1)")
+def test_a_mount_points_text_is_kept_before_it_is_overwritten(in_a_mount: list[object]) -> None:
+    assert in_a_mount[4] == [(BEFORE, BEFORE)]
+
+
+@needs_root
+def test_an_immutable_main_cf_stays_as_it_is(real: RealHost) -> None:
+    real.write(BEFORE)
+    if subprocess.run(["chattr", "+i", real.path], capture_output=True).returncode != 0:
+        pytest.skip("this file system has no immutable files")
+    try:
+        with pytest.raises(HostError, match=real.path):
+            real.exchange(real.read(), AFTER, lose)
+    finally:
+        subprocess.run(["chattr", "-i", real.path], check=True)
+    assert real.read().text == BEFORE
+    assert stat.S_ISREG(real.file.lstat().st_mode)
+    assert left_in(real.file.parent) == {"main.cf"}

@@ -1,0 +1,230 @@
+"""What Postfix's own programs are asked, and which file holds the aliases.
+
+The tests of the second half need these programs (not a running Postfix). That newaliases is run,
+and on which file, is seen on a booted machine.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pf_agent.errors import HostError
+from pf_agent.model import Greeting
+from pf_agent.postfix import POSTCONF, Postfix, alias_file
+
+HAS_POSTFIX = os.path.exists(POSTCONF)
+NOW = 1_764_000_000
+
+# Debian's, as far as the questions here need it.
+MASTER_CF = b"""\
+# service type  private unpriv  chroot  wakeup  maxproc command + args
+smtp      inet  n       -       y       -       -       smtpd
+#submission inet n      -       y       -       -       smtpd
+pickup    unix  n       -       y       60      1       pickup
+smtp      unix  -       -       y       -       -       smtp
+relay     unix  -       -       y       -       -       smtp
+        -o syslog_name=postfix/$service_name
+"""
+
+
+# --- the aliases -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        (b"", "/etc/aliases"),
+        (b"alias_database = hash:/etc/mail/aliases\n", "/etc/mail/aliases"),
+        (b"alias_database = lmdb:/srv/a, hash:/srv/b\n", "/srv/a"),
+        (b"alias_database =\n  hash:/srv/a,\n  hash:/srv/b\n", "/srv/a"),
+        (b"alias_database = hash:/srv/a\nalias_database = hash:/srv/b\n", "/srv/b"),
+        (b"alias_maps = hash:/srv/a, nis:x\nalias_database = $alias_maps\n", "/srv/a"),
+        (b"a = $b\nb = hash:/srv/a\nalias_database = $a\n", "/srv/a"),
+        (b"alias_maps = hash:/srv/a\n", "/etc/aliases"),
+        (b"#alias_database = hash:/srv/a\n", "/etc/aliases"),
+        (b"alias_database =\n", "/etc/aliases"),
+        (b"alias_database = hash:$config_directory/aliases\n", "/etc/aliases"),
+        (b"alias_database = hash:aliases\n", "/etc/aliases"),
+        (b"alias_database = $alias_database\n", "/etc/aliases"),
+        (b"alias_database = $a\na = $alias_database\n", "/etc/aliases"),
+        (b"alias_database = $no_such_name\n", "/etc/aliases"),
+    ],
+)
+def test_the_file_that_newaliases_reads(text: bytes, path: str) -> None:
+    assert alias_file(text) == path
+
+
+def stale(tmp_path: Path, aliases: int | None, **databases: int) -> bool:
+    """`aliases_are_stale` of a file and databases of these dates."""
+    path = tmp_path / "aliases"
+    dates = {path.with_name(f"aliases.{end}"): date for end, date in databases.items()}
+    if aliases is not None:
+        dates[path] = aliases
+    for file, date in dates.items():
+        file.touch()
+        os.utime(file, (date, date))
+    return Postfix("/etc/postfix", str(tmp_path)).aliases_are_stale(str(path))
+
+
+def test_aliases_newer_than_their_database_are_stale(tmp_path: Path) -> None:
+    assert stale(tmp_path, NOW, db=NOW - 1)
+
+
+@pytest.mark.parametrize("end", ["db", "lmdb", "cdb"])
+def test_aliases_with_a_database_of_their_date_or_later_are_not(tmp_path: Path, end: str) -> None:
+    assert not stale(tmp_path, NOW, **{end: NOW})
+
+
+def test_aliases_that_never_had_a_database_are_stale(tmp_path: Path) -> None:
+    assert stale(tmp_path, NOW)
+
+
+def test_of_several_databases_the_newest_counts(tmp_path: Path) -> None:
+    assert not stale(tmp_path, NOW, db=NOW - 9, lmdb=NOW + 9)
+
+
+def test_without_aliases_there_is_nothing_to_build(tmp_path: Path) -> None:
+    assert not stale(tmp_path, None, db=NOW)
+
+
+# --- Postfix's programs ------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(HAS_POSTFIX, reason="Postfix is installed")
+def test_without_postfix_the_way_out_is_its_package(tmp_path: Path) -> None:
+    postfix = Postfix(str(tmp_path), str(tmp_path))
+    with pytest.raises(HostError, match=r"/postconf: .*; install the package postfix"):
+        postfix.judge(b"")
+    assert list(tmp_path.iterdir()) == []
+
+
+needs_postfix = pytest.mark.skipif(not HAS_POSTFIX, reason=f"no {POSTCONF}")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A configuration directory; Postfix's programs want nothing else in it."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "master.cf").write_bytes(MASTER_CF)
+    return tmp_path
+
+
+@pytest.fixture
+def postfix(folder: Path) -> Postfix:
+    return Postfix(str(folder), str(folder / "run"))
+
+
+def main_cf(folder: Path, text: str) -> None:
+    path = folder / "main.cf"
+    # A network interface may be missing where this runs; then mynetworks must not ask for it.
+    path.write_text(f"myhostname = host.example\nmynetworks = 127.0.0.1\n{text}", "utf-8")
+    os.utime(path, (NOW, NOW))
+
+
+GOOD = b"myhostname = host.example\nmynetworks = 127.0.0.1\ncompatibility_level = 3.6\n"
+
+
+@pytest.mark.postfix
+@needs_postfix
+class TestJudge:
+    def test_a_good_text_passes_and_leaves_nothing_behind(
+        self, postfix: Postfix, folder: Path
+    ) -> None:
+        judgement = postfix.judge(GOOD)
+        assert judgement.fatal == ""
+        assert judgement.warnings == ()
+        assert list((folder / "run").iterdir()) == []
+
+    @pytest.mark.parametrize(
+        ("line", "said"),
+        [
+            (b"oops\n", "main.cf, line 4: missing '=' after attribute name: \"oops\""),
+            (b"relayhost = ${\n", 'truncated macro reference: "${"'),
+            (b"message_size_limit = ten\n", "bad numerical configuration: message_size_limit"),
+            (b"soft_bounce = maybe\n", "bad boolean configuration: soft_bounce = maybe"),
+            (b"inet_protocols = ipv5\n", "inet_protocols"),
+            (b"setgid_group =\n", "setgid_group"),
+        ],
+    )
+    def test_a_text_that_postfix_would_not_start_with(
+        self, postfix: Postfix, folder: Path, line: bytes, said: str
+    ) -> None:
+        fatal = postfix.judge(GOOD + line).fatal
+        assert said in fatal
+        # For people: neither the private folder, nor the program's name, nor a second line.
+        assert str(folder) not in fatal
+        assert "fatal:" not in fatal
+        assert "\n" not in fatal
+        assert list((folder / "run").iterdir()) == []
+
+    def test_a_parameter_that_postfix_does_not_know_is_a_warning(self, postfix: Postfix) -> None:
+        judgement = postfix.judge(GOOD + b"mynetwork = 10.0.0.0/8\n")
+        assert judgement.fatal == ""
+        (warning,) = judgement.warnings
+        assert warning.startswith("main.cf: unused parameter: mynetwork=")
+
+    def test_names_that_come_from_master_cf_are_known(self, postfix: Postfix, folder: Path) -> None:
+        text = GOOD + b"relay_destination_concurrency_limit = 3\n"
+        assert postfix.judge(text).warnings == ()
+        (folder / "master.cf").unlink()
+        assert any("relay_destination_conc" in line for line in postfix.judge(text).warnings)
+
+
+@pytest.mark.postfix
+@needs_postfix
+class TestGreeting:
+    @pytest.mark.parametrize(
+        ("settings", "address"),
+        [
+            ("", "127.0.0.1"),
+            ("inet_interfaces = all\ninet_protocols = ipv6\n", "::1"),
+            ("inet_interfaces = loopback-only\ninet_protocols = ipv4\n", "127.0.0.1"),
+            ("inet_interfaces = 127.0.0.9, 127.0.0.1\n", "127.0.0.1"),
+            ("inet_interfaces = 127.0.0.9, 127.0.0.8\n", "127.0.0.9"),
+            ("inet_interfaces = [::1]\n", "::1"),
+            ("inet_interfaces = $a\na = 127.0.0.7\n", "127.0.0.7"),
+        ],
+    )
+    def test_where_port_25_is_asked(
+        self, postfix: Postfix, folder: Path, settings: str, address: str
+    ) -> None:
+        main_cf(folder, settings)
+        greeting = postfix.greeting()
+        assert greeting is not None
+        assert (greeting.address, greeting.port) == (address, 25)
+
+    def test_the_banner_is_expanded_and_its_blanks_squeezed(
+        self, postfix: Postfix, folder: Path
+    ) -> None:
+        main_cf(folder, "smtpd_banner = $myhostname\tESMTP   a = b\n  next\n")
+        assert postfix.greeting() == Greeting("127.0.0.1", 25, "host.example ESMTP a = b next")
+
+    @pytest.mark.parametrize(
+        ("service", "serves"),
+        [
+            (b"smtp inet n - y - - smtpd\n", True),
+            (b"25 inet n - y - - smtpd\n", True),
+            (b"smtp inet n - y - 1 postscreen\nsmtpd pass - - y - - smtpd\n", True),
+            (b"127.0.0.1:smtp inet n - y - - smtpd\n", True),
+            (b"[::1]:25 inet n - y - - smtpd\n", True),
+            (b"submission inet n - y - - smtpd\n", False),
+            (b"#smtp inet n - y - - smtpd\n", False),
+            (b"2525 inet n - y - - smtpd\n", False),
+        ],
+    )
+    def test_only_a_service_on_port_25_greets(
+        self, postfix: Postfix, folder: Path, service: bytes, serves: bool
+    ) -> None:
+        main_cf(folder, "")
+        (folder / "master.cf").write_bytes(service + b"smtp unix - - y - - smtp\n")
+        assert (postfix.greeting() is not None) == serves
+
+    def test_a_file_that_postfix_cannot_read_is_an_error_in_its_words(
+        self, postfix: Postfix, folder: Path
+    ) -> None:
+        main_cf(folder, "oops\n")
+        with pytest.raises(HostError, match=r"^postconf: .*missing '='[^\n]*$"):
+            postfix.greeting()

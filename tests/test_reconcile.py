@@ -1,0 +1,522 @@
+"""One cycle: what it changes, what it records, and in which order; on FakeHost and a real State."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pf_agent import names
+from pf_agent.errors import HostError
+from pf_agent.main_cf import MainCf
+from pf_agent.model import (
+    DesiredState,
+    DriftKind,
+    Event,
+    Exposure,
+    FileKind,
+    Judgement,
+    Outcome,
+    PendingActivation,
+    Result,
+)
+from pf_agent.reconcile import Judge, Policy, reconcile
+from pf_agent.state import State
+from tests.fakes import FakeClock, FakeHost, Records
+
+TEMPLATE = "/etc/postfix/main.cf.proto"
+DESIRED = DesiredState(
+    {"myorigin": "$myhostname", "mynetworks": "127.0.0.0/8"},
+    frozenset({"sendmail_path"}),
+    TEMPLATE,
+)
+IN_SYNC = b"""\
+# by hand
+myorigin = $myhostname
+mynetworks = 127.0.0.0/8
+relayhost = mail.example.net
+"""
+DRIFTED = IN_SYNC.replace(b"127.0.0.0/8", b"0.0.0.0/0")
+
+
+class World:
+    """One main.cf, one state on disk, the records; `look` is one cycle."""
+
+    def __init__(self, folder: Path, text: bytes | None = DRIFTED) -> None:
+        self.host = FakeHost(text)
+        self.host.templates[TEMPLATE] = b"# template\nmyorigin = $mydomain\nbiff = no\n"
+        self.state = State(str(folder / "lib"), str(folder / "run"))
+        self.state.prepare()
+        self.records = Records()
+        self.clock = FakeClock()
+        self.policy = Policy(judge=judge_of_grammar, clock=self.clock)
+        self.last: Outcome | None = None
+
+    def look(self) -> Outcome:
+        self.last = reconcile(self.host, DESIRED, self.policy, self.state, self.records, self.last)
+        return self.last
+
+    def text(self) -> bytes | None:
+        return self.host.read().text
+
+    def displaced(self) -> list[bytes]:
+        folder = Path(self.state.displaced_directory)
+        return [entry.read_bytes() for entry in sorted(folder.iterdir())]
+
+
+def judge_of_grammar(text: bytes) -> Judgement:
+    """A Postfix that runs with everything but `poison`, and reads its file in earnest."""
+    parameters = MainCf.parse(text).parameters()
+    return Judgement(fatal="bad value: poison" if "poison" in parameters.values() else "")
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+# --- in sync --------------------------------------------------------------------------------------
+
+
+def test_in_sync_records_nothing_and_remembers_the_text(world: World) -> None:
+    world.host.write(IN_SYNC)
+    assert world.look() == Outcome(Result.IN_SYNC, "")
+    assert world.records == []
+    assert world.state.last_good() == IN_SYNC
+    assert world.displaced() == []
+
+
+def test_a_text_that_postfix_was_not_seen_to_run_with_is_not_yet_good(world: World) -> None:
+    world.look()
+    world.look()
+    pending = world.state.pending()
+    assert pending is not None
+    assert world.state.last_good() is None
+    world.state.clear_pending(pending.cycle)
+    world.look()
+    assert world.state.last_good() == IN_SYNC
+
+
+def test_a_text_that_postfix_would_not_start_with_is_not_good(world: World) -> None:
+    world.host.write(IN_SYNC)
+    world.look()
+    world.host.write(IN_SYNC + b"inet_interfaces = poison\n")
+    outcome = world.look()
+    assert outcome.result is Result.IN_SYNC
+    assert "bad value: poison" in outcome.summary
+    assert world.state.last_good() == IN_SYNC
+
+
+def test_another_hosts_text_is_not_remembered(world: World) -> None:
+    world.policy = replace(world.policy, own=False)
+    world.host.write(IN_SYNC)
+    assert world.look().result is Result.IN_SYNC
+    assert world.state.last_good() is None
+
+
+# --- each kind of drift ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "corrected"),
+    [
+        (DRIFTED, DriftKind.CHANGED, IN_SYNC),
+        (
+            IN_SYNC.replace(b"myorigin = $myhostname\n", b""),
+            DriftKind.MISSING,
+            IN_SYNC.replace(b"myorigin = $myhostname\n", b"") + b"myorigin = $myhostname\n",
+        ),
+        (
+            IN_SYNC + b"sendmail_path = /bin/false\n",
+            DriftKind.UNWANTED,
+            IN_SYNC + b"#sendmail_path = /bin/false\n",
+        ),
+        (b"mynetworks = 0.0.0.0/0\n" + IN_SYNC, DriftKind.DUPLICATED, IN_SYNC),
+        (IN_SYNC + b"nonsense\n", DriftKind.UNREADABLE, IN_SYNC + b"#nonsense\n"),
+    ],
+    ids=lambda value: value.value if isinstance(value, DriftKind) else "",
+)
+def test_each_kind_of_drift_in_the_text(
+    world: World, text: bytes, kind: DriftKind, corrected: bytes
+) -> None:
+    world.host.write(text)
+    outcome = world.look()
+    assert outcome.result is Result.CORRECTED
+    assert [drift.kind for drift in outcome.drift] == [kind]
+    assert world.text() == corrected
+    assert world.displaced() == [text]
+    assert world.look().result is Result.IN_SYNC
+
+
+def chmod(host: FakeHost) -> None:
+    host.actual = replace(host.actual, mode=0o600)
+
+
+def chown(host: FakeHost) -> None:
+    host.actual = replace(host.actual, owner=65534)
+
+
+def symlink(host: FakeHost) -> None:
+    host.put_symlink(IN_SYNC)
+
+
+@pytest.mark.parametrize("damage", [chmod, chown, symlink])
+def test_owner_mode_and_kind_are_put_right_without_any_restart(
+    world: World, damage: Callable[[FakeHost], None]
+) -> None:
+    world.host.write(IN_SYNC)
+    damage(world.host)
+    outcome = world.look()
+    assert outcome.result is Result.CORRECTED
+    assert [drift.kind for drift in outcome.drift] == [DriftKind.MODE]
+    found = world.host.read()
+    assert (found.text, found.kind) == (IN_SYNC, FileKind.REGULAR)
+    assert (found.owner, found.group, found.mode) == (0, 0, 0o644)
+    assert world.state.pending() is None
+
+
+def test_another_hosts_owner_and_mode_are_none_of_ours(world: World) -> None:
+    world.policy = replace(world.policy, own=False)
+    world.host.write(IN_SYNC)
+    chmod(world.host)
+    assert world.look().result is Result.IN_SYNC
+
+
+# --- destroyed ------------------------------------------------------------------------------------
+
+
+def test_no_main_cf_ever_begins_with_the_template(world: World) -> None:
+    world.host.remove()
+    outcome = world.look()
+    assert [drift.kind for drift in outcome.drift] == [DriftKind.ABSENT_FILE]
+    assert world.text() == (
+        b"# template\nmyorigin = $myhostname\nbiff = no\nmynetworks = 127.0.0.0/8\n"
+    )
+    assert world.state.pending() is not None
+
+
+def test_no_main_cf_and_no_template_is_an_error_and_nothing_is_touched(world: World) -> None:
+    world.host.remove()
+    world.host.templates.clear()
+    with pytest.raises(HostError, match=TEMPLATE):
+        world.look()
+    assert world.text() is None
+    assert world.state.pending() is None
+
+
+@pytest.mark.parametrize(
+    "destroyed",
+    [
+        None,
+        b"",
+        b"# a comment\n\n",
+        IN_SYNC[: IN_SYNC.index(b"mynetworks")],
+        IN_SYNC[: IN_SYNC.index(b"host =")],
+        IN_SYNC[: IN_SYNC.index(b".example.net")],
+    ],
+    ids=["absent", "emptied", "no setting", "cut at a line", "cut in a name", "cut in a value"],
+)
+def test_a_destroyed_main_cf_gets_the_last_good_text_back(
+    world: World, destroyed: bytes | None
+) -> None:
+    world.host.write(IN_SYNC)
+    world.look()
+    if destroyed is None:
+        world.host.remove()
+    else:
+        world.host.write(destroyed)
+    outcome = world.look()
+    assert outcome.result is Result.CORRECTED
+    assert world.text() == IN_SYNC
+    assert world.displaced() == [destroyed] * (destroyed is not None)
+
+
+def test_an_unnamed_setting_that_postfix_cannot_run_with_brings_the_last_good_text_back(
+    world: World,
+) -> None:
+    world.host.write(IN_SYNC)
+    world.look()
+    poisoned = DRIFTED + b"inet_interfaces = poison\n"
+    world.host.write(poisoned)
+    outcome = world.look()
+    assert outcome.result is Result.CORRECTED
+    assert "-inet_interfaces = poison" in outcome.diff
+    assert world.text() == IN_SYNC
+    assert world.displaced() == [poisoned]
+    assert world.state.pending() is not None
+
+
+# --- refused --------------------------------------------------------------------------------------
+
+
+def test_what_postfix_refuses_is_not_installed(world: World) -> None:
+    poisoned = DRIFTED + b"inet_interfaces = poison\n"
+    world.host.write(poisoned)
+    outcome = world.look()
+    assert outcome.result is Result.REJECTED
+    assert "bad value: poison" in outcome.summary
+    assert world.text() == poisoned
+    assert world.displaced() == []
+    assert world.state.pending() is None
+    assert world.records[-1].event is Event.CONFIG_REJECTED
+    assert world.records[-1].fields == {names.FIELD_REASON: "bad value: poison"}
+
+
+def test_what_is_still_refused_is_not_recorded_again(world: World) -> None:
+    world.host.write(DRIFTED + b"inet_interfaces = poison\n")
+    first = world.look()
+    count = len(world.records)
+    assert world.look() == first
+    assert len(world.records) == count
+
+
+def test_a_disk_that_refuses_leaves_main_cf_and_says_so(world: World) -> None:
+    def refuse() -> None:
+        raise HostError("main.cf: operation not permitted; see lsattr")
+
+    world.host.before_exchange.append(refuse)
+    with pytest.raises(HostError, match="not permitted"):
+        world.look()
+    assert world.text() == DRIFTED
+    assert Event.DRIFT_CORRECTED not in world.records.events()
+
+
+# --- observing ------------------------------------------------------------------------------------
+
+
+def test_observing_changes_nothing(world: World) -> None:
+    world.policy = replace(world.policy, observe_only=True)
+    outcome = world.look()
+    assert outcome.result is Result.OBSERVED
+    assert outcome.summary == "drift: mynetworks"
+    assert world.text() == DRIFTED
+    assert world.displaced() == []
+    assert world.state.pending() is None
+    assert set(world.records.events()) == {Event.DRIFT_DETECTED}
+
+
+def test_observed_drift_is_recorded_once_and_other_drift_anew(world: World) -> None:
+    world.policy = replace(world.policy, observe_only=True)
+    first = world.look()
+    count = len(world.records)
+    assert world.look().cycle == first.cycle
+    assert len(world.records) == count
+    world.host.write(DRIFTED.replace(b"0.0.0.0/0", b"10.0.0.0/8"))
+    assert world.look().cycle != first.cycle
+    assert len(world.records) == 2 * count
+
+
+def test_observed_drift_is_corrected_under_its_own_cycle_once_that_is_allowed(
+    world: World,
+) -> None:
+    world.policy = replace(world.policy, observe_only=True)
+    first = world.look()
+    count = len(world.records)
+    world.policy = replace(world.policy, observe_only=False)
+    assert world.look().cycle == first.cycle
+    assert world.records.events()[count:] == [Event.DRIFT_CORRECTED]
+
+
+def test_drift_that_comes_back_right_after_its_correction_is_a_cycle_of_its_own(
+    world: World,
+) -> None:
+    """Else a restart that began before it would count as the one that it asks for."""
+    first = world.look()
+    count = len(world.records)
+    world.host.write(DRIFTED)
+    second = world.look()
+    assert second.cycle != first.cycle
+    assert len(world.records) == 2 * count
+    pending = world.state.pending()
+    assert pending is not None
+    assert pending.cycle == second.cycle
+
+
+# --- records and the marker -----------------------------------------------------------------------
+
+
+def test_each_drifted_parameter_and_the_cycle_have_a_record(world: World) -> None:
+    text = DRIFTED.replace(b"$myhostname", b"$mydomain") + b"sendmail_path = /bin/false\n"
+    world.host.write(text)
+    outcome = world.look()
+    detected = world.records.of(Event.DRIFT_DETECTED)
+    assert [record.cycle for record in world.records] == [outcome.cycle] * 5
+    assert [dict(record.fields) for record in detected[:-1]] == [
+        {
+            names.FIELD_PARAMETER: "myorigin",
+            names.FIELD_KIND: "changed",
+            names.FIELD_EXPECTED: "$myhostname",
+            names.FIELD_ACTUAL: "$mydomain",
+            names.FIELD_LINE: "2",
+        },
+        {
+            names.FIELD_PARAMETER: "mynetworks",
+            names.FIELD_KIND: "changed",
+            names.FIELD_EXPECTED: "127.0.0.0/8",
+            names.FIELD_ACTUAL: "0.0.0.0/0",
+            names.FIELD_LINE: "3",
+        },
+        {
+            names.FIELD_PARAMETER: "sendmail_path",
+            names.FIELD_KIND: "unwanted",
+            names.FIELD_ACTUAL: "/bin/false",
+            names.FIELD_LINE: "5",
+        },
+    ]
+    cycle = detected[-1]
+    assert cycle.message == "drift: myorigin, mynetworks, sendmail_path"
+    changed = {line for line in cycle.fields[names.FIELD_DIFF].splitlines() if line[0] in "+-"}
+    assert {"-myorigin = $mydomain", "+myorigin = $myhostname"} < changed
+
+
+def test_the_corrections_record_says_when_and_where_the_old_text_is(world: World) -> None:
+    world.state.keep_last_good(IN_SYNC)
+    world.host.actual = replace(world.host.actual, written_at=990.0)
+    world.host.before_exchange.append(lambda: setattr(world.clock, "now", 1_001.5))
+    outcome = world.look()
+    assert outcome.exposure == Exposure(990.0, 1_000.0, 1_001.5)
+    (record,) = world.records.of(Event.DRIFT_CORRECTED)
+    assert record.message == outcome.summary == "corrected: mynetworks"
+    assert Path(record.fields[names.FIELD_DISPLACED]).read_bytes() == DRIFTED
+    assert record.fields[names.FIELD_DIFF] == outcome.diff != ""
+    assert record.fields[names.FIELD_CORRECTED_AT] == "1970-01-01T00:16:41.500Z"
+
+
+def test_all_is_on_record_and_the_marker_on_disk_before_main_cf_changes(world: World) -> None:
+    seen: list[PendingActivation | None] = []
+
+    def look_around() -> None:
+        assert world.records.events() == [Event.DRIFT_DETECTED] * 2
+        assert world.text() == DRIFTED
+        seen.append(world.state.pending())
+
+    world.host.before_exchange.append(look_around)
+    outcome = world.look()
+    assert outcome.cycle is not None
+    assert outcome.exposure is not None
+    before = replace(outcome.exposure, corrected_at=None)
+    assert seen == [PendingActivation(outcome.cycle, ("mynetworks",), before)]
+    after = PendingActivation(outcome.cycle, ("mynetworks",), outcome.exposure)
+    assert world.state.pending() == after
+
+
+def test_the_marker_goes_on_naming_what_an_earlier_cycle_waits_to_activate(world: World) -> None:
+    world.look()
+    world.host.write(IN_SYNC.replace(b"$myhostname", b"$mydomain"))
+    outcome = world.look()
+    pending = world.state.pending()
+    assert pending is not None
+    assert (pending.cycle, pending.parameters) == (outcome.cycle, ("mynetworks", "myorigin"))
+
+
+def test_owner_and_mode_alone_leave_an_earlier_marker_as_it_was(world: World) -> None:
+    world.look()
+    before = world.state.pending()
+    chmod(world.host)
+    world.look()
+    assert world.state.pending() == before is not None
+
+
+# --- overtaken ------------------------------------------------------------------------------------
+
+
+def test_an_edit_at_the_last_instant_survives(world: World) -> None:
+    his = DRIFTED.replace(b"mail.example.net", b"his.example.net")
+    world.host.before_exchange.append(lambda: world.host.write(his))
+    outcome = world.look()
+    assert outcome.result is Result.CORRECTED
+    assert world.text() == IN_SYNC.replace(b"mail.example.net", b"his.example.net")
+    assert his in world.displaced()
+
+
+@pytest.mark.parametrize("destroyed", [None, b""], ids=["deleted", "emptied"])
+def test_what_is_destroyed_at_the_last_instant_keeps_the_unnamed_settings(
+    world: World, destroyed: bytes | None
+) -> None:
+    """The candidate, made of the text before, is newer than the last good text or a template."""
+    action = world.host.remove if destroyed is None else lambda: world.host.write(b"")
+    world.host.before_exchange.append(action)
+    world.look()
+    assert world.text() == IN_SYNC
+
+
+def test_what_postfix_refuses_is_not_installed_for_who_wrote_at_the_last_instant(
+    world: World,
+) -> None:
+    poisoned = IN_SYNC + b"inet_interfaces = poison\n"
+    world.host.before_exchange.append(lambda: world.host.write(poisoned))
+    world.look()
+    assert not judge_of_grammar(world.text() or b"").fatal
+    assert world.displaced() == [poisoned]
+
+
+writers_texts = st.one_of(
+    st.none(),
+    st.builds(
+        b"%b\nrelayhost = %d.example.net\n%b".__mod__,
+        st.tuples(
+            st.sampled_from([b"myorigin = $myhostname", b"myorigin = x", b"nonsense", b""]),
+            st.integers(0, 9),
+            st.sampled_from([b"mynetworks = 127.0.0.0/8\n", b"mynetworks = 0.0.0.0/0", b""]),
+        ),
+    ),
+    st.sampled_from([b"", b"\xff\0", b"# nothing\n", IN_SYNC, DRIFTED, DRIFTED[:70]]),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(writers_texts, max_size=25))
+def test_no_text_that_an_exchange_met_is_lost(texts: list[bytes | None]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        world = World(Path(folder))
+        met: list[bytes] = []
+
+        def act(text: bytes | None) -> None:
+            if text is None:
+                world.host.remove()
+            else:
+                world.host.write(text)
+                met.append(text)
+
+        world.host.before_exchange += [partial(act, text) for text in texts]
+        world.look()
+        assert set(met) <= {*world.displaced(), world.text()}
+        world.host.before_exchange.clear()
+        world.look()
+        assert set(met) <= {*world.displaced(), world.text()}
+        assert world.look().result is Result.IN_SYNC
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.booleans(), max_size=15))
+def test_the_last_writers_unnamed_edit_survives(drifts: list[bool]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        world = World(Path(folder))
+        wanted = IN_SYNC
+        for number, drifted in enumerate(drifts):
+            name = b"%d.example.net" % number
+            wanted = IN_SYNC.replace(b"mail.example.net", name)
+            his = DRIFTED.replace(b"mail.example.net", name) if drifted else wanted
+            world.host.before_exchange.append(partial(world.host.write, his))
+        world.look()
+        assert world.text() == wanted
+
+
+# --- Judge ----------------------------------------------------------------------------------------
+
+
+def test_a_text_that_passed_is_not_judged_again_and_a_refused_one_is() -> None:
+    said = [Judgement(), Judgement(fatal="no such host"), Judgement(warnings=("resolved",))]
+    judge = Judge(lambda _text: said.pop(0))
+    assert judge(b"good") == Judgement()
+    assert judge(b"good") == Judgement()
+    assert judge(b"other") == Judgement(fatal="no such host")
+    assert judge(b"other") == Judgement(warnings=("resolved",))
+    assert judge(b"other") == Judgement(warnings=("resolved",))
+    assert said == []

@@ -1,0 +1,327 @@
+"""What outlives a look: cycle numbers, the marker, displaced texts, locks, status.json."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pf_agent import state as state_module
+from pf_agent.errors import HostError
+from pf_agent.model import Exposure, PendingActivation
+from pf_agent.state import State, read_status
+
+AGENT = str(Path(state_module.__file__).parent.parent)
+PENDING = PendingActivation(7, ("mynetworks", "main.cf"), Exposure(1.5, 2.5, 3.5))
+
+
+def a_state(folder: Path) -> State:
+    state = State(str(folder / "lib"), str(folder / "run"))
+    state.prepare()
+    return state
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> State:
+    return a_state(tmp_path)
+
+
+def file_of(state: State, name: str) -> Path:
+    return Path(state.directory, name)
+
+
+# --- cycles ---------------------------------------------------------------------------------------
+
+
+def test_cycles_count_from_one_and_over_a_restart(state: State, tmp_path: Path) -> None:
+    assert [state.next_cycle(), state.next_cycle()] == [1, 2]
+    assert a_state(tmp_path).next_cycle() == 3
+
+
+@pytest.mark.parametrize("damage", [None, b"", b"\0\0\0", b"twelve\n", b"3\n"])
+def test_a_lost_damaged_or_old_counter_gives_no_number_twice(
+    state: State, damage: bytes | None
+) -> None:
+    state.keep_displaced(12, b"text")
+    state.keep_displaced(12, b"second text of this cycle")
+    state.mark_pending(PENDING)
+    if damage is None:
+        file_of(state, "cycle").unlink(missing_ok=True)
+    else:
+        file_of(state, "cycle").write_bytes(damage)
+    assert [state.next_cycle(), state.next_cycle()] == [13, 14]
+
+
+def test_a_lost_counter_goes_on_after_the_marker(state: State) -> None:
+    state.mark_pending(PENDING)
+    assert state.next_cycle() == PENDING.cycle + 1
+
+
+# --- the marker -----------------------------------------------------------------------------------
+
+
+def test_marker_round_trip(state: State, tmp_path: Path) -> None:
+    assert state.pending() is None
+    state.mark_pending(PENDING)
+    assert a_state(tmp_path).pending() == PENDING
+    assert state.clear_pending(PENDING.cycle)
+    assert state.pending() is None
+
+
+def test_clearing_no_marker_is_no_error(state: State) -> None:
+    assert state.clear_pending(PENDING.cycle)
+
+
+def test_the_marker_of_another_cycle_stays(state: State) -> None:
+    state.mark_pending(PENDING)
+    assert not state.clear_pending(PENDING.cycle - 1)
+    assert state.pending() == PENDING
+
+
+def test_a_damaged_marker_can_be_cleared(state: State) -> None:
+    file_of(state, "pending.json").write_bytes(b"{")
+    found = state.pending()
+    assert found is not None
+    assert state.clear_pending(found.cycle)
+    assert state.pending() is None
+
+
+@given(st.one_of(st.binary(), st.recursive(st.integers() | st.text(), st.lists).map(json.dumps)))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+def test_a_damaged_marker_counts_as_one(state: State, damage: bytes | str) -> None:
+    data = damage if isinstance(damage, bytes) else damage.encode()
+    file_of(state, "pending.json").write_bytes(data)
+    assert state.pending() is not None
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        '{"cycle": 7}',
+        '{"cycle": "x", "parameters": [], "exposure": {}}',
+        '{"cycle": 7, "parameters": 5, "exposure": {}}',
+        '{"cycle": 7, "parameters": [], "exposure": []}',
+        '{"cycle": 7, "parameters": [], "exposure": {"written_at": 1, "seen_at": null}}',
+    ],
+)
+def test_a_marker_of_another_shape_counts_as_one(state: State, damage: str) -> None:
+    file_of(state, "pending.json").write_text(damage)
+    found = state.pending()
+    assert found is not None
+    assert (found.cycle, found.parameters) == (0, ())
+
+
+def test_a_write_that_was_cut_short_changes_nothing(state: State) -> None:
+    state.mark_pending(PENDING)
+    file_of(state, ".pending.json.new").write_text('{"cycle"')
+    assert state.pending() == PENDING
+    state.mark_pending(PENDING)
+    assert not file_of(state, ".pending.json.new").exists()
+
+
+# --- texts ----------------------------------------------------------------------------------------
+
+
+def displaced(state: State) -> dict[str, bytes]:
+    folder = Path(state.displaced_directory)
+    return {entry.name: entry.read_bytes() for entry in sorted(folder.iterdir())}
+
+
+def test_displaced_texts_are_kept_by_cycle(state: State) -> None:
+    paths = [state.keep_displaced(*kept) for kept in ((3, b"a"), (3, b"b\xff\0"), (4, b"c"))]
+    assert displaced(state) == {
+        "00000003.main.cf": b"a",
+        "00000003.1.main.cf": b"b\xff\0",
+        "00000004.main.cf": b"c",
+    }
+    assert [Path(path).read_bytes() for path in paths] == [b"a", b"b\xff\0", b"c"]
+
+
+def test_displaced_texts_are_for_root_alone(state: State) -> None:
+    path = state.keep_displaced(1, b"a secret")
+    assert stat.S_IMODE(os.stat(state.displaced_directory).st_mode) == 0o700
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+
+
+def dated_apart(state: State, *texts: bytes) -> None:
+    """Keep `texts` as cycles 1, 2, ... and let their dates say so on any file system."""
+    for cycle, text in enumerate(texts, start=1):
+        path = state.keep_displaced(cycle, text)
+        os.utime(path, (cycle, cycle))
+
+
+def test_the_newest_200_displaced_texts_stay(state: State) -> None:
+    assert state_module.DISPLACED_COUNT == 200
+    dated_apart(state, *(b"%d" % cycle for cycle in range(1, 204)))
+    assert list(displaced(state)) == [f"{cycle:08d}.main.cf" for cycle in range(4, 204)]
+
+
+def test_at_most_50_mib_of_displaced_texts_stay(
+    state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert state_module.DISPLACED_BYTES == 50 * 1024 * 1024
+    monkeypatch.setattr(state_module, "DISPLACED_BYTES", 100)
+    dated_apart(state, b"a" * 60, b"b" * 50, b"c" * 50)
+    assert list(displaced(state)) == ["00000002.main.cf", "00000003.main.cf"]
+
+
+def test_the_newest_text_stays_however_large(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state_module, "DISPLACED_BYTES", 100)
+    dated_apart(state, b"a" * 10, b"b" * 101)
+    assert list(displaced(state)) == ["00000002.main.cf"]
+
+
+def test_last_good_round_trip(state: State, tmp_path: Path) -> None:
+    assert state.last_good() is None
+    state.keep_last_good(b"a\xff\0\r\n")
+    assert a_state(tmp_path).last_good() == b"a\xff\0\r\n"
+
+
+def test_desired_round_trip_and_damage(state: State) -> None:
+    assert state.desired() is None
+    state.keep_desired({"settings": {"myorigin": "ä"}})
+    assert state.desired() == {"settings": {"myorigin": "ä"}}
+    file_of(state, "desired.json").write_bytes(b'{"settings"')
+    assert state.desired() is None
+
+
+def test_what_cannot_be_written_is_an_error_of_one_line(state: State) -> None:
+    file_of(state, "pending.json").mkdir()
+    with pytest.raises(HostError) as caught:
+        state.mark_pending(PENDING)
+    assert str(caught.value).startswith(f"{file_of(state, 'pending.json')}: ")
+    assert "\n" not in str(caught.value)
+
+
+# --- locks ----------------------------------------------------------------------------------------
+
+HOLDER = """
+import sys
+from pf_agent.state import State
+state = State(*sys.argv[1:3])
+if sys.argv[3] == "activation":
+    assert state.hold_activation()
+    print("held", flush=True)
+    sys.stdin.readline()
+else:
+    with state.lock():
+        print("held", flush=True)
+        sys.stdin.readline()
+"""
+
+
+@contextmanager
+def held_elsewhere(state: State, lock: str) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds `lock` until a line comes, or its end."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, state.directory, state.run_directory, lock],
+        env={**os.environ, "PYTHONPATH": AGENT},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_one_process_reconciles_at_a_time(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state_module, "_LOCK_SECONDS", 0.0)
+    with held_elsewhere(state, "reconcile") as holder:
+        with pytest.raises(HostError, match="another pf-agent has held it"), state.lock():
+            pytest.fail("two processes hold the lock")
+        holder.communicate("go on\n")
+        with state.lock():
+            pass
+
+
+def test_the_lock_of_a_killed_process_is_free(state: State) -> None:
+    with held_elsewhere(state, "reconcile") as holder:
+        holder.kill()
+        holder.wait()
+        with state.lock():
+            pass
+
+
+def test_the_lock_is_freed_after_an_error(state: State, tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), state.lock():
+        raise ZeroDivisionError
+    with a_state(tmp_path).lock():
+        pass
+
+
+def test_one_process_activates_at_a_time(state: State) -> None:
+    with held_elsewhere(state, "activation") as holder:
+        assert not state.hold_activation()
+        holder.kill()
+        holder.wait()
+        assert state.hold_activation()
+
+
+def test_activation_may_be_asked_for_again_and_is_released(state: State, tmp_path: Path) -> None:
+    assert state.hold_activation()
+    assert state.hold_activation()
+    assert not a_state(tmp_path).hold_activation()
+    state.release_activation()
+    assert a_state(tmp_path).hold_activation()
+
+
+def test_who_activates_does_not_hinder_who_reconciles(state: State) -> None:
+    with held_elsewhere(state, "activation"), state.lock():
+        assert not state.hold_activation()
+
+
+# --- for readers of the moment --------------------------------------------------------------------
+
+
+def test_everybody_may_read_the_status_whatever_the_umask(state: State) -> None:
+    before = os.umask(0o077)
+    try:
+        state.write_status({"summary": "in sync", "pid": os.getpid()})
+    finally:
+        os.umask(before)
+    path = Path(state.run_directory, "status.json")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert read_status(state.run_directory) == {"summary": "in sync", "pid": os.getpid()}
+
+
+def test_no_status_once_it_is_withdrawn_or_its_daemon_is_dead(state: State) -> None:
+    assert read_status(state.run_directory) is None
+    state.write_status({"pid": os.getpid()})
+    state.remove_status()
+    assert read_status(state.run_directory) is None
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    state.write_status({"pid": process.pid})
+    assert read_status(state.run_directory) is None
+
+
+@pytest.mark.parametrize("damage", ["", "[]", "{"])
+def test_a_damaged_status_is_an_error(state: State, damage: str) -> None:
+    Path(state.run_directory, "status.json").write_text(damage)
+    with pytest.raises(HostError, match=r"status\.json: .*restart pf-agent\.service"):
+        read_status(state.run_directory)
+
+
+def test_restarts_round_trip(state: State, tmp_path: Path) -> None:
+    assert state.restarts() == ()
+    state.note_restarts((1.5, 2.5))
+    assert a_state(tmp_path).restarts() == (1.5, 2.5)
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"5", b"null", b'["x"]', b"[null]", b"\xff"])
+def test_damaged_restarts_are_none(state: State, damage: bytes) -> None:
+    Path(state.run_directory, "restarts.json").write_bytes(damage)
+    assert state.restarts() == ()
