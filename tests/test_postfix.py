@@ -47,6 +47,7 @@ relay     unix  -       -       y       -       -       smtp
         (b"#alias_database = hash:/srv/a\n", "/etc/aliases"),
         (b"alias_database =\n", "/etc/aliases"),
         (b"alias_database = hash:$config_directory/aliases\n", "/etc/aliases"),
+        (b"alias_database = hash:/srv/$mydomain/aliases\n", "/etc/aliases"),
         (b"alias_database = hash:aliases\n", "/etc/aliases"),
         (b"alias_database = $alias_database\n", "/etc/aliases"),
         (b"alias_database = $a\na = $alias_database\n", "/etc/aliases"),

@@ -91,7 +91,10 @@ class Activated:
 
 @dataclass
 class Activation:
-    """The activation under way, if there is one. `failure` says why the last try failed."""
+    """The activation under way, if there is one.
+
+    `failure` says why the last try failed, `aliases_trouble` what newaliases complained of last.
+    """
 
     service: Service
     programs: Programs
@@ -102,6 +105,7 @@ class Activation:
     alias_file: Callable[[], str] = lambda: names.DEFAULT_ALIASES
     clock: Clock = time.time
     failure: str = ""
+    aliases_trouble: str = ""
     retry_at: float = 0.0
     _restart: Restart | None = None
     _probing: SimpleQueue[str] | None = None
@@ -153,17 +157,24 @@ class Activation:
             return None
         return self._succeed(self._restart, pending)
 
+    def rebuild_aliases(self, cycle: int | None = None) -> bool:
+        """Run newaliases; tell whether it worked. If not, the reason goes on record."""
+        self.aliases_trouble = ""
+        try:
+            self.programs.newaliases(self.alias_file())
+        except HostError as error:
+            # Old aliases deliver more mail than a Postfix with old settings: a restart goes on.
+            self.aliases_trouble = str(error)
+            self._record_failure(cycle, str(error))
+        return not self.aliases_trouble
+
     def _begin(self, pending: PendingActivation) -> None:
         now = self.clock()
         allowed_at = max(self.retry_at, restart_allowed_at(self.markers.restarts(), now))
         if allowed_at > now:
             self.retry_at = allowed_at
             return
-        try:
-            self.programs.newaliases(self.alias_file())
-        except HostError as error:
-            # Old aliases deliver more mail than a Postfix with old settings: on with the restart.
-            self._record_failure(pending, str(error))
+        self.rebuild_aliases(pending.cycle)
         before = self.service.units_of(names.POSTFIX_UNIT)
         limited = [unit.name for unit in before if unit.result == _START_LIMIT]
         if limited:
@@ -224,6 +235,8 @@ class Activation:
             f" {render.duration(now - restart.started_at)},"
             f" {render.duration(now - exposure.written_at)} after the drift was written"
         )
+        if self.aliases_trouble:
+            text += f"; but the aliases are old: {self.aliases_trouble}"
         fields = dict(render.exposure_fields(exposure))
         self.emit(Record(Event.ACTIVATED, text, pending.cycle, fields))
         return Activated(replace(pending, exposure=exposure), now)
@@ -232,11 +245,11 @@ class Activation:
         self._restart = self._probing = None
         self.failure = reason
         self.retry_at = self.clock() + self._backoff.grow()
-        self._record_failure(pending, reason)
+        self._record_failure(pending.cycle, reason)
 
-    def _record_failure(self, pending: PendingActivation, reason: str) -> None:
+    def _record_failure(self, cycle: int | None, reason: str) -> None:
         fields = {names.FIELD_REASON: reason}
-        self.emit(Record(Event.ACTIVATION_FAILED, reason, pending.cycle, fields))
+        self.emit(Record(Event.ACTIVATION_FAILED, reason, cycle, fields))
 
 
 def _trouble(units: Iterable[UnitState], before: frozenset[str]) -> str:

@@ -222,12 +222,7 @@ class Daemon:
             self._journal.note(moved)
         if text is None or not self._postfix.aliases_are_stale(self._aliases):
             return
-        try:
-            self._postfix.newaliases(self._aliases)
-        except HostError as error:
-            fields = {names.FIELD_REASON: str(error)}
-            self._journal.emit(Record(Event.ACTIVATION_FAILED, str(error), fields=fields))
-        else:
+        if self._activation.rebuild_aliases():
             message = f"{self._aliases} had changed, newaliases was run"
             self._journal.emit(Record(Event.ACTIVATED, message))
 
@@ -325,4 +320,7 @@ class Daemon:
             return Phase.ACTIVATING, f"not before {at:%H:%M:%S}" if waiting else ""
         if self._configuration.options.mode is Mode.OBSERVE:
             return Phase.OBSERVING, "in sync"
-        return Phase.IN_SYNC, self._outcome.summary
+        if self._outcome.result is Result.IN_SYNC and self._outcome.summary:
+            return Phase.IN_SYNC, self._outcome.summary
+        trouble = activation.aliases_trouble
+        return Phase.IN_SYNC, f"but the aliases are old: {trouble}" if trouble else ""

@@ -25,6 +25,7 @@ NEWALIASES = "/usr/bin/newaliases"
 _COMMAND_SECONDS = 30.0
 _GREETING_NAMES = ("inet_interfaces", "inet_protocols", "smtpd_banner")
 _SMTP_PORT = 25
+_DEBIAN_ALIASES = "# See man 5 aliases for format\npostmaster:    root\n"
 _DATABASE_ENDS = (".db", ".lmdb", ".cdb")
 
 Fingerprint = tuple[int, int, int]
@@ -66,9 +67,17 @@ class Postfix:
         return Judgement(warnings=tuple(_plain(line, folder) for line in complaints if line))
 
     def newaliases(self, path: str) -> None:
-        """Rebuild the alias databases, `path`'s among them. Raises HostError in Postfix's words."""
+        """Rebuild the alias databases, `path`'s among them. Raises HostError in Postfix's words.
+
+        Where Debian's alias file is missing, it is made as the package's postinst makes it: without
+        its database local(8) defers all mail, and Debian 13 under "No configuration" has none.
+        """
         found = _fingerprint(path)
         code, _, complaint = _end(_start([NEWALIASES]))
+        if code != 0 and path == names.DEFAULT_ALIASES and not os.path.lexists(path):
+            _make_aliases(path)
+            found = _fingerprint(path)
+            code, _, complaint = _end(_start([NEWALIASES]))
         if code != 0:
             raise HostError(f"newaliases: {_reason(complaint)}; mend it and run newaliases")
         if found is not None:
@@ -123,6 +132,15 @@ def alias_file(text: bytes) -> str:
         value = (found.value.replace(",", " ").split() or [""])[0]
     path = value.partition(":")[2]
     return path if path.startswith("/") and "$" not in path else names.DEFAULT_ALIASES
+
+
+def _make_aliases(path: str) -> None:
+    try:
+        with open(path, "x", encoding="ascii") as file:
+            os.fchmod(file.fileno(), 0o644)
+            file.write(_DEBIAN_ALIASES)
+    except OSError as error:
+        raise HostError(f"{path}: {error.strerror}; make an alias file there") from error
 
 
 def _fingerprint(path: str) -> Fingerprint | None:

@@ -145,8 +145,8 @@ def reconcile(
     found = plan(host, desired, actual, last_good, policy.own)
     if not found.drift:
         return _in_sync(found, policy, pending)
-    # A main.cf that was not in our care before is no drift that anybody wrote.
-    written_at = seen_at if last_good is None else min(actual.written_at, seen_at)
+    was_written = _was_written(found, last_good, pending.pending())
+    written_at = min(actual.written_at, seen_at) if was_written else seen_at
     known = _cycle_on_record(last, found.drift)
     number = pending.next_cycle() if known is None else known
     emit_new = emit if known is None else _skip
@@ -286,6 +286,18 @@ def refusal_sentence(desired: DesiredState, refusal: str) -> str:
     blamed = sorted(words.intersection(desired.settings))
     where = "".join(f"{desired.provenance.get(name, '')}: {name}: " for name in blamed[:1])
     return f"{where}Postfix refuses it: {refusal}; mend it, main.cf stays as it is until then"
+
+
+def _was_written(found: Plan, last_good: bytes | None, before: PendingActivation | None) -> bool:
+    """Tell whether somebody wrote main.cf: not where it came into our care only now, and not where
+    the desired state is what changed."""
+    if last_good is None:
+        return False
+    if any(drift.kind is DriftKind.MODE for drift in found.drift):
+        return True
+    ours = None if before is None else before.exposure.corrected_at
+    is_ours = ours is not None and found.actual.written_at <= ours
+    return found.actual.text != last_good and not is_ours
 
 
 def _cycle_on_record(last: Outcome | None, drift: tuple[Drift, ...]) -> int | None:

@@ -281,7 +281,8 @@ def drift_fields(drift: Drift) -> dict[str, str]:
         names.FIELD_ACTUAL: drift.actual,
         names.FIELD_LINE: None if drift.line is None else str(drift.line),
     }
-    return {name: value for name, value in fields.items() if value is not None}
+    # journalctl -o json shows a value with a control character as an array of numbers.
+    return {name: printable(value) for name, value in fields.items() if value is not None}
 
 
 def exposure_fields(exposure: Exposure) -> Mapping[str, str]:
