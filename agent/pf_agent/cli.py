@@ -10,7 +10,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from pf_agent import __version__, configuration, names, render
@@ -265,11 +264,8 @@ def _readable_last_good() -> bytes | None:
         return None  # not root: the diff then starts from the template, which it may read
 
 
-@dataclass
 class _Unkept:
     """A file that is not the host's own leaves nothing behind: no cycle, no marker, no texts."""
-
-    kept: list[bytes] = field(default_factory=list)
 
     def next_cycle(self) -> int:
         return 1
@@ -280,8 +276,7 @@ class _Unkept:
     def pending(self) -> None:
         return None
 
-    def keep_displaced(self, _cycle: int, text: bytes) -> str:
-        self.kept.append(text)
+    def keep_displaced(self, _cycle: int, _text: bytes) -> str:
         return ""
 
     def last_good(self) -> None:

@@ -207,6 +207,10 @@ def _plain(line: str, folder: str = "") -> str:
 
 def _reason(complaint: str, folder: str = "") -> str:
     """The line of Postfix's stderr that says why it ended."""
-    lines = [line for line in complaint.splitlines() if line.strip()]
-    fatal = [line for line in lines if "fatal: " in line]
-    return _plain((fatal or lines or ["it gave no reason"])[0], folder)
+    lines = [line for line in complaint.splitlines() if line.strip()] or ["it gave no reason"]
+    row = next((row for row, line in enumerate(lines) if "fatal: " in line), 0)
+    reason = _plain(lines[row], folder)
+    # It names neither parameter nor place; the warning right above it quotes the expression.
+    if reason == "macro processing error" and row > 0:
+        reason = f"{reason}: {_plain(lines[row - 1], folder)}"
+    return reason

@@ -68,7 +68,8 @@ def unified_diff(before: bytes | None, after: bytes, path: str) -> str:
     if len(old) + len(new) > _COMPARED_LINES:
         groups = [[("replace", 0, len(old), 0, len(new))]]
     else:
-        matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
+        # Its autojunk leaves out lines that recur: without it a hostile file takes half a minute.
+        matcher = difflib.SequenceMatcher(None, old, new)
         groups = list(matcher.get_grouped_opcodes(_CONTEXT))
     text = [f"--- {'/dev/null' if before is None else path}", f"+++ {path} (desired)"]
     for group in groups:
