@@ -18,7 +18,7 @@ PURE = frozenset(
     + ["drift", "pacing", "render"]
 )
 EFFECTS = frozenset(
-    ["postfix", "exchange", "systemd", "smtp", "notify", "journal", "state", "watch"]
+    ["postfix", "exchange", "systemd", "smtp", "notify", "signals", "journal", "state", "watch"]
 )
 DRIVE = frozenset(["reconcile", "activation", "configuration", "apply", "daemon", "cli"])
 

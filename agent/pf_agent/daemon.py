@@ -1,21 +1,19 @@
 """`pf-agent run`: the real objects, and the loop that looks, corrects, activates and tells.
 
-The main thread alone acts. watchdog's thread, GLib's thread, the probe and the signal handlers put
-a trigger into the mailbox and do nothing else; SimpleQueue.put is safe inside a signal handler.
+The main thread alone acts. The threads of watchdog, GLib, the signals and the probe put a trigger
+into the mailbox and do nothing else.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from queue import Empty, SimpleQueue
-from types import FrameType
 
-from pf_agent import __version__, names, render
+from pf_agent import __version__, names, render, signals
 from pf_agent.activation import Activated, Activation
 from pf_agent.configuration import Configuration
 from pf_agent.errors import ExitCode, HostError, PfAgentError
@@ -117,8 +115,7 @@ class Daemon:
 
     def run(self) -> ExitCode:
         """Loop until SIGTERM."""
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, self._on_signal)
+        signals.listen(self.mailbox.put)
         self._journal.emit(Record(Event.STARTED, f"pf-agent {__version__} watches main.cf"))
         self._turn([Trigger(Reason.START)])
         self._tell("READY=1")
@@ -140,10 +137,6 @@ class Daemon:
         self._systemd.close()
         self._state.remove_status()
         return ExitCode.OK
-
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        reason = Reason.RELOAD if number == signal.SIGHUP else Reason.STOP
-        self.mailbox.put(Trigger(reason, signal.Signals(number).name))
 
     def _patience(self) -> float:
         """Seconds until something is due, whatever comes: a look, a step, a word to systemd."""

@@ -205,6 +205,38 @@ def test_acl_and_extended_attributes_are_kept(site: Site) -> None:
     assert 'user.note="mine"' in site.machine.run(["getfattr", "-d", MAIN_CF]).stdout
 
 
+# Ways that take the old file away first: for a moment there is none.
+_AWAY = {
+    "vim, renaming": (
+        'vi -u NONE -es -c "set backupcopy=no" -c "%s,^my_own = .*,my_own = $number," -c wq'
+        ' "$file" < /dev/null'
+    ),
+    "mv from another file system": 'edited > /dev/shm/new; mv /dev/shm/new "$file"',
+    "deleted and made anew": 'edited > /root/new; rm "$file"; cat /root/new > "$file"',
+}
+_AGAIN_AND_AGAIN = """
+set -e
+file=$1
+edited() { sed "s/^my_own = .*/my_own = $number/" "$file"; }
+for number in $(seq 40); do
+    SCRIPT
+    tries=0
+    until sleep 0.1; grep -qx "my_own = $number" "$file"; do
+        tries=$((tries + 1))
+        [ $tries -lt 50 ] || { echo "edit $number is lost"; exit 1; }
+    done
+done
+"""
+
+
+@pytest.mark.parametrize("way", _AWAY)
+def test_an_edit_of_what_is_not_ours_is_kept_however_it_is_saved(site: Site, way: str) -> None:
+    site.put(site.good + b"my_own = 0\n")
+    script = _AGAIN_AND_AGAIN.replace("SCRIPT", _AWAY[way])
+    site.machine.run(["sh", "-c", script, "sh", MAIN_CF])
+    assert site.read() == site.good + b"my_own = 40\n"
+
+
 # Links, and the folder itself
 
 
