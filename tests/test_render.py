@@ -87,7 +87,7 @@ def test_no_control_character_of_main_cf_reaches_a_terminal(
 
 def test_bytes_that_are_no_text_are_shown_as_what_they_are() -> None:
     drift = Drift("a", DriftKind.CHANGED, "1", "\udcff\x1b[2J\té\u202e", 1)
-    assert render.drift_sentence(drift) == ('a is "\\xff\\x1b[2J\té\\x202e", must be "1" (line 1)')
+    assert render.drift_sentence(drift) == ('a is "\\xff\\x1b[2J\\té\\x202e", must be "1" (line 1)')
 
 
 def test_a_long_value_does_not_fill_the_screen() -> None:

@@ -46,9 +46,10 @@ def _shown(character: str) -> str:
 
 def shortened(text: str) -> str:
     """`text` on one line, quoted, and cut where it would fill a screen."""
-    if len(text) <= _SHOWN_CHARACTERS:
-        return f'"{printable(text)}"'
-    return f'"{printable(text[:_SHOWN_CHARACTERS])}..." ({len(text)} characters)'
+    shown = printable(text[:_SHOWN_CHARACTERS]).replace("\t", "\\t")
+    return (
+        f'"{shown}"' if len(text) <= _SHOWN_CHARACTERS else f'"{shown}..." ({len(text)} characters)'
+    )
 
 
 def unified_diff(before: bytes | None, after: bytes, path: str) -> str:
