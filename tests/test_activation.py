@@ -55,6 +55,7 @@ class World:
             post=self.posted.put,
             emit=self.records,
             clock=self.clock,
+            ticks=self.clock,
         )
 
     def probe(self, greeting: Greeting) -> str:
@@ -94,10 +95,10 @@ class World:
             assert self.activation.advance() is None
 
     def wait_for_next_step(self) -> None:
-        due = self.activation.next_step_at()
+        due = self.activation.patience()
         assert due is not None
-        assert due > self.clock.now
-        self.clock.now = due
+        assert due > 0
+        self.clock.now += due
 
 
 @pytest.fixture
@@ -110,13 +111,13 @@ def world(tmp_path: Path) -> World:
 
 def test_without_a_marker_nothing_is_done(world: World) -> None:
     assert world.activation.advance() is None
-    assert world.activation.next_step_at() is None
+    assert world.activation.patience() is None
     assert (world.service.jobs, world.programs.built, world.records) == ([], [], [])
 
 
 def test_a_good_run(world: World) -> None:
     pending = world.correct(1)
-    assert world.activation.next_step_at() is not None
+    assert world.activation.patience() is not None
     assert world.activation.advance() is None
     assert world.programs.built == [names.DEFAULT_ALIASES]
     assert world.activation.is_under_way()
@@ -130,7 +131,7 @@ def test_a_good_run(world: World) -> None:
     assert len(world.service.jobs) == 1
     assert world.state.pending() is None
     assert not world.activation.is_under_way()
-    assert world.activation.next_step_at() is None
+    assert world.activation.patience() is None
 
 
 def test_a_good_run_has_one_record(world: World) -> None:
@@ -439,5 +440,5 @@ def test_a_marker_that_went_away_leaves_nothing_to_do_or_to_complain_of(
     other.clear_pending(1)
     assert world.activation.advance() is None
     assert world.activation.failure == ""
-    assert world.activation.next_step_at() is None
+    assert world.activation.patience() is None
     assert other.hold_activation()

@@ -103,7 +103,8 @@ class Activation:
     emit: Emit
     probe: Probe = ask_port
     alias_file: Callable[[], str] = lambda: names.DEFAULT_ALIASES
-    clock: Clock = time.time
+    clock: Clock = time.time  # for what is recorded and kept; it may be set back or forward
+    ticks: Clock = time.monotonic  # for what is waited for
     failure: str = ""
     aliases_trouble: str = ""
     retry_at: float = 0.0
@@ -123,7 +124,7 @@ class Activation:
             self.markers.release_activation()
             return None
         if not self.markers.hold_activation():
-            self.retry_at = self.clock() + _GLANCE_SECONDS  # another process is at it
+            self.retry_at = self.ticks() + _GLANCE_SECONDS  # another process is at it
             return None
         try:
             return self._step(pending)
@@ -131,11 +132,13 @@ class Activation:
             self._fail(pending, str(error))
             return None
 
-    def next_step_at(self) -> float | None:
-        """Return when `advance` must be called even if no trigger comes; None: at rest."""
+    def patience(self) -> float | None:
+        """Seconds until `advance` must be called even if no trigger comes; None: at rest."""
         if self._restart is not None:
-            return self.clock() + _GLANCE_SECONDS
-        return self.retry_at if self.markers.pending() is not None else None
+            return _GLANCE_SECONDS
+        if self.markers.pending() is None:
+            return None
+        return max(0.0, self.retry_at - self.ticks())
 
     def is_under_way(self) -> bool:
         """Tell whether a restart or its verification is running."""
@@ -169,9 +172,10 @@ class Activation:
         return not self.aliases_trouble
 
     def _begin(self, pending: PendingActivation) -> None:
-        now = self.clock()
-        allowed_at = max(self.retry_at, restart_allowed_at(self.markers.restarts(), now))
-        if allowed_at > now:
+        now, ticks = self.clock(), self.ticks()
+        budget = restart_allowed_at(self.markers.restarts(), now) - now
+        allowed_at = max(self.retry_at, ticks + budget)
+        if allowed_at > ticks:
             self.retry_at = allowed_at
             return
         self.rebuild_aliases(pending.cycle)
@@ -182,12 +186,12 @@ class Activation:
         job = self.service.restart(names.POSTFIX_UNIT)
         self.markers.note_restarts((*recent_restarts(self.markers.restarts(), now), now))
         invocations = frozenset(unit.invocation for unit in before)
-        self._restart = Restart(pending.cycle, job, invocations, now)
+        self._restart = Restart(pending.cycle, job, invocations, ticks)
 
     def _follow_job(self, restart: Restart, pending: PendingActivation) -> None:
         result = self.service.job_result(restart.job)
         if result is None:
-            if self.clock() > restart.started_at + _JOB_SECONDS:
+            if self.ticks() > restart.started_at + _JOB_SECONDS:
                 # More than systemd gives a stop and a start (DefaultTimeoutStopSec= and its twin).
                 self._fail(pending, f"no end of the restart was heard in {_JOB_SECONDS:.0f} s")
             return
@@ -232,7 +236,7 @@ class Activation:
         exposure = replace(pending.exposure, activated_at=now)
         text = (
             f"Postfix runs with the desired settings: up after"
-            f" {render.duration(now - restart.started_at)},"
+            f" {render.duration(self.ticks() - restart.started_at)},"
             f" {render.duration(now - exposure.written_at)} after the drift was written"
         )
         if self.aliases_trouble:
@@ -244,7 +248,7 @@ class Activation:
     def _fail(self, pending: PendingActivation, reason: str) -> None:
         self._restart = self._probing = None
         self.failure = reason
-        self.retry_at = self.clock() + self._backoff.grow()
+        self.retry_at = self.ticks() + self._backoff.grow()
         self._record_failure(pending.cycle, reason)
 
     def _record_failure(self, cycle: int | None, reason: str) -> None:

@@ -69,8 +69,7 @@ def _follow(activation: Activation, state: State, mailbox: SimpleQueue[Trigger])
             return activation.failure
         if time.monotonic() > deadline:
             return f"no end after {_ACTIVATION_SECONDS:.0f} s; see `pf-agent status`"
-        due = activation.next_step_at()
-        patience = 0.0 if due is None else min(max(due - time.time(), 0.0), 1.0)
+        patience = min(activation.patience() or 0.0, 1.0)
         try:
             mailbox.get(timeout=patience)
         except Empty:

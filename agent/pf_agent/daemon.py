@@ -140,11 +140,10 @@ class Daemon:
 
     def _patience(self) -> float:
         """Seconds until something is due, whatever comes: a look, a step, a word to systemd."""
-        now = time.time()
-        due = [self._next_look - now]
-        step = self._activation.next_step_at()
+        due = [self._next_look - time.monotonic()]
+        step = self._activation.patience()
         if step is not None and self._may_activate():
-            due.append(step - now)
+            due.append(step)
         limit = watchdog_seconds()
         if limit is not None:
             due.append(limit / 2)
@@ -155,7 +154,7 @@ class Daemon:
     def _turn(self, batch: Iterable[Trigger]) -> None:
         """Look if there is a reason to, take the activation a step on, and tell how things are."""
         reasons = {trigger.reason for trigger in batch}
-        if time.time() >= self._next_look:
+        if time.monotonic() >= self._next_look:
             reasons.add(Reason.TIMER)
         try:
             if reasons:
@@ -179,7 +178,7 @@ class Daemon:
         self._note_watch(self._watch.ensure())
         self._configuration.refresh(again=Reason.RELOAD in reasons)
         options, desired = self._configuration.options, self._configuration.desired
-        self._next_look = time.time() + options.look_every_seconds
+        self._next_look = time.monotonic() + options.look_every_seconds
         if desired is not None:
             policy = Policy(options.mode is Mode.OBSERVE, judge=self._judge)
             with self._state.lock():
@@ -225,7 +224,7 @@ class Daemon:
             fields = {names.FIELD_REASON: reason}
             self._journal.emit(Record(Event.CORRECTION_FAILED, reason, fields=fields))
         self._failure = reason
-        self._next_look = time.time() + self._backoff.grow()
+        self._next_look = time.monotonic() + self._backoff.grow()
 
     def _report_problem(self, problem: str) -> None:
         self._journal.emit(
@@ -269,7 +268,7 @@ class Daemon:
             detail,
             self._configuration.problems,
             self._last,
-            self._next_look,
+            now + self._next_look - time.monotonic(),
             __version__,
             os.getpid(),
         )
@@ -308,9 +307,9 @@ class Daemon:
         if activation.failure and not activation.is_under_way():
             return Phase.STALLED, f"Postfix is not up with main.cf as it is: {activation.failure}"
         if self._state.pending() is not None:
-            waiting = not activation.is_under_way() and activation.retry_at > time.time()
-            at = datetime.fromtimestamp(activation.retry_at, timezone.utc).astimezone()
-            return Phase.ACTIVATING, f"not before {at:%H:%M:%S}" if waiting else ""
+            wait = 0.0 if activation.is_under_way() else activation.patience() or 0.0
+            at = datetime.fromtimestamp(time.time() + wait, timezone.utc).astimezone()
+            return Phase.ACTIVATING, f"not before {at:%H:%M:%S}" if wait else ""
         if self._configuration.options.mode is Mode.OBSERVE:
             return Phase.OBSERVING, "in sync"
         if self._outcome.result is Result.IN_SYNC and self._outcome.summary:
