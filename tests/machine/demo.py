@@ -69,8 +69,9 @@ def install(machine: Machine, deb: Path) -> None:
 def heal(machine: Machine) -> None:
     say("an intruder opens the relay to the whole world")
     activated = len(machine.journal("PF_AGENT_EVENT=activated"))
-    show(machine, f"{INTRUDER} && {SHOW_LINE}")
+    show(machine, INTRUDER)
     machine.wait_until(IS_HEALED)
+    show(machine, "grep -H '^mynetworks' /var/lib/pf-agent/displaced/*")
     say("main.cf is healed; now until Postfix was seen to run with it")
     machine.wait_until(
         f"test $(journalctl -q -o cat PF_AGENT_EVENT=activated | wc -l) -gt {activated}", timeout=60

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from pf_agent import names
+from pf_agent import names, render
 from tests.machine.nspawn import Machine
 from tests.machine.site import MAIN_CF, Site, eventually
 
@@ -184,7 +184,7 @@ def test_a_line_that_postfix_cannot_read_is_commented_out(site: Site, line: str)
     site.wait_right(site.good.replace(RIGHT, commented + RIGHT))
     (record,) = site.drift_of(since)
     assert record[names.FIELD_KIND] == "unreadable"
-    assert record[names.FIELD_ACTUAL] == line
+    assert record[names.FIELD_ACTUAL] == render.printable(line)
     assert record[names.FIELD_LINE] == str(site.line_of("mynetworks"))
 
 
@@ -231,10 +231,12 @@ done
 
 @pytest.mark.parametrize("way", _AWAY)
 def test_an_edit_of_what_is_not_ours_is_kept_however_it_is_saved(site: Site, way: str) -> None:
+    # Postfix's own start writes its paths into main.cf where it finds none: no start meanwhile.
+    site.wait_settled()
     site.put(site.good + b"my_own = 0\n")
     script = _AGAIN_AND_AGAIN.replace("SCRIPT", _AWAY[way])
     site.machine.run(["sh", "-c", script, "sh", MAIN_CF])
-    assert site.read() == site.good + b"my_own = 40\n"
+    assert b"my_own = 40\n" in site.read().splitlines(keepends=True)
 
 
 # Links, and the folder itself
