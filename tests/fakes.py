@@ -7,6 +7,7 @@ what the world looks like afterwards.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 from pf_agent.errors import HostError
@@ -25,6 +26,7 @@ from pf_agent.model import (
 class FakeHost:
     """main.cf: its text, owner, mode and kind.
 
+    `late` is what somebody wrote who had main.cf open when it was exchanged, and has closed it.
     `before_exchange` holds what happens right before each of the next exchanges, one call for each:
     somebody writes, or the disk refuses (HostError).
     """
@@ -34,6 +36,7 @@ class FakeHost:
     def __init__(self, text: bytes | None = None) -> None:
         self.actual = ActualState(None, FileKind.ABSENT)
         self.templates: dict[str, bytes] = {}
+        self.late: bytes | None = None
         self.before_exchange: list[Callable[[], None]] = []
         if text is not None:
             self.write(text)
@@ -41,7 +44,12 @@ class FakeHost:
     def write(self, text: bytes) -> None:
         """Somebody saves main.cf; his file has the owner and the mode of the one before."""
         kind = FileKind.REGULAR if self.actual.kind is FileKind.ABSENT else self.actual.kind
-        self.actual = replace(self.actual, text=text, kind=kind)
+        self.actual = replace(self.actual, text=text, kind=kind, is_open=False)
+
+    def hold_open(self, text: bytes) -> None:
+        """Somebody has written `text` so far, and has it open still."""
+        self.write(text)
+        self.actual = replace(self.actual, is_open=True)
 
     def put_symlink(self, text: bytes | None) -> None:
         """Somebody puts a symbolic link in its place; `text` None is for a target that is not."""
@@ -58,6 +66,15 @@ class FakeHost:
         if path not in self.templates:
             raise HostError(f"{path}: no such file; bring it back")
         return self.templates[path]
+
+    def locked(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def late_text(self) -> bytes | None:
+        return self.late
+
+    def drop_late(self) -> None:
+        self.late = None
 
     def exchange(
         self, actual: ActualState, text: bytes, keep: Callable[[bytes], None]

@@ -166,9 +166,9 @@ def test_a_symlink_and_another_owner_or_mode_are_drift() -> None:
     assert find_drift(wanting(a="1"), actual, attributes=False) == ()
 
 
-@pytest.mark.parametrize("attributes", [{"owner": 1}, {"group": 1}, {"mode": 0o664}])
-def test_each_attribute_counts(attributes: dict[str, int]) -> None:
-    actual = ActualState(b"a = 1\n", FileKind.REGULAR, **attributes)
+@pytest.mark.parametrize(("owner", "group", "mode"), [(1, 0, 0o644), (0, 1, 0o644), (0, 0, 0o664)])
+def test_each_attribute_counts(owner: int, group: int, mode: int) -> None:
+    actual = ActualState(b"a = 1\n", FileKind.REGULAR, owner, group, mode)
     assert [d.kind for d in find_drift(wanting(a="1"), actual)] == [DriftKind.MODE]
 
 

@@ -425,7 +425,11 @@ def test_we_wait_for_postfixs_lock_and_see_what_its_holder_wrote(
     def keep(_text: bytes) -> None:
         locked.append(is_locked(f"{real.path}.tmp"))
 
-    ours = threading.Thread(target=lambda: found.append(real.exchange(actual, AFTER, keep)))
+    def correct() -> None:
+        with real.locked():
+            found.append(real.exchange(actual, AFTER, keep))
+
+    ours = threading.Thread(target=correct)
     ours.start()
     while ours.is_alive() and not has_open(f"{real.path}.tmp"):
         time.sleep(0.001)
@@ -442,7 +446,7 @@ def test_a_lock_that_is_never_freed_is_an_error(
 ) -> None:
     monkeypatch.setattr(exchange, "_LOCK_SECONDS", 0.0)
     real.write(BEFORE)
-    with pytest.raises(HostError, match="main.cf.tmp has been locked"):
+    with pytest.raises(HostError, match="main.cf.tmp has been locked"), real.locked():
         real.exchange(real.read(), AFTER, lose)
     assert real.read().text == BEFORE
     editor.communicate("write\n")
@@ -452,8 +456,61 @@ def test_a_lock_that_is_never_freed_is_an_error(
 def test_others_wait_for_us(real: RealHost) -> None:
     real.write(BEFORE)
     locked: list[bool] = []
-    real.exchange(real.read(), AFTER, lambda _text: locked.append(is_locked(f"{real.path}.tmp")))
-    assert locked == [True]
+    with real.locked():
+        locked.append(is_locked(f"{real.path}.tmp"))
+        real.exchange(
+            real.read(), AFTER, lambda _text: locked.append(is_locked(f"{real.path}.tmp"))
+        )
+    assert locked == [True, True]
+    assert left_in(real.file.parent) == {"main.cf"}
+
+
+# --- somebody who has it open for writing ---------------------------------------------------------
+
+
+@needs_root
+def test_a_writer_is_seen_while_he_has_it_open(real: RealHost) -> None:
+    real.write(BEFORE)
+    assert not real.read().is_open
+    with real.file.open("ab"):
+        assert real.read().is_open
+    assert not real.read().is_open
+    with real.file.open("rb"):
+        assert not real.read().is_open, "a reader is no writer"
+
+
+@needs_root
+def test_what_he_goes_on_to_write_is_there_once_he_has_closed_it(real: RealHost) -> None:
+    real.write(b"")
+    kept: list[bytes] = []
+    with real.file.open("wb") as his:
+        his.write(b"myorigin = ")
+        his.flush()
+        assert real.exchange(real.read(), AFTER, kept.append) == Displaced(b"myorigin = ")
+        assert real.is_awaited()
+        assert real.late_text() is None
+        his.write(b"his\nrelayhost = his\n")
+    assert (real.read().text, kept) == (AFTER, [b"myorigin = "])
+    assert real.late_text() == b"myorigin = his\nrelayhost = his\n"
+    real.drop_late()
+    assert not real.is_awaited()
+    assert left_in(real.file.parent) == {"main.cf"}
+
+
+def test_nobody_is_awaited_without_a_writer(real: RealHost) -> None:
+    real.write(BEFORE)
+    real.exchange(real.read(), AFTER, lose)
+    assert not real.is_awaited()
+    assert real.late_text() is None
+
+
+def test_an_empty_leftover_is_nothing_to_keep(real: RealHost) -> None:
+    real.write(BEFORE)
+    real.file.with_name(".main.cf.pf-agent-abc").touch()
+    kept: list[bytes] = []
+    real.exchange(real.read(), AFTER, kept.append)
+    assert kept == [BEFORE]
+    assert left_in(real.file.parent) == {"main.cf"}
 
 
 # --- main.cf as a mount point of its own ----------------------------------------------------------

@@ -520,3 +520,61 @@ def test_a_text_that_passed_is_not_judged_again_and_a_refused_one_is() -> None:
     assert judge(b"other") == Judgement(warnings=("resolved",))
     assert judge(b"other") == Judgement(warnings=("resolved",))
     assert said == []
+
+
+# --- somebody who has it open for writing ---------------------------------------------------------
+
+HALF = b"# by hand\nmyorigin = $myhostname\nmynetworks = 0.0.0.0/0\n"
+WHOLE = HALF + b"relayhost = his.example.net\n"
+
+
+def test_half_a_text_gives_way_to_the_last_good_one_and_the_whole_counts(world: World) -> None:
+    world.host.write(IN_SYNC)
+    world.look()
+    world.host.hold_open(HALF)
+    outcome = world.look()
+    assert world.text() == IN_SYNC, "relayhost did not go with the half that was not yet written"
+    assert [d.kind for d in outcome.drift] == [DriftKind.ABSENT_FILE, DriftKind.CHANGED]
+    world.host.late = WHOLE
+    assert world.look().result is Result.IN_SYNC
+    assert world.text() == WHOLE.replace(b"0.0.0.0/0", b"127.0.0.0/8")
+    assert WHOLE in world.displaced()
+    assert world.records[-1].event is Event.DRIFT_CORRECTED
+    assert "+relayhost = his.example.net" in world.records[-1].fields[names.FIELD_DIFF]
+    assert world.host.late is None
+
+
+def test_what_he_closes_destroyed_changes_nothing(world: World) -> None:
+    world.host.write(IN_SYNC)
+    world.look()
+    world.host.late = b""
+    records = len(world.records)
+    assert world.look().result is Result.IN_SYNC
+    assert (world.text(), len(world.records)) == (IN_SYNC, records)
+    assert world.host.late_text() is None
+
+
+def test_what_he_closes_and_postfix_refuses_is_kept_and_not_installed(world: World) -> None:
+    world.host.write(IN_SYNC)
+    world.look()
+    world.host.late = WHOLE + b"inet_interfaces = poison\n"
+    world.look()
+    assert world.text() == IN_SYNC
+    assert WHOLE + b"inet_interfaces = poison\n" in world.displaced()
+
+
+def test_who_only_holds_a_right_file_open_is_left_in_peace(world: World) -> None:
+    world.host.write(IN_SYNC)
+    world.look()
+    world.host.hold_open(IN_SYNC + b"biff = no\n")
+    assert world.look().result is Result.IN_SYNC
+    assert world.text() == IN_SYNC + b"biff = no\n"
+
+
+def test_drift_that_overtakes_a_cycle_is_on_record_too(world: World) -> None:
+    banner = DRIFTED.replace(b"$myhostname", b"$mydomain")
+    world.host.before_exchange = [lambda: world.host.write(banner)]
+    world.look()
+    assert world.text() == IN_SYNC
+    drifted = {r.fields.get(names.FIELD_PARAMETER) for r in world.records}
+    assert {"mynetworks", "myorigin"} <= drifted

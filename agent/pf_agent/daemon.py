@@ -41,6 +41,9 @@ from pf_agent.systemd import Systemd
 from pf_agent.watch import Watch
 
 _MOST_IN_A_BATCH = 10_000
+# How soon to look again where main.cf is being saved, and where a writer still has the old one.
+_AGAIN_SECONDS = 0.05
+_AWAITED_SECONDS = 0.5
 _LOOKS_AT_ALIASES = frozenset({Reason.START, Reason.TIMER, Reason.RELOAD, Reason.ALIASES})
 
 
@@ -107,6 +110,7 @@ class Daemon:
         self._backoff = Backoff()
         self._next_look = 0.0
         self._failure = ""
+        self._saving_since: float | None = None
         self._watch_note = ""
         self._outcome = Outcome(Result.IN_SYNC, "")
         self._last: LastDrift | None = None
@@ -179,12 +183,31 @@ class Daemon:
         self._configuration.refresh(again=Reason.RELOAD in reasons)
         options, desired = self._configuration.options, self._configuration.desired
         self._next_look = time.monotonic() + options.look_every_seconds
-        if desired is not None:
+        if Reason.START not in reasons and self._is_being_saved(options.settle_seconds):
+            self._next_look = time.monotonic() + _AGAIN_SECONDS
+        elif desired is not None:
             policy = Policy(options.mode is Mode.OBSERVE, judge=self._judge)
             with self._state.lock():
                 self._note_outcome(self._cycle(desired, policy))
+            if self._host.is_awaited():
+                self._next_look = time.monotonic() + _AWAITED_SECONDS
         self._failure = ""
         self._backoff.reset()
+
+    def _is_being_saved(self, settle: float) -> bool:
+        """Tell whether to give somebody the time to save main.cf, `settle` seconds at most.
+
+        Many editors move the old file away or empty it first, and some write the new one in
+        pieces. A look at such an instant would take the half for the whole.
+        """
+        state = self._host.read()
+        if state.text and not state.is_open:
+            self._saving_since = None
+            return False
+        now = time.monotonic()
+        if self._saving_since is None:
+            self._saving_since = now
+        return now < self._saving_since + settle
 
     def _cycle(self, desired: DesiredState, policy: Policy) -> Outcome:
         """One cycle; where Postfix refuses the desired state, one with the last that it took."""

@@ -12,11 +12,12 @@ import ctypes
 import errno
 import fcntl
 import os
+import signal
 import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TypeVar
 
 from pf_agent.errors import HostError
@@ -27,6 +28,7 @@ T = TypeVar("T")
 
 _LOCK_SECONDS = 10.0
 _OURS = ".main.cf.pf-agent-"
+_LATE = ".main.cf.late-"
 
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
@@ -50,7 +52,7 @@ class MainCfFile:
         try:
             entry = os.lstat(self.path)
             kind = FileKind.SYMLINK if stat.S_ISLNK(entry.st_mode) else FileKind.REGULAR
-            text, opened = _read_regular(self.path)
+            text, opened, is_open = _read_regular(self.path)
         except FileNotFoundError:
             return self._absent()
         except OSError as error:
@@ -63,6 +65,7 @@ class MainCfFile:
             opened.st_gid,
             stat.S_IMODE(opened.st_mode),
             max(entry.st_ctime, opened.st_ctime),
+            is_open,
         )
 
     def _absent(self) -> ActualState:
@@ -87,24 +90,65 @@ class MainCfFile:
 
         `keep` gets what was displaced before the last copy of it goes, and whatever an exchange
         that was cut short left behind. Where it is not `actual.text`, somebody wrote in between.
-        Raises HostError, and main.cf is then as it was.
+        Call it inside `locked`. Raises HostError, and main.cf is then as it was.
         """
         try:
-            with _postfix_lock(self.path):
-                self._take_up_leftovers(keep)
-                return self._exchange(actual, text, keep)
+            self._take_up_leftovers(keep)
+            return self._exchange(actual, text, keep)
         except OSError as error:
             raise _host_error(self.path, error, "it stays as it is until this is mended") from (
                 error
             )
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold Postfix's own lock: what is read inside, no postconf changes before the end.
+
+        Raises HostError.
+        """
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(_postfix_lock(self.path))
+            except OSError as error:
+                way_out = "free main.cf.tmp beside it"
+                raise _host_error(self.path, error, way_out) from error
+            yield
+
+    # --- who still writes ---------------------------------------------------------------------
+
+    def is_awaited(self) -> bool:
+        """Tell whether somebody still had main.cf open when it was exchanged."""
+        return bool(self._late_paths())
+
+    def late_text(self) -> bytes | None:
+        """Return what he has written, once he has closed it; None until then."""
+        for path in self._late_paths():
+            text, _, is_open = _read_regular(path)
+            if not is_open:
+                return text
+        return None
+
+    def drop_late(self) -> None:
+        """Remove what `late_text` returned."""
+        for path in self._late_paths():
+            if not _read_regular(path)[2]:
+                os.unlink(path)
+                return
+
+    def _late_paths(self) -> list[str]:
+        with suppress(OSError):
+            found = [entry for entry in os.scandir(self._directory) if entry.name.startswith(_LATE)]
+            return sorted(e.path for e in found if e.is_file(follow_symlinks=False))
+        return []
 
     def _take_up_leftovers(self, keep: Callable[[bytes], None]) -> None:
         """Keep and remove what an exchange that was cut short left beside main.cf."""
         for name in os.listdir(self._directory):
             path = os.path.join(self._directory, name)
             if name.startswith(_OURS) and not os.path.isdir(path):
-                if os.path.isfile(path):
-                    keep(_read_regular(path)[0])
+                text = _read_regular(path)[0] if os.path.isfile(path) else b""
+                if text:
+                    keep(text)
                 os.unlink(path)
 
     def _exchange(
@@ -119,6 +163,9 @@ class MainCfFile:
                 os.utime(file.fileno(), _cooled())
                 os.fsync(file.fileno())
             displaced = self._swap_in(ours, actual, text, keep)
+            if displaced.text is not None and not os.path.islink(ours) and _is_open(ours):
+                # He goes on writing to what is no longer main.cf; it stays until he is done.
+                os.rename(ours, os.path.join(self._directory, f"{_LATE}{time.time_ns()}"))
             _sync_directory(self._directory)
             return displaced
         finally:
@@ -175,17 +222,42 @@ def _host_error(path: str, error: OSError, way_out: str) -> HostError:
     return HostError(f"{path}: {error.strerror or error}; {way_out}")
 
 
-def _read_regular(path: str) -> tuple[bytes, os.stat_result]:
-    """Read a regular file; a FIFO or device would hold the agent up, so it is refused."""
+def _read_regular(path: str) -> tuple[bytes, os.stat_result, bool]:
+    """Read a regular file, and whether somebody has it open for writing.
+
+    A FIFO or device would hold the agent up, so it is refused.
+    """
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         opened = os.fstat(handle)
         if not stat.S_ISREG(opened.st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file")
         with open(handle, "rb", closefd=False) as file:
-            return file.read(), opened
+            return file.read(), opened, _has_writer(handle)
     finally:
         os.close(handle)
+
+
+def _has_writer(handle: int) -> bool:
+    """Ask the kernel, by a read lease that it grants only where there is no writer (fcntl(2)).
+
+    False where it will not say. Should somebody open the file within these microseconds, the
+    signal for it is one that does nothing by default.
+    """
+    try:
+        fcntl.fcntl(handle, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError as error:
+        return error.errno == errno.EAGAIN
+    return False
+
+
+def _is_open(path: str) -> bool:
+    try:
+        return _read_regular(path)[2]
+    except OSError:
+        return False
 
 
 def _read_if_there(path: str) -> bytes | None:

@@ -70,7 +70,7 @@ class ActualState:
     """main.cf as one look found it: the text and what stands around it.
 
     `text` is None where there is nothing to read. `written_at` is when it came to be so, in
-    seconds since the epoch.
+    seconds since the epoch. `is_open`: somebody has it open for writing, so it may be half written.
     """
 
     text: bytes | None
@@ -79,6 +79,7 @@ class ActualState:
     group: int = 0
     mode: int = 0o644
     written_at: float = 0.0
+    is_open: bool = False
 
 
 @dataclass(frozen=True)

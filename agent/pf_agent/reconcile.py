@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -46,9 +47,12 @@ class Host(Protocol):
 
     def read(self) -> ActualState: ...
     def read_template(self, path: str) -> bytes: ...
+    def locked(self) -> AbstractContextManager[None]: ...
     def exchange(
         self, actual: ActualState, text: bytes, keep: Callable[[bytes], None]
     ) -> Displaced: ...
+    def late_text(self) -> bytes | None: ...
+    def drop_late(self) -> None: ...
 
 
 class Pending(Protocol):
@@ -117,6 +121,12 @@ def plan(
     Raises HostError where there is neither a main.cf nor a template to begin with.
     """
     damaged = damage(actual.text, desired, last_good)
+    if actual.is_open and last_good is not None and not damaged:
+        # Half of a text may be all that is there yet. The last good one stands in for it, and what
+        # he has written counts once he has closed it.
+        damaged = "somebody holds it open for writing"
+        if not find_drift(desired, actual, "", False, own):
+            damaged = ""
     drift = find_drift(desired, actual, damaged, last_good is not None, own)
     if not drift:
         return Plan(actual, (), actual.text or b"", "")
@@ -140,13 +150,33 @@ def reconcile(
     Drift that `last` left standing (observed, rejected) is not put on record a second time.
     """
     seen_at = policy.clock()
-    actual = host.read()
-    last_good = pending.last_good()
-    found = plan(host, desired, actual, last_good, policy.own)
-    if not found.drift:
+    found = plan(host, desired, host.read(), pending.last_good(), policy.own)
+    late = not policy.observe_only and host.late_text() is not None
+    if not found.drift and not late:
         return _in_sync(found, policy, pending)
-    was_written = _was_written(found, last_good, pending.pending())
-    written_at = min(actual.written_at, seen_at) if was_written else seen_at
+    # What somebody wrote while we waited for the lock is what counts.
+    with nullcontext() if policy.observe_only else host.locked():
+        if late:
+            _bring_back(host, desired, policy, pending, emit)
+        found = plan(host, desired, host.read(), pending.last_good(), policy.own)
+        if not found.drift:
+            return _in_sync(found, policy, pending)
+        return _act(host, desired, policy, pending, emit, last, found, seen_at)
+
+
+def _act(
+    host: Host,
+    desired: DesiredState,
+    policy: Policy,
+    pending: Pending,
+    emit: Emit,
+    last: Outcome | None,
+    found: Plan,
+    seen_at: float,
+) -> Outcome:
+    """Put the drift on record, and correct it where that may be."""
+    was_written = _was_written(found, pending.last_good(), pending.pending())
+    written_at = min(found.actual.written_at, seen_at) if was_written else seen_at
     known = _cycle_on_record(last, found.drift)
     number = pending.next_cycle() if known is None else known
     emit_new = emit if known is None else _skip
@@ -160,6 +190,33 @@ def reconcile(
     if accepted is not found:
         cycle.record_drift(emit, replace(accepted, drift=accepted.drift[:1]))
     return cycle.correct(emit, accepted)
+
+
+def _bring_back(
+    host: Host, desired: DesiredState, policy: Policy, pending: Pending, emit: Emit
+) -> None:
+    """Somebody had main.cf open when it was exchanged, and has closed it: his whole text counts."""
+    text = host.late_text()
+    if text is None:
+        return
+    number = pending.next_cycle()
+    kept = [pending.keep_displaced(number, text)]
+    actual = host.read()
+    his = replace(actual, text=text, is_open=False)
+    candidate = plan(host, desired, his, pending.last_good(), policy.own).candidate
+    if candidate != actual.text and not policy.judge(candidate).fatal:
+
+        def keep(displaced: bytes) -> None:
+            kept.append(pending.keep_displaced(number, displaced))
+
+        host.exchange(actual, candidate, keep)
+        fields = {
+            names.FIELD_DIFF: render.unified_diff(actual.text, candidate, host.path),
+            names.FIELD_DISPLACED: "\n".join(kept),
+        }
+        message = "somebody has closed main.cf after it was corrected: what he wrote is in it now"
+        emit(Record(Event.DRIFT_CORRECTED, message, number, fields))
+    host.drop_late()
 
 
 def _in_sync(found: Plan, policy: Policy, pending: Pending) -> Outcome:
@@ -229,7 +286,7 @@ class _Cycle:
         if activates:
             # On disk before main.cf changes: a crash from here on is taken up at the next look.
             self._mark(found, durable=True)
-        kept, way = self._exchange(found)
+        kept, way = self._exchange(emit, found)
         done = replace(self, exposure=replace(self.exposure, corrected_at=self.policy.clock()))
         if activates:
             # The same marker, now with this moment: if a crash loses that, nothing depends on it.
@@ -251,11 +308,12 @@ class _Cycle:
             drifted = tuple(dict.fromkeys((*before.parameters, *drifted)))
         self.pending.mark_pending(PendingActivation(self.number, drifted, self.exposure), durable)
 
-    def _exchange(self, found: Plan) -> tuple[list[str], str]:
+    def _exchange(self, emit: Emit, found: Plan) -> tuple[list[str], str]:
         """Swap the candidate in; return where the displaced texts are, and the way it was done.
 
-        Where somebody wrote between our read and the exchange, what he wrote is in our hand: it is
-        corrected in its turn and exchanged for our first text, so that his edit is not lost.
+        Where somebody who knows of no lock wrote between our read and the exchange, what he wrote
+        is in our hand: it is corrected in its turn and exchanged for our first text, so that his
+        edit is not lost.
         """
         kept: list[str] = []
         expected, candidate = found.actual, found.candidate
@@ -268,9 +326,12 @@ class _Cycle:
             if displaced.text == expected.text:
                 break
             expected = replace(found.actual, text=candidate)
-            his = replace(found.actual, text=displaced.text)
+            his = replace(found.actual, text=displaced.text, is_open=False)
             # Where he destroyed it, our own text, the newest whole one, is what to begin with.
-            candidate = plan(self.host, self.desired, his, candidate, self.policy.own).candidate
+            more = plan(self.host, self.desired, his, candidate, self.policy.own)
+            if more.drift:
+                self.record_drift(emit, more)
+            candidate = more.candidate
             if self.policy.judge(candidate).fatal:
                 break  # ours stays in force, and his text is kept
         return kept, displaced.way

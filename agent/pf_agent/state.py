@@ -184,6 +184,9 @@ class State:
         entries = [e for e in os.scandir(self.displaced_directory) if e.name.endswith(".main.cf")]
         entries.sort(key=lambda entry: (entry.stat().st_mtime_ns, entry.name), reverse=True)
         total = 0
+        for stray in os.scandir(self.displaced_directory):
+            if stray.name.endswith(".new"):  # the crash of another cycle; ours is renamed by now
+                os.unlink(stray.path)
         for rank, entry in enumerate(entries):
             total += entry.stat().st_size
             if rank >= DISPLACED_COUNT or (rank > 0 and total > DISPLACED_BYTES):
