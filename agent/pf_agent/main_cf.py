@@ -156,15 +156,15 @@ class Edit:
     def set(self, name: str, value: str) -> None:
         """Let `name` stand once, with `value`.
 
-        Of several places the first that says `value` already is kept, so that a line that somebody
-        added goes and the old bytes come back; else the last, the one in force, is rewritten.
+        Of several places the first that says `value` already is kept, else the first: a line that
+        somebody added goes, and the old bytes come back where they were.
         """
         places = self._main_cf.occurrences(name)
         if not places:
             self._add(name, _setting(name, value))
             return
         right = [p for p in places if p.parameter is not None and p.parameter.value == value]
-        kept = right[0] if right else places[-1]
+        kept = right[0] if right else places[0]
         for place in places:
             if place is not kept:
                 self._remove(place.rows)

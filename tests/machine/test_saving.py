@@ -370,8 +370,10 @@ def test_a_writer_slower_than_the_settle_time_loses_nothing_of_others(site: Site
             f"grep -qx '{RIGHT.decode().strip()}' {MAIN_CF}".replace("[", "[[]")
         )
         goes_on(process)
-    ends = (site.good, site.good + b"my_own = kept\n")
-    eventually(lambda: site.read() in ends, "the good text, with or without his line", 10)
+    whole = site.good + b"my_own = kept\n"
+    eventually(lambda: site.read() == whole, "what he wrote to the end, corrected", 20)
+    site.put(site.good)
+    site.wait_right()
 
 
 def test_a_writer_who_never_closes_is_corrected_under_his_hand(site: Site) -> None:
