@@ -17,6 +17,7 @@ from pf_agent.model import (
     Event,
     FileKind,
     Greeting,
+    Late,
     Record,
     UnitPhase,
     UnitState,
@@ -26,7 +27,7 @@ from pf_agent.model import (
 class FakeHost:
     """main.cf: its text, owner, mode and kind.
 
-    `late` is what somebody wrote who had main.cf open when it was exchanged, and has closed it.
+    `closed` is what somebody wrote who had main.cf open when it was exchanged, and has closed it.
     `before_exchange` holds what happens right before each of the next exchanges, one call for each:
     somebody writes, or the disk refuses (HostError).
     """
@@ -36,7 +37,7 @@ class FakeHost:
     def __init__(self, text: bytes | None = None) -> None:
         self.actual = ActualState(None, FileKind.ABSENT)
         self.templates: dict[str, bytes] = {}
-        self.late: bytes | None = None
+        self.closed: Late | None = None
         self.before_exchange: list[Callable[[], None]] = []
         if text is not None:
             self.write(text)
@@ -70,11 +71,11 @@ class FakeHost:
     def locked(self) -> AbstractContextManager[None]:
         return nullcontext()
 
-    def late_text(self) -> bytes | None:
-        return self.late
+    def late(self) -> Late | None:
+        return self.closed
 
     def drop_late(self) -> None:
-        self.late = None
+        self.closed = None
 
     def exchange(
         self, actual: ActualState, text: bytes, keep: Callable[[bytes], None]

@@ -21,7 +21,7 @@ from pf_agent import exchange
 from pf_agent.errors import HostError
 from pf_agent.exchange import MainCfFile
 from pf_agent.main_cf import COOL_SECONDS
-from pf_agent.model import ActualState, Displaced, FileKind
+from pf_agent.model import ActualState, Displaced, FileKind, Late
 from tests.fakes import FakeHost
 
 AGENT = str(Path(exchange.__file__).parent.parent)
@@ -488,10 +488,12 @@ def test_what_he_goes_on_to_write_is_there_once_he_has_closed_it(real: RealHost)
         his.flush()
         assert real.exchange(real.read(), AFTER, kept.append) == Displaced(b"myorigin = ")
         assert real.is_awaited()
-        assert real.late_text() is None
+        assert real.late() is None
         his.write(b"his\nrelayhost = his\n")
     assert (real.read().text, kept) == (AFTER, [b"myorigin = "])
-    assert real.late_text() == b"myorigin = his\nrelayhost = his\n"
+    assert real.late() == Late(b"myorigin = his\nrelayhost = his\n", is_newest=True)
+    real.file.write_bytes(BEFORE)
+    assert real.late() == Late(b"myorigin = his\nrelayhost = his\n", is_newest=False)
     real.drop_late()
     assert not real.is_awaited()
     assert left_in(real.file.parent) == {"main.cf"}
@@ -501,7 +503,7 @@ def test_nobody_is_awaited_without_a_writer(real: RealHost) -> None:
     real.write(BEFORE)
     real.exchange(real.read(), AFTER, lose)
     assert not real.is_awaited()
-    assert real.late_text() is None
+    assert real.late() is None
 
 
 def test_an_empty_leftover_is_nothing_to_keep(real: RealHost) -> None:

@@ -273,9 +273,7 @@ def test_new_settings_without_example_stand_at_the_end_in_the_order_asked_for() 
         ),
         pytest.param(b"a = N\nx = 1\na = 0\n", b"a = N\nx = 1\n", id="an added duplicate goes"),
         pytest.param(b"a = 0\nx = 1\na = N\n", b"x = 1\na = N\n", id="a wrong earlier one goes"),
-        pytest.param(
-            b"a = 0\nx = 1\na = 1\n", b"a = N\nx = 1\n", id="of wrong ones the first stays"
-        ),
+        pytest.param(b"a = 0\nx = 1\na = 1\n", b"a = N\nx = 1\n", id="of wrong ones the first"),
         pytest.param(
             b"a = N\na = N\n  \n# c\na = 0\n  1\n", b"a = N\n  \n# c\n", id="of many, one is left"
         ),

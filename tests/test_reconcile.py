@@ -22,6 +22,7 @@ from pf_agent.model import (
     Exposure,
     FileKind,
     Judgement,
+    Late,
     Outcome,
     PendingActivation,
     Result,
@@ -535,32 +536,42 @@ def test_half_a_text_gives_way_to_the_last_good_one_and_the_whole_counts(world: 
     outcome = world.look()
     assert world.text() == IN_SYNC, "relayhost did not go with the half that was not yet written"
     assert [d.kind for d in outcome.drift] == [DriftKind.ABSENT_FILE, DriftKind.CHANGED]
-    world.host.late = WHOLE
+    world.host.closed = Late(WHOLE, is_newest=True)
     assert world.look().result is Result.IN_SYNC
     assert world.text() == WHOLE.replace(b"0.0.0.0/0", b"127.0.0.0/8")
     assert WHOLE in world.displaced()
     assert world.records[-1].event is Event.DRIFT_CORRECTED
     assert "+relayhost = his.example.net" in world.records[-1].fields[names.FIELD_DIFF]
-    assert world.host.late is None
+    assert world.host.late() is None
 
 
 def test_what_he_closes_destroyed_changes_nothing(world: World) -> None:
     world.host.write(IN_SYNC)
     world.look()
-    world.host.late = b""
+    world.host.closed = Late(b"", is_newest=True)
     records = len(world.records)
     assert world.look().result is Result.IN_SYNC
     assert (world.text(), len(world.records)) == (IN_SYNC, records)
-    assert world.host.late_text() is None
+    assert world.host.late() is None
 
 
 def test_what_he_closes_and_postfix_refuses_is_kept_and_not_installed(world: World) -> None:
     world.host.write(IN_SYNC)
     world.look()
-    world.host.late = WHOLE + b"inet_interfaces = poison\n"
+    world.host.closed = Late(WHOLE + b"inet_interfaces = poison\n", is_newest=True)
     world.look()
     assert world.text() == IN_SYNC
     assert WHOLE + b"inet_interfaces = poison\n" in world.displaced()
+
+
+def test_what_others_have_changed_since_stays_and_his_is_kept(world: World) -> None:
+    world.host.write(IN_SYNC)
+    world.look()
+    world.host.closed = Late(WHOLE, is_newest=False)
+    world.look()
+    assert world.text() == IN_SYNC
+    assert world.displaced() == [WHOLE]
+    assert world.records[-1].fields[names.FIELD_DISPLACED].endswith(".main.cf")
 
 
 def test_who_only_holds_a_right_file_open_is_left_in_peace(world: World) -> None:

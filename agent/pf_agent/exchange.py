@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import hashlib
 import os
 import signal
 import stat
@@ -22,7 +23,7 @@ from typing import TypeVar
 
 from pf_agent.errors import HostError
 from pf_agent.main_cf import COOL_SECONDS
-from pf_agent.model import ActualState, Displaced, FileKind
+from pf_agent.model import ActualState, Displaced, FileKind, Late
 
 T = TypeVar("T")
 
@@ -120,16 +121,16 @@ class MainCfFile:
         """Tell whether somebody still had main.cf open when it was exchanged."""
         return bool(self._late_paths())
 
-    def late_text(self) -> bytes | None:
+    def late(self) -> Late | None:
         """Return what he has written, once he has closed it; None until then."""
         for path in self._late_paths():
             text, _, is_open = _read_regular(path)
             if not is_open:
-                return text
+                return Late(text, path.endswith(_digest(self.read().text or b"")))
         return None
 
     def drop_late(self) -> None:
-        """Remove what `late_text` returned."""
+        """Remove what `late` returned."""
         for path in self._late_paths():
             if not _read_regular(path)[2]:
                 os.unlink(path)
@@ -165,7 +166,8 @@ class MainCfFile:
             displaced = self._swap_in(ours, actual, text, keep)
             if displaced.text is not None and not os.path.islink(ours) and _is_open(ours):
                 # He goes on writing to what is no longer main.cf; it stays until he is done.
-                os.rename(ours, os.path.join(self._directory, f"{_LATE}{time.time_ns()}"))
+                name = f"{_LATE}{time.time_ns()}-{_digest(text)}"
+                os.rename(ours, os.path.join(self._directory, name))
             _sync_directory(self._directory)
             return displaced
         finally:
@@ -251,6 +253,10 @@ def _has_writer(handle: int) -> bool:
     except OSError as error:
         return error.errno == errno.EAGAIN
     return False
+
+
+def _digest(text: bytes) -> str:
+    return hashlib.sha256(text).hexdigest()[:16]
 
 
 def _is_open(path: str) -> bool:

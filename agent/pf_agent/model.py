@@ -94,6 +94,17 @@ class Displaced:
 
 
 @dataclass(frozen=True)
+class Late:
+    """What somebody wrote who had main.cf open when it was exchanged, now that he has closed it.
+
+    `is_newest`: nobody has changed main.cf since that exchange.
+    """
+
+    text: bytes
+    is_newest: bool
+
+
+@dataclass(frozen=True)
 class Judgement:
     """What Postfix's own programs say of a candidate. `fatal` is empty where they would run."""
 

@@ -26,6 +26,7 @@ from pf_agent.model import (
     Event,
     Exposure,
     Judgement,
+    Late,
     Outcome,
     PendingActivation,
     Record,
@@ -51,7 +52,7 @@ class Host(Protocol):
     def exchange(
         self, actual: ActualState, text: bytes, keep: Callable[[bytes], None]
     ) -> Displaced: ...
-    def late_text(self) -> bytes | None: ...
+    def late(self) -> Late | None: ...
     def drop_late(self) -> None: ...
 
 
@@ -151,7 +152,7 @@ def reconcile(
     """
     seen_at = policy.clock()
     found = plan(host, desired, host.read(), pending.last_good(), policy.own)
-    late = not policy.observe_only and host.late_text() is not None
+    late = not policy.observe_only and host.late() is not None
     if not found.drift and not late:
         return _in_sync(found, policy, pending)
     # What somebody wrote while we waited for the lock is what counts.
@@ -196,25 +197,28 @@ def _bring_back(
     host: Host, desired: DesiredState, policy: Policy, pending: Pending, emit: Emit
 ) -> None:
     """Somebody had main.cf open when it was exchanged, and has closed it: his whole text counts."""
-    text = host.late_text()
-    if text is None:
+    late = host.late()
+    if late is None:
         return
     number = pending.next_cycle()
-    kept = [pending.keep_displaced(number, text)]
+    kept = [pending.keep_displaced(number, late.text)]
     actual = host.read()
-    his = replace(actual, text=text, is_open=False)
+    his = replace(actual, text=late.text, is_open=False)
     candidate = plan(host, desired, his, pending.last_good(), policy.own).candidate
-    if candidate != actual.text and not policy.judge(candidate).fatal:
+    if candidate != actual.text:
+        message = "what somebody wrote who closed main.cf after it was corrected"
+        fields = {}
+        if late.is_newest and not policy.judge(candidate).fatal:
 
-        def keep(displaced: bytes) -> None:
-            kept.append(pending.keep_displaced(number, displaced))
+            def keep(displaced: bytes) -> None:
+                kept.append(pending.keep_displaced(number, displaced))
 
-        host.exchange(actual, candidate, keep)
-        fields = {
-            names.FIELD_DIFF: render.unified_diff(actual.text, candidate, host.path),
-            names.FIELD_DISPLACED: "\n".join(kept),
-        }
-        message = "somebody has closed main.cf after it was corrected: what he wrote is in it now"
+            host.exchange(actual, candidate, keep)
+            message += " is in it now"
+            fields[names.FIELD_DIFF] = render.unified_diff(actual.text, candidate, host.path)
+        else:
+            message += " is kept, not installed: it was changed since, or Postfix refuses it"
+        fields[names.FIELD_DISPLACED] = "\n".join(kept)
         emit(Record(Event.DRIFT_CORRECTED, message, number, fields))
     host.drop_late()
 
