@@ -27,7 +27,8 @@ from pf_agent.model import (
     PendingActivation,
     Result,
 )
-from pf_agent.reconcile import Judge, Policy, reconcile
+from pf_agent.plan import Judge, Policy
+from pf_agent.reconcile import reconcile
 from pf_agent.state import State
 from tests.fakes import FakeClock, FakeHost, Records
 

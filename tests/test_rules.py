@@ -20,7 +20,9 @@ PURE = frozenset(
 EFFECTS = frozenset(
     ["postfix", "exchange", "systemd", "smtp", "notify", "signals", "journal", "state", "watch"]
 )
-DRIVE = frozenset(["reconcile", "activation", "configuration", "apply", "daemon", "cli"])
+DRIVE = frozenset(
+    ["plan", "correction", "reconcile", "activation", "configuration", "apply", "daemon", "cli"]
+)
 
 # All that a pure module may import from elsewhere: nothing here reads, writes or asks the time.
 PURE_LIBRARIES = frozenset(

@@ -26,7 +26,7 @@ from pf_agent.model import (
     UnitState,
 )
 from pf_agent.pacing import Backoff, recent_restarts, restart_allowed_at
-from pf_agent.reconcile import Clock, Emit
+from pf_agent.plan import Clock, Emit
 from pf_agent.smtp import probe
 
 # systemd.unit(5), StartLimitBurst=: the unit stays down until somebody resets the count.

@@ -17,8 +17,9 @@ from pf_agent.exchange import MainCfFile
 from pf_agent.journal import Journal, console_of
 from pf_agent.model import Outcome, Result, Trigger
 from pf_agent.pacing import RESTARTS_A_MINUTE
+from pf_agent.plan import Judge, Policy
 from pf_agent.postfix import Postfix, alias_file
-from pf_agent.reconcile import Judge, Policy, reconcile
+from pf_agent.reconcile import reconcile
 from pf_agent.state import State
 from pf_agent.systemd import Systemd
 

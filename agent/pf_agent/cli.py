@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pf_agent import __version__, configuration, names, render
+from pf_agent.correction import refusal_sentence
 from pf_agent.errors import ConfigError, ExitCode, HostError, PfAgentError
 from pf_agent.exchange import MainCfFile
 from pf_agent.model import (
@@ -23,7 +24,8 @@ from pf_agent.model import (
     Record,
     Result,
 )
-from pf_agent.reconcile import Policy, plan, reconcile, refusal_sentence
+from pf_agent.plan import Policy, plan
+from pf_agent.reconcile import reconcile
 from pf_agent.state import State, read_status
 
 # What needs D-Bus, inotify or the journal is imported where it is used: `status`, `diff` and

@@ -34,8 +34,9 @@ from pf_agent.model import (
 )
 from pf_agent.notify import notify, watchdog_seconds
 from pf_agent.pacing import Backoff
+from pf_agent.plan import Judge, Policy
 from pf_agent.postfix import Postfix, alias_file
-from pf_agent.reconcile import Judge, Policy, reconcile
+from pf_agent.reconcile import reconcile
 from pf_agent.state import State
 from pf_agent.systemd import Systemd
 from pf_agent.watch import Watch

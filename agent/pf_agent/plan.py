@@ -1,0 +1,123 @@
+"""What one look found and the text that would be right; and what a look works with."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from pf_agent import render
+from pf_agent.drift import corrected, damage, find_drift
+from pf_agent.main_cf import MainCf
+from pf_agent.model import (
+    ActualState,
+    DesiredState,
+    Displaced,
+    Drift,
+    Judgement,
+    Late,
+    PendingActivation,
+    Record,
+)
+
+Emit = Callable[[Record], None]
+Clock = Callable[[], float]
+
+
+class Host(Protocol):
+    """The file main.cf, as `exchange.MainCfFile` and the fake of the tests have it."""
+
+    path: str
+
+    def read(self) -> ActualState: ...
+    def read_template(self, path: str) -> bytes: ...
+    def locked(self) -> AbstractContextManager[None]: ...
+    def exchange(
+        self, actual: ActualState, text: bytes, keep: Callable[[bytes], None]
+    ) -> Displaced: ...
+    def late(self) -> Late | None: ...
+    def drop_late(self) -> None: ...
+
+
+class Pending(Protocol):
+    """What outlives the cycle, as `state.State` keeps it."""
+
+    def next_cycle(self) -> int: ...
+    def mark_pending(self, pending: PendingActivation, durable: bool = True) -> None: ...
+    def pending(self) -> PendingActivation | None: ...
+    def keep_displaced(self, cycle: int, text: bytes) -> str: ...
+    def last_good(self) -> bytes | None: ...
+    def keep_last_good(self, text: bytes) -> None: ...
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What one cycle may do."""
+
+    observe_only: bool = False
+    own: bool = True  # this host's own main.cf: owner and mode count, a good text is remembered
+    judge: Callable[[bytes], Judgement] = lambda _text: Judgement()
+    clock: Clock = time.time
+
+
+class Judge:
+    """Postfix's judgement, asked once for each text: what passed once need not be judged again.
+
+    A refusal is not remembered: a name that does not resolve now may resolve at the next look.
+    """
+
+    def __init__(self, ask: Callable[[bytes], Judgement]) -> None:
+        self._ask = ask
+        self._passed: dict[bytes, Judgement] = {}
+
+    def __call__(self, text: bytes) -> Judgement:
+        """Return what Postfix's own programs say of `text`. Raises HostError."""
+        known = self._passed.get(text)
+        if known is not None:
+            return known
+        found = self._ask(text)
+        if not found.fatal:
+            while len(self._passed) >= 4:
+                del self._passed[next(iter(self._passed))]
+            self._passed[text] = found
+        return found
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one look found, and the text that would be right."""
+
+    actual: ActualState
+    drift: tuple[Drift, ...]
+    candidate: bytes
+    diff: str
+
+
+def plan(
+    host: Host,
+    desired: DesiredState,
+    actual: ActualState,
+    last_good: bytes | None,
+    own: bool = True,
+) -> Plan:
+    """Compare, and work out the right text. Touches nothing; `diff` prints what `apply` writes.
+
+    Raises HostError where there is neither a main.cf nor a template to begin with.
+    """
+    damaged = damage(actual.text, desired, last_good)
+    if actual.is_open and last_good is not None and not damaged:
+        # Half of a text may be all that is there yet. The last good one stands in for it, and what
+        # he has written counts once he has closed it.
+        damaged = "somebody holds it open for writing"
+        if not find_drift(desired, actual, "", False, own):
+            damaged = ""
+    drift = find_drift(desired, actual, damaged, last_good is not None, own)
+    if not drift:
+        return Plan(actual, (), actual.text or b"", "")
+    base = actual.text if not damaged else last_good
+    if base is None:
+        base = host.read_template(desired.template) if desired.template else b""
+    candidate = corrected(MainCf.parse(base), desired).render()
+    return Plan(actual, drift, candidate, render.unified_diff(actual.text, candidate, host.path))
