@@ -175,6 +175,11 @@ class Site:
         )
         return found
 
+    def forget_restarts(self) -> None:
+        """For tests that the restarts of the last minute would only make wait."""
+        self.machine.run(["rm", "-f", f"{names.RUN_DIRECTORY}/restarts.json"])
+        self.machine.run(["systemctl", "reset-failed", names.POSTFIX_UNIT, self.unit])
+
     def explicit(self) -> dict[str, str]:
         """What Postfix's own postconf says that main.cf sets."""
         lines = self.machine.run(["postconf", "-n"]).stdout.splitlines()

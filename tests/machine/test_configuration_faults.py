@@ -74,13 +74,7 @@ def _mended(site: Site) -> Iterator[None]:
     site.machine.wait_until("pf-agent check && pf-agent diff && pf-agent status")
     if site.read() != site.good:
         site.put(site.good)
-    forget_restarts(site)
-
-
-def forget_restarts(site: Site) -> None:
-    """Restarts of the last minute would only make these tests wait: the budget is not theirs."""
-    site.machine.run(["rm", "-f", f"{names.RUN_DIRECTORY}/restarts.json"])
-    site.machine.run(["systemctl", "reset-failed", names.POSTFIX_UNIT, site.unit])
+    site.forget_restarts()
 
 
 def rejections(site: Site, since: str) -> list[str]:

@@ -46,19 +46,13 @@ def site(agent_machine: Machine) -> Site:
 
 @pytest.fixture(autouse=True)
 def _at_rest(site: Site) -> Iterator[None]:
-    forget_restarts(site)
+    site.forget_restarts()
     yield
     site.machine.run(["rm", "-f", EXTRA])
     site.machine.wait_until("pf-agent diff")
     if site.read() != site.good:
         site.put(site.good)
     site.wait_settled()
-
-
-def forget_restarts(site: Site) -> None:
-    """Restarts of the last minute would only make these tests wait: the budget is not theirs."""
-    site.machine.run(["rm", "-f", f"{names.RUN_DIRECTORY}/restarts.json"])
-    site.machine.run(["systemctl", "reset-failed", names.POSTFIX_UNIT, site.unit])
 
 
 def failures(site: Site, since: str) -> list[str]:

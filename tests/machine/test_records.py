@@ -70,7 +70,7 @@ def drift_to(site: Site, text: bytes) -> Drifted:
     """Put a text in main.cf's place; return what was recorded until Postfix runs with the right."""
     assert text != site.good
     # Restarts of the last minute would only make these tests wait: the budget is not theirs.
-    site.machine.run(["rm", "-f", f"{names.RUN_DIRECTORY}/restarts.json"])
+    site.forget_restarts()
     since = site.cursor()
     site.put(text)
     site.wait_right()

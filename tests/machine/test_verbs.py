@@ -29,16 +29,10 @@ def site(agent_machine: Machine) -> Site:
 def alone(site: Site) -> Iterator[None]:
     """The daemon is stopped, and starts again at the end."""
     site.machine.run(["systemctl", "stop", "pf-agent"])
-    forget_restarts(site)
+    site.forget_restarts()
     yield
     site.machine.run(["systemctl", "start", "pf-agent"])
     site.wait_settled()
-
-
-def forget_restarts(site: Site) -> None:
-    """Restarts of the last minute would only make these tests wait: the budget is not theirs."""
-    site.machine.run(["rm", "-f", f"{names.RUN_DIRECTORY}/restarts.json"])
-    site.machine.run(["systemctl", "reset-failed", names.POSTFIX_UNIT, site.unit])
 
 
 def agent(site: Site, *arguments: str, user: str = "root") -> subprocess.CompletedProcess[str]:
@@ -140,7 +134,7 @@ def test_apply_without_the_daemon_goes_to_the_end(site: Site) -> None:
 
 
 def test_apply_beside_the_daemon_makes_one_restart(site: Site) -> None:
-    forget_restarts(site)
+    site.forget_restarts()
     since = site.cursor()
     site.machine.run(["sh", "-c", f"{INTRUDE} && exec pf-agent apply"], timeout=_ACTIVATION_SECONDS)
     # The verb came back, so it is done, whoever of the two did it.
