@@ -82,11 +82,11 @@ class FakeHost:
     ) -> Displaced:
         if self.before_exchange:
             self.before_exchange.pop(0)()
-        displaced = self.actual.text
+        displaced, is_open = self.actual.text, self.actual.is_open
         if displaced is not None:
             keep(displaced)
         self.actual = ActualState(text, FileKind.REGULAR)
-        return Displaced(displaced)
+        return Displaced(displaced, is_open=is_open)
 
 
 class FakeService:

@@ -486,7 +486,9 @@ def test_what_he_goes_on_to_write_is_there_once_he_has_closed_it(real: RealHost)
     with real.file.open("wb") as his:
         his.write(b"myorigin = ")
         his.flush()
-        assert real.exchange(real.read(), AFTER, kept.append) == Displaced(b"myorigin = ")
+        assert real.exchange(real.read(), AFTER, kept.append) == Displaced(
+            b"myorigin = ", is_open=True
+        )
         assert real.is_awaited()
         assert real.late() is None
         his.write(b"his\nrelayhost = his\n")

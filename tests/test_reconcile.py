@@ -546,6 +546,16 @@ def test_half_a_text_gives_way_to_the_last_good_one_and_the_whole_counts(world: 
     assert world.host.late() is None
 
 
+def test_who_closes_it_at_the_last_instant_had_written_all_of_it(world: World) -> None:
+    """As postconf does, which renames its file into place and then closes it."""
+    world.host.write(IN_SYNC)
+    world.look()
+    world.host.hold_open(WHOLE)
+    world.host.before_exchange = [lambda: world.host.write(WHOLE)]
+    world.look()
+    assert world.text() == WHOLE.replace(b"0.0.0.0/0", b"127.0.0.0/8")
+
+
 def test_what_he_closes_destroyed_changes_nothing(world: World) -> None:
     world.host.write(IN_SYNC)
     world.look()

@@ -119,9 +119,12 @@ class Correction:
 
         for _ in range(_MOST_TIMES_OVERTAKEN):
             displaced = self.host.exchange(expected, candidate, keep)
-            if displaced.text == expected.text:
-                break
-            expected = replace(found.actual, text=candidate)
+            # Where the last good text stood in for what was being written, and its writer has
+            # closed it in these milliseconds, it was whole after all.
+            closed = expected.is_open and not displaced.is_open
+            if displaced.is_open or (displaced.text == expected.text and not closed):
+                break  # what is still being written comes back when it is whole
+            expected = replace(found.actual, text=candidate, is_open=False)
             his = replace(found.actual, text=displaced.text, is_open=False)
             # Where he destroyed it, our own text, the newest whole one, is what to begin with.
             more = plan(self.host, self.desired, his, candidate, self.policy.own)

@@ -164,7 +164,7 @@ class MainCfFile:
                 os.utime(file.fileno(), _cooled())
                 os.fsync(file.fileno())
             displaced = self._swap_in(ours, actual, text, keep)
-            if displaced.text is not None and not os.path.islink(ours) and _is_open(ours):
+            if displaced.is_open:
                 # He goes on writing to what is no longer main.cf; it stays until he is done.
                 name = f"{_LATE}{time.time_ns()}-{_digest(text)}"
                 os.rename(ours, os.path.join(self._directory, name))
@@ -302,6 +302,8 @@ def _exchanged(ours: str, path: str, keep: Callable[[bytes], None]) -> Displaced
                 _renameat2(ours, path, _RENAME_NOREPLACE)
                 return Displaced(None)
     try:
+        # Asked before it is read: what he writes between the two is then known to be unfinished.
+        is_open = not os.path.islink(ours) and _is_open(ours)
         before = _read_if_there(ours)
         if before is not None:
             keep(before)
@@ -311,7 +313,7 @@ def _exchanged(ours: str, path: str, keep: Callable[[bytes], None]) -> Displaced
             # Not the number itself: EINVAL would be taken for a file system that cannot exchange.
             raise HostError(f"{path}: {error.strerror}; put a regular file there") from error
         raise
-    return Displaced(before)
+    return Displaced(before, is_open=is_open)
 
 
 def _sync_directory(path: str) -> None:

@@ -86,11 +86,13 @@ class ActualState:
 class Displaced:
     """What stood under main.cf's name when the new text took its place, and the way it was done.
 
-    `way` is empty for an atomic exchange, else it says what had to be done instead.
+    `way` is empty for an atomic exchange, else it says what had to be done instead. `is_open`:
+    somebody still writes to it.
     """
 
     text: bytes | None
     way: str = ""
+    is_open: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,14 @@ takes to stop.
 
 from __future__ import annotations
 
+import time
 from contextlib import nullcontext
 from dataclasses import replace
 
 from pf_agent import names, render
 from pf_agent.correction import Correction
 from pf_agent.model import (
+    ActualState,
     DesiredState,
     Drift,
     DriftKind,
@@ -24,6 +26,9 @@ from pf_agent.model import (
     Result,
 )
 from pf_agent.plan import Emit, Host, Pending, Plan, Policy, plan
+
+_GLANCES = 20
+_GLANCE_SECONDS = 0.005
 
 
 def reconcile(
@@ -47,7 +52,7 @@ def reconcile(
     with nullcontext() if policy.observe_only else host.locked():
         if late:
             _bring_back(host, desired, policy, pending, emit)
-        found = plan(host, desired, host.read(), pending.last_good(), policy.own)
+        found = plan(host, desired, _closed(host), pending.last_good(), policy.own)
         if not found.drift:
             return _in_sync(found, policy, pending)
         return _act(host, desired, policy, pending, emit, last, found, seen_at)
@@ -79,6 +84,17 @@ def _act(
     if accepted is not found:
         cycle.record_drift(emit, replace(accepted, drift=accepted.drift[:1]))
     return cycle.correct(emit, accepted)
+
+
+def _closed(host: Host) -> ActualState:
+    """Read main.cf; who has it open gets the moment that postconf needs from rename to close."""
+    actual = host.read()
+    for _ in range(_GLANCES):
+        if not actual.is_open:
+            break
+        time.sleep(_GLANCE_SECONDS)
+        actual = host.read()
+    return actual
 
 
 def _bring_back(
