@@ -243,7 +243,9 @@ class Systemd:
             try:
                 return call(self._connected())
             except GLib.Error as error:
-                closed = error.matches(Gio.io_error_quark(), Gio.IOErrorEnum.CLOSED)
+                # BROKEN_PIPE: a daemon that was just dying took our connection along.
+                ends = (Gio.IOErrorEnum.CLOSED, Gio.IOErrorEnum.BROKEN_PIPE)
+                closed = any(error.matches(Gio.io_error_quark(), code) for code in ends)
                 if not closed and _words_of(error)[0] != _NO_REPLY:
                     raise
                 return call(self._connected(anew=closed))
