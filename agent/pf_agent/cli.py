@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from pf_agent import __version__, configuration, names, render
 from pf_agent.correction import refusal_sentence
@@ -69,6 +69,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(ExitCode.FAILURE)
     except KeyboardInterrupt:
         return 130
+
+
+def entry() -> NoReturn:
+    """What /usr/bin/pf-agent calls: `main`, and then the end of the process without more ado.
+
+    Where dbus-daemon was killed meanwhile, Python's own way to end waits for GLib's thread for
+    ever: seen after one of three such kills, and `systemctl stop` would wait for its time limit.
+    """
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -294,4 +306,4 @@ def _print_json(found: object) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()
