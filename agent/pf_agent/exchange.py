@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TypeVar
 
+from pf_agent.drift import GROUP, MODE, OWNER
 from pf_agent.errors import HostError
 from pf_agent.main_cf import COOL_SECONDS
 from pf_agent.model import ActualState, Displaced, FileKind, Late
@@ -180,14 +181,14 @@ class MainCfFile:
             with suppress(FileNotFoundError):
                 _copy_attributes(self.path, handle)
         if self.own:
-            os.fchown(handle, 0, 0)
-            os.fchmod(handle, 0o644)
+            os.fchown(handle, OWNER, GROUP)
+            os.fchmod(handle, MODE)
         elif actual.text is not None:
             with suppress(PermissionError):  # not root: the file becomes the caller's own
                 os.fchown(handle, actual.owner, actual.group)
             os.fchmod(handle, actual.mode)
         else:
-            os.fchmod(handle, 0o644)
+            os.fchmod(handle, MODE)
 
     def _swap_in(
         self, ours: str, actual: ActualState, text: bytes, keep: Callable[[bytes], None]
@@ -198,7 +199,7 @@ class MainCfFile:
             in_place = error.errno == errno.EBUSY  # main.cf is a mount point of its own
             if not in_place and error.errno not in (errno.EINVAL, errno.ENOSYS):
                 raise
-        before = _read_if_there(self.path)
+        before, _ = _read_if_there(self.path)
         if before is not None:
             keep(before)
         if not in_place:
@@ -234,8 +235,10 @@ def _read_regular(path: str) -> tuple[bytes, os.stat_result, bool]:
         opened = os.fstat(handle)
         if not stat.S_ISREG(opened.st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file")
+        # Asked before it is read: what he writes between the two is then known to be unfinished.
+        is_open = _has_writer(handle)
         with open(handle, "rb", closefd=False) as file:
-            return file.read(), opened, _has_writer(handle)
+            return file.read(), opened, is_open
     finally:
         os.close(handle)
 
@@ -259,18 +262,13 @@ def _digest(text: bytes) -> str:
     return hashlib.sha256(text).hexdigest()[:16]
 
 
-def _is_open(path: str) -> bool:
+def _read_if_there(path: str) -> tuple[bytes | None, bool]:
+    """The text and whether somebody still writes it; (None, False) where there is none."""
     try:
-        return _read_regular(path)[2]
-    except OSError:
-        return False
-
-
-def _read_if_there(path: str) -> bytes | None:
-    try:
-        return _read_regular(path)[0]
+        text, _, is_open = _read_regular(path)
     except FileNotFoundError:
-        return None
+        return None, False
+    return text, is_open
 
 
 def _copy_attributes(source: str, target: int) -> None:
@@ -302,9 +300,7 @@ def _exchanged(ours: str, path: str, keep: Callable[[bytes], None]) -> Displaced
                 _renameat2(ours, path, _RENAME_NOREPLACE)
                 return Displaced(None)
     try:
-        # Asked before it is read: what he writes between the two is then known to be unfinished.
-        is_open = not os.path.islink(ours) and _is_open(ours)
-        before = _read_if_there(ours)
+        before, is_open = _read_if_there(ours)
         if before is not None:
             keep(before)
     except (OSError, HostError) as error:
@@ -313,7 +309,8 @@ def _exchanged(ours: str, path: str, keep: Callable[[bytes], None]) -> Displaced
             # Not the number itself: EINVAL would be taken for a file system that cannot exchange.
             raise HostError(f"{path}: {error.strerror}; put a regular file there") from error
         raise
-    return Displaced(before, is_open=is_open)
+    # A link's target is not what was displaced: whoever writes to it goes on doing so.
+    return Displaced(before, is_open=is_open and not os.path.islink(ours))
 
 
 def _sync_directory(path: str) -> None:

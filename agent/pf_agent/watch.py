@@ -29,6 +29,7 @@ from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import inotify_c
 from watchdog.observers.inotify import InotifyObserver
 
+from pf_agent import names
 from pf_agent.model import Reason, Trigger
 
 _AT_ONCE: Final = frozenset({"created", "moved", "deleted", "closed", "attrib"})
@@ -71,7 +72,7 @@ class _Places:
 
     @classmethod
     def of(cls, main_cf: str, aliases: str, config_directory: str) -> _Places:
-        dropins = os.path.join(config_directory, "desired.d")
+        dropins = os.path.join(config_directory, names.DESIRED_DROPINS)
         resolved = os.path.join(_resolved_folder(main_cf), os.path.basename(main_cf))
         named = dict.fromkeys(_spellings(aliases), Reason.ALIASES)
         for folder in (config_directory, dropins):
