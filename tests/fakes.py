@@ -95,6 +95,7 @@ class FakeService:
     def __init__(self, *units: UnitState) -> None:
         self.units = units
         self.jobs: list[str] = []
+        self.reloaded: list[str] = []
         self.trouble = ""
         self._ended: dict[str, str] = {}
 
@@ -102,6 +103,10 @@ class FakeService:
         self._answer()
         self.jobs.append(f"/job/{len(self.jobs) + 1}")
         return self.jobs[-1]
+
+    def reload(self, unit: str) -> str:
+        self.reloaded.append(unit)
+        return self.restart(unit)
 
     def finish(self, result: str = "done", starts: bool = True) -> None:
         """End the newest job; every unit but one at its start limit comes up anew."""

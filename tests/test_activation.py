@@ -10,7 +10,7 @@ from queue import SimpleQueue
 import pytest
 
 from pf_agent import names
-from pf_agent.activation import Activated, Activation
+from pf_agent.activation import Activated, Activation, NotUp
 from pf_agent.model import (
     Event,
     Exposure,
@@ -68,15 +68,15 @@ class World:
         self.state.mark_pending(pending)
         return pending
 
-    def probed(self) -> Activated | None:
+    def probed(self) -> Activated | NotUp | None:
         """Let the probe answer, and take the step that follows."""
         assert self.activation.advance() is None
         self.answers.put(self.answer)
         assert self.posted.get(timeout=60).reason is Reason.PROBE
         return self.activation.advance()
 
-    def activate(self) -> Activated | None:
-        """A whole run in which all goes well."""
+    def activate(self) -> Activated | NotUp | None:
+        """A whole run: the units come up, and the probe says what it says."""
         assert self.activation.advance() is None
         self.service.finish()
         return self.probed()
@@ -85,7 +85,7 @@ class World:
         """A whole run of which Postfix does not come up."""
         assert self.activation.advance() is None
         self.service.finish("failed", starts=False)
-        assert self.activation.advance() is None
+        assert isinstance(self.activation.advance(), NotUp)
 
     def restart(self) -> None:
         """Go on until Postfix is being restarted."""
@@ -247,7 +247,11 @@ def test_a_unit_that_was_not_started_anew(world: World) -> None:
 def test_a_postfix_that_is_up_but_does_not_serve(world: World) -> None:
     world.correct(1)
     world.answer = "127.0.0.1:25: 451 4.3.5 Server configuration error"
-    assert world.activate() is None
+    end = world.activate()
+    assert isinstance(end, NotUp)
+    assert "451 4.3.5" in end.reason
+    assert end.since == 1000.0
+    assert end.units == ("postfix.service", "postfix@-.service")
     assert_failed(world, "451 4.3.5 Server configuration error")
     world.answer = ""
     assert world.activate() is not None
@@ -259,8 +263,9 @@ def test_a_probe_that_breaks_off(world: World) -> None:
 
     world.activation.probe = broken
     world.correct(1)
+    # Our own fault says nothing of Postfix.
     assert world.activate() is None
-    assert_failed(world, "the probe of port 25 broke off: ZeroDivisionError()")
+    assert_failed(world, "the probe of Postfix broke off: ZeroDivisionError()")
 
 
 def test_systemd_that_refuses_the_restart(world: World) -> None:

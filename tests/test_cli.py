@@ -139,12 +139,13 @@ def test_diff_as_json(desk: Desk) -> None:
             {"parameter": "d", "kind": "unwanted", "expected": None, "actual": "4", "line": 2},
         ],
         "diff": f"--- {path}\n+++ {path} (desired)\n{DIFF}",
+        "instances": {},
     }
     assert answer.err == ""
     desk.main_cf.write_text(RIGHT, encoding="utf-8")
     answer = desk.run("diff", "--json")
     assert answer.code == 0
-    assert answer.json == {"in_sync": True, "drift": [], "diff": ""}
+    assert answer.json == {"in_sync": True, "drift": [], "diff": "", "instances": {}}
 
 
 def test_owner_and_mode_of_a_users_own_file_are_his_own_matter(desk: Desk) -> None:
@@ -198,6 +199,7 @@ def test_apply_as_json(desk: Desk) -> None:
         "drift": [],
         "diff": "",
         "failure": None,
+        "instances": {},
     }
 
 
@@ -462,10 +464,16 @@ STATUS = Status(
 
 
 def test_check_of_good_files(host: Host) -> None:
-    assert host.run("check") == (0, "/etc/pf-agent: right, 3 parameters\n", "")
+    answer = host.run("check")
+    assert (answer.code, answer.err) == (0, "")
+    *warned, last = answer.out.splitlines()
+    assert last == "/etc/pf-agent: right, 3 parameters"
     answer = host.run("check", "--json")
     assert answer.code == 0
-    assert answer.json == {"ok": True, "parameters": 3, "problems": []}
+    # Where Postfix is installed it knows none of these parameters.
+    found = answer.json
+    assert warned == [f"warning: {text}" for text in found.pop("warnings")]
+    assert found == {"ok": True, "parameters": 3, "problems": []}
 
 
 def test_check_names_every_fault_of_every_file(host: Host) -> None:
@@ -482,7 +490,7 @@ def test_check_names_every_fault_of_every_file(host: Host) -> None:
     ]
     answer = host.run("check", "--json")
     assert answer.code == 2
-    assert answer.json == {"ok": False, "parameters": 0, "problems": lines}
+    assert answer.json == {"ok": False, "parameters": 0, "problems": lines, "warnings": []}
 
 
 @pytest.mark.postfix
@@ -523,6 +531,37 @@ def test_status_names_each_problem(host: Host) -> None:
 def test_status_of_a_stalled_daemon_is_a_failure(host: Host) -> None:
     host.publish(replace(STATUS, phase=Phase.STALLED, detail="no template", last=None))
     assert host.run("status") == (1, "stalled: no template\n", "")
+
+
+def test_status_tells_of_every_instance(host: Host) -> None:
+    inner = Status(Phase.STALLED, 1_764_000_000.0, 2, "no such file")
+    host.publish(replace(STATUS, last=None, instances={"out": inner}))
+    sentence = "in sync: 21 parameters; instance out: stalled: no such file\n"
+    assert host.run("status") == (1, sentence, "")
+    assert host.run("status", "--json").json["instances"]["out"]["phase"] == "stalled"
+
+
+def test_diff_looks_at_every_instance(host: Host) -> None:
+    instance = '[instances.out]\nconfig_directory = "/etc/out"\n[instances.out.settings]\na = "1"\n'
+    host.write("etc/pf-agent/desired.toml", DESIRED + instance)
+    (host.folder / "etc/out").mkdir()
+    host.write("etc/out/main.cf", "a = 2\n")
+    answer = host.run("diff")
+    assert answer.code == 3
+    assert answer.out.startswith("--- /etc/out/main.cf\n+++ /etc/out/main.cf (desired)\n")
+    assert answer.err == 'out: a is "2", must be "1" (line 1)\n'
+    answer = host.run("diff", "--json")
+    assert answer.json["in_sync"]
+    assert not answer.json["instances"]["out"]["in_sync"]
+
+
+def test_what_nobody_named_is_shown_by_diff_where_that_is_asked_for(host: Host) -> None:
+    report = 'unmanaged = "report"\nignore = ["[a-eg-z]", "for*"]\n'
+    host.write("etc/pf-agent/desired.toml", report + DESIRED)
+    host.write("etc/postfix/main.cf", RIGHT + "e = 1\nf = 1\n")
+    answer = host.run("diff")
+    assert (answer.code, answer.out) == (3, "")
+    assert answer.err.startswith('f is "1", the desired state does not name it')
 
 
 def test_status_as_json(host: Host) -> None:

@@ -134,7 +134,7 @@ def test_a_folder_of_dropins_that_may_not_be_read_is_a_fault(tmp_path: Path) -> 
     assert problem.startswith(f"{etc.path}/desired.d: Permission denied; ")
     found.refresh()
     assert found.problems == ()
-    assert found.desired == etc.load()
+    assert found.desired == {"-": etc.load()}
 
 
 def test_one_file_by_its_name(etc: Etc) -> None:
@@ -162,9 +162,9 @@ def test_options_that_should_be_there_and_cannot_be_read_are_a_fault(etc: Etc) -
 
 def test_nothing_is_in_force_before_the_first_look(etc: Etc) -> None:
     etc.write("desired.toml", GOOD)
-    assert etc.configuration().desired is None
+    assert etc.configuration().desired == {}
     found = etc.refreshed()
-    assert found.desired == etc.load()
+    assert found.desired == {"-": etc.load()}
     assert found.problems == ()
     assert etc.reports == []
 
@@ -195,8 +195,7 @@ def test_all_files_gone_changes_nothing_either(etc: Etc) -> None:
     found = etc.refreshed()
     (etc.path / "desired.toml").unlink()
     found.refresh()
-    assert found.desired is not None
-    assert found.desired.settings == {"a": "1", "b": "1"}
+    assert found.desired["-"].settings == {"a": "1", "b": "1"}
     assert len(found.problems) == 1
 
 
@@ -208,8 +207,7 @@ def test_a_fault_of_the_options_leaves_the_desired_state_free_to_change(etc: Etc
     etc.write("desired.toml", '[settings]\na = "2"\n')
     found.refresh()
     assert found.options.mode is Mode.OBSERVE
-    assert found.desired is not None
-    assert found.desired.settings == {"a": "2"}
+    assert found.desired["-"].settings == {"a": "2"}
     (problem,) = found.problems
     assert "agent.toml:1" in problem
 
@@ -261,10 +259,10 @@ def test_a_new_a_changed_and_a_removed_dropin_each_count(etc: Etc) -> None:
     for text in ('[settings]\na = "2"\n', '[settings]\na = "3"\n'):
         etc.write("desired.d/10-x.toml", text)
         found.refresh()
-        assert found.desired == etc.load()
+        assert found.desired == {"-": etc.load()}
     (etc.path / "desired.d" / "10-x.toml").unlink()
     found.refresh()
-    assert found.desired == etc.load()
+    assert found.desired == {"-": etc.load()}
 
 
 def test_a_change_of_the_options_counts(etc: Etc) -> None:
@@ -283,7 +281,7 @@ def test_a_file_that_was_moved_in_counts_however_old_it_is(etc: Etc) -> None:
     os.utime(older, (1, 1))
     older.rename(etc.path / "desired.toml")
     found.refresh()
-    assert found.desired == etc.load()
+    assert found.desired == {"-": etc.load()}
 
 
 def test_an_unchanged_folder_is_not_read_again(etc: Etc) -> None:
@@ -303,7 +301,7 @@ def test_an_unchanged_folder_is_not_read_again(etc: Etc) -> None:
 def test_what_was_approved_outlives_the_process_and_stands_in_for_a_bad_file(etc: Etc) -> None:
     etc.write("desired.toml", GOOD)
     found = etc.refreshed()
-    found.approve()
+    found.approve("-")
     etc.write("desired.toml", "[settings\n")
     again = etc.refreshed()
     assert again.desired == found.desired
@@ -314,35 +312,35 @@ def test_what_was_not_approved_is_not_kept(etc: Etc) -> None:
     etc.write("desired.toml", GOOD)
     etc.refreshed()
     etc.write("desired.toml", "[settings\n")
-    assert etc.refreshed().desired is None
+    assert etc.refreshed().desired == {}
 
 
 def test_what_is_kept_already_is_not_written_again(etc: Etc) -> None:
     etc.write("desired.toml", GOOD)
     found = etc.refreshed()
-    found.approve()
+    found.approve("-")
     (file,) = Path(etc.state.directory).glob("desired*")
     first = file.stat()
     found.refresh(again=True)
-    found.approve()
-    etc.refreshed().approve()
+    found.approve("-")
+    etc.refreshed().approve("-")
     assert os.path.samestat(file.stat(), first)
 
 
 def test_with_nothing_in_force_there_is_nothing_to_approve(etc: Etc) -> None:
-    etc.refreshed().approve()
+    etc.refreshed().approve("-")
     assert etc.state.desired() is None
 
 
 def test_falling_back_from_what_postfix_refuses(etc: Etc) -> None:
     etc.write("desired.toml", GOOD)
     found = etc.refreshed()
-    found.approve()
+    found.approve("-")
     good = found.desired
     etc.write("desired.toml", '[settings]\ninet_protocols = "ipv5"\n')
     found.refresh()
     assert found.desired != good
-    assert found.fall_back("Postfix refuses ipv5") == good
+    assert found.fall_back("-", "Postfix refuses ipv5") == good["-"]
     assert found.desired == good
     assert list(found.problems) == ["Postfix refuses ipv5"]
     # Nothing changed, so nothing is tried again.
@@ -350,24 +348,55 @@ def test_falling_back_from_what_postfix_refuses(etc: Etc) -> None:
     assert found.desired == good
     # A file changed, or somebody asked.
     found.refresh(again=True)
-    assert found.desired == etc.load()
+    assert found.desired == {"-": etc.load()}
     assert found.problems == ()
+
+
+def test_one_instance_falls_back_and_the_others_go_on(etc: Etc) -> None:
+    text = '[settings]\na = "{0}"\n[instances.out.settings]\na = "{0}"\n'
+    etc.write("desired.toml", text.format(1))
+    found = etc.refreshed()
+    found.approve("-")
+    found.approve("out")
+    etc.write("desired.toml", text.format(2))
+    found.refresh()
+    assert found.fall_back("out", "out: Postfix refuses it") is not None
+    assert {name: state.settings["a"] for name, state in found.desired.items()} == {
+        "-": "2",
+        "out": "1",
+    }
+    found.approve("-")
+    kept = etc.configuration().desired
+    assert {name: state.settings["a"] for name, state in kept.items()} == {"-": "2", "out": "1"}
+
+
+def test_an_instance_that_is_named_no_more_is_forgotten(etc: Etc) -> None:
+    etc.write("desired.toml", '[settings]\na = "1"\n[instances.out.settings]\na = "1"\n')
+    found = etc.refreshed()
+    found.approve("-")
+    found.approve("out")
+    assert etc.configuration().desired.keys() == {"-", "out"}
+    etc.write("desired.toml", '[settings]\na = "2"\n')
+    found.refresh()
+    assert found.desired.keys() == {"-"}
+    found.approve("-")
+    assert etc.configuration().desired.keys() == {"-"}
 
 
 def test_there_is_no_falling_back_to_what_is_in_force_already(etc: Etc) -> None:
     etc.write("desired.toml", GOOD)
     found = etc.refreshed()
-    assert found.fall_back("nothing was approved") is None
-    found.approve()
-    assert found.fall_back("that very one is refused") is None
-    assert found.desired == etc.load()
+    assert found.fall_back("-", "nothing was approved") is None
+    found.approve("-")
+    assert found.fall_back("-", "that very one is refused") is None
+    assert found.desired == {"-": etc.load()}
     assert found.problems == ()
 
 
 @pytest.mark.parametrize("kept", [b"", b"{", b"[]", b'{"settings": {"a": 1}}'])
 def test_a_kept_state_that_is_damaged_is_as_none(etc: Etc, kept: bytes) -> None:
     etc.write("desired.toml", GOOD)
-    etc.refreshed().approve()
+    etc.refreshed().approve("-")
     (file,) = Path(etc.state.directory).glob("desired*")
     file.write_bytes(kept)
-    assert etc.configuration().desired is None
+    assert etc.configuration().desired == {}

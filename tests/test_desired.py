@@ -1,18 +1,18 @@
-"""desired.toml and its drop-ins: values, layers, problems; the state to JSON and back."""
+"""desired.toml and its drop-ins: values, layers, problems, instances."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pf_agent.desired import from_json, load, name_fault, to_json, value_fault
+from pf_agent.desired import by_instance, load, main_cf_of, name_fault, value_fault
+from pf_agent.desired_json import from_json, to_json
 from pf_agent.errors import ConfigError
-from pf_agent.model import DesiredState, Place
+from pf_agent.model import DesiredState, Place, Unmanaged
 from pf_agent.toml_table import Source
 
 FILE = "/etc/pf-agent/desired.toml"
@@ -278,105 +278,86 @@ class TestLayers:
         )
 
 
-names = st.text(min_size=1).filter(lambda name: name_fault(name) is None)
-values = st.text().map(lambda text: text.strip(" \t\n\v\f\r")).filter(lambda v: not value_fault(v))
-places = st.builds(Place, st.text(), st.none() | st.integers(min_value=1))
+# --- what else may stand there, and other instances ----------------------------------------------
 
 
-@st.composite
-def states(draw: st.DrawFn) -> DesiredState:
-    chosen = draw(st.dictionaries(names, values, max_size=5))
-    use_default = draw(st.frozensets(names, max_size=5)).difference(chosen)
-    spoken_of = draw(st.permutations([*chosen, *use_default]))
-    return DesiredState(
-        settings=chosen,
-        use_default=use_default,
-        template=draw(st.none() | st.just("/etc/postfix/main.cf.proto")),
-        provenance={name: draw(places) for name in spoken_of},
-    )
+def test_what_is_not_named_is_kept_unless_told_otherwise() -> None:
+    assert desired('[settings]\na = "1"\n').unmanaged is Unmanaged.KEEP
+    found = desired('unmanaged = "report"\nignore = ["smtp_*", "biff"]\n')
+    assert (found.unmanaged, found.ignore) == (Unmanaged.REPORT, ("smtp_*", "biff"))
 
 
-class TestJson:
-    STATE = DesiredState(
-        settings={"a": "1"},
-        use_default=frozenset({"c", "b"}),
-        template="/t",
-        provenance={"a": Place(FILE, 2), "b": Place(DROPIN)},
-    )
+def test_unmanaged_wants_one_of_three_words() -> None:
+    with pytest.raises(ConfigError, match='expected "keep" or "report" or "comment_out"'):
+        desired('unmanaged = "drop"\n')
 
-    def test_shape(self) -> None:
-        assert to_json(self.STATE) == {
-            "settings": {"a": "1"},
-            "use_default": ["b", "c"],
-            "template": "/t",
-            "provenance": {"a": {"file": FILE, "line": 2}, "b": {"file": DROPIN, "line": None}},
-        }
 
-    @given(states())
-    @settings(max_examples=100, deadline=None)
-    def test_there_and_back(self, state: DesiredState) -> None:
-        assert from_json(json.loads(json.dumps(to_json(state)))) == state
+def test_a_drop_in_changes_unmanaged_and_adds_to_ignore() -> None:
+    found = desired('unmanaged = "report"\nignore = ["a*"]\n', 'ignore = ["b*", "a*"]\n')
+    assert (found.unmanaged, found.ignore) == (Unmanaged.REPORT, ("a*", "b*"))
+    assert desired('unmanaged = "report"\n', 'unmanaged = "keep"\n').unmanaged is Unmanaged.KEEP
 
-    @pytest.mark.parametrize(
-        ("member", "value", "fact"),
-        [
-            ("settings", [], "settings is not an object"),
-            ("settings", {"a b": "1"}, 'settings "a b" is no parameter\'s name'),
-            ("settings", {"a": 1}, "settings a has no usable value"),
-            ("settings", {"a": "x\ny"}, "settings a has no usable value"),
-            ("settings", {"a": " x"}, "settings a has no usable value"),
-            ("settings", {"a": "\udcff"}, "settings a has no usable value"),
-            ("settings", {"a": "1", "b": "2"}, "a parameter is both set and at its default"),
-            ("use_default", "b", "use_default is not an array"),
-            ("use_default", [1], "use_default holds what is no parameter's name"),
-            ("use_default", [["b"]], "use_default holds what is no parameter's name"),
-            ("use_default", ["#"], "use_default holds what is no parameter's name"),
-            ("template", "t", "template is not an absolute path"),
-            ("template", 5, "template is not an absolute path"),
-            ("provenance", None, "provenance is not an object"),
-            (
-                "provenance",
-                {"z": {"file": "f", "line": 1}},
-                "provenance names a parameter not spoken of",
-            ),
-            ("provenance", {"a": {"file": "f"}}, "provenance a has other members than it should"),
-            ("provenance", {"a": {"file": 1, "line": 1}}, "provenance a names no file"),
-            ("provenance", {"a": {"file": "f", "line": 0}}, "provenance a has no usable line"),
-            ("provenance", {"a": {"file": "f", "line": True}}, "provenance a has no usable line"),
-            ("provenance", {"a": {"file": "f", "line": "1"}}, "provenance a has no usable line"),
-            ("more", 1, "the whole has other members than it should"),
-        ],
-    )
-    def test_malformed(self, member: str, value: object, fact: str) -> None:
-        document = {**to_json(self.STATE), member: value}
-        with pytest.raises(ConfigError) as caught:
-            from_json(document)
-        assert caught.value.problems == (
-            f"the saved desired state cannot be used: {fact}; "
-            "the next good desired.toml replaces it",
-        )
 
-    @given(
-        st.recursive(
-            st.none() | st.booleans() | st.integers() | st.text(),
-            lambda inner: (
-                st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3)
-            ),
-            max_leaves=8,
-        ),
-        st.sampled_from(["settings", "use_default", "template", "provenance", None]),
-    )
-    @settings(max_examples=200, deadline=None)
-    def test_arbitrary_json_raises_nothing_but_config_errors(
-        self, value: Any, member: str | None
-    ) -> None:
-        document = value if member is None else {**to_json(self.STATE), member: value}
-        problems: tuple[str, ...] = ()
-        try:
-            assert isinstance(from_json(document), DesiredState)
-        except ConfigError as error:
-            problems = error.problems
-        assert all(problem.isprintable() for problem in problems)
+INSTANCES = """\
+[settings]
+a = "1"
+[instances.out]
+use_default = ["b"]
+unmanaged = "report"
+[instances.out.settings]
+a = "2"
+[instances.postfix-in]
+template = "/t"
+config_directory = "/srv/in"
+"""
+
+
+def test_each_instance_has_settings_and_a_folder_of_its_own() -> None:
+    found = by_instance(desired(INSTANCES))
+    assert list(found) == ["-", "out", "postfix-in"]
+    assert [state.settings for state in found.values()] == [{"a": "1"}, {"a": "2"}, {}]
+    assert found["out"].use_default == {"b"}
+    assert found["out"].unmanaged is Unmanaged.REPORT
+    assert found["-"].unmanaged is Unmanaged.KEEP
+    assert found["out"].provenance["a"].line == 7
+    assert found["postfix-in"].template == "/t"
+    paths = [main_cf_of(name, state) for name, state in found.items()]
+    assert paths == ["/etc/postfix/main.cf", "/etc/postfix-out/main.cf", "/srv/in/main.cf"]
+
+
+def test_a_name_of_postmultis_is_a_folders_name() -> None:
+    found = by_instance(desired("[instances.postfix-out]\n"))["postfix-out"]
+    assert main_cf_of("postfix-out", found) == "/etc/postfix-out/main.cf"
+
+
+def test_a_drop_in_changes_one_parameter_of_an_instance() -> None:
+    found = desired(INSTANCES, '[instances.out.settings]\nb = "3"\n').instances["out"]
+    assert found.settings == {"a": "2", "b": "3"}
+    assert found.use_default == frozenset()
+    assert found.unmanaged is Unmanaged.REPORT
+
+
+@pytest.mark.parametrize("name", ["-", "..", "a/b", "a b", "@x", "", "x" * 80])
+def test_an_instance_is_named_as_a_unit_can_be(name: str) -> None:
+    with pytest.raises(ConfigError, match="an instance's name is letters"):
+        desired(f"[instances.'{name}']\n")
+
+
+def test_no_two_instances_keep_one_main_cf() -> None:
+    text = '[instances.a]\nconfig_directory = "/etc/postfix/"\n[instances.b]\n[instances.c]\n'
+    with pytest.raises(ConfigError) as caught:
+        desired(text + 'config_directory = "/etc/postfix-b"\n')
+    first, second = caught.value.problems
+    assert ":1: " in first
+    assert "/etc/postfix is the config_directory of the default instance already" in first
+    assert "/etc/postfix-b is the config_directory of instance b already" in second
+
+
+def test_an_instances_faults_name_their_place() -> None:
+    with pytest.raises(ConfigError) as caught:
+        desired('[instances.out]\nmynetworks = "x"\nconfig_directory = "etc"\n')
+    assert [problem.partition(": ")[0][-2:] for problem in caught.value.problems] == [":2", ":3"]
+    assert "a parameter of Postfix belongs under [instances.out.settings]" in str(caught.value)
 
 
 WORDS = (
@@ -386,6 +367,7 @@ WORDS = (
 LINES = (
     *("[settings]", "a = 1", 'b = "x"', "c = true", 'd = ["x"]', '"e f" = 1', "b.g = 1", "h = 1.5"),
     *('use_default = ["a"]', 'use_default = ["b", "="]', 'template = "/x"', 'i = """', "j = 'x'"),
+    *("[instances.x]", "[instances.x.settings]", 'unmanaged = "report"', 'ignore = ["a*"]'),
     *("[other]", "k = {x = 1}", "l = [", "]", "# m = 1", "", 'settings.n = "y"', 'o = "\\u0000"'),
 )
 texts = st.one_of(
@@ -415,4 +397,4 @@ def test_arbitrary_text_raises_nothing_but_config_errors(files: list[bytes]) -> 
     assert read.use_default.isdisjoint(read.settings)
     assert all(name_fault(name) is None for name in read.parameters())
     assert all(value_fault(value) is None for value in read.settings.values())
-    assert from_json(json.loads(json.dumps(to_json(read)))) == read
+    assert from_json(json.loads(json.dumps(to_json(by_instance(read))))) == by_instance(read)

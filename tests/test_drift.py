@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pf_agent import desired as desired_state
-from pf_agent.drift import corrected, damage, find_drift, needs_activation
+from pf_agent.drift import corrected, damage, find_drift, needs_activation, unmanaged_drift
 from pf_agent.main_cf import MainCf
-from pf_agent.model import ActualState, DesiredState, Drift, DriftKind, FileKind
+from pf_agent.model import ActualState, DesiredState, Drift, DriftKind, FileKind, Unmanaged
 from pf_agent.toml_table import Source
 
 ROOT = Path(__file__).parent.parent
@@ -147,7 +148,7 @@ def test_no_drift_where_the_file_says_what_it_must() -> None:
         (b"A = 1\n", Drift("a", DriftKind.MISSING, "1", None)),
         (b"a = 1\nd = 3\nd =\n", Drift("d", DriftKind.UNWANTED, None, "", 3)),
         (b"a = 2\n\na = 1\n", Drift("a", DriftKind.DUPLICATED, "1", "2", 1)),
-        (b"a = 1\na = 1\n", Drift("a", DriftKind.DUPLICATED, "1", "1", 1)),
+        (b"a = 1\na = 2\na = 1\n", Drift("a", DriftKind.DUPLICATED, "1", "2", 2)),
         (b"a = 3\na = 2\na = 1\n", Drift("a", DriftKind.DUPLICATED, "1", "3", 1)),
         (b"a = 1\nno sign\n", Drift("", DriftKind.UNREADABLE, None, "no sign", 2)),
     ],
@@ -206,6 +207,108 @@ def test_drift_stands_in_the_order_of_the_file_and_what_is_missing_last_by_name(
         ("c", None),
         ("m", None),
     ]
+
+
+# --- what Postfix takes for the same -----------------------------------------------------------
+
+WANTED = wanting(
+    mynetworks="127.0.0.0/8 [::1]/128 10.0.0.0/8",
+    smtpd_timeout="10m",
+    disable_vrfy_command="yes",
+    message_size_limit="1000",
+    smtpd_banner="$myhostname ESMTP",
+    mydestination="$myhostname, localhost",
+)
+AS_WANTED = b"""\
+mynetworks = 127.0.0.0/8,[::1]/128
+# Docker's
+\t10.0.0.0/8,
+smtpd_timeout=600
+disable_vrfy_command = YES
+message_size_limit = +01000
+smtpd_banner =
+\t$myhostname ESMTP
+mydestination = $myhostname localhost
+"""
+
+
+def test_another_way_to_write_the_same_is_no_drift() -> None:
+    assert drift_of(AS_WANTED, WANTED) == ()
+    assert corrected(MainCf.parse(AS_WANTED), WANTED).render() == AS_WANTED
+
+
+def test_what_is_written_in_another_way_stays_so_when_other_drift_is_corrected() -> None:
+    drifted = AS_WANTED.replace(b"= YES", b"= no") + b"biff = no\n"
+    assert [d.parameter for d in drift_of(drifted, WANTED)] == ["disable_vrfy_command"]
+    after = corrected(MainCf.parse(drifted), WANTED).render()
+    assert after == drifted.replace(b"= no", b"= yes", 1)
+
+
+@pytest.mark.parametrize(
+    ("was", "now"),
+    [
+        pytest.param(b"127.0.0.0/8,[::1]/128", b"[::1]/128,127.0.0.0/8", id="order"),
+        pytest.param(b"YES", b"true", id="no boolean"),
+        pytest.param(b"=600", b"=601", id="another time"),
+        pytest.param(b"=600", b"=10 m", id="no time"),
+        pytest.param(b"$myhostname ESMTP", b"$myhostname  ESMTP", id="a blank in a text"),
+        pytest.param(b"10.0.0.0/8", b"10.0.0.0/ 8", id="one word made two"),
+    ],
+)
+def test_what_postfix_would_notice_is_drift(was: bytes, now: bytes) -> None:
+    assert len(drift_of(AS_WANTED.replace(was, now), WANTED)) == 1
+
+
+@pytest.mark.parametrize("text", [b"a = 1\na = 1\n", b"a = 1\nb = 0\na=1\n"])
+def test_a_setting_that_stands_twice_alike_is_nothing_to_postfix(text: bytes) -> None:
+    assert drift_of(text, wanting(a="1")) == ()
+    assert corrected(MainCf.parse(text), wanting(a="1")).render() == text
+
+
+# --- what the desired state does not name ------------------------------------------------------
+
+FOREIGN = b"x = 0\na = 1\nsmtp_y = 1\nd = 3\nx =\n  1\n"
+
+
+def foreign(unmanaged: Unmanaged, *ignore: str) -> DesiredState:
+    return replace(wanting("d", a="1"), unmanaged=unmanaged, ignore=ignore)
+
+
+def test_what_nobody_named_is_kept() -> None:
+    desired = foreign(Unmanaged.KEEP)
+    assert [d.parameter for d in drift_of(FOREIGN, desired)] == ["d"]
+    assert unmanaged_drift(desired, FOREIGN) == ()
+
+
+def test_what_nobody_named_is_reported_and_left() -> None:
+    desired = foreign(Unmanaged.REPORT)
+    assert [d.parameter for d in drift_of(FOREIGN, desired)] == ["d"]
+    assert unmanaged_drift(desired, FOREIGN) == (
+        Drift("x", DriftKind.UNMANAGED, None, "1", 5),
+        Drift("smtp_y", DriftKind.UNMANAGED, None, "1", 3),
+    )
+    assert corrected(MainCf.parse(FOREIGN), desired).parameters().keys() == {"x", "a", "smtp_y"}
+
+
+def test_what_nobody_named_is_commented_out_wherever_it_stands() -> None:
+    desired = foreign(Unmanaged.COMMENT_OUT)
+    assert [(d.parameter, d.kind) for d in drift_of(FOREIGN, desired)] == [
+        ("smtp_y", DriftKind.UNMANAGED),
+        ("d", DriftKind.UNWANTED),
+        ("x", DriftKind.UNMANAGED),
+    ]
+    after = corrected(MainCf.parse(FOREIGN), desired).render()
+    assert after == b"#x = 0\na = 1\n#smtp_y = 1\n#d = 3\n#x =\n#  1\n"
+    assert drift_of(after, desired) == ()
+
+
+@pytest.mark.parametrize("unmanaged", [Unmanaged.REPORT, Unmanaged.COMMENT_OUT])
+def test_a_pattern_exempts(unmanaged: Unmanaged) -> None:
+    desired = foreign(unmanaged, "smtp_*", "[w-z]")
+    assert [d.parameter for d in drift_of(FOREIGN, desired)] == ["d"]
+    assert unmanaged_drift(desired, FOREIGN) == ()
+    # A pattern is one of names as they are written.
+    assert len(unmanaged_drift(foreign(Unmanaged.REPORT, "SMTP_*", "x"), FOREIGN)) == 1
 
 
 # --- damage ------------------------------------------------------------------------------------

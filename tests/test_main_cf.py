@@ -238,6 +238,11 @@ def test_comment_out_puts_signs_before_lines_and_drops_only_what_is_there_alread
         ),
         pytest.param(b"x = 1\r\ny = 2", b"x = 1\r\ny = 2\r\nmynetworks = N\r\n", id="CR LF"),
         pytest.param(
+            b"x = 1\r\ny = 2\r",
+            b"x = 1\r\ny = 2\r\nmynetworks = N\r\n",
+            id="cut within its CR LF",
+        ),
+        pytest.param(
             b"#mynetworks = 1\r\nx = 1\r\n",
             b"#mynetworks = 1\r\nmynetworks = N\r\nx = 1\r\n",
             id="CR LF under an example",

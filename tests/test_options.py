@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pf_agent.errors import ConfigError
-from pf_agent.model import AgentOptions, Mode
+from pf_agent.model import ActivationWay, AgentOptions, Mode
 from pf_agent.options import load
 from pf_agent.toml_table import Source
 
@@ -37,9 +37,9 @@ def test_empty_file_means_the_defaults() -> None:
 
 
 def test_all_options() -> None:
-    text = 'mode = "observe"\n[watch]\nsettle_seconds = 0.05\nlook_every_seconds = 86400\n'
-    read = options(text)
-    assert read == AgentOptions(Mode.OBSERVE, settle_seconds=0.05, look_every_seconds=86400.0)
+    top = 'mode = "observe"\nactivation = "auto"\n'
+    read = options(f"{top}[watch]\nsettle_seconds = 0.05\nlook_every_seconds = 86400\n")
+    assert read == AgentOptions(Mode.OBSERVE, ActivationWay.AUTO, 0.05, 86400.0)
     assert isinstance(read.mode, Mode)
 
 
@@ -67,7 +67,7 @@ mode = "enforce"
         f"{FILE}:8: [watch] settle_second: unknown key; did you mean settle_seconds?",
         f"{FILE}:9: [watch] mode: unknown key; "
         "it belongs at the top of the file, above every [table]",
-        f"{FILE}:11: notify: unknown key; known here: mode, watch",
+        f"{FILE}:11: notify: unknown key; known here: activation, mode, watch",
     )
 
 

@@ -17,11 +17,12 @@ from pf_agent.model import AgentOptions, DesiredState, DriftKind, Event, Mode
 ROOT = Path(__file__).parent.parent
 EVENTS = [event.value for event in Event]
 FIELDS = sorted(value for name, value in vars(names).items() if name.startswith("FIELD_"))
-# `provenance` is what the reader notes, not a key.
+# What the reader notes, and no keys.
+NOTED = ("provenance", "place")
 KEYS = [
     item.name
     for item in (*dataclasses.fields(DesiredState), *dataclasses.fields(AgentOptions))
-    if item.name != "provenance"
+    if item.name not in NOTED
 ]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pf_agent.errors import HostError
-from pf_agent.model import Greeting
+from pf_agent.model import Greeting, Judgement
 from pf_agent.postfix import POSTCONF, Postfix, alias_file
 
 HAS_POSTFIX = os.path.exists(POSTCONF)
@@ -125,7 +125,11 @@ def main_cf(folder: Path, text: str) -> None:
     os.utime(path, (NOW, NOW))
 
 
-GOOD = b"myhostname = host.example\nmynetworks = 127.0.0.1\ncompatibility_level = 3.6\n"
+GOOD = (
+    b"myhostname = host.example\nmynetworks = 127.0.0.1\ncompatibility_level = 3.6\n"
+    # Where this runs there may be no aliases.
+    b"alias_maps =\nalias_database =\n"
+)
 
 
 @pytest.mark.postfix
@@ -134,20 +138,23 @@ class TestJudge:
     def test_a_good_text_passes_and_leaves_nothing_behind(
         self, postfix: Postfix, folder: Path
     ) -> None:
-        judgement = postfix.judge(GOOD)
-        assert judgement.fatal == ""
-        assert judgement.warnings == ()
+        assert postfix.judge(GOOD) == Judgement()
         assert list((folder / "run").iterdir()) == []
 
     @pytest.mark.parametrize(
         ("line", "said"),
         [
-            (b"oops\n", "main.cf, line 4: missing '=' after attribute name: \"oops\""),
+            (b"oops\n", "main.cf, line 6: missing '=' after attribute name: \"oops\""),
             (b"relayhost = ${\n", 'truncated macro reference: "${"'),
             (b"message_size_limit = ten\n", "bad numerical configuration: message_size_limit"),
             (b"soft_bounce = maybe\n", "bad boolean configuration: soft_bounce = maybe"),
             (b"inet_protocols = ipv5\n", "inet_protocols"),
             (b"setgid_group =\n", "setgid_group"),
+            (b"maillog_file = /tmp/x\n", "does not match any prefix in maillog_file_prefixes"),
+            # What only smtpd reads.
+            (b"smtpd_timeout = bogus\n", "parameter smtpd_timeout: bad time value or unit: bogus"),
+            (b"queue_directory = /no/where\n", 'chdir("/no/where"): No such file or directory'),
+            (b"smtpd_tls_security_level = wow\n", 'Invalid TLS level "wow"'),
         ],
     )
     def test_a_text_that_postfix_would_not_start_with(
@@ -156,22 +163,69 @@ class TestJudge:
         fatal = postfix.judge(GOOD + line).fatal
         assert said in fatal
         # For people: neither the private folder, nor the program's name, nor a second line.
-        assert str(folder) not in fatal
+        assert str(folder / "run") not in fatal
         assert "fatal:" not in fatal
         assert "\n" not in fatal
         assert list((folder / "run").iterdir()) == []
 
     def test_a_parameter_that_postfix_does_not_know_is_a_warning(self, postfix: Postfix) -> None:
-        judgement = postfix.judge(GOOD + b"mynetwork = 10.0.0.0/8\n")
+        judgement = postfix.judge(GOOD + b"foo = $nosuch\nmynetwork = 10.0.0.0/8\n")
         assert judgement.fatal == ""
-        (warning,) = judgement.warnings
-        assert warning.startswith("main.cf: unused parameter: mynetwork=")
+        unknown = "Postfix knows no such parameter, it has no effect"
+        assert judgement.warnings == (
+            f"foo: {unknown}",
+            f"mynetwork: {unknown}; did you mean mynetworks?",
+            "main.cf: undefined parameter: nosuch",
+        )
 
     def test_names_that_come_from_master_cf_are_known(self, postfix: Postfix, folder: Path) -> None:
         text = GOOD + b"relay_destination_concurrency_limit = 3\n"
         assert postfix.judge(text).warnings == ()
         (folder / "master.cf").unlink()
         assert any("relay_destination_conc" in line for line in postfix.judge(text).warnings)
+
+    def test_a_value_that_only_a_daemon_reads_is_a_fault(self, postfix: Postfix) -> None:
+        judgement = postfix.judge(GOOD + b"queue_run_delay = $delay\ndelay = 10 m\n")
+        assert judgement.fatal == ""
+        (fault,) = judgement.faults
+        assert fault.parameter == "queue_run_delay"
+        assert "bad time value or unit: 10 m" in fault.reason
+
+    def test_a_table_that_is_not_there_is_told_by_its_real_name(
+        self, postfix: Postfix, folder: Path
+    ) -> None:
+        (warning,) = postfix.judge(GOOD + b"relay_domains = hash:$config_directory/no\n").warnings
+        assert warning == f"open database {folder}/no.db: No such file or directory"
+
+    def test_options_in_master_cf_stand_over_main_cf(self, postfix: Postfix, folder: Path) -> None:
+        text = GOOD + b"smtpd_relay_restrictions =\nsmtpd_recipient_restrictions =\n"
+        assert "specify at least one working instance" in postfix.judge(text).fatal
+        (folder / "master.cf").write_bytes(
+            b"smtp inet n - y - - smtpd\n  -o smtpd_relay_restrictions=reject\n"
+        )
+        assert postfix.judge(text).fatal == ""
+
+    @pytest.mark.parametrize(
+        ("master_cf", "line"),
+        [
+            (b"submission unix n - y - - smtpd\n", b""),
+            (b"smtp inet n - y - - smtpd\n", b"master_service_disable = inet\n"),
+        ],
+    )
+    def test_without_an_smtp_server_nobody_asks_it(
+        self, postfix: Postfix, folder: Path, master_cf: bytes, line: bytes
+    ) -> None:
+        (folder / "master.cf").write_bytes(master_cf)
+        text = GOOD + b"smtpd_relay_restrictions =\nsmtpd_recipient_restrictions =\n" + line
+        assert postfix.judge(text).fatal == ""
+
+    def test_an_smtpd_that_does_not_end_has_said_nothing(
+        self, postfix: Postfix, folder: Path
+    ) -> None:
+        smtpd = folder / "smtpd"
+        smtpd.write_text("#!/bin/sh\necho 'smtpd: warning: connect #1' >&2\nexec sleep 600\n")
+        smtpd.chmod(0o755)
+        assert postfix.judge(GOOD + f"daemon_directory = {folder}\n".encode()) == Judgement()
 
 
 @pytest.mark.postfix
@@ -222,6 +276,22 @@ class TestGreeting:
         main_cf(folder, "")
         (folder / "master.cf").write_bytes(service + b"smtp unix - - y - - smtp\n")
         assert (postfix.greeting() is not None) == serves
+
+    def test_a_service_bound_to_an_address_greets_there(
+        self, postfix: Postfix, folder: Path
+    ) -> None:
+        main_cf(folder, "inet_interfaces = 127.0.0.9\n")
+        (folder / "master.cf").write_bytes(b"127.0.0.4:smtp inet n - y - - smtpd\n")
+        greeting = postfix.greeting()
+        assert greeting is not None
+        assert greeting.address == "127.0.0.4"
+
+    @pytest.mark.parametrize("disable", ["inet", "$off", "smtp/inet"])
+    def test_a_service_that_is_switched_off_does_not(
+        self, postfix: Postfix, folder: Path, disable: str
+    ) -> None:
+        main_cf(folder, f"off = unix inet\nmaster_service_disable = {disable}\n")
+        assert postfix.greeting() is None
 
     def test_a_file_that_postfix_cannot_read_is_an_error_in_its_words(
         self, postfix: Postfix, folder: Path

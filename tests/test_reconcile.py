@@ -20,12 +20,14 @@ from pf_agent.model import (
     DriftKind,
     Event,
     Exposure,
+    Fault,
     FileKind,
     Judgement,
     Late,
     Outcome,
     PendingActivation,
     Result,
+    Unmanaged,
 )
 from pf_agent.plan import Judge, Policy
 from pf_agent.reconcile import reconcile
@@ -60,8 +62,8 @@ class World:
         self.policy = Policy(judge=judge_of_grammar, clock=self.clock)
         self.last: Outcome | None = None
 
-    def look(self) -> Outcome:
-        self.last = reconcile(self.host, DESIRED, self.policy, self.state, self.records, self.last)
+    def look(self, desired: DesiredState = DESIRED) -> Outcome:
+        self.last = reconcile(self.host, desired, self.policy, self.state, self.records, self.last)
         return self.last
 
     def text(self) -> bytes | None:
@@ -276,6 +278,85 @@ def test_what_is_still_refused_is_not_recorded_again(world: World) -> None:
     count = len(world.records)
     assert world.look() == first
     assert len(world.records) == count
+
+
+def with_fault(fault: Fault, *said: str) -> Callable[[bytes], Judgement]:
+    return lambda _text: Judgement(warnings=said, faults=(fault,))
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("mynetworks", "bad net/mask pattern"),
+        # Two contradict each other, and only the other one is asked for.
+        Fault("mailbox_size_limit", "mailbox_size_limit is smaller than mynetworks"),
+    ],
+)
+def test_a_value_that_a_daemon_would_end_with_is_refused_where_it_is_asked_for(
+    world: World, fault: Fault
+) -> None:
+    world.policy = replace(world.policy, judge=with_fault(fault))
+    outcome = world.look()
+    assert outcome.result is Result.REJECTED
+    assert fault.reason in outcome.summary
+    assert world.text() == DRIFTED
+
+
+def test_somebodys_own_fault_is_told_of_and_no_reason_to_leave_drift_standing(
+    world: World,
+) -> None:
+    judge = with_fault(Fault("smtp_x", "bad time value"), "overriding an earlier entry")
+    world.policy = replace(world.policy, judge=judge)
+    outcome = world.look()
+    assert outcome.result is Result.CORRECTED
+    assert outcome.summary == "corrected: mynetworks; but overriding an earlier entry (and 1 more)"
+    (record,) = world.records.of(Event.DRIFT_CORRECTED)
+    assert record.fields[names.FIELD_WARNINGS].split("\n") == [
+        "overriding an earlier entry",
+        "smtp_x: bad time value",
+    ]
+    assert world.text() == IN_SYNC
+
+
+# --- what nobody named ----------------------------------------------------------------------------
+
+REPORTING = replace(DESIRED, unmanaged=Unmanaged.REPORT)
+
+
+def test_what_nobody_named_is_reported_once(world: World) -> None:
+    world.host.write(IN_SYNC)
+    outcome = world.look(REPORTING)
+    assert outcome.result is Result.IN_SYNC
+    assert outcome.summary == "but main.cf also sets relayhost"
+    (record,) = world.records
+    assert record.event is Event.DRIFT_DETECTED
+    assert record.fields[names.FIELD_PARAMETER] == "relayhost"
+    assert record.fields[names.FIELD_KIND] == "unmanaged"
+    world.look(REPORTING)
+    assert len(world.records) == 1
+    assert world.text() == IN_SYNC
+    assert world.state.pending() is None
+
+
+def test_a_report_is_not_repeated_because_other_drift_was_corrected(world: World) -> None:
+    world.look(REPORTING)
+    world.look(REPORTING)
+    reported = [r for r in world.records if r.fields.get(names.FIELD_KIND) == "unmanaged"]
+    assert len(reported) == 1
+    assert world.text() == IN_SYNC
+    world.host.write(IN_SYNC + b"biff = no\n")
+    world.look(REPORTING)
+    reported = [r for r in world.records if r.fields.get(names.FIELD_KIND) == "unmanaged"]
+    assert [r.fields[names.FIELD_PARAMETER] for r in reported] == ["relayhost", "biff"]
+
+
+def test_what_nobody_named_is_commented_out_as_any_drift(world: World) -> None:
+    world.host.write(IN_SYNC)
+    outcome = world.look(replace(DESIRED, unmanaged=Unmanaged.COMMENT_OUT))
+    assert outcome.result is Result.CORRECTED
+    assert [d.kind for d in outcome.drift] == [DriftKind.UNMANAGED]
+    assert world.text() == IN_SYNC.replace(b"relayhost", b"#relayhost")
+    assert world.state.pending() is not None
 
 
 def test_a_disk_that_refuses_leaves_main_cf_and_says_so(world: World) -> None:

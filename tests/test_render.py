@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -20,6 +21,7 @@ from pf_agent.model import (
     Result,
     Status,
 )
+from pf_agent.pacing import Contest
 
 NOW = 1_764_000_000.0
 LAST = LastDrift(7, NOW - 200, ("mynetworks",), corrected_seconds=0.008, up_seconds=0.7)
@@ -47,6 +49,10 @@ SENTENCES = [
     (
         Drift("mailq_path", DriftKind.UNWANTED, None, "", 3),
         'mailq_path is "", must be left at Postfix\'s default (line 3)',
+    ),
+    (
+        Drift("biff", DriftKind.UNMANAGED, None, "no", 4),
+        'biff is "no", the desired state does not name it (line 4)',
     ),
     (
         Drift("biff", DriftKind.DUPLICATED, "no", "yes", 1),
@@ -257,6 +263,24 @@ def test_no_phase_is_without_a_sentence(phase: Phase) -> None:
     assert render.summary(Status(phase, NOW), NOW)
 
 
+def test_each_other_instance_has_its_own_sentence() -> None:
+    inner = Status(Phase.STALLED, NOW, detail="no such file")
+    text = render.summary(replace(STATUS, instances={"out": inner, "in": STATUS}), NOW)
+    assert text == (
+        "in sync: 21 parameters; instance out: stalled: no such file;"
+        " instance in: in sync: 21 parameters"
+    )
+
+
+def test_a_contest_names_what_and_how_often_and_how_long_a_restart_waits() -> None:
+    text = render.contest_sentence(Contest(("mynetworks", "relayhost"), 5, NOW - 120, 20.0))
+    assert re.fullmatch(
+        r"something keeps changing mynetworks, relayhost: 5 times since \d\d:\d\d:\d\d;"
+        r" main\.cf is corrected each time, Postfix restarted every 20 s",
+        text,
+    )
+
+
 def test_one_parameter_is_no_plural() -> None:
     assert render.summary(replace(STATUS, parameters=1), NOW) == "in sync: 1 parameter"
 
@@ -297,6 +321,7 @@ def test_a_summary_is_one_line_without_control_characters(detail: str, name: str
         Status(Phase.STARTING, NOW),
         replace(STATUS, detail="x", problems=("a", "b"), last=LAST, next_look=NOW + 3),
         replace(STATUS, last=LastDrift(1, NOW, ())),
+        replace(STATUS, instances={"out": replace(STATUS, last=LAST), "in": STATUS}),
     ],
 )
 def test_a_status_comes_back_from_its_json(status: Status) -> None:

@@ -44,7 +44,12 @@ class Host:
         # Not touched this instant, as a real one: chmod(2) then moves ctime away from mtime.
         os.utime(self.main_cf, (1e9, 1e9))
         self.mailbox: SimpleQueue[Trigger] = SimpleQueue()
-        self.watch = Watch(str(self.main_cf), str(self.aliases), str(self.config), self.mailbox.put)
+        self.watch = self.watch_with(self.mailbox.put)
+
+    def watch_with(self, post: Callable[[Trigger], None]) -> Watch:
+        watch = Watch(str(self.config), post)
+        assert watch.follow("-", str(self.main_cf), str(self.aliases)) == ""
+        return watch
 
     def next(self) -> Trigger:
         try:
@@ -277,13 +282,32 @@ def kernel_watches() -> int:
 def test_another_alias_file(host: Host) -> None:
     watches = kernel_watches()
     aliases = host.elsewhere / "aliases"
-    assert host.watch.set_aliases(str(aliases)) == ""
+    assert host.watch.follow("-", str(host.main_cf), str(aliases)) == ""
     rewrite(host.aliases)
     rewrite(aliases)
     assert str(aliases) in host.next().detail
-    assert host.watch.set_aliases(str(host.aliases)) == ""
+    assert host.watch.follow("-", str(host.main_cf), str(host.aliases)) == ""
     rewrite(aliases)
     assert [each for each in host.heard() if "elsewhere" in each.detail] == []
+    assert kernel_watches() == watches
+
+
+def test_each_instance_hears_of_its_own_main_cf(host: Host) -> None:
+    other = host.etc / "postfix-out" / "main.cf"
+    other.parent.mkdir()
+    other.write_text("a = 1\n")
+    watches = kernel_watches()
+    assert host.watch.follow("out", str(other), str(host.aliases)) == ""
+    rename_over(other)
+    assert {trigger.instance for trigger in host.heard()} == {"out"}
+    rename_over(host.main_cf)
+    assert {trigger.instance for trigger in host.heard()} == {"-"}
+    rewrite(host.aliases)
+    assert host.wait_for(Reason.ALIASES).instance is None
+    host.watch.unfollow("out")
+    assert host.watch.ensure() == ""
+    rename_over(other)
+    assert host.heard() == []
     assert kernel_watches() == watches
 
 
@@ -382,7 +406,7 @@ def test_an_error_in_the_event_becomes_a_trigger(tmp_path: Path) -> None:
             raise faults.pop()
         host.mailbox.put(trigger)
 
-    host.watch = Watch(str(host.main_cf), str(host.aliases), str(host.config), post)
+    host.watch = host.watch_with(post)
     host.watch.ensure()
     delete(host.main_cf)
     assert "the mailbox is odd" in host.wait_for(Reason.MAIN_CF).detail
@@ -404,7 +428,7 @@ def test_a_dead_thread_is_found_and_replaced(tmp_path: Path) -> None:
         host.mailbox.put(trigger)
 
     before = set(threading.enumerate())
-    host.watch = Watch(str(host.main_cf), str(host.aliases), str(host.config), post)
+    host.watch = host.watch_with(post)
     host.watch.ensure()
     threads = set(threading.enumerate()) - before
     delete(host.main_cf)
@@ -440,7 +464,8 @@ from pf_agent.watch import Watch
 limit, main_cf, aliases, config = sys.argv[1:]
 def say(text): print(text, flush=True)
 def post(trigger): say(f"{trigger.reason.value}: {trigger.detail}")
-watch = Watch(main_cf, aliases, config, post)
+watch = Watch(config, post)
+watch.follow("-", main_cf, aliases)
 def set_limit(number):
     if limit:
         with open(f"/proc/sys/user/{limit}", "w") as file:

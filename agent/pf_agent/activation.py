@@ -1,4 +1,4 @@
-"""One activation: newaliases, restart, verify. A job that the loop follows, never waits in.
+"""One activation: newaliases, restart or reload, verify. A job that is followed, not waited in.
 
 `advance` is called at each turn of the loop and does the next step that is due. A correction made
 while Postfix restarts moves the marker on; the restart that it asks for is made once, at the end.
@@ -16,6 +16,7 @@ from typing import Protocol
 from pf_agent import names, render
 from pf_agent.errors import HostError
 from pf_agent.model import (
+    ActivationWay,
     Event,
     Greeting,
     PendingActivation,
@@ -25,9 +26,10 @@ from pf_agent.model import (
     UnitPhase,
     UnitState,
 )
-from pf_agent.pacing import Backoff, recent_restarts, restart_allowed_at
+from pf_agent.pacing import Backoff, remembered_restarts, restart_allowed_at
 from pf_agent.plan import Clock, Emit
 from pf_agent.smtp import probe
+from pf_agent.values import reload_suffices
 
 # systemd.unit(5), StartLimitBurst=: the unit stays down until somebody resets the count.
 _START_LIMIT = "start-limit-hit"
@@ -40,6 +42,7 @@ class Service(Protocol):
     """systemd, as `systemd.Systemd` has it."""
 
     def restart(self, unit: str) -> str: ...
+    def reload(self, unit: str) -> str: ...
     def job_result(self, job: str) -> str | None: ...
     def units_of(self, unit: str) -> tuple[UnitState, ...]: ...
     def reset_failed(self, units: Iterable[str]) -> None: ...
@@ -57,6 +60,8 @@ class Markers(Protocol):
 
     def pending(self) -> PendingActivation | None: ...
     def clear_pending(self, cycle: int) -> bool: ...
+    def keep_ran_with(self, text: bytes) -> None: ...
+    def forget_rolled_back(self) -> None: ...
     def hold_activation(self) -> bool: ...
     def release_activation(self) -> None: ...
     def restarts(self) -> tuple[float, ...]: ...
@@ -73,12 +78,18 @@ def ask_port(greeting: Greeting) -> str:
 
 @dataclass(frozen=True)
 class Restart:
-    """A restart under way: for which cycle, systemd's job, and the units' invocations before."""
+    """A restart or reload under way: for which cycle, with which text, and systemd's job.
+
+    `units` are as they were before; `started_at` in ticks, `began_at` by the clock.
+    """
 
     cycle: int
     job: str
-    before: frozenset[str]
+    text: bytes | None
+    units: tuple[UnitState, ...]
     started_at: float
+    began_at: float
+    is_reload: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,6 +98,19 @@ class Activated:
 
     pending: PendingActivation
     at: float
+
+
+@dataclass(frozen=True)
+class NotUp:
+    """Postfix was seen not to be up with main.cf as `pending` left it, and why.
+
+    `since` is when its restart began, seconds since the epoch; `units` are what was restarted.
+    """
+
+    pending: PendingActivation
+    reason: str
+    since: float
+    units: tuple[str, ...]
 
 
 @dataclass
@@ -103,19 +127,26 @@ class Activation:
     emit: Emit
     probe: Probe = ask_port
     alias_file: Callable[[], str] = lambda: names.DEFAULT_ALIASES
+    unit: str = names.POSTFIX_UNIT
+    text: Callable[[], bytes | None] = lambda: None  # main.cf as it stands
+    way: Callable[[], ActivationWay] = lambda: ActivationWay.RESTART
+    apart: Callable[[], float] = lambda: 0.0  # seconds between restarts at least
     clock: Clock = time.time  # for what is recorded and kept; it may be set back or forward
     ticks: Clock = time.monotonic  # for what is waited for
     failure: str = ""
     aliases_trouble: str = ""
     retry_at: float = 0.0
     _restart: Restart | None = None
-    _probing: SimpleQueue[str] | None = None
+    _probing: SimpleQueue[str | Exception] | None = None
     _backoff: Backoff = field(default_factory=lambda: Backoff(first=10.0))
+    _failed_cycle: int | None = None
+    _unserved_cycle: int | None = None  # the one that a reload did not serve
 
-    def advance(self) -> Activated | None:
-        """Do the next step that is due; return what was activated, at the end of it.
+    def advance(self) -> Activated | NotUp | None:
+        """Do the next step that is due; return how the activation ended, at the end of it.
 
-        A failure is put on record, and the next try is at `retry_at`.
+        A failure is put on record, and the next try is at `retry_at`. Where it is not known how
+        Postfix is, since systemd could not be asked, the end is None.
         """
         pending = self.markers.pending()
         if pending is None:  # at rest, or another process has done it meanwhile
@@ -136,28 +167,33 @@ class Activation:
         """Seconds until `advance` must be called even if no trigger comes; None: at rest."""
         if self._restart is not None:
             return _GLANCE_SECONDS
-        if self.markers.pending() is None:
+        pending = self.markers.pending()
+        if pending is None:
             return None
-        return max(0.0, self.retry_at - self.ticks())
+        return 0.0 if self._is_urgent(pending) else max(0.0, self.retry_at - self.ticks())
 
     def is_under_way(self) -> bool:
         """Tell whether a restart or its verification is running."""
         return self._restart is not None
 
-    def _step(self, pending: PendingActivation) -> Activated | None:
+    def _step(self, pending: PendingActivation) -> Activated | NotUp | None:
         if self._restart is None:
             self._begin(pending)
         elif self._probing is None:
-            self._follow_job(self._restart, pending)
+            trouble = self._follow_job(self._restart, pending)
+            if trouble:
+                return self._not_up(self._restart, pending, trouble)
         if self._restart is None or self._probing is None:
             return None
         try:
             said = self._probing.get_nowait()
         except Empty:
             return None
-        if said:
-            self._fail(pending, said)
+        if isinstance(said, Exception):
+            self._fail(pending, f"the probe of Postfix broke off: {said!r}")
             return None
+        if said:
+            return self._not_up(self._restart, pending, said)
         return self._succeed(self._restart, pending)
 
     def rebuild_aliases(self, cycle: int | None = None) -> bool:
@@ -171,46 +207,68 @@ class Activation:
             self._record_failure(cycle, str(error))
         return not self.aliases_trouble
 
+    def _is_urgent(self, pending: PendingActivation) -> bool:
+        """Mail is down, and it is not known yet that this text does not help."""
+        brought_back = pending.rolled_back and pending.cycle != self._failed_cycle
+        return brought_back or pending.cycle == self._unserved_cycle
+
     def _begin(self, pending: PendingActivation) -> None:
         now, ticks = self.clock(), self.ticks()
-        budget = restart_allowed_at(self.markers.restarts(), now) - now
-        allowed_at = max(self.retry_at, ticks + budget)
-        if allowed_at > ticks:
+        past = self.markers.restarts()
+        allowed_at = max(self.retry_at, ticks + restart_allowed_at(past, now, self.apart()) - now)
+        if allowed_at > ticks and not self._is_urgent(pending):
             self.retry_at = allowed_at
             return
         self.rebuild_aliases(pending.cycle)
-        before = self.service.units_of(names.POSTFIX_UNIT)
-        limited = [unit.name for unit in before if unit.result == _START_LIMIT]
+        units = self.service.units_of(self.unit)
+        limited = [unit.name for unit in units if unit.result == _START_LIMIT]
         if limited:
             self.service.reset_failed(limited)
-        job = self.service.restart(names.POSTFIX_UNIT)
-        self.markers.note_restarts((*recent_restarts(self.markers.restarts(), now), now))
-        invocations = frozenset(unit.invocation for unit in before)
-        self._restart = Restart(pending.cycle, job, invocations, ticks)
+        is_reload = self._may_reload(pending, units[-1])
+        text = self.text()
+        # The umbrella's own reload would say nothing of the unit that holds master.
+        job = self.service.reload(units[-1].name) if is_reload else self.service.restart(self.unit)
+        self.markers.note_restarts((*remembered_restarts(past, now), now))
+        self._unserved_cycle = None
+        self._restart = Restart(pending.cycle, job, text, units, ticks, now, is_reload)
 
-    def _follow_job(self, restart: Restart, pending: PendingActivation) -> None:
+    def _may_reload(self, pending: PendingActivation, holder: UnitState) -> bool:
+        return (
+            self.way() is ActivationWay.AUTO
+            and not pending.rolled_back
+            and pending.cycle not in (self._failed_cycle, self._unserved_cycle)
+            and holder.phase is UnitPhase.UP
+            and reload_suffices(pending.parameters)
+        )
+
+    def _follow_job(self, restart: Restart, pending: PendingActivation) -> str:
+        """Go on to the probe once the job is done; return why Postfix is not up, "" while open."""
         result = self.service.job_result(restart.job)
         if result is None:
             if self.ticks() > restart.started_at + _JOB_SECONDS:
                 # More than systemd gives a stop and a start (DefaultTimeoutStopSec= and its twin).
                 self._fail(pending, f"no end of the restart was heard in {_JOB_SECONDS:.0f} s")
-            return
-        if result not in ("done", "gone", "canceled"):
-            self._fail(pending, f"the restart of {names.POSTFIX_UNIT} ended as {result}")
-            return
+            return ""
+        what = "reload" if restart.is_reload else "restart"
+        known = ("done", "gone", "canceled")
+        if result not in known:
+            return f"the {what} of {self.unit} ended as {result}"
         # A job that ended "done" proves little: on Debian 12 postfix.service is a wrapper that
         # starts whatever becomes of the unit that holds master, and an unmet condition is "done".
-        units = self.service.units_of(names.POSTFIX_UNIT)
+        units = self.service.units_of(self.unit)
         if any(unit.phase is UnitPhase.CHANGING for unit in units):
-            return  # somebody else's job has taken over
-        trouble = _trouble(units, restart.before)
-        if trouble:
-            self._fail(pending, trouble)
-            return
-        self._start_probe(self.programs.greeting())
+            return ""  # somebody else's job has taken over
+        trouble = _trouble(units, () if restart.is_reload else restart.units)
+        if not trouble:
+            self._start_probe(self.programs.greeting())
+        elif result == "done":
+            return trouble
+        else:
+            self._fail(pending, trouble)  # somebody stopped Postfix; that is not the text's doing
+        return ""
 
     def _start_probe(self, greeting: Greeting | None) -> None:
-        answers: SimpleQueue[str] = SimpleQueue()
+        answers: SimpleQueue[str | Exception] = SimpleQueue()
         self._probing = answers
         if greeting is None:
             answers.put("")  # master.cf has no SMTP service on port 25: the units are all there is
@@ -220,7 +278,7 @@ class Activation:
             try:
                 answers.put(self.probe(greeting))
             except Exception as error:  # noqa: BLE001 - it must reach the loop, which records it
-                answers.put(f"the probe of port {greeting.port} broke off: {error!r}")
+                answers.put(error)
             self.post(Trigger(Reason.PROBE))
 
         threading.Thread(target=run, name="probe", daemon=True).start()
@@ -229,26 +287,50 @@ class Activation:
         self._restart = self._probing = None
         self.failure = ""
         self._backoff.reset()
+        if restart.text is not None:
+            self.markers.keep_ran_with(restart.text)
+        if pending.rolled_back and self._failed_cycle == pending.cycle:
+            # Postfix did not come up with the old text either, until now: neither was to blame.
+            self.markers.forget_rolled_back()
         if not self.markers.clear_pending(restart.cycle):
             return None  # corrected once more since: the next step restarts for that
         now = self.clock()
         self.markers.release_activation()
         exposure = replace(pending.exposure, activated_at=now)
-        text = (
-            f"Postfix runs with the desired settings: up after"
-            f" {render.duration(self.ticks() - restart.started_at)},"
-            f" {render.duration(now - exposure.written_at)} after the drift was written"
-        )
-        if self.aliases_trouble:
-            text += f"; but the aliases are old: {self.aliases_trouble}"
+        text = self._success_sentence(restart, pending, now - exposure.written_at)
         fields = dict(render.exposure_fields(exposure))
         self.emit(Record(Event.ACTIVATED, text, pending.cycle, fields))
         return Activated(replace(pending, exposure=exposure), now)
+
+    def _success_sentence(
+        self, restart: Restart, pending: PendingActivation, exposed: float
+    ) -> str:
+        settings = "text that it last ran with" if pending.rolled_back else "desired settings"
+        up = "reloaded" if restart.is_reload else "up"
+        text = (
+            f"Postfix runs with the {settings}: {up} after"
+            f" {render.duration(self.ticks() - restart.started_at)},"
+            f" {render.duration(exposed)} after the drift was written"
+        )
+        if self.aliases_trouble:
+            text += f"; but the aliases are old: {self.aliases_trouble}"
+        return text
+
+    def _not_up(self, restart: Restart, pending: PendingActivation, reason: str) -> NotUp | None:
+        """Postfix does not run with it; after a reload, it gets its restart first."""
+        if restart.is_reload:
+            self._restart = self._probing = None
+            self._unserved_cycle = pending.cycle
+            return None
+        self._fail(pending, reason)
+        units = tuple(dict.fromkeys(unit.name for unit in restart.units))
+        return NotUp(pending, reason, restart.began_at, units)
 
     def _fail(self, pending: PendingActivation, reason: str) -> None:
         self._restart = self._probing = None
         self.failure = reason
         self.retry_at = self.ticks() + self._backoff.grow()
+        self._failed_cycle = pending.cycle
         self._record_failure(pending.cycle, reason)
 
     def _record_failure(self, cycle: int | None, reason: str) -> None:
@@ -256,12 +338,13 @@ class Activation:
         self.emit(Record(Event.ACTIVATION_FAILED, reason, cycle, fields))
 
 
-def _trouble(units: Iterable[UnitState], before: frozenset[str]) -> str:
-    """Say which unit is not up anew; "" when all are."""
+def _trouble(units: Iterable[UnitState], before: Iterable[UnitState]) -> str:
+    """Say which unit is not up, or still as it was `before`; "" when all are well."""
+    invocations = frozenset(unit.invocation for unit in before)
     for unit in units:
         if unit.phase is not UnitPhase.UP:
             why = f" ({unit.result})" if unit.result not in ("", "success") else ""
             return f"{unit.name} is {unit.phase.value}{why}; see `journalctl -u {unit.name}`"
-        if unit.invocation in before:
+        if unit.invocation in invocations:
             return f"{unit.name} was not started anew; see `systemctl status {unit.name}`"
     return ""

@@ -11,11 +11,13 @@ import sys
 import time
 from queue import Empty, SimpleQueue
 
-from pf_agent import configuration, names
-from pf_agent.activation import Activation
+from pf_agent import configuration, names, rollback
+from pf_agent.activation import Activation, NotUp
+from pf_agent.desired import by_instance, main_cf_of
 from pf_agent.exchange import MainCfFile
-from pf_agent.journal import Journal, console_of
-from pf_agent.model import Outcome, Result, Trigger
+from pf_agent.instance import emit_of, unit_of
+from pf_agent.journal import Journal, console_of, log_tail
+from pf_agent.model import AgentOptions, Applied, DesiredState, Result, Trigger
 from pf_agent.pacing import RESTARTS_A_MINUTE
 from pf_agent.plan import Judge, Policy
 from pf_agent.postfix import Postfix, alias_file
@@ -26,53 +28,100 @@ from pf_agent.systemd import Systemd
 _ACTIVATION_SECONDS = 300.0
 
 
-def apply_to_host(activate: bool) -> tuple[Outcome, str]:
-    """Look once at the host's own main.cf; return the outcome, and why its activation failed.
+def apply_to_host(activate: bool) -> list[Applied]:
+    """Look once at the main.cf of each of the host's instances, and see it activated.
 
     Raises ConfigError and HostError.
     """
-    desired = configuration.load_desired(names.CONFIG_DIRECTORY)
-    state = State(names.STATE_DIRECTORY, names.RUN_DIRECTORY)
-    state.prepare()
+    desired = by_instance(configuration.load_desired(names.CONFIG_DIRECTORY))
+    options = configuration.load_options(names.CONFIG_DIRECTORY)
     journal = Journal(console_of(sys.stderr) if sys.stderr.isatty() else None)
-    postfix = Postfix(os.path.dirname(names.MAIN_CF), names.RUN_DIRECTORY)
-    host = MainCfFile(names.MAIN_CF)
-    with state.lock():
-        policy = Policy(judge=Judge(postfix.judge))
-        outcome = reconcile(host, desired, policy, state, journal.emit)
-    if not activate or outcome.result is Result.REJECTED:
-        return outcome, ""
     mailbox: SimpleQueue[Trigger] = SimpleQueue()
     systemd = Systemd(mailbox.put)
-    activation = Activation(
-        systemd,
-        postfix,
-        state,
-        mailbox.put,
-        journal.emit,
-        alias_file=lambda: alias_file(host.read().text or b""),
-    )
     try:
-        return outcome, _follow(activation, state, mailbox)
+        return [
+            _Application(name, state, options, systemd, journal, mailbox).run(activate)
+            for name, state in desired.items()
+        ]
     finally:
         systemd.close()
 
 
-def _follow(activation: Activation, state: State, mailbox: SimpleQueue[Trigger]) -> str:
-    """Take the activation to its end, ours or the daemon's; return why it failed."""
-    deadline = time.monotonic() + _ACTIVATION_SECONDS
-    if sys.stderr.isatty() and state.pending() is not None:
-        most = f"at most {RESTARTS_A_MINUTE} restarts a minute"
-        print(f"waiting for Postfix to run with it ({most})", file=sys.stderr)
-    while state.pending() is not None:
-        activation.advance()
-        if activation.failure:
-            return activation.failure
-        if time.monotonic() > deadline:
-            return f"no end after {_ACTIVATION_SECONDS:.0f} s; see `pf-agent status`"
-        patience = min(activation.patience() or 0.0, 1.0)
-        try:
-            mailbox.get(timeout=patience)
-        except Empty:
-            continue
-    return ""
+class _Application:
+    """One instance by hand: the same parts as the daemon's, without its loop."""
+
+    def __init__(
+        self,
+        name: str,
+        desired: DesiredState,
+        options: AgentOptions,
+        systemd: Systemd,
+        journal: Journal,
+        mailbox: SimpleQueue[Trigger],
+    ) -> None:
+        main_cf = main_cf_of(name, desired)
+        self._name = name
+        self._desired = desired
+        self._mailbox = mailbox
+        self._emit = emit_of(name, journal)
+        self._host = MainCfFile(main_cf)
+        self._state = State.of_instance(name, names.STATE_DIRECTORY, names.RUN_DIRECTORY)
+        postfix = Postfix(os.path.dirname(main_cf), self._state.run_directory)
+        self._policy = Policy(judge=Judge(postfix.judge))
+        self._activation = Activation(
+            systemd,
+            postfix,
+            self._state,
+            mailbox.put,
+            self._emit,
+            alias_file=lambda: alias_file(self._text() or b""),
+            unit=unit_of(name),
+            text=self._text,
+            way=lambda: options.activation,
+        )
+
+    def run(self, activate: bool) -> Applied:
+        """One cycle, and its activation to the end. Raises HostError."""
+        self._state.prepare()
+        with self._state.lock():
+            outcome = reconcile(self._host, self._desired, self._policy, self._state, self._emit)
+        failure = ""
+        if activate and outcome.result is not Result.REJECTED:
+            failure = self._follow()
+        return Applied(self._name, outcome, failure)
+
+    def _text(self) -> bytes | None:
+        return self._host.read().text
+
+    def _follow(self) -> str:
+        """Take the activation to its end, ours or the daemon's; return why it failed."""
+        activation, state = self._activation, self._state
+        deadline = time.monotonic() + _ACTIVATION_SECONDS
+        if sys.stderr.isatty() and state.pending() is not None:
+            most = f"at most {RESTARTS_A_MINUTE} restarts a minute"
+            print(f"waiting for Postfix to run with it ({most})", file=sys.stderr)
+        brought_back = ""
+        while state.pending() is not None:
+            end = activation.advance()
+            if isinstance(end, NotUp) and self._roll_back(end):
+                # The restart with the old text is still to come: its failure is another one.
+                tried = state.rolled_back()
+                brought_back = "" if tried is None else rollback.rolled_back_sentence(tried)
+                activation.failure = ""
+            if activation.failure:
+                return activation.failure
+            if time.monotonic() > deadline:
+                return f"no end after {_ACTIVATION_SECONDS:.0f} s; see `pf-agent status`"
+            patience = min(activation.patience() or 0.0, 1.0)
+            try:
+                self._mailbox.get(timeout=patience)
+            except Empty:
+                continue
+        return brought_back
+
+    def _roll_back(self, not_up: NotUp) -> bool:
+        log = log_tail(not_up.units, not_up.since)
+        with self._state.lock():
+            return rollback.roll_back(
+                self._host, self._policy, self._state, self._emit, not_up, log
+            )

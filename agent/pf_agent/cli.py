@@ -10,21 +10,26 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from pf_agent import __version__, configuration, names, render
-from pf_agent.correction import refusal_sentence
+from pf_agent.correction import blamed_place, refusal, refusal_sentence, warnings
+from pf_agent.desired import by_instance, main_cf_of
 from pf_agent.errors import ConfigError, ExitCode, HostError, PfAgentError
 from pf_agent.exchange import MainCfFile
 from pf_agent.model import (
+    Applied,
     DesiredState,
+    Drift,
     Event,
     PendingActivation,
     Phase,
     Record,
     Result,
+    RolledBack,
 )
-from pf_agent.plan import Policy, plan
+from pf_agent.plan import Plan, Policy, plan
 from pf_agent.reconcile import reconcile
 from pf_agent.state import State, read_status
 
@@ -174,21 +179,23 @@ def cmd_status(arguments: argparse.Namespace) -> ExitCode:
         _print_json(render.status_dict(status, now))
     else:
         print("\n".join((render.summary(status, now), *status.problems)))
-    return ExitCode.FAILURE if status.phase is Phase.STALLED else ExitCode.OK
+    phases = {status.phase, *(inner.phase for inner in status.instances.values())}
+    return ExitCode.FAILURE if Phase.STALLED in phases else ExitCode.OK
 
 
 def cmd_diff(arguments: argparse.Namespace) -> ExitCode:
     """The unified diff that `apply` would make."""
-    desired, host, own = _subject(arguments)
-    last_good = _readable_last_good() if own else None
-    found = plan(host, desired, host.read(), last_good, own)
+    subjects = _subjects(arguments)
+    found = {subject.name: subject.plan() for subject in subjects}
     if arguments.json:
-        _print_json(render.diff_dict(found.drift, found.diff))
+        dicts = {name: render.diff_dict(_all(each), each.diff) for name, each in found.items()}
+        _print_json(dicts.pop(names.DEFAULT_INSTANCE) | {"instances": dicts})
     else:
-        sys.stdout.write(found.diff)
-        for drift in found.drift:
-            print(render.drift_sentence(drift), file=sys.stderr)
-    return ExitCode.DRIFT if found.drift else ExitCode.OK
+        for name, each in found.items():
+            sys.stdout.write(each.diff)
+            for drift in _all(each):
+                print(f"{_prefix(name)}{render.drift_sentence(drift)}", file=sys.stderr)
+    return ExitCode.DRIFT if any(map(_all, found.values())) else ExitCode.OK
 
 
 def cmd_apply(arguments: argparse.Namespace) -> ExitCode:
@@ -201,18 +208,27 @@ def cmd_apply(arguments: argparse.Namespace) -> ExitCode:
             " main.cf; name a file with --main-cf, or edit /etc/pf-agent/desired.toml"
         )
     if arguments.main_cf is not None:
-        desired, host, _ = _subject(arguments)
-        outcome = reconcile(host, desired, Policy(own=False), _Unkept(), lambda _record: None)
-        failure = ""
+        (subject,) = _subjects(arguments)
+        outcome = reconcile(
+            subject.host, subject.desired, Policy(own=False), _Unkept(), lambda _record: None
+        )
+        applied = [Applied(subject.name, outcome, "")]
     else:
         from pf_agent.apply import apply_to_host
 
-        outcome, failure = apply_to_host(activate=not arguments.no_activate)
+        applied = apply_to_host(activate=not arguments.no_activate)
     if arguments.json:
-        _print_json(render.outcome_dict(outcome) | {"failure": failure or None})
+        dicts = {
+            each.instance: render.outcome_dict(each.outcome) | {"failure": each.failure or None}
+            for each in applied
+        }
+        _print_json(dicts.pop(names.DEFAULT_INSTANCE) | {"instances": dicts})
     else:
-        print(failure or outcome.summary or "in sync")
-    if failure or outcome.result is Result.REJECTED:
+        for each in applied:
+            text = each.failure or each.outcome.summary or "in sync"
+            print(f"{_prefix(each.instance)}{text}")
+    bad = (Result.REJECTED, Result.ROLLED_BACK)
+    if any(each.failure or each.outcome.result in bad for each in applied):
         return ExitCode.FAILURE
     return ExitCode.OK
 
@@ -220,60 +236,106 @@ def cmd_apply(arguments: argparse.Namespace) -> ExitCode:
 def cmd_check(arguments: argparse.Namespace) -> ExitCode:
     """Every fault of the configuration files."""
     problems: list[str] = []
+    doubts: list[str] = []
     count = 0
     try:
         desired = configuration.load_desired(names.CONFIG_DIRECTORY)
-        count = len(desired.parameters())
-        problems.extend(_refusal(desired))
+        subjects = _own_subjects(desired)
+        count = sum(len(subject.desired.parameters()) for subject in subjects)
+        for subject in subjects:
+            problem, warned = _judged(subject)
+            problems += [problem] if problem else []
+            doubts += warned
     except ConfigError as error:
         problems.extend(error.problems)
+    except HostError as error:
+        problems.append(str(error))
     try:
         configuration.load_options(names.CONFIG_DIRECTORY)
     except ConfigError as error:
         problems.extend(error.problems)
+    found = {"ok": not problems, "parameters": count, "problems": problems, "warnings": doubts}
     if arguments.json:
-        _print_json({"ok": not problems, "parameters": count, "problems": problems})
-    elif problems:
-        print("\n".join(problems))
+        _print_json(found)
     else:
-        print(f"{names.CONFIG_DIRECTORY}: right, {render.counted(count, 'parameter')}")
+        print(*problems, *(f"warning: {doubt}" for doubt in doubts), sep="\n", end="")
+        print("\n" if problems or doubts else "", end="")
+        if not problems:
+            print(f"{names.CONFIG_DIRECTORY}: right, {render.counted(count, 'parameter')}")
     return ExitCode.USAGE if problems else ExitCode.OK
 
 
 # --- what the verbs share ---------------------------------------------------------------------
 
 
-def _subject(arguments: argparse.Namespace) -> tuple[DesiredState, MainCfFile, bool]:
-    """The desired state, the file, and whether it is this host's own. Raises ConfigError."""
+@dataclass(frozen=True)
+class _Subject:
+    """An instance, what it must say, its file, and whether that is this host's own."""
+
+    name: str
+    desired: DesiredState
+    host: MainCfFile
+    own: bool
+
+    def plan(self) -> Plan:
+        """Compare. Raises HostError."""
+        last_good = _readable_last_good(self.name) if self.own else None
+        return plan(self.host, self.desired, self.host.read(), last_good, self.own)
+
+
+def _subjects(arguments: argparse.Namespace) -> list[_Subject]:
+    """What the verb is about: every instance, or the one file that was named.
+
+    Raises ConfigError.
+    """
     if arguments.desired is not None:
         desired = configuration.load_desired_file(arguments.desired)
     else:
         desired = configuration.load_desired(names.CONFIG_DIRECTORY)
-    own = arguments.main_cf is None
-    return desired, MainCfFile(names.MAIN_CF if own else arguments.main_cf, own), own
+    if arguments.main_cf is not None:
+        host = MainCfFile(arguments.main_cf, False)
+        return [_Subject(names.DEFAULT_INSTANCE, desired, host, False)]
+    return _own_subjects(desired)
 
 
-def _refusal(desired: DesiredState) -> list[str]:
-    """What Postfix's own programs say against main.cf as it would become, where they are."""
+def _own_subjects(desired: DesiredState) -> list[_Subject]:
+    return [
+        _Subject(name, state, MainCfFile(main_cf_of(name, state)), True)
+        for name, state in by_instance(desired).items()
+    ]
+
+
+def _all(found: Plan) -> tuple[Drift, ...]:
+    return (*found.drift, *found.reported)
+
+
+def _prefix(instance: str) -> str:
+    return "" if instance == names.DEFAULT_INSTANCE else f"{instance}: "
+
+
+def _judged(subject: _Subject) -> tuple[str, tuple[str, ...]]:
+    """What Postfix's own programs refuse and warn of in main.cf as it would become.
+
+    Nothing, where Postfix is not installed.
+    """
     from pf_agent.postfix import POSTCONF, Postfix
 
     if not os.path.exists(POSTCONF):
-        return []
-    host = MainCfFile(names.MAIN_CF)
-    try:
-        candidate = plan(host, desired, host.read(), _readable_last_good()).candidate
-        with tempfile.TemporaryDirectory(prefix="pf-agent-check-") as folder:
-            postfix = Postfix(os.path.dirname(names.MAIN_CF), folder)
-            fatal = postfix.judge(candidate).fatal
-    except HostError as error:
-        return [str(error)]
-    return [refusal_sentence(desired, fatal)] if fatal else []
+        return "", ()
+    with tempfile.TemporaryDirectory(prefix="pf-agent-check-") as folder:
+        postfix = Postfix(os.path.dirname(subject.host.path), folder)
+        judgement = postfix.judge(subject.plan().candidate)
+    refused = refusal(subject.desired, judgement)
+    problem = refusal_sentence(subject.desired, refused) if refused else ""
+    doubts = warnings(subject.desired, judgement)
+    return problem, tuple(f"{blamed_place(subject.desired, text)}{text}" for text in doubts)
 
 
-def _readable_last_good() -> bytes | None:
+def _readable_last_good(instance: str) -> bytes | None:
     """The last good text, where this user may read it."""
     try:
-        return State(names.STATE_DIRECTORY, names.RUN_DIRECTORY).last_good()
+        state = State.of_instance(instance, names.STATE_DIRECTORY, names.RUN_DIRECTORY)
+        return state.last_good()
     except HostError:
         return None  # not root: the diff then starts from the template, which it may read
 
@@ -298,6 +360,21 @@ class _Unkept:
 
     def keep_last_good(self, _text: bytes) -> None:
         """Only a file that Postfix runs with can be good."""
+
+    def ran_with(self) -> None:
+        return None
+
+    def keep_ran_with(self, _text: bytes) -> None:
+        """Nor was any Postfix seen to run with it."""
+
+    def rolled_back(self) -> None:
+        return None
+
+    def keep_rolled_back(self, _rolled_back: RolledBack) -> None:
+        """Nothing is activated, so nothing is rolled back."""
+
+    def forget_rolled_back(self) -> None:
+        """Nothing is kept."""
 
 
 def _print_json(found: object) -> None:

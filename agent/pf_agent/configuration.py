@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from pf_agent import desired, names, options
+from pf_agent import desired, desired_json, names, options
 from pf_agent.errors import ConfigError
 from pf_agent.model import AgentOptions, DesiredState
 from pf_agent.toml_table import Source
@@ -84,8 +84,9 @@ def _source(path: str) -> Source:
 class Configuration:
     """What is in force: read again when a file changed; a faulty file changes nothing.
 
-    `desired` is None where there never was a good desired state. What Postfix itself refuses is a
-    fault like any other, but it shows at the first cycle only: `approve` and `fall_back` tell.
+    `desired` holds the state of each instance by name; an instance is missing in it where there
+    never was a good one. What Postfix itself refuses is a fault like any other, but it shows at
+    the first cycle only: `approve` and `fall_back` tell.
     """
 
     def __init__(self, directory: str, kept: Kept, report: Callable[[str], None]) -> None:
@@ -95,7 +96,8 @@ class Configuration:
         self._report = report
         self._seen: Fingerprint | None = None
         self.options = load_options(directory)
-        self.desired = self._approved = _last_good(kept)
+        self._approved = _last_good(kept)
+        self.desired: Mapping[str, DesiredState] = dict(self._approved)
         self.problems: tuple[str, ...] = ()
 
     def refresh(self, again: bool = False) -> None:
@@ -115,7 +117,7 @@ class Configuration:
         except ConfigError as error:
             problems.extend(error.problems)
         try:
-            self.desired = load_desired(self._directory)
+            self.desired = desired.by_instance(load_desired(self._directory))
         except ConfigError as error:
             problems.extend(error.problems)
         for problem in problems:
@@ -123,22 +125,28 @@ class Configuration:
                 self._report(problem)
         self.problems = tuple(problems)
 
-    def approve(self) -> None:
-        """The desired state in force works: it is the one to fall back on. Raises HostError."""
-        if self.desired is not None and self.desired != self._approved:
-            self._kept.keep_desired(desired.to_json(self.desired))
-            self._approved = self.desired
+    def approve(self, instance: str) -> None:
+        """The state in force for `instance` works: it is the one to fall back on.
 
-    def fall_back(self, problem: str) -> DesiredState | None:
-        """Put the last approved desired state in force and return it; None: there is no other.
+        Raises HostError.
+        """
+        works = self.desired.get(instance)
+        if works is not None and works != self._approved.get(instance):
+            known = {name: state for name, state in self._approved.items() if name in self.desired}
+            self._approved = {**known, instance: works}
+            self._kept.keep_desired(desired_json.to_json(self._approved))
+
+    def fall_back(self, instance: str, problem: str) -> DesiredState | None:
+        """Put the last approved state of `instance` in force; return it, None: there is no other.
 
         The files are read again when one changes, or when `refresh` is told to.
         """
-        if self._approved is None or self._approved == self.desired:
+        approved = self._approved.get(instance)
+        if approved is None or approved == self.desired.get(instance):
             return None
-        self.desired = self._approved
+        self.desired = {**self.desired, instance: approved}
         self.problems = (*self.problems, problem)
-        return self.desired
+        return approved
 
     def _fingerprint(self) -> Fingerprint:
         paths = [os.path.join(self._directory, names.AGENT_TOML)]
@@ -157,11 +165,11 @@ def _stamp(path: str) -> tuple[str, int, int, int]:
     return path, found.st_ctime_ns, found.st_ino, found.st_size
 
 
-def _last_good(kept: Kept) -> DesiredState | None:
+def _last_good(kept: Kept) -> Mapping[str, DesiredState]:
     document = kept.desired()
     if document is None:
-        return None
+        return {}
     try:
-        return desired.from_json(document)
+        return desired_json.from_json(document)
     except ConfigError:
-        return None  # damaged, or of another version: as if there had been none
+        return {}  # damaged, or of another version: as if there had been none

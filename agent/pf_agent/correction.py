@@ -15,6 +15,8 @@ from pf_agent.model import (
     DriftKind,
     Event,
     Exposure,
+    Fault,
+    Judgement,
     Outcome,
     PendingActivation,
     Record,
@@ -58,21 +60,21 @@ class Correction:
         A main.cf that Postfix cannot run with, for a parameter that the desired state does not
         name, is as good as destroyed: where the last good text passes, that one comes back.
         """
-        fatal = self.policy.judge(found.candidate).fatal
-        last_good = self.pending.last_good() if fatal else None
+        refused = refusal(self.desired, self.policy.judge(found.candidate))
+        last_good = self.pending.last_good() if refused else None
         if last_good is not None:
             text = corrected(MainCf.parse(last_good), self.desired).render()
-            if text != found.candidate and not self.policy.judge(text).fatal:
-                unusable = f"Postfix cannot run with it: {fatal}"
+            if text != found.candidate and not refusal(self.desired, self.policy.judge(text)):
+                unusable = f"Postfix cannot run with it: {refused}"
                 lost = Drift("", DriftKind.ABSENT_FILE, "the last good text", unusable)
                 diff = render.unified_diff(found.actual.text, text, self.host.path)
                 return Plan(found.actual, (lost, *found.drift), text, diff), ""
-        return found, fatal
+        return found, refused
 
-    def rejected(self, emit: Emit, found: Plan, refusal: str) -> Outcome:
+    def rejected(self, emit: Emit, found: Plan, refused: str) -> Outcome:
         """Postfix refuses what main.cf would become, so it was not touched."""
-        text = refusal_sentence(self.desired, refusal)
-        fields = {names.FIELD_REASON: refusal}
+        text = refusal_sentence(self.desired, refused)
+        fields = {names.FIELD_REASON: refused}
         emit(Record(Event.CONFIG_REJECTED, text, self.number, fields))
         return replace(self.outcome(Result.REJECTED, found, ""), summary=text)
 
@@ -83,6 +85,8 @@ class Correction:
             # On disk before main.cf changes: a crash from here on is taken up at the next look.
             self._mark(found, durable=True)
         kept, way = self._exchange(emit, found)
+        if activates:
+            self._keep_ran_with(found)
         done = replace(self, exposure=replace(self.exposure, corrected_at=self.policy.clock()))
         if activates:
             # The same marker, now with this moment: if a crash loses that, nothing depends on it.
@@ -91,10 +95,25 @@ class Correction:
         if way:
             outcome = replace(outcome, summary=f"{outcome.summary} ({way})")
         fields = {names.FIELD_DIFF: found.diff, **render.exposure_fields(done.exposure)}
+        doubts = warnings(self.desired, self.policy.judge(found.candidate))
+        if doubts:
+            more = f" (and {len(doubts) - 1} more)" if len(doubts) > 1 else ""
+            outcome = replace(outcome, summary=f"{outcome.summary}; but {doubts[0]}{more}")
+            fields[names.FIELD_WARNINGS] = "\n".join(doubts)
         if kept:
             fields[names.FIELD_DISPLACED] = "\n".join(kept)
         emit(Record(Event.DRIFT_CORRECTED, outcome.summary, self.number, fields))
         return outcome
+
+    def _keep_ran_with(self, found: Plan) -> None:
+        """What stood before our first correction is what Postfix ran with, as far as we can know.
+
+        From the first restart of ours on it is known (activation.py).
+        """
+        text = found.actual.text
+        is_first = self.pending.ran_with() is None
+        if is_first and text is not None and not self.policy.judge(text).fatal:
+            self.pending.keep_ran_with(text)
 
     def _mark(self, found: Plan, durable: bool) -> None:
         """Write the marker; drift that an earlier cycle left to activate stays named in it."""
@@ -131,7 +150,7 @@ class Correction:
             if more.drift:
                 self.record_drift(emit, more)
             candidate = more.candidate
-            if self.policy.judge(candidate).fatal:
+            if refusal(self.desired, self.policy.judge(candidate)):
                 break  # ours stays in force, and his text is kept
         return kept, displaced.way
 
@@ -140,9 +159,45 @@ def _sentence(what: str, drift: Sequence[Drift]) -> str:
     return f"{what}: {render.listed(render.drifted_names(drift))}"
 
 
-def refusal_sentence(desired: DesiredState, refusal: str) -> str:
+def refusal(desired: DesiredState, judgement: Judgement) -> str:
+    """Return why the judged text must not be installed, in Postfix's words; "" where it may be.
+
+    A value that one daemon alone will refuse counts only where the desired state asks for it.
+    Somebody's own fault in it is no reason to leave other drift, an open relay perhaps, standing.
+    """
+    asked_for = (f for f in judgement.faults if _is_asked_for(desired, f))
+    return judgement.fatal or next(map(_fault_sentence, asked_for), "")
+
+
+def warnings(desired: DesiredState, judgement: Judgement) -> tuple[str, ...]:
+    """Return what is to be told of the judged text though it may be installed."""
+    others = (f for f in judgement.faults if not _is_asked_for(desired, f))
+    return (*judgement.warnings, *map(_fault_sentence, others))
+
+
+def _fault_sentence(fault: Fault) -> str:
+    named = fault.parameter in _words(fault.reason)
+    return fault.reason if named else f"{fault.parameter}: {fault.reason}"
+
+
+def _is_asked_for(desired: DesiredState, fault: Fault) -> bool:
+    """Two parameters may contradict each other: setting one of them is asking for it."""
+    return not desired.settings.keys().isdisjoint(_words(f"{fault.parameter} {fault.reason}"))
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[A-Za-z0-9_]+", text)
+
+
+def refusal_sentence(desired: DesiredState, refused: str) -> str:
     """What Postfix refuses in its own words, and which line of which TOML file asked for it."""
-    words = set(re.findall(r"[A-Za-z0-9_]+", refusal))
-    blamed = sorted(words.intersection(desired.settings))
-    where = "".join(f"{desired.provenance.get(name, '')}: {name}: " for name in blamed[:1])
-    return f"{where}Postfix refuses it: {refusal}; mend it, main.cf stays as it is until then"
+    return (
+        f"{blamed_place(desired, refused)}Postfix refuses it: {refused};"
+        " mend it, main.cf stays as it is until then"
+    )
+
+
+def blamed_place(desired: DesiredState, said: str) -> str:
+    """Return `file:line: parameter: ` of the setting that Postfix speaks of, "" if of none."""
+    blamed = [name for name in _words(said) if name in desired.settings]
+    return "".join(f"{desired.provenance.get(name, '')}: {name}: " for name in blamed[:1])

@@ -1,4 +1,4 @@
-"""`pf-agent run`: the real objects, and the loop that looks, corrects, activates and tells.
+"""`pf-agent run`: the real objects, and the loop that hears of changes and has them looked at.
 
 The main thread alone acts. The threads of watchdog, GLib, the signals and the probe put a trigger
 into the mailbox and do nothing else.
@@ -8,44 +8,23 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from queue import Empty, SimpleQueue
 
 from pf_agent import __version__, names, render, signals
-from pf_agent.activation import Activated, Activation
 from pf_agent.configuration import Configuration
-from pf_agent.errors import ExitCode, HostError, PfAgentError
-from pf_agent.exchange import MainCfFile
+from pf_agent.desired import main_cf_of
+from pf_agent.errors import ExitCode, HostError
+from pf_agent.instance import Instance, Shared
 from pf_agent.journal import Journal
-from pf_agent.model import (
-    DesiredState,
-    Event,
-    LastDrift,
-    Mode,
-    Outcome,
-    Phase,
-    Reason,
-    Record,
-    Result,
-    Status,
-    Trigger,
-)
+from pf_agent.model import Event, Phase, Reason, Record, Status, Trigger
 from pf_agent.notify import notify, watchdog_seconds
-from pf_agent.pacing import Backoff
-from pf_agent.plan import Judge, Policy
-from pf_agent.postfix import Postfix, alias_file
-from pf_agent.reconcile import reconcile
 from pf_agent.state import State
 from pf_agent.systemd import Systemd
 from pf_agent.watch import Watch
 
 _MOST_IN_A_BATCH = 10_000
-# How soon to look again where main.cf is being saved, and where a writer still has the old one.
-_AGAIN_SECONDS = 0.05
-_AWAITED_SECONDS = 0.5
-_LOOKS_AT_ALIASES = frozenset({Reason.START, Reason.TIMER, Reason.RELOAD, Reason.ALIASES})
 
 
 def next_batch(mailbox: SimpleQueue[Trigger], patience: float, settle: float) -> list[Trigger]:
@@ -85,6 +64,7 @@ class Daemon:
 
     def __init__(self, machine: Machine, journal: Journal) -> None:
         """Raises ConfigError for a bad agent.toml, HostError where the folders cannot be made."""
+        self._machine = machine
         self._journal = journal
         self.mailbox: SimpleQueue[Trigger] = SimpleQueue()
         self._state = State(machine.state_directory, machine.run_directory)
@@ -92,29 +72,14 @@ class Daemon:
         self._configuration = Configuration(
             machine.config_directory, self._state, self._report_problem
         )
-        self._host = MainCfFile(machine.main_cf)
-        self._postfix = Postfix(os.path.dirname(machine.main_cf), machine.run_directory)
-        self._judge = Judge(self._postfix.judge)
-        self._aliases = names.DEFAULT_ALIASES
-        self._watch = Watch(
-            machine.main_cf, self._aliases, machine.config_directory, self.mailbox.put
-        )
+        self._watch = Watch(machine.config_directory, self.mailbox.put)
         self._systemd = Systemd(self.mailbox.put)
-        self._activation = Activation(
-            self._systemd,
-            self._postfix,
-            self._state,
-            self.mailbox.put,
-            journal.emit,
-            alias_file=lambda: self._aliases,
+        self._shared = Shared(
+            self._configuration, self._systemd, self._watch, journal, self.mailbox.put
         )
-        self._backoff = Backoff()
-        self._next_look = 0.0
-        self._failure = ""
-        self._saving_since: float | None = None
         self._watch_note = ""
-        self._outcome = Outcome(Result.IN_SYNC, "")
-        self._last: LastDrift | None = None
+        default = Instance(names.DEFAULT_INSTANCE, machine.main_cf, self._state, self._shared)
+        self._instances = {default.name: default}
         self._status = Status(Phase.STARTING, time.time())
         self._told = ""
 
@@ -145,10 +110,7 @@ class Daemon:
 
     def _patience(self) -> float:
         """Seconds until something is due, whatever comes: a look, a step, a word to systemd."""
-        due = [self._next_look - time.monotonic()]
-        step = self._activation.patience()
-        if step is not None and self._may_activate():
-            due.append(step)
+        due = [instance.patience() for instance in self._instances.values()]
         limit = watchdog_seconds()
         if limit is not None:
             due.append(limit / 2)
@@ -157,98 +119,37 @@ class Daemon:
     # --- one turn of the loop -----------------------------------------------------------------
 
     def _turn(self, batch: Iterable[Trigger]) -> None:
-        """Look if there is a reason to, take the activation a step on, and tell how things are."""
-        reasons = {trigger.reason for trigger in batch}
-        if time.monotonic() >= self._next_look:
-            reasons.add(Reason.TIMER)
-        try:
-            if reasons:
-                self._look(reasons)
-            activated = self._activation.advance() if self._may_activate() else None
-            if activated is not None:
-                self._note_activated(activated)
-                self._look(set())  # the text that Postfix runs with is the last good one
-            if reasons & _LOOKS_AT_ALIASES:
-                self._look_at_aliases()
-        except PfAgentError as error:
-            self._fail(str(error))
-        except Exception as error:  # noqa: BLE001 - the last catch-all: recorded, then tried again
-            self._journal.fault("an error of pf-agent's own", error)
-            self._fail(f"an error of pf-agent's own: {error!r}")
+        """Let each instance look that has a reason to, and tell how things are."""
+        triggers = list(batch)
+        reasons = {trigger.reason for trigger in triggers}
+        if reasons or min(instance.patience() for instance in self._instances.values()) <= 0:
+            # Armed before the files are read: what changes after that is heard.
+            self._note_watch(self._watch.ensure())
+            self._configuration.refresh(again=Reason.RELOAD in reasons)
+        new = self._meet(self._configuration.desired.keys())
+        for instance in tuple(self._instances.values()):
+            concerns = {t.reason for t in triggers if t.instance in (None, instance.name)}
+            if instance.name in new:
+                concerns.add(Reason.START)
+            instance.turn(concerns)
         self._publish()
 
-    def _look(self, reasons: set[Reason]) -> None:
-        self._state.prepare()
-        # Armed before the files are read: what changes after that is heard.
-        self._note_watch(self._watch.ensure())
-        self._configuration.refresh(again=Reason.RELOAD in reasons)
-        options, desired = self._configuration.options, self._configuration.desired
-        self._next_look = time.monotonic() + options.look_every_seconds
-        if Reason.START not in reasons and self._is_being_saved(options.settle_seconds):
-            self._next_look = time.monotonic() + _AGAIN_SECONDS
-        elif desired is not None:
-            policy = Policy(options.mode is Mode.OBSERVE, judge=self._judge)
-            with self._state.lock():
-                self._note_outcome(self._cycle(desired, policy))
-            if self._host.is_awaited():
-                self._next_look = time.monotonic() + _AWAITED_SECONDS
-        self._failure = ""
-        self._backoff.reset()
+    def _meet(self, wanted: Iterable[str]) -> set[str]:
+        """Take on the instances that the desired state names, and leave those it names no more.
 
-    def _is_being_saved(self, settle: float) -> bool:
-        """Tell whether to give somebody the time to save main.cf, `settle` seconds at most.
-
-        Many editors move the old file away or empty it first, and some write the new one in
-        pieces. A look at such an instant would take the half for the whole.
+        The default one stays: it is what the agent waits to hear of where nothing is good yet.
         """
-        state = self._host.read()
-        if state.text and not state.is_open:
-            self._saving_since = None
-            return False
-        now = time.monotonic()
-        if self._saving_since is None:
-            self._saving_since = now
-        return now < self._saving_since + settle
-
-    def _cycle(self, desired: DesiredState, policy: Policy) -> Outcome:
-        """One cycle; where Postfix refuses the desired state, one with the last that it took."""
-        emit, last = self._journal.emit, self._outcome
-        outcome = reconcile(self._host, desired, policy, self._state, emit, last)
-        if outcome.result is not Result.REJECTED:
-            self._configuration.approve()
-            return outcome
-        other = self._configuration.fall_back(outcome.summary)
-        if other is not None:
-            return self._cycle(other, policy)
-        return outcome
-
-    def _may_activate(self) -> bool:
-        """Postfix is not restarted over a main.cf that was left standing as it should not be."""
-        settled = self._outcome.result in (Result.IN_SYNC, Result.CORRECTED)
-        return settled and not self._failure and self._configuration.options.mode is Mode.ENFORCE
-
-    def _look_at_aliases(self) -> None:
-        """Rebuild the alias database where the file changed; that needs no restart."""
-        if self._configuration.options.mode is not Mode.ENFORCE:
-            return
-        text = self._host.read().text
-        self._aliases = alias_file(text or b"")
-        moved = self._watch.set_aliases(self._aliases)
-        if moved:
-            self._journal.note(moved)
-        if text is None or not self._postfix.aliases_are_stale(self._aliases):
-            return
-        if self._activation.rebuild_aliases():
-            message = f"{self._aliases} had changed, newaliases was run"
-            self._journal.emit(Record(Event.ACTIVATED, message))
-
-    def _fail(self, reason: str) -> None:
-        """Put a failed look on record, once, and try again after a while."""
-        if reason != self._failure:
-            fields = {names.FIELD_REASON: reason}
-            self._journal.emit(Record(Event.CORRECTION_FAILED, reason, fields=fields))
-        self._failure = reason
-        self._next_look = time.monotonic() + self._backoff.grow()
+        wanted = {names.DEFAULT_INSTANCE, *wanted}
+        for name in self._instances.keys() - wanted:
+            self._instances.pop(name).leave()
+        new = wanted - self._instances.keys()
+        for name in sorted(new):
+            main_cf = main_cf_of(name, self._configuration.desired[name])
+            state = State.of_instance(
+                name, self._machine.state_directory, self._machine.run_directory
+            )
+            self._instances[name] = Instance(name, main_cf, state, self._shared)
+        return new
 
     def _report_problem(self, problem: str) -> None:
         self._journal.emit(
@@ -257,50 +158,22 @@ class Daemon:
 
     # --- telling ------------------------------------------------------------------------------
 
-    def _note_outcome(self, outcome: Outcome) -> None:
-        self._outcome = outcome
-        exposure = outcome.exposure
-        if outcome.cycle is None or exposure is None:
-            return
-        took = None
-        if exposure.corrected_at is not None:
-            took = exposure.corrected_at - exposure.written_at
-        drifted = render.drifted_names(outcome.drift)
-        self._last = LastDrift(outcome.cycle, exposure.seen_at, drifted, took)
-
-    def _note_activated(self, activated: Activated) -> None:
-        pending, exposure = activated.pending, activated.pending.exposure
-        corrected_at = exposure.corrected_at or exposure.seen_at
-        self._last = LastDrift(
-            pending.cycle,
-            exposure.seen_at,
-            pending.parameters,
-            corrected_at - exposure.written_at,
-            activated.at - corrected_at,
-        )
-
     def _publish(self) -> None:
         """Tell systemd and status.json; either that fails is noted and skipped."""
         now = time.time()
-        phase, detail = self._phase()
-        desired = self._configuration.desired
-        since = self._status.since if phase is self._status.phase else now
-        self._status = Status(
-            phase,
-            since,
-            0 if desired is None else len(desired.parameters()),
-            detail,
-            self._configuration.problems,
-            self._last,
-            now + self._next_look - time.monotonic(),
-            __version__,
-            os.getpid(),
+        stands = {name: instance.status(now) for name, instance in self._instances.items()}
+        default = stands.pop(names.DEFAULT_INSTANCE)
+        self._status = replace(
+            default,
+            problems=self._configuration.problems,
+            version=__version__,
+            pid=os.getpid(),
+            instances=stands,
         )
-        sentence = render.summary(self._status, now)
-        self._tell("WATCHDOG=1", f"STATUS={sentence}")
-        told = replace(self._status, next_look=None)
-        if str(told) != self._told:
-            self._told = str(told)
+        self._tell("WATCHDOG=1", f"STATUS={render.summary(self._status, now)}")
+        told = str(_without_moments(self._status))
+        if told != self._told:
+            self._told = told
             try:
                 self._state.write_status(render.status_dict(self._status, now))
             except HostError as error:
@@ -318,25 +191,8 @@ class Daemon:
         except HostError as error:
             self._journal.note(str(error))
 
-    def _phase(self) -> tuple[Phase, str]:
-        activation = self._activation
-        if self._failure:
-            return Phase.STALLED, self._failure
-        if self._configuration.desired is None:
-            return Phase.OBSERVING, "there never was a good desired state"
-        if self._outcome.result is Result.OBSERVED:
-            return Phase.OBSERVING, self._outcome.summary
-        if self._outcome.result is Result.REJECTED:
-            return Phase.STALLED, self._outcome.summary
-        if activation.failure and not activation.is_under_way():
-            return Phase.STALLED, f"Postfix is not up with main.cf as it is: {activation.failure}"
-        if self._state.pending() is not None:
-            wait = 0.0 if activation.is_under_way() else activation.patience() or 0.0
-            at = datetime.fromtimestamp(time.time() + wait, timezone.utc).astimezone()
-            return Phase.ACTIVATING, f"not before {at:%H:%M:%S}" if wait else ""
-        if self._configuration.options.mode is Mode.OBSERVE:
-            return Phase.OBSERVING, "in sync"
-        if self._outcome.result is Result.IN_SYNC and self._outcome.summary:
-            return Phase.IN_SYNC, self._outcome.summary
-        trouble = activation.aliases_trouble
-        return Phase.IN_SYNC, f"but the aliases are old: {trouble}" if trouble else ""
+
+def _without_moments(status: Status) -> Status:
+    """The status without what moves on by itself, to tell whether it changed."""
+    inner: Mapping[str, Status] = {n: _without_moments(s) for n, s in status.instances.items()}
+    return replace(status, next_look=None, instances=inner)

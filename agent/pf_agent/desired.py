@@ -1,25 +1,46 @@
-"""desired.toml and its drop-ins -> the DesiredState; and that state to JSON and back.
+"""desired.toml and its drop-ins -> the DesiredState.
 
 The later file wins, parameter by parameter: a name that it puts into `use_default` takes away
-what an earlier file set, and the other way round. Nothing here knows Postfix's parameters: which
-there are is a matter of the Postfix installed.
+what an earlier file set, and the other way round. The same holds within each instance. Nothing
+here knows Postfix's parameters: which there are is a matter of the Postfix installed.
 """
 
 from __future__ import annotations
 
 import functools
+import posixpath
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
+from pf_agent import names
 from pf_agent.errors import ConfigError
-from pf_agent.model import DesiredState, Place
+from pf_agent.model import DesiredState, Place, Unmanaged
 from pf_agent.toml_table import INT64, Source, Table, parse, quoting, shown, shown_key
 
 # The six bytes that Postfix takes for white space (isspace(3) in the C locale).
-_BLANKS = " \t\n\v\f\r"
-_TOP_LEVEL = ("settings", "template", "use_default")
-_EMPTY = DesiredState(settings={}, use_default=frozenset())
+BLANKS = " \t\n\v\f\r"
+_TOP_LEVEL = ("ignore", "instances", "settings", "template", "unmanaged", "use_default")
+# It names a folder of ours and, after the "@", a unit (systemd.unit(5)).
+_INSTANCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,60}")
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """What one file says of one instance; None where it is silent."""
+
+    settings: Mapping[str, str]
+    use_default: frozenset[str]
+    template: str | None
+    provenance: Mapping[str, Place]
+    unmanaged: Unmanaged | None = None
+    ignore: tuple[str, ...] = ()
+    config_directory: str | None = None
+    place: Place | None = None
+    instances: Mapping[str, _Layer] = field(default_factory=dict)
+
+
+_EMPTY = _Layer({}, frozenset(), None, {})
 
 
 def load(sources: Sequence[Source]) -> DesiredState:
@@ -28,7 +49,7 @@ def load(sources: Sequence[Source]) -> DesiredState:
     No sources, or none that says anything, make an empty state. Raises ConfigError with all
     problems of all sources.
     """
-    layers: list[DesiredState] = []
+    layers: list[_Layer] = []
     problems: list[str] = []
     for source in sources:
         try:
@@ -37,48 +58,23 @@ def load(sources: Sequence[Source]) -> DesiredState:
             problems.extend(error.problems)
     if problems:
         raise ConfigError(*problems)
-    return functools.reduce(_laid_over, layers, _EMPTY)
-
-
-def to_json(desired: DesiredState) -> dict[str, Any]:
-    """Return the state as values that json.dumps takes; `from_json` reads them back."""
-    return {
-        "settings": dict(desired.settings),
-        "use_default": sorted(desired.use_default),
-        "template": desired.template,
-        "provenance": {
-            name: {"file": place.file, "line": place.line}
-            for name, place in desired.provenance.items()
-        },
-    }
-
-
-def from_json(document: object) -> DesiredState:
-    """Return the state that `to_json` wrote. Raises ConfigError where it could not have."""
-    saved = _members(document, "the whole", ("settings", "use_default", "template", "provenance"))
-    settings = _members(saved["settings"], "settings")
-    for name, value in settings.items():
-        _require(name_fault(name) is None, f"settings {shown_key(name)} is no parameter's name")
-        fault = not isinstance(value, str) or value != value.strip(_BLANKS) or value_fault(value)
-        _require(not fault, f"settings {shown_key(name)} has no usable value")
-    use_default = saved["use_default"]
-    _require(isinstance(use_default, list), "use_default is not an array")
-    for name in use_default:
-        good = isinstance(name, str) and name_fault(name) is None
-        _require(good, "use_default holds what is no parameter's name")
-    template = saved["template"]
-    good = template is None or (isinstance(template, str) and _template_fault(template) is None)
-    _require(good, "template is not an absolute path")
-    places = _members(saved["provenance"], "provenance")
-    desired = DesiredState(
-        settings=settings,
-        use_default=frozenset(use_default),
-        template=template,
-        provenance={name: _saved_place(name, place) for name, place in places.items()},
-    )
-    _require(desired.use_default.isdisjoint(settings), "a parameter is both set and at its default")
-    _require(desired.parameters() >= places.keys(), "provenance names a parameter not spoken of")
+    desired = _state(functools.reduce(_laid_over, layers, _EMPTY))
+    problems = list(_shared_folders(desired))
+    if problems:
+        raise ConfigError(*problems)
     return desired
+
+
+def by_instance(desired: DesiredState) -> dict[str, DesiredState]:
+    """Return the states of all instances by name, the default one first."""
+    return {names.DEFAULT_INSTANCE: replace(desired, instances={}), **desired.instances}
+
+
+def main_cf_of(instance: str, desired: DesiredState) -> str:
+    """Return the path of the instance's main.cf."""
+    if instance == names.DEFAULT_INSTANCE or desired.config_directory is None:
+        return names.MAIN_CF
+    return posixpath.join(desired.config_directory, posixpath.basename(names.MAIN_CF))
 
 
 def name_fault(name: str) -> str | None:
@@ -87,7 +83,7 @@ def name_fault(name: str) -> str | None:
         return "a parameter's name may not be empty; write one or take it out"
     if name.startswith("#"):
         return 'a parameter\'s name may not begin with "#", which starts a comment; take it out'
-    if any(blank in name for blank in _BLANKS):
+    if any(blank in name for blank in BLANKS):
         return "a parameter's name may not contain a blank; take it out"
     if "=" in name:
         return 'a parameter\'s name may not contain "="; take it out'
@@ -109,7 +105,8 @@ def _unwritable(what: str, text: str) -> str | None:
     return None
 
 
-def _template_fault(path: str) -> str | None:
+def path_fault(path: str) -> str | None:
+    """Return why this is no path that the agent could open."""
     if not path.startswith("/"):
         return f"expected an absolute path, got {shown(path)}; begin it with /"
     if "\n" in path:
@@ -117,11 +114,34 @@ def _template_fault(path: str) -> str | None:
     return _unwritable("a path", path)
 
 
-def _read(table: Table) -> DesiredState:
+def instance_fault(name: str) -> str | None:
+    """Return why an instance cannot have this name."""
+    if _INSTANCE_NAME.fullmatch(name):
+        return None
+    return "an instance's name is letters, digits, and . _ - after the first; write another one"
+
+
+def _read(table: Table) -> _Layer:
     """Return what one file says. Raises ConfigError with all problems of the file."""
-    template = table.string("template")
-    if template is not None and (fault := _template_fault(template)):
-        table.note("template", fault)
+    layer = _read_instance(table)
+    section = table.table("instances")
+    instances = {}
+    for name in section:
+        if fault := instance_fault(name):
+            section.note(name, fault)
+        inner = section.table(name)
+        folder = _path(inner, "config_directory")
+        found = replace(_read_instance(inner), config_directory=folder, place=section.place(name))
+        inner.refuse_unknown(f"a parameter of Postfix belongs under [instances.{name}.settings]")
+        instances[name] = found
+    table.refuse_unknown("a parameter of Postfix belongs under [settings]")
+    if table.problems:
+        raise ConfigError(*table.problems)
+    return replace(layer, instances=instances)
+
+
+def _read_instance(table: Table) -> _Layer:
+    """Return what the table says of one instance; problems are noted in the table."""
     use_default = table.strings("use_default")
     for name in use_default:
         if fault := name_fault(name):
@@ -136,12 +156,30 @@ def _read(table: Table) -> DesiredState:
             section.note(name, f"it stands in {also}, too; keep one of the two")
         if value is not None:
             settings[name] = value
-    table.refuse_unknown("a parameter of Postfix belongs under [settings]")
-    if table.problems:
-        raise ConfigError(*table.problems)
     places = {name: table.place("use_default") for name in use_default}
     places |= {name: section.place(name) for name in settings}
-    return DesiredState(settings, frozenset(use_default), template, places)
+    return _Layer(
+        settings,
+        frozenset(use_default),
+        _path(table, "template"),
+        places,
+        _unmanaged(table),
+        table.strings("ignore"),
+    )
+
+
+def _path(table: Table, key: str) -> str | None:
+    path = table.string(key)
+    if path is not None and (fault := path_fault(path)):
+        table.note(key, fault)
+    return path
+
+
+def _unmanaged(table: Table) -> Unmanaged | None:
+    if table.value("unmanaged") is None:
+        return None
+    choices = [choice.value for choice in Unmanaged]
+    return Unmanaged(table.choice("unmanaged", choices, Unmanaged.KEEP.value))
 
 
 def _value(section: Table, name: str) -> str | None:
@@ -154,11 +192,11 @@ def _value(section: Table, name: str) -> str | None:
     if isinstance(value, bool):
         text = "yes" if value else "no"
     elif isinstance(value, str):
-        text = value.strip(_BLANKS)
+        text = value.strip(BLANKS)
     elif isinstance(value, int) and value in INT64:
         text = str(value)
     elif isinstance(value, list) and all(isinstance(item, str) for item in value):
-        text = " ".join(value).strip(_BLANKS)
+        text = " ".join(value).strip(BLANKS)
     else:
         section.note(name, fault or _wrong_type(name, value))
         return None
@@ -183,35 +221,58 @@ def _wrong_type(name: str, value: object) -> str:
     return f"{fact}; {quoting(value)}"
 
 
-def _laid_over(lower: DesiredState, upper: DesiredState) -> DesiredState:
-    """Return both states in one; where they speak of the same parameter, `upper` holds."""
+def _laid_over(lower: _Layer, upper: _Layer) -> _Layer:
+    """Return both in one; where they speak of the same parameter, `upper` holds."""
     kept = {name: value for name, value in lower.settings.items() if name not in upper.use_default}
-    return DesiredState(
+    instances = {
+        name: _laid_over(lower.instances.get(name, _EMPTY), layer)
+        for name, layer in upper.instances.items()
+    }
+    return _Layer(
         settings={**kept, **upper.settings},
         use_default=lower.use_default.difference(upper.settings) | upper.use_default,
-        template=lower.template if upper.template is None else upper.template,
+        template=upper.template or lower.template,
         provenance={**lower.provenance, **upper.provenance},
+        unmanaged=upper.unmanaged or lower.unmanaged,
+        ignore=tuple(dict.fromkeys((*lower.ignore, *upper.ignore))),
+        config_directory=upper.config_directory or lower.config_directory,
+        place=lower.place or upper.place,
+        instances={**lower.instances, **instances},
     )
 
 
-def _require(fact: bool, otherwise: str) -> None:
-    if not fact:
-        problem = f"the saved desired state cannot be used: {otherwise}"
-        raise ConfigError(f"{problem}; the next good desired.toml replaces it")
+def _state(layer: _Layer, config_directory: str | None = None) -> DesiredState:
+    return DesiredState(
+        layer.settings,
+        layer.use_default,
+        layer.template,
+        layer.provenance,
+        layer.unmanaged or Unmanaged.KEEP,
+        layer.ignore,
+        config_directory,
+        {
+            name: _state(inner, inner.config_directory or _folder_of(name))
+            for name, inner in layer.instances.items()
+        },
+        layer.place,
+    )
 
 
-def _members(value: object, name: str, keys: Sequence[str] | None = None) -> dict[str, Any]:
-    good = isinstance(value, dict) and all(isinstance(key, str) for key in value)
-    _require(good, f"{name} is not an object")
-    members: dict[str, Any] = dict(value) if isinstance(value, dict) else {}
-    _require(keys is None or set(members) == set(keys), f"{name} has other members than it should")
-    return members
+def _folder_of(name: str) -> str:
+    """Where Debian has the instance: /etc/postfix-NAME, and postmulti(1)'s names begin so."""
+    return f"/etc/{name}" if name.startswith("postfix-") else f"/etc/postfix-{name}"
 
 
-def _saved_place(name: str, value: object) -> Place:
-    place = _members(value, f"provenance {shown_key(name)}", ("file", "line"))
-    file, line = place["file"], place["line"]
-    _require(isinstance(file, str), f"provenance {shown_key(name)} names no file")
-    countable = line is None or (isinstance(line, int) and not isinstance(line, bool) and line > 0)
-    _require(countable, f"provenance {shown_key(name)} has no usable line")
-    return Place(file, line)
+def _shared_folders(desired: DesiredState) -> Sequence[str]:
+    """The problems of instances that would all keep one and the same main.cf."""
+    owners = {posixpath.dirname(names.MAIN_CF): "the default instance"}
+    problems = []
+    for name, state in desired.instances.items():
+        folder = posixpath.normpath(state.config_directory or "")
+        if folder in owners:
+            fact = f"{folder} is the config_directory of {owners[folder]} already"
+            where = "" if state.place is None else f"{state.place}: "
+            key = f"[instances] {shown_key(name)}"
+            problems.append(f"{where}{key}: {fact}; give each instance its own")
+        owners.setdefault(folder, f"instance {name}")
+    return problems

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
-from pf_agent.main_cf import Edit, MainCf
-from pf_agent.model import ActualState, DesiredState, Drift, DriftKind, FileKind
+from fnmatch import fnmatchcase
+
+from pf_agent.main_cf import Edit, LogicalLine, MainCf
+from pf_agent.model import (
+    ActualState,
+    DesiredState,
+    Drift,
+    DriftKind,
+    FileKind,
+    Parameter,
+    Unmanaged,
+)
+from pf_agent.values import same
 
 # Every user's sendmail and postqueue read main.cf, so it must be readable by all; postconf(1)
 # leaves it so too. Nobody but root may write what root's programs obey.
@@ -82,18 +93,54 @@ def _text_drift(desired: DesiredState, main_cf: MainCf) -> list[Drift]:
         found = main_cf.get(name)
         if found is not None:
             drift.append(Drift(name, DriftKind.UNWANTED, None, found.value, found.line))
+    if desired.unmanaged is Unmanaged.COMMENT_OUT:
+        drift.extend(_unmanaged_drift(desired, main_cf))
     return sorted(drift, key=_place)
+
+
+def unmanaged_drift(desired: DesiredState, text: bytes | None) -> tuple[Drift, ...]:
+    """Return what stands in `text` that nobody asked for, where that is reported and left alone."""
+    if desired.unmanaged is not Unmanaged.REPORT:
+        return ()
+    return tuple(_unmanaged_drift(desired, MainCf.parse(text or b"")))
+
+
+def _unmanaged_drift(desired: DesiredState, main_cf: MainCf) -> list[Drift]:
+    found = (main_cf.get(name) for name in _unmanaged_names(desired, main_cf))
+    return [
+        Drift(p.name, DriftKind.UNMANAGED, None, p.value, p.line) for p in found if p is not None
+    ]
+
+
+def _unmanaged_names(desired: DesiredState, main_cf: MainCf) -> list[str]:
+    """The parameters in main_cf that nobody named and no pattern exempts, in order."""
+    managed = desired.parameters()
+    return [
+        name
+        for name in main_cf.parameters()
+        if name not in managed and not any(fnmatchcase(name, pattern) for pattern in desired.ignore)
+    ]
 
 
 def _setting_drift(main_cf: MainCf, name: str, value: str) -> list[Drift]:
     found = main_cf.get(name)
     if found is None:
         return [Drift(name, DriftKind.MISSING, value, None)]
-    if found.value != value:
+    if not same(name, value, found.value):
         return [Drift(name, DriftKind.CHANGED, value, found.value, found.line)]
-    # The last one wins and is right, but the others wait for it to be deleted.
-    others = [p.parameter for p in main_cf.occurrences(name)[:-1] if p.parameter is not None]
-    return [Drift(name, DriftKind.DUPLICATED, value, p.value, p.line) for p in others[:1]]
+    other = _contradiction(main_cf.occurrences(name))
+    return [] if other is None else [Drift(name, DriftKind.DUPLICATED, value, *other)]
+
+
+def _contradiction(places: tuple[LogicalLine, ...]) -> tuple[str, int] | None:
+    """The first of `places` that says something else than the one that wins; None: none does.
+
+    Each program of Postfix warns of it, and it waits for the last one to be deleted. Where the
+    texts are the same Postfix says nothing (dict_update in util/dict.c), and neither do we.
+    """
+    found: list[Parameter] = [p.parameter for p in places if p.parameter is not None]
+    others = (p for p in found[:-1] if p.value != found[-1].value)
+    return next(((p.value, p.line) for p in others), None)
 
 
 def _place(drift: Drift) -> tuple[bool, int, str]:
@@ -102,13 +149,20 @@ def _place(drift: Drift) -> tuple[bool, int, str]:
 
 
 def corrected(main_cf: MainCf, desired: DesiredState) -> MainCf:
-    """Return the document that says what `desired` says, and all else as before."""
+    """Return the document that says what `desired` says, and all else as before.
+
+    What Postfix takes for the same is left as its writer wrote it.
+    """
     edit = Edit(main_cf)
     for bad in main_cf.unreadable():
         edit.comment_out(bad)
     for name, value in desired.settings.items():
-        edit.set(name, value)
-    for name in sorted(desired.use_default):
+        if _setting_drift(main_cf, name, value):
+            edit.set(name, value)
+    unwanted = sorted(desired.use_default)
+    if desired.unmanaged is Unmanaged.COMMENT_OUT:
+        unwanted += _unmanaged_names(desired, main_cf)
+    for name in unwanted:
         for place in main_cf.occurrences(name):
             edit.comment_out(place)
     return edit.result()

@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any, TextIO
 
 import structlog
@@ -59,6 +59,8 @@ _VALUE_BYTES = 4000
 _DIFF_BYTES = 256 * 1024
 _FIELD_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _TRACEBACK = "PF_AGENT_TRACEBACK"
+_LOG_CHARACTERS = 400
+_BAD_WORD = re.compile(r"\b(?:fatal|panic|error|warning): ")
 
 
 class Journal:
@@ -99,6 +101,43 @@ def console_of(stream: TextIO) -> TextIO | None:
         return stream
     tied = os.environ.get("JOURNAL_STREAM") == f"{opened.st_dev}:{opened.st_ino}"
     return None if tied else stream
+
+
+def log_tail(units: Sequence[str], since: float, most: int = 10) -> tuple[str, ...]:
+    """Return the last lines that the programs of `units` logged since a moment, oldest first.
+
+    `since` in seconds since the epoch. What is wrong comes before what is not, where there are
+    more than `most`. () where the journal cannot be read.
+    """
+    try:
+        from systemd import journal
+
+        with journal.Reader() as reader:
+            for unit in units:
+                reader.add_match(_SYSTEMD_UNIT=unit)
+            reader.seek_realtime(since)
+            found = [(_line_of(entry), _is_bad(entry)) for entry in reader]
+    except (ImportError, OSError):
+        return ()
+    bad = [row for row, (_, is_bad) in enumerate(found) if is_bad][-most:]
+    rest = [row for row in range(len(found)) if row not in bad]
+    rows = sorted([*bad, *rest[len(rest) - (most - len(bad)) :]]) if len(found) > most else None
+    return tuple(found[row][0] for row in (range(len(found)) if rows is None else rows))
+
+
+def _line_of(entry: Mapping[str, Any]) -> str:
+    text = f"{entry.get('SYSLOG_IDENTIFIER', '')}: {entry.get('MESSAGE', '')}"
+    return printable(text[:_LOG_CHARACTERS])
+
+
+def _is_bad(entry: Mapping[str, Any]) -> bool:
+    """Postfix logs its fatal errors as critical, and what it prints as systemd catches it as info.
+
+    So the words count, too (syslog(3), msg_syslog.c).
+    """
+    return entry.get("PRIORITY", 6) <= _PRIORITIES["warning"] or bool(
+        _BAD_WORD.search(str(entry.get("MESSAGE", "")))
+    )
 
 
 class _Levels(structlog.BoundLoggerBase):

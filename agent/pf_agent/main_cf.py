@@ -260,5 +260,6 @@ def _end_last_line(lines: list[bytes], end: bytes) -> None:
     for i in range(len(lines) - 1, -1, -1):
         if lines[i]:
             if not lines[i].endswith(b"\n"):
-                lines[i] += end
+                # Cut between the CR and the LF, it lacks the LF alone.
+                lines[i] = lines[i].removesuffix(b"\r" if end == b"\r\n" else b"") + end
             return

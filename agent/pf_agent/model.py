@@ -27,14 +27,32 @@ class Parameter:
     line: int
 
 
+class Unmanaged(str, Enum):
+    """What becomes of a parameter in main.cf that the desired state does not name."""
+
+    KEEP = "keep"
+    REPORT = "report"
+    COMMENT_OUT = "comment_out"
+
+
 @dataclass(frozen=True)
 class DesiredState:
-    """What main.cf must say."""
+    """What main.cf must say.
+
+    `ignore` holds the patterns (fnmatch(3)) of parameters that `unmanaged` does not touch.
+    `instances` are the other Postfix instances by name, each with a `config_directory` and a
+    `place` in the configuration (None for the default instance), and without instances.
+    """
 
     settings: Mapping[str, str]
     use_default: frozenset[str]
     template: str | None = None
     provenance: Mapping[str, Place] = field(default_factory=dict)
+    unmanaged: Unmanaged = Unmanaged.KEEP
+    ignore: tuple[str, ...] = ()
+    config_directory: str | None = None
+    instances: Mapping[str, DesiredState] = field(default_factory=dict)
+    place: Place | None = None
 
     def parameters(self) -> frozenset[str]:
         """Every name that the desired state speaks of."""
@@ -48,11 +66,19 @@ class Mode(str, Enum):
     OBSERVE = "observe"
 
 
+class ActivationWay(str, Enum):
+    """How Postfix is made to obey a corrected main.cf."""
+
+    RESTART = "restart"
+    AUTO = "auto"
+
+
 @dataclass(frozen=True)
 class AgentOptions:
     """agent.toml: how the agent behaves on this host. Times in seconds."""
 
     mode: Mode = Mode.ENFORCE
+    activation: ActivationWay = ActivationWay.RESTART
     settle_seconds: float = 0.2
     look_every_seconds: float = 300.0
 
@@ -107,11 +133,23 @@ class Late:
 
 
 @dataclass(frozen=True)
+class Fault:
+    """A value that a program of Postfix refuses when it reads it, in Postfix's words."""
+
+    parameter: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Judgement:
-    """What Postfix's own programs say of a candidate. `fatal` is empty where they would run."""
+    """What is to be said of a candidate. `fatal` is empty where Postfix's own programs would run.
+
+    `faults` are values that no command of Postfix reads before the daemon that owns them starts.
+    """
 
     fatal: str = ""
     warnings: tuple[str, ...] = ()
+    faults: tuple[Fault, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -129,6 +167,7 @@ class DriftKind(str, Enum):
     CHANGED = "changed"
     MISSING = "missing"
     UNWANTED = "unwanted"
+    UNMANAGED = "unmanaged"
     DUPLICATED = "duplicated"
     UNREADABLE = "unreadable"
     MODE = "mode"
@@ -164,10 +203,14 @@ class Reason(str, Enum):
 
 @dataclass(frozen=True)
 class Trigger:
-    """A reason to look again; `detail` is for the reader of a log."""
+    """A reason to look again; `detail` is for the reader of a log.
+
+    `instance` is the Postfix instance that it concerns, None where it concerns all of them.
+    """
 
     reason: Reason
     detail: str = ""
+    instance: str | None = None
 
 
 @dataclass(frozen=True)
@@ -182,11 +225,29 @@ class Exposure:
 
 @dataclass(frozen=True)
 class PendingActivation:
-    """main.cf was corrected in `cycle`, and Postfix was not yet seen to run with it."""
+    """main.cf was changed in `cycle`, and Postfix was not yet seen to run with it.
+
+    `rolled_back`: the change was to bring back the text that Postfix last ran with.
+    """
 
     cycle: int
     parameters: tuple[str, ...]
     exposure: Exposure
+    rolled_back: bool = False
+
+
+@dataclass(frozen=True)
+class RolledBack:
+    """Postfix did not come up with the text `tried`, so the text `restored` was brought back.
+
+    Both are digests. `reason` says why, `log` is the end of what Postfix itself had logged.
+    """
+
+    cycle: int
+    reason: str
+    log: tuple[str, ...]
+    tried: str
+    restored: str
 
 
 class Result(str, Enum):
@@ -202,7 +263,10 @@ class Result(str, Enum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """One reconcile cycle; `cycle` is None for a look that found nothing to record."""
+    """One reconcile cycle; `cycle` is None for a look that found nothing to record.
+
+    `reported` is what stands in main.cf besides, is told of, and left alone.
+    """
 
     result: Result
     summary: str
@@ -210,6 +274,16 @@ class Outcome:
     drift: tuple[Drift, ...] = ()
     diff: str = ""
     exposure: Exposure | None = None
+    reported: tuple[Drift, ...] = ()
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What `apply` did for one instance; `failure` says why its activation failed, if it did."""
+
+    instance: str
+    outcome: Outcome
+    failure: str
 
 
 class Event(str, Enum):
@@ -287,7 +361,10 @@ class LastDrift:
 
 @dataclass(frozen=True)
 class Status:
-    """What `status`, STATUS= and status.json say; replaced whole, never changed."""
+    """What `status`, STATUS= and status.json say; replaced whole, never changed.
+
+    It is the default instance's, with the agent's own; `instances` are the others by name.
+    """
 
     phase: Phase
     since: float
@@ -298,3 +375,4 @@ class Status:
     next_look: float | None = None
     version: str = ""
     pid: int = 0
+    instances: Mapping[str, Status] = field(default_factory=dict)

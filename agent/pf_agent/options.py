@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pf_agent.errors import ConfigError
-from pf_agent.model import AgentOptions, Mode
+from pf_agent.model import ActivationWay, AgentOptions, Mode
 from pf_agent.toml_table import Source, parse
 
 # In seconds. Shorter settling looks at half-written files, longer leaves drift in force.
@@ -23,6 +23,11 @@ def load(source: Source | None) -> AgentOptions:
     watch = table.table("watch")
     options = AgentOptions(
         mode=Mode(table.choice("mode", [mode.value for mode in Mode], default.mode.value)),
+        activation=ActivationWay(
+            table.choice(
+                "activation", [way.value for way in ActivationWay], default.activation.value
+            )
+        ),
         settle_seconds=watch.number("settle_seconds", *_SETTLE, default.settle_seconds),
         look_every_seconds=watch.number(
             "look_every_seconds", *_LOOK_EVERY, default.look_every_seconds

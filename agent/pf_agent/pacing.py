@@ -1,8 +1,15 @@
-"""When to try again: the restart budget and the backoff. The clock is an argument, in seconds."""
+"""When to try again: the restart budget, backoff, contest. The clock is an argument, in seconds.
+
+Contest: somebody keeps undoing us. One change is a slip, a second one a habit; the fourth within
+three hours is a tool that believes main.cf to be its own (a configuration management comes by
+every half hour). Its changes are corrected each time all the same. But a restart for each of them
+would do more harm than they do, so the restarts are spaced out.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 # systemd refuses the 6th start of a unit within 10 s, and mail is then down until somebody resets
 # it (systemd.unit(5), StartLimitIntervalSec=). Ours stays well below that.
@@ -13,16 +20,48 @@ RESTART_APART_SECONDS = 10.0
 RESTARTS_A_MINUTE = 3
 _MINUTE = 60.0
 
+CONTESTED_DRIFTS = 4
+_CONTEST_SECONDS = 3 * 3600.0
+# A storm of writes is one change as far as a contest goes.
+_BURST_SECONDS = 5.0
+_QUIET_SECONDS = 600.0
+_MOST_APART_SECONDS = 300.0
+_MOST_NAMES = 50
+_MOST_MOMENTS = 400
 
-def recent_restarts(restarts: Sequence[float], now: float) -> tuple[float, ...]:
-    """Return the restarts that count: of the last minute, none from a clock that ran ahead."""
-    return tuple(sorted(moment for moment in restarts if now - _MINUTE < moment <= now))
+
+@dataclass(frozen=True)
+class Contest:
+    """Who is contested, the most contested first: how often since when, in seconds.
+
+    Restarts shall be `apart` seconds from each other at least.
+    """
+
+    parameters: tuple[str, ...]
+    count: int
+    since: float
+    apart: float
 
 
-def restart_allowed_at(restarts: Sequence[float], now: float) -> float:
-    """Return when Postfix may be restarted: `now`, or as much later as the budget asks for."""
+def recent_restarts(
+    restarts: Sequence[float], now: float, within: float = _MINUTE
+) -> tuple[float, ...]:
+    """Return the restarts of the last `within` seconds, none from a clock that ran ahead."""
+    return tuple(sorted(moment for moment in restarts if now - within < moment <= now))
+
+
+def remembered_restarts(restarts: Sequence[float], now: float) -> tuple[float, ...]:
+    """Return the restarts that may count one day: for as long as they can be asked to be apart."""
+    return recent_restarts(restarts, now, _MOST_APART_SECONDS)
+
+
+def restart_allowed_at(restarts: Sequence[float], now: float, apart: float = 0.0) -> float:
+    """Return when Postfix may be restarted: `now`, or as much later as the budget asks for.
+
+    While it is contested, restarts are `apart` seconds from each other at least.
+    """
     recent = recent_restarts(restarts, now)
-    allowed = now
+    allowed = max([now, *(m + apart for m in remembered_restarts(restarts, now))])
     if recent:
         apart = SECOND_RESTART_SECONDS if len(recent) == 1 else RESTART_APART_SECONDS
         allowed = max(allowed, recent[-1] + apart)
@@ -48,3 +87,45 @@ class Backoff:
     def reset(self) -> None:
         """Forget the failures: something worked."""
         self._next = self._first
+
+
+def noted(
+    drifts: Mapping[str, Sequence[float]], parameters: Iterable[str], at: float
+) -> dict[str, tuple[float, ...]]:
+    """Return `drifts`, when each parameter drifted, with one more drift of `parameters` in it.
+
+    What is too old to count, or from a clock that ran ahead, is left out.
+    """
+    found = {name: _counting(moments, at) for name, moments in drifts.items()}
+    for name in parameters:
+        before = found.get(name, ())
+        if not before or at - before[-1] >= _BURST_SECONDS:
+            found[name] = (*before, at)[-_MOST_MOMENTS:]
+    newest = sorted((name for name, m in found.items() if m), key=lambda name: found[name][-1])
+    return {name: found[name] for name in newest[-_MOST_NAMES:]}
+
+
+def contest(drifts: Mapping[str, Sequence[float]], now: float) -> Contest | None:
+    """Return what is contested at `now`; None where nothing is.
+
+    It is over when there was peace for ten minutes, and for twice the usual interval.
+    """
+    found = {}
+    for name, moments in drifts.items():
+        counting = _counting(moments, now)
+        if len(counting) < CONTESTED_DRIFTS:
+            continue
+        interval = (counting[-1] - counting[0]) / (len(counting) - 1)
+        if now - counting[-1] <= max(_QUIET_SECONDS, 2 * interval):
+            found[name] = counting
+    if not found:
+        return None
+    order = sorted(found, key=lambda name: (-len(found[name]), name))
+    most = found[order[0]]
+    doublings = min(len(most) - CONTESTED_DRIFTS, 10)
+    apart = min(RESTART_APART_SECONDS * 2**doublings, _MOST_APART_SECONDS)
+    return Contest(tuple(order), len(most), most[0], apart)
+
+
+def _counting(moments: Sequence[float], now: float) -> tuple[float, ...]:
+    return tuple(sorted(m for m in moments if now - _CONTEST_SECONDS < m <= now))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pf_agent import render
-from pf_agent.drift import corrected, damage, find_drift
+from pf_agent.drift import corrected, damage, find_drift, unmanaged_drift
 from pf_agent.main_cf import MainCf
 from pf_agent.model import (
     ActualState,
@@ -20,6 +20,7 @@ from pf_agent.model import (
     Late,
     PendingActivation,
     Record,
+    RolledBack,
 )
 
 Emit = Callable[[Record], None]
@@ -50,6 +51,11 @@ class Pending(Protocol):
     def keep_displaced(self, cycle: int, text: bytes) -> str: ...
     def last_good(self) -> bytes | None: ...
     def keep_last_good(self, text: bytes) -> None: ...
+    def ran_with(self) -> bytes | None: ...
+    def keep_ran_with(self, text: bytes) -> None: ...
+    def rolled_back(self) -> RolledBack | None: ...
+    def keep_rolled_back(self, rolled_back: RolledBack) -> None: ...
+    def forget_rolled_back(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -87,12 +93,16 @@ class Judge:
 
 @dataclass(frozen=True)
 class Plan:
-    """What one look found, and the text that would be right."""
+    """What one look found, and the text that would be right.
+
+    `reported` is what stands there besides, is told of, and left alone.
+    """
 
     actual: ActualState
     drift: tuple[Drift, ...]
     candidate: bytes
     diff: str
+    reported: tuple[Drift, ...] = ()
 
 
 def plan(
@@ -114,10 +124,12 @@ def plan(
         if not find_drift(desired, actual, "", False, own):
             damaged = ""
     drift = find_drift(desired, actual, damaged, last_good is not None, own)
+    reported = () if damaged else unmanaged_drift(desired, actual.text)
     if not drift:
-        return Plan(actual, (), actual.text or b"", "")
+        return Plan(actual, (), actual.text or b"", "", reported)
     base = actual.text if not damaged else last_good
     if base is None:
         base = host.read_template(desired.template) if desired.template else b""
     candidate = corrected(MainCf.parse(base), desired).render()
-    return Plan(actual, drift, candidate, render.unified_diff(actual.text, candidate, host.path))
+    diff = render.unified_diff(actual.text, candidate, host.path)
+    return Plan(actual, drift, candidate, diff, reported)

@@ -6,16 +6,17 @@ Every subprocess of the agent starts here: absolute paths, a clean environment, 
 from __future__ import annotations
 
 import os
-import shutil
+import selectors
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from typing import IO, NamedTuple
 
-from pf_agent import names
+from pf_agent import complaints, judgement, names, services
 from pf_agent.errors import HostError
-from pf_agent.main_cf import COOL_SECONDS, MainCf
+from pf_agent.main_cf import COOL_SECONDS, MainCf, decoded
 from pf_agent.model import Greeting, Judgement
 
 POSTCONF = "/usr/sbin/postconf"
@@ -23,8 +24,12 @@ POSTMAP = "/usr/sbin/postmap"
 NEWALIASES = "/usr/bin/newaliases"
 
 _COMMAND_SECONDS = 30.0
-_GREETING_NAMES = ("inet_interfaces", "inet_protocols", "smtpd_banner")
+# smtpd has no verdict where a table makes it wait; it is not worth more of the correction's time.
+_SMTPD_SECONDS = 2.0
+_GREETING_NAMES = ("inet_interfaces", "inet_protocols", "master_service_disable", "smtpd_banner")
 _SMTP_PORT = 25
+_CLEAN = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
+_PIPE_BYTES = 1 << 16
 _DEBIAN_ALIASES = "# See man 5 aliases for format\npostmaster:    root\n"
 _DATABASE_ENDS = (".db", ".lmdb", ".cdb")
 
@@ -38,33 +43,41 @@ class Postfix:
         self._directory = directory
         self._run_directory = run_directory
         self._built_from: dict[str, Fingerprint] = {}
+        self._defaults: dict[str, str] = {}
+        self._defaults_of: Fingerprint | None = None
 
     def judge(self, text: bytes) -> Judgement:
-        """Have Postfix's own programs read `text` in a private folder.
+        """Have Postfix's own programs read `text` in a private folder; raises HostError.
 
-        `postconf -n` judges grammar and `$` expressions, any postmap call also the global
-        parameters (mail_params_init in global/mail_params.c). Both together take about 15 ms.
-        What only one daemon reads, neither sees. Raises HostError.
+        Three at once, 8 ms (docs/judging.md has the figures). `postconf -x` judges grammar,
+        `$` and names, any postmap call the global values (mail_params_init() in
+        global/mail_params.c), a stand-alone smtpd all that it would die of before it greets. What
+        other daemons read, no program judges before they run: values.py does. aliases.py looks for
+        the files of the aliases.
         """
-        with tempfile.TemporaryDirectory(prefix="judge-", dir=self._run_directory) as folder:
-            candidate = os.path.join(folder, "main.cf")
-            with open(candidate, "wb") as file:
-                file.write(text)
-            cool = time.time() - COOL_SECONDS
-            os.utime(candidate, (cool, cool))
-            # Names made of a service's name (smtp_destination_...) are known by master.cf alone.
-            with suppress(FileNotFoundError):
-                shutil.copyfile(
-                    os.path.join(self._directory, "master.cf"), os.path.join(folder, "master.cf")
-                )
-            syntax = _start([POSTCONF, "-c", folder, "-n"])
-            values = _start([POSTMAP, "-c", folder, "-q", "x", "static:y"])
-            said = [_end(syntax), _end(values)]
-        for code, _, complaint in said:
-            if code != 0:
-                return Judgement(fatal=_reason(complaint, folder))
-        complaints = said[0][2].splitlines()
-        return Judgement(warnings=tuple(_plain(line, folder) for line in complaints if line))
+        main_cf = MainCf.parse(text)
+        with self._candidate(text) as (folder, master_cf):
+            said = complaints.Folders(folder, self._directory)
+            orders = [
+                _Order([POSTCONF, "-c", folder, "-x"]),
+                _Order([POSTMAP, "-c", folder, "-q", "x", "static:y"], judgement.UNLOGGED),
+            ]
+            smtpd = self._smtpd(main_cf, master_cf, folder)
+            orders += [smtpd] if smtpd is not None else []
+            answers = _run(orders)
+        syntax, *others = answers
+        if syntax.failed:
+            return Judgement(complaints.reason(syntax.complaint, said))
+        effective = judgement.settings(said.named(syntax.output))
+        faults = judgement.faults(main_cf, effective, os.path.exists)
+        lines = said.lines(syntax.complaint)
+        for answer in others[1:] if not others[0].failed else ():
+            told = said.lines(answer.complaint)
+            lines += judgement.told_by_smtpd(told, effective, faults, os.path.exists)
+        reasons = [complaints.reason(a.complaint, said) for a in others if a.failed]
+        fatal = next((why for why in reasons if not judgement.served_nobody(why)), "")
+        warnings = self._warnings(main_cf, [line for line in lines if line != fatal])
+        return Judgement(fatal, tuple(warnings), faults)
 
     def newaliases(self, path: str) -> None:
         """Rebuild the alias databases, `path`'s among them. Raises HostError in Postfix's words.
@@ -72,14 +85,16 @@ class Postfix:
         Where Debian's alias file is missing, it is made as the package's postinst makes it: without
         its database local(8) defers all mail, and Debian 13 under "No configuration" has none.
         """
+        order = _Order([NEWALIASES], {"MAIL_CONFIG": self._directory})
         found = _fingerprint(path)
-        code, _, complaint = _end(_start([NEWALIASES]))
-        if code != 0 and path == names.DEFAULT_ALIASES and not os.path.lexists(path):
+        (answer,) = _run([order])
+        if answer.failed and path == names.DEFAULT_ALIASES and not os.path.lexists(path):
             _make_aliases(path)
             found = _fingerprint(path)
-            code, _, complaint = _end(_start([NEWALIASES]))
-        if code != 0:
-            raise HostError(f"newaliases: {_reason(complaint)}; mend it and run newaliases")
+            (answer,) = _run([order])
+        if answer.failed:
+            why = complaints.reason(answer.complaint)
+            raise HostError(f"newaliases: {why}; mend it and run newaliases")
         if found is not None:
             self._built_from[path] = found
 
@@ -98,27 +113,74 @@ class Postfix:
         return not any(database is not None and database[0] >= now[0] for database in built)
 
     def greeting(self) -> Greeting | None:
-        """Return what port 25 must say; None where master.cf has no SMTP service on port 25.
+        """Return what port 25 must say, where Postfix has an SMTP service there; else None.
 
-        Raises HostError.
+        master.cf names it, and `master_service_disable` may switch it off, as it does in a new
+        instance of postmulti(1). Raises HostError.
         """
-        services = self._ask(["-M"])
-        if not any(_serves_smtp(line.split()) for line in services.splitlines()):
+        listed, told = self._ask(["-M"], ["-x", *_GREETING_NAMES])
+        found = judgement.settings(told)
+        running = services.enabled(services.parse(listed), found["master_service_disable"])
+        service = services.on_port_25(running)
+        if service is None:
             return None
-        values = dict(
-            (name.strip(), value.strip())
-            for name, _, value in (
-                line.partition("=") for line in self._ask(["-x", *_GREETING_NAMES]).splitlines()
-            )
-        )
-        address = _address(values["inet_interfaces"], values["inet_protocols"])
-        return Greeting(address, _SMTP_PORT, " ".join(values["smtpd_banner"].split()))
+        address = service.address or _address(found["inet_interfaces"], found["inet_protocols"])
+        return Greeting(address, _SMTP_PORT, " ".join(found["smtpd_banner"].split()))
 
-    def _ask(self, arguments: Sequence[str]) -> str:
-        code, answer, complaint = _end(_start([POSTCONF, "-c", self._directory, *arguments]))
-        if code != 0:
-            raise HostError(f"postconf: {_reason(complaint)}")
-        return answer
+    @contextmanager
+    def _candidate(self, text: bytes) -> Iterator[tuple[str, str]]:
+        """A private folder with `text` for main.cf; and the text of master.cf."""
+        with tempfile.TemporaryDirectory(prefix="judge-", dir=self._run_directory) as folder:
+            candidate = os.path.join(folder, "main.cf")
+            with open(candidate, "wb") as file:
+                file.write(text)
+            cool = time.time() - COOL_SECONDS
+            os.utime(candidate, (cool, cool))
+            # Names made of a service's name (smtp_destination_...) are known by master.cf alone.
+            master_cf = b""
+            with suppress(FileNotFoundError):
+                with open(os.path.join(self._directory, "master.cf"), "rb") as file:
+                    master_cf = file.read()
+                with open(os.path.join(folder, "master.cf"), "wb") as file:
+                    file.write(master_cf)
+            yield folder, decoded(master_cf)
+
+    def _smtpd(self, main_cf: MainCf, master_cf: str, folder: str) -> _Order | None:
+        """How to ask smtpd; None where master.cf runs none, or it cannot be told which it is."""
+        explicit = main_cf.parameters()
+        disabled = explicit.get("master_service_disable", "")
+        service = services.smtp_server(services.enabled(services.parse(master_cf), disabled))
+        daemons = explicit.get("daemon_directory") or self._known()["daemon_directory"]
+        program = os.path.join(daemons, "smtpd")
+        if service is None or not os.access(program, os.X_OK):
+            return None
+        arguments = judgement.smtpd_arguments(service, explicit, self._directory)
+        environment = {"MAIL_CONFIG": folder, **judgement.UNLOGGED}
+        return _Order([program, *arguments], environment, _SMTPD_SECONDS, is_optional=True)
+
+    def _warnings(self, main_cf: MainCf, lines: Sequence[str]) -> list[str]:
+        places = {
+            logical.parameter.name: logical.line
+            for logical in main_cf.logical_lines
+            if logical.parameter is not None
+        }
+        known = self._known() if complaints.has_unknown(lines) else ()
+        return complaints.warnings(lines, places, known)
+
+    def _known(self) -> Mapping[str, str]:
+        """The parameters of the installed Postfix with their defaults, asked for once."""
+        now = _fingerprint(POSTCONF)
+        if not self._defaults or now != self._defaults_of:
+            self._defaults = judgement.settings(self._ask(["-d"])[0])
+            self._defaults_of = now
+        return self._defaults
+
+    def _ask(self, *questions: Sequence[str]) -> list[str]:
+        answers = _run([_Order([POSTCONF, "-c", self._directory, *words]) for words in questions])
+        for answer in answers:
+            if answer.failed:
+                raise HostError(f"postconf: {complaints.reason(answer.complaint)}")
+        return [answer.output for answer in answers]
 
 
 def alias_file(text: bytes) -> str:
@@ -151,13 +213,6 @@ def _fingerprint(path: str) -> Fingerprint | None:
     return found.st_mtime_ns, found.st_ino, found.st_size
 
 
-def _serves_smtp(columns: Sequence[str]) -> bool:
-    """Tell whether a line of `postconf -M` (master(5)) is the SMTP service on port 25."""
-    if len(columns) < 2 or columns[1] != "inet":
-        return False
-    return columns[0].rpartition(":")[2] in ("smtp", str(_SMTP_PORT))
-
-
 def _address(interfaces: str, protocols: str) -> str:
     """Return an address of this host that Postfix listens on (postconf(5) inet_interfaces)."""
     names = interfaces.replace(",", " ").split()
@@ -167,50 +222,103 @@ def _address(interfaces: str, protocols: str) -> str:
     return names[0].strip("[]")
 
 
-def _start(command: Sequence[str]) -> subprocess.Popen[bytes]:
-    try:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd="/",
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"},
+class _Order(NamedTuple):
+    """A program to run. `is_optional`: where it does not end in time, it has said nothing."""
+
+    command: Sequence[str]
+    environment: Mapping[str, str] = {}
+    seconds: float = _COMMAND_SECONDS
+    is_optional: bool = False
+
+
+class _Answer(NamedTuple):
+    """What a program wrote; `failed`: it ended, and not well."""
+
+    failed: bool
+    output: str
+    complaint: str
+
+
+class _Running:
+    """A program that runs, and what it has written so far."""
+
+    def __init__(self, order: _Order) -> None:
+        self.order = order
+        self.deadline = time.monotonic() + order.seconds
+        self.is_doomed = False
+        self.is_given_up = False
+        try:
+            self._process = subprocess.Popen(
+                order.command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                cwd="/",
+                env={**_CLEAN, **order.environment},
+            )
+        except OSError as error:
+            raise HostError(
+                f"{order.command[0]}: {error.strerror}; install the package postfix"
+            ) from error
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        self.written = {self._process.stdout: b"", self._process.stderr: b""}
+
+    def hear(self, pipe: IO[bytes]) -> bool:
+        """Take what stands in `pipe`; tell whether more may come."""
+        heard = os.read(pipe.fileno(), _PIPE_BYTES)
+        self.written[pipe] += heard
+        whole = self.written[pipe].rpartition(b"\n")[0]
+        if pipe is self._process.stderr and complaints.FATAL.search(whole):
+            # The reason is there; what is left is the second of sleep that msg_fatal() ends with.
+            self._process.kill()
+            self.is_doomed = True
+        return bool(heard)
+
+    def answer(self) -> _Answer:
+        """What it came to; raises HostError where it was to end in time and did not."""
+        if self.is_given_up and self.order.is_optional:
+            return _Answer(False, "", "")
+        if self.is_given_up:
+            seconds = f"{self.order.seconds:.0f} s"
+            raise HostError(f"{self.order.command[0]}: no end after {seconds}; it was killed")
+        output, complaint = (
+            text.decode("utf-8", "backslashreplace") for text in self.written.values()
         )
-    except OSError as error:
-        raise HostError(f"{command[0]}: {error.strerror}; install the package postfix") from error
+        return _Answer(self._process.wait() != 0, output, complaint)
+
+    def end(self) -> None:
+        """Leave nothing of it behind."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in self.written:
+            pipe.close()
 
 
-def _end(process: subprocess.Popen[bytes]) -> tuple[int, str, str]:
-    """Wait for `process`; return its exit code, output and complaint."""
-    try:
-        output, complaint = process.communicate(timeout=_COMMAND_SECONDS)
-    except subprocess.TimeoutExpired as error:
-        process.kill()
-        process.communicate()
-        raise HostError(
-            f"{process.args!r}: no end after {_COMMAND_SECONDS:.0f} s; it was killed"
-        ) from error
-    return (
-        process.returncode,
-        output.decode("utf-8", "backslashreplace"),
-        complaint.decode("utf-8", "backslashreplace"),
-    )
-
-
-def _plain(line: str, folder: str = "") -> str:
-    """A line of Postfix's stderr without the program's name and the candidate's folder."""
-    for mark in ("fatal: ", "error: ", "warning: "):
-        line = line.partition(mark)[2] or line
-    return line.replace(f"{folder}/", "") if folder else line
-
-
-def _reason(complaint: str, folder: str = "") -> str:
-    """The line of Postfix's stderr that says why it ended."""
-    lines = [line for line in complaint.splitlines() if line.strip()] or ["it gave no reason"]
-    row = next((row for row, line in enumerate(lines) if "fatal: " in line), 0)
-    reason = _plain(lines[row], folder)
-    # It names neither parameter nor place; the warning right above it quotes the expression.
-    if reason == "macro processing error" and row > 0:
-        reason = f"{reason}: {_plain(lines[row - 1], folder)}"
-    return reason
+def _run(orders: Sequence[_Order]) -> list[_Answer]:
+    """Run programs side by side. Raises HostError where one is missing or does not end in time."""
+    with ExitStack() as stack:
+        selector = stack.enter_context(selectors.DefaultSelector())
+        running = []
+        for order in orders:
+            program = _Running(order)
+            stack.callback(program.end)
+            running.append(program)
+            for pipe in program.written:
+                selector.register(pipe, selectors.EVENT_READ, (program, pipe))
+        while open_pipes := [key.data for key in selector.get_map().values()]:
+            left = min(program.deadline for program, _ in open_pipes) - time.monotonic()
+            for key, _ in selector.select(max(left, 0.0)):
+                program, pipe = key.data
+                if not program.hear(pipe):
+                    selector.unregister(pipe)
+                    open_pipes.remove((program, pipe))
+            # What is optional is not waited for where the verdict is there without it.
+            is_decided = any(program.is_doomed for program in running)
+            for program, pipe in open_pipes:
+                if program.deadline < time.monotonic() or (
+                    is_decided and program.order.is_optional and not program.is_doomed
+                ):
+                    program.is_given_up = True
+                    selector.unregister(pipe)
+        return [program.answer() for program in running]

@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 
 from pf_agent import names, render
-from pf_agent.correction import Correction
+from pf_agent.correction import Correction, refusal
 from pf_agent.model import (
     ActualState,
     DesiredState,
@@ -26,6 +26,7 @@ from pf_agent.model import (
     Result,
 )
 from pf_agent.plan import Emit, Host, Pending, Plan, Policy, plan
+from pf_agent.rollback import rolled_back_sentence, standing
 
 _GLANCES = 20
 _GLANCE_SECONDS = 0.005
@@ -46,16 +47,49 @@ def reconcile(
     seen_at = policy.clock()
     found = plan(host, desired, host.read(), pending.last_good(), policy.own)
     late = not policy.observe_only and host.late() is not None
-    if not found.drift and not late:
-        return _in_sync(found, policy, pending)
+    if not late and (outcome := _at_rest(found, desired, policy, pending, emit, last)):
+        return outcome
     # What somebody wrote while we waited for the lock is what counts.
     with nullcontext() if policy.observe_only else host.locked():
         if late:
             _bring_back(host, desired, policy, pending, emit)
         found = plan(host, desired, _closed(host), pending.last_good(), policy.own)
-        if not found.drift:
-            return _in_sync(found, policy, pending)
-        return _act(host, desired, policy, pending, emit, last, found, seen_at)
+        outcome = _at_rest(found, desired, policy, pending, emit, last)
+        if outcome is not None:
+            return outcome
+        outcome = _act(host, desired, policy, pending, emit, last, found, seen_at)
+    _report(found, pending, emit, last)
+    return replace(outcome, reported=found.reported)
+
+
+def _at_rest(
+    found: Plan,
+    desired: DesiredState,
+    policy: Policy,
+    pending: Pending,
+    emit: Emit,
+    last: Outcome | None,
+) -> Outcome | None:
+    """Return the outcome of a look that must change nothing; None where it must."""
+    tried = None if policy.observe_only else standing(pending, found.actual.text, found.candidate)
+    if tried is not None:
+        outcome = Outcome(Result.ROLLED_BACK, rolled_back_sentence(tried), tried.cycle)
+    elif found.drift:
+        return None
+    else:
+        outcome = _in_sync(found, desired, policy, pending)
+    _report(found, pending, emit, last)
+    return replace(outcome, reported=found.reported)
+
+
+def _report(found: Plan, pending: Pending, emit: Emit, last: Outcome | None) -> None:
+    """Put on record, once, what stands in main.cf that nobody asked for and is left alone."""
+    known = {(d.parameter, d.actual) for d in (last.reported if last else ())}
+    new = [drift for drift in found.reported if (drift.parameter, drift.actual) not in known]
+    number = pending.next_cycle() if new else None
+    for drift in new:
+        text = f"{render.drift_sentence(drift)}; it is only reported"
+        emit(Record(Event.DRIFT_DETECTED, text, number, render.drift_fields(drift)))
 
 
 def _act(
@@ -112,7 +146,7 @@ def _bring_back(
     if candidate != actual.text:
         message = "what somebody wrote who closed main.cf after it was corrected"
         fields = {}
-        if late.is_newest and not policy.judge(candidate).fatal:
+        if late.is_newest and not refusal(desired, policy.judge(candidate)):
 
             def keep(displaced: bytes) -> None:
                 kept.append(pending.keep_displaced(number, displaced))
@@ -127,15 +161,19 @@ def _bring_back(
     host.drop_late()
 
 
-def _in_sync(found: Plan, policy: Policy, pending: Pending) -> Outcome:
+def _in_sync(found: Plan, desired: DesiredState, policy: Policy, pending: Pending) -> Outcome:
     """Nothing drifted; a text that Postfix can run with is the one to bring back one day."""
     text = found.candidate
     keeps = policy.own and not policy.observe_only
     if keeps and pending.pending() is None and text != pending.last_good():
         judgement = policy.judge(text)
-        if judgement.fatal:
-            return Outcome(Result.IN_SYNC, f"but Postfix would not start: {judgement.fatal}")
+        refused = refusal(desired, judgement)
+        if refused:
+            return Outcome(Result.IN_SYNC, f"but Postfix would not run: {refused}")
         pending.keep_last_good(text)
+    if found.reported:
+        others = render.listed(render.drifted_names(found.reported))
+        return Outcome(Result.IN_SYNC, f"but main.cf also sets {others}")
     return Outcome(Result.IN_SYNC, "")
 
 

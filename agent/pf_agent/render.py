@@ -18,6 +18,7 @@ from pf_agent.model import (
     Phase,
     Status,
 )
+from pf_agent.pacing import Contest
 
 _SHOWN_CHARACTERS = 160
 _CONTEXT = 3
@@ -128,6 +129,7 @@ def drift_sentence(drift: Drift) -> str:
         DriftKind.CHANGED: f"{name} is {actual}, must be {expected}{where}",
         DriftKind.MISSING: f"{name} is not set, must be {expected}",
         DriftKind.UNWANTED: f"{name} is {actual}, must be left at Postfix's default{where}",
+        DriftKind.UNMANAGED: f"{name} is {actual}, the desired state does not name it{where}",
         DriftKind.DUPLICATED: f"{name} is set more than once, first to {actual}{where}",
         DriftKind.UNREADABLE: f"no Postfix program can read {actual}{where}",
         DriftKind.MODE: f"main.cf is {have}, must be {want}",
@@ -186,7 +188,22 @@ def summary(status: Status, now: float) -> str:
         if last.up_seconds is not None:
             text += f", Postfix up after {duration(last.up_seconds)}"
         parts.append(text)
+    parts += [f"instance {n}: {summary(inner, now)}" for n, inner in status.instances.items()]
     return printable("; ".join(parts))
+
+
+def contest_sentence(contest: Contest) -> str:
+    """Who knows not that he is undone each time: what drifts, how often, and what we do."""
+    what = listed(contest.parameters)
+    text = f"something keeps changing {what}: {contest.count} times since {clock(contest.since)}"
+    return (
+        f"{text}; main.cf is corrected each time, Postfix restarted every {duration(contest.apart)}"
+    )
+
+
+def clock(seconds: float) -> str:
+    """A point in time as people read it: this machine's own time of day."""
+    return f"{datetime.fromtimestamp(seconds, timezone.utc).astimezone():%H:%M:%S}"
 
 
 def counted(number: int, thing: str) -> str:
@@ -227,6 +244,7 @@ def status_dict(status: Status, now: float) -> dict[str, Any]:
         "next_look": status.next_look,
         "version": status.version,
         "pid": status.pid,
+        "instances": {n: status_dict(inner, now) for n, inner in status.instances.items()},
     }
 
 
@@ -245,6 +263,7 @@ def status_from_dict(found: Mapping[str, Any]) -> Status:
         found["next_look"],
         str(found["version"]),
         int(found["pid"]),
+        {name: status_from_dict(inner) for name, inner in found["instances"].items()},
     )
 
 

@@ -16,13 +16,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import Any
 
+from pf_agent import names
 from pf_agent.errors import HostError
-from pf_agent.model import Exposure, PendingActivation
+from pf_agent.model import Exposure, PendingActivation, RolledBack
 
 DISPLACED_COUNT = 200
 DISPLACED_BYTES = 50 * 1024 * 1024
 
 _LOCK_SECONDS = 30.0
+_ROLLED_BACK = "rolled-back.json"
 _DISPLACED_NAME = re.compile(r"(\d{8,})(?:\.\d+)?\.main\.cf")
 
 
@@ -34,6 +36,14 @@ class State:
         self.run_directory = run_directory
         self.displaced_directory = os.path.join(directory, "displaced")
         self._activation_lock: int | None = None
+
+    @classmethod
+    def of_instance(cls, name: str, directory: str, run_directory: str) -> State:
+        """Return the state of a Postfix instance; the default one's lies in the folders as such."""
+        if name == names.DEFAULT_INSTANCE:
+            return cls(directory, run_directory)
+        inner = os.path.join("instances", name)
+        return cls(os.path.join(directory, inner), os.path.join(run_directory, inner))
 
     def prepare(self) -> None:
         """Make the folders. Raises HostError."""
@@ -118,6 +128,7 @@ class State:
                 int(found["cycle"]),
                 tuple(str(name) for name in found["parameters"]),
                 _exposure(found["exposure"]),
+                bool(found.get("rolled_back", False)),
             )
         except (ValueError, KeyError, TypeError, AttributeError):
             return PendingActivation(0, (), Exposure(time.time(), time.time()))
@@ -158,6 +169,35 @@ class State:
     def keep_last_good(self, text: bytes) -> None:
         """Remember `text` for the day when main.cf is destroyed."""
         self._write("last-good.main.cf", text)
+
+    def ran_with(self) -> bytes | None:
+        """Return the newest main.cf that Postfix was seen to run with."""
+        return self._read("ran-with.main.cf")
+
+    def keep_ran_with(self, text: bytes) -> None:
+        """Remember `text` for the day when Postfix does not come up with another. HostError."""
+        if text != self.ran_with():
+            self._write("ran-with.main.cf", text)
+
+    def rolled_back(self) -> RolledBack | None:
+        """Return what was tried in vain and not changed since; None for a damaged record too."""
+        data = self._read(_ROLLED_BACK)
+        if data is None:
+            return None
+        with suppress(ValueError, KeyError, TypeError):
+            found = json.loads(data)
+            log = tuple(str(line) for line in found["log"])
+            texts = [str(found[name]) for name in ("reason", "tried", "restored")]
+            return RolledBack(int(found["cycle"]), texts[0], log, texts[1], texts[2])
+        return None
+
+    def keep_rolled_back(self, rolled_back: RolledBack) -> None:
+        """Remember what was tried in vain. Raises HostError."""
+        self._write(_ROLLED_BACK, json.dumps(asdict(rolled_back)).encode())
+
+    def forget_rolled_back(self) -> None:
+        """It may be tried again. Raises HostError."""
+        _remove(os.path.join(self.directory, _ROLLED_BACK))
 
     def desired(self) -> object:
         """Return the last good desired state, as `keep_desired` got it; None if there is none."""
@@ -215,6 +255,20 @@ class State:
         """Remember these restarts, for the next process too. Raises HostError."""
         path = os.path.join(self.run_directory, "restarts.json")
         _write_whole(path, json.dumps(list(moments)).encode(), 0o600, durable=False)
+
+    def drifts(self) -> dict[str, tuple[float, ...]]:
+        """Return when each parameter lately drifted (seconds since the epoch)."""
+        try:
+            with open(os.path.join(self.run_directory, "drifts.json"), "rb") as file:
+                found = json.load(file)
+            return {str(name): tuple(map(float, moments)) for name, moments in found.items()}
+        except (OSError, ValueError, TypeError, AttributeError):
+            return {}  # unknown is as good as none: a contest is noticed a little later
+
+    def note_drifts(self, drifts: Mapping[str, Sequence[float]]) -> None:
+        """Remember these, for the next process too. Raises HostError."""
+        path = os.path.join(self.run_directory, "drifts.json")
+        _write_whole(path, json.dumps(drifts).encode(), 0o600, durable=False)
 
     # --- files --------------------------------------------------------------------------------
 

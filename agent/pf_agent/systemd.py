@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from pf_agent.errors import HostError
 from pf_agent.model import Reason, Trigger, UnitPhase, UnitState
+from pf_agent.names import DEFAULT_INSTANCE
 
 # Each call's own limit. systemd answers in milliseconds unless it loads units at that moment.
 _CALL_SECONDS = 10.0
@@ -149,12 +150,24 @@ class Systemd:
         Raises HostError when systemd cannot be reached or refuses.
         """
 
+        return self._start_job("restart", unit)
+
+    def reload(self, unit: str) -> str:
+        """Queue a reload of `unit` and return the job's object path.
+
+        Of an umbrella it says nothing: its own job ends before that of the unit below it.
+        Raises HostError when systemd cannot be reached or refuses.
+        """
+        return self._start_job("reload", unit)
+
+    def _start_job(self, action: str, unit: str) -> str:
         def queue(link: _Link) -> str:
             _subscribe(link.manager)
-            return str(link.manager.RestartUnit(unit, "replace", timeout=_CALL_SECONDS))
+            call = link.manager.RestartUnit if action == "restart" else link.manager.ReloadUnit
+            return str(call(unit, "replace", timeout=_CALL_SECONDS))
 
         with self._ends.starting():
-            job = self._ask("restart", unit, queue)
+            job = self._ask(action, unit, queue)
             result = self._ends.started(job)
         if result is not None:
             self._post(Trigger(Reason.JOB, f"{job} {result}"))
@@ -186,18 +199,18 @@ class Systemd:
         return self._ends.result(job) or "gone"
 
     def units_of(self, unit: str) -> tuple[UnitState, ...]:
-        """The unit, and after it those that do its work if it is a mere umbrella, in name order.
+        """The unit, and after it the one that does its work if it is a mere umbrella.
 
         On Debian 12 postfix.service runs /bin/true once; postfix@-.service holds Postfix's master,
-        and ConsistsOf names it (systemd.unit(5), PartOf=). On Debian 13 postfix.service holds the
-        master itself; ConsistsOf still names postfix@-.service, which it conflicts with and which
-        never runs. Raises HostError.
+        and ConsistsOf names it (systemd.unit(5), PartOf=), beside the units of other instances.
+        On Debian 13 postfix.service holds the master itself; ConsistsOf still names
+        postfix@-.service, which it conflicts with and which never runs. Raises HostError.
         """
         first = self._ask("state", unit, partial(_properties, unit=unit))
         if first["LoadState"] == "not-found":
             raise HostError(explain("state", unit, _NO_SUCH_UNIT, ""))
         umbrella = first.get("Type") == "oneshot"
-        names = instances_of(unit, first["ConsistsOf"]) if umbrella else ()
+        names = default_instance_of(unit, first["ConsistsOf"]) if umbrella else ()
         rest = (self._ask("state", name, partial(_properties, unit=name)) for name in names)
         return (_state(unit, first), *map(_state, names, rest))
 
@@ -414,10 +427,11 @@ def _state(name: str, properties: Mapping[str, Any]) -> UnitState:
     )
 
 
-def instances_of(unit: str, names: Iterable[str]) -> tuple[str, ...]:
-    """Those of `names` that are instances of the template of `unit`, sorted (systemd.unit(5))."""
+def default_instance_of(unit: str, consists_of: Iterable[str]) -> tuple[str, ...]:
+    """The default instance of the template of `unit`, if `consists_of` names it (postmulti(1))."""
     stem, dot, kind = unit.rpartition(".")
-    return tuple(sorted(n for n in names if n.startswith(f"{stem}@") and n.endswith(dot + kind)))
+    instance = f"{stem}@{DEFAULT_INSTANCE}{dot}{kind}"
+    return (instance,) if instance in consists_of else ()
 
 
 def explain(action: str, subject: str, name: str, text: str) -> str:

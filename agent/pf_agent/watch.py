@@ -59,43 +59,63 @@ _EVENTS: Final = (
 _OVERFLOW_WD: Final = -2
 _OVERFLOW: Final = "/inotify queue overflow/"
 
-_EVERYTHING: Final = (Reason.MAIN_CF, Reason.CONFIGURATION, Reason.ALIASES)
+_EVERYTHING: Final = (
+    (Reason.MAIN_CF, None), (Reason.CONFIGURATION, None), (Reason.ALIASES, None)
+)  # fmt: skip
+
+
+# Why a change matters, and to which instance; None: to all of them.
+_Why = tuple[Reason, str | None]
+
+
+@dataclass(frozen=True)
+class _Files:
+    """What is watched of one Postfix instance."""
+
+    main_cf: str
+    aliases: str
 
 
 @dataclass(frozen=True)
 class _Places:
     """Which paths matter and why, in the spelling in which inotify reports them."""
 
-    main_cf: str
-    named: Mapping[str, Reason]
+    main_cfs: tuple[str, ...]
+    named: Mapping[str, _Why]
     toml_folders: frozenset[str]
 
     @classmethod
-    def of(cls, main_cf: str, aliases: str, config_directory: str) -> _Places:
+    def of(cls, instances: Mapping[str, _Files], config_directory: str) -> _Places:
         dropins = os.path.join(config_directory, names.DESIRED_DROPINS)
-        resolved = os.path.join(_resolved_folder(main_cf), os.path.basename(main_cf))
-        named = dict.fromkeys(_spellings(aliases), Reason.ALIASES)
+        named: dict[str, _Why] = {}
+        main_cfs = []
+        for files in instances.values():
+            named |= dict.fromkeys(_spellings(files.aliases), (Reason.ALIASES, None))
         for folder in (config_directory, dropins):
-            named |= dict.fromkeys(_spellings(folder), Reason.CONFIGURATION)
-        named |= dict.fromkeys(_spellings(os.path.dirname(main_cf)), Reason.MAIN_CF)
-        named[resolved] = Reason.MAIN_CF
+            named |= dict.fromkeys(_spellings(folder), (Reason.CONFIGURATION, None))
+        for instance, files in instances.items():
+            folder, name = os.path.split(files.main_cf)
+            resolved = os.path.join(_resolved_folder(files.main_cf), name)
+            paths = {*_spellings(folder), resolved}
+            named |= dict.fromkeys(paths, (Reason.MAIN_CF, instance))
+            main_cfs.append(resolved)
         toml_folders = frozenset(os.path.realpath(folder) for folder in (config_directory, dropins))
-        return cls(resolved, named, toml_folders)
+        return cls(tuple(main_cfs), named, toml_folders)
 
     def folders(self) -> list[str]:
         """Every folder to watch, those above before those below."""
         return sorted({os.path.dirname(path) for path in self.named} | self.toml_folders)
 
-    def reason(self, path: str) -> Reason | None:
+    def why(self, path: str) -> _Why | None:
         """Why a change of `path` matters; None when it does not."""
         if path.endswith(".toml") and os.path.dirname(path) in self.toml_folders:
-            return Reason.CONFIGURATION
+            return Reason.CONFIGURATION, None
         return self.named.get(path)
 
-    def reasons_in(self, folder: str) -> set[Reason]:
+    def unheard_in(self, folder: str) -> set[_Why]:
         """What may have gone unheard while `folder` was not watched."""
-        reasons = {why for path, why in self.named.items() if os.path.dirname(path) == folder}
-        return reasons | ({Reason.CONFIGURATION} if folder in self.toml_folders else set())
+        found = {why for path, why in self.named.items() if os.path.dirname(path) == folder}
+        return found | ({(Reason.CONFIGURATION, None)} if folder in self.toml_folders else set())
 
 
 class _Wake(FileSystemEventHandler):
@@ -113,9 +133,9 @@ class _Wake(FileSystemEventHandler):
         except Exception as error:  # noqa: BLE001 - raised on, it would end the observer's thread
             self._post(Trigger(Reason.MAIN_CF, f"an event could not be read: {error!r}"))
 
-    def post_all(self, reasons: Iterable[Reason], detail: str) -> None:
-        for reason in reasons:
-            self._post(Trigger(reason, detail))
+    def post_all(self, whys: Iterable[_Why], detail: str) -> None:
+        for reason, instance in whys:
+            self._post(Trigger(reason, detail, instance))
 
     def _hear(self, event: FileSystemEvent, path: str) -> None:
         if path == _OVERFLOW:
@@ -123,13 +143,13 @@ class _Wake(FileSystemEventHandler):
         elif event.event_type in _AT_ONCE or (
             event.event_type == _WRITING and not event.is_directory
         ):
-            reason = self.places.reason(path)
+            reason, instance = self.places.why(path) or (None, None)
             if reason is not None and event.event_type == _WRITING and _is_only_written(path):
                 # A half-written alias or TOML file is nobody's wish. Its closing is heard; a
                 # truncate(2) by name, which closes nothing, is left to the periodic look.
                 reason = Reason.MAIN_CF_OPEN if reason is Reason.MAIN_CF else None
             if reason is not None:
-                self._post(Trigger(reason, f"{event.event_type}: {path}"))
+                self._post(Trigger(reason, f"{event.event_type}: {path}", instance))
 
 
 class _Ears(Protocol):
@@ -236,13 +256,10 @@ class _PlainSchedule:
 
 
 class Watch:
-    """The watch of main.cf, the configuration and the alias file; the first `ensure` starts it."""
+    """The watch of the configuration and of what was told to `follow`; `ensure` starts it."""
 
-    def __init__(
-        self, main_cf: str, aliases: str, config_directory: str, post: Callable[[Trigger], None]
-    ) -> None:
-        self._main_cf = os.path.abspath(main_cf)
-        self._aliases = os.path.abspath(aliases)
+    def __init__(self, config_directory: str, post: Callable[[Trigger], None]) -> None:
+        self._instances: dict[str, _Files] = {}
         self._config_directory = os.path.abspath(config_directory)
         self._wake = _Wake(post, self._places())
         self._ears: _Ears | None = None
@@ -260,14 +277,19 @@ class Watch:
             return self._ensure()
         except Exception as error:  # noqa: BLE001 - the look that asks is itself the backstop
             self._was_deaf = True
-            return _cannot([self._main_cf], error)
+            return _cannot([files.main_cf for files in self._instances.values()], error)
 
-    def set_aliases(self, path: str) -> str:
-        """Watch another alias file from now on. Returns what `ensure` returns."""
-        if os.path.abspath(path) == self._aliases:
+    def follow(self, instance: str, main_cf: str, aliases: str) -> str:
+        """Watch these files of an instance from now on. Returns what `ensure` returns."""
+        files = _Files(os.path.abspath(main_cf), os.path.abspath(aliases))
+        if self._instances.get(instance) == files:
             return ""
-        self._aliases = os.path.abspath(path)
+        self._instances[instance] = files
         return self.ensure() if self._ears else ""
+
+    def unfollow(self, instance: str) -> None:
+        """Watch no file of this instance any more, from the next `ensure` on."""
+        self._instances.pop(instance, None)
 
     def close(self) -> None:
         """End the watch; `ensure` would start it again."""
@@ -277,7 +299,7 @@ class Watch:
             ears.close()
 
     def _places(self) -> _Places:
-        return _Places.of(self._main_cf, self._aliases, self._config_directory)
+        return _Places.of(self._instances, self._config_directory)
 
     def _ensure(self) -> str:
         notes = []
@@ -297,24 +319,25 @@ class Watch:
 
     def _arm(self, ears: _Ears, places: _Places) -> list[str]:
         folders = places.folders()
-        wanted = frozenset([*folders, places.main_cf])
+        wanted = frozenset([*folders, *places.main_cfs])
         for path in self._armed.keys() - wanted:
             self._disarm(ears, path)
         mended: list[str] = []
         failed: dict[str, OSError] = {}
-        for path in [*folders, places.main_cf]:
+        homes = {os.path.dirname(path) for path in places.main_cfs}
+        for path in [*folders, *places.main_cfs]:
             try:
                 if self._arm_one(ears, path) and path in self._wanted and path in folders:
                     mended.append(path)
             except FileNotFoundError as error:
                 # The others may come later, and the folder above tells of it.
-                if path == os.path.dirname(places.main_cf):
+                if path in homes:
                     failed[path] = error
             except OSError as error:
                 failed[path] = error
         self._wanted = wanted
         for path in mended if not self._was_deaf else ():
-            self._wake.post_all(places.reasons_in(path), f"watching {path} again")
+            self._wake.post_all(places.unheard_in(path), f"watching {path} again")
         notes = [f"now watching {', '.join(mended)}"] if mended and not self._was_deaf else []
         return notes + ([_cannot(failed, next(iter(failed.values())))] if failed else [])
 

@@ -1,0 +1,315 @@
+"""One Postfix instance: its main.cf looked at, corrected and activated, and how it stands.
+
+The daemon has one for each instance of the desired state. Each keeps its own files below the
+agent's folders, its own marker, and fails and recovers by itself.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from pf_agent import names, pacing, render
+from pf_agent.activation import Activated, Activation, NotUp
+from pf_agent.configuration import Configuration
+from pf_agent.errors import PfAgentError
+from pf_agent.exchange import MainCfFile
+from pf_agent.journal import Journal, log_tail
+from pf_agent.model import (
+    DesiredState,
+    Event,
+    LastDrift,
+    Mode,
+    Outcome,
+    Phase,
+    Reason,
+    Record,
+    Result,
+    Status,
+    Trigger,
+)
+from pf_agent.pacing import Backoff, Contest
+from pf_agent.plan import Emit, Judge, Policy
+from pf_agent.postfix import Postfix, alias_file
+from pf_agent.reconcile import reconcile
+from pf_agent.rollback import roll_back
+from pf_agent.state import State
+from pf_agent.systemd import Systemd
+from pf_agent.watch import Watch
+
+# How soon to look again where main.cf is being saved, and where a writer still has the old one.
+_AGAIN_SECONDS = 0.05
+_AWAITED_SECONDS = 0.5
+_LOOKS_AT_ALIASES = frozenset({Reason.START, Reason.TIMER, Reason.RELOAD, Reason.ALIASES})
+
+
+def unit_of(instance: str) -> str:
+    """Return the unit to restart: the guide's, or postfix@.service's instance (NEWS.Debian)."""
+    if instance == names.DEFAULT_INSTANCE:
+        return names.POSTFIX_UNIT
+    stem, dot, kind = names.POSTFIX_UNIT.rpartition(".")
+    return f"{stem}@{instance}{dot}{kind}"
+
+
+def emit_of(instance: str, journal: Journal) -> Emit:
+    """Return the way to the journal; records of another than the default instance say which."""
+    if instance == names.DEFAULT_INSTANCE:
+        return journal.emit
+
+    def emit(record: Record) -> None:
+        fields = {**record.fields, names.FIELD_INSTANCE: instance}
+        journal.emit(replace(record, message=f"{instance}: {record.message}", fields=fields))
+
+    return emit
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What the instances of one daemon have in common."""
+
+    configuration: Configuration
+    systemd: Systemd
+    watch: Watch
+    journal: Journal
+    post: Callable[[Trigger], None]
+
+
+class Instance:
+    """One main.cf and the Postfix that obeys it."""
+
+    def __init__(self, name: str, main_cf: str, state: State, shared: Shared) -> None:
+        self.name = name
+        self.main_cf = main_cf
+        self._shared = shared
+        self._state = state
+        self._emit = emit_of(name, shared.journal)
+        self._host = MainCfFile(main_cf)
+        self._postfix = Postfix(os.path.dirname(main_cf), state.run_directory)
+        self._judge = Judge(self._postfix.judge)
+        self._aliases = names.DEFAULT_ALIASES
+        shared.watch.follow(name, main_cf, self._aliases)
+        self._activation = Activation(
+            shared.systemd,
+            self._postfix,
+            state,
+            shared.post,
+            self._emit,
+            alias_file=lambda: self._aliases,
+            unit=unit_of(name),
+            text=lambda: self._host.read().text,
+            way=lambda: shared.configuration.options.activation,
+            apart=lambda: self._contest.apart if self._contest else 0.0,
+        )
+        self._contest: Contest | None = None
+        self._backoff = Backoff()
+        self._next_look = 0.0
+        self._failure = ""
+        self._saving_since: float | None = None
+        self._outcome = Outcome(Result.IN_SYNC, "")
+        self._last: LastDrift | None = None
+        self._status = Status(Phase.STARTING, time.time())
+
+    def patience(self) -> float:
+        """Seconds until a look or a step of the activation is due, whatever comes."""
+        due = self._next_look - time.monotonic()
+        step = self._activation.patience()
+        return due if step is None or not self._may_activate() else min(due, step)
+
+    def turn(self, reasons: set[Reason]) -> None:
+        """Look if there is a reason to, and take the activation a step on. Never raises."""
+        if time.monotonic() >= self._next_look:
+            reasons = reasons | {Reason.TIMER}
+        try:
+            if reasons:
+                self._look(reasons)
+            if self._may_activate():
+                self._advance()
+            if reasons & _LOOKS_AT_ALIASES:
+                self._look_at_aliases()
+        except PfAgentError as error:
+            self._fail(str(error))
+        except Exception as error:  # noqa: BLE001 - the last catch-all: recorded, then tried again
+            self._shared.journal.fault("an error of pf-agent's own", error)
+            self._fail(f"an error of pf-agent's own: {error!r}")
+
+    def leave(self) -> None:
+        """Look after this instance no more; main.cf stays as it is."""
+        self._shared.watch.unfollow(self.name)
+
+    # --- a look -------------------------------------------------------------------------------
+
+    def _look(self, reasons: set[Reason]) -> None:
+        self._state.prepare()
+        options = self._shared.configuration.options
+        desired = self._shared.configuration.desired.get(self.name)
+        self._next_look = time.monotonic() + options.look_every_seconds
+        if Reason.START not in reasons and self._is_being_saved(options.settle_seconds):
+            self._next_look = time.monotonic() + _AGAIN_SECONDS
+        elif desired is not None:
+            policy = Policy(options.mode is Mode.OBSERVE, judge=self._judge)
+            with self._state.lock():
+                self._note_outcome(self._cycle(desired, policy))
+            if self._host.is_awaited():
+                self._next_look = time.monotonic() + _AWAITED_SECONDS
+        self._failure = ""
+        self._backoff.reset()
+
+    def _is_being_saved(self, settle: float) -> bool:
+        """Tell whether to give somebody the time to save main.cf, `settle` seconds at most.
+
+        Many editors move the old file away or empty it first, and some write the new one in
+        pieces. A look at such an instant would take the half for the whole.
+        """
+        state = self._host.read()
+        if state.text and not state.is_open:
+            self._saving_since = None
+            return False
+        now = time.monotonic()
+        if self._saving_since is None:
+            self._saving_since = now
+        return now < self._saving_since + settle
+
+    def _cycle(self, desired: DesiredState, policy: Policy) -> Outcome:
+        """One cycle; where Postfix refuses the desired state, one with the last that it took."""
+        outcome = reconcile(self._host, desired, policy, self._state, self._emit, self._outcome)
+        if outcome.result is not Result.REJECTED:
+            self._shared.configuration.approve(self.name)
+            return outcome
+        other = self._shared.configuration.fall_back(self.name, outcome.summary)
+        if other is not None:
+            return self._cycle(other, policy)
+        return outcome
+
+    def _note_outcome(self, outcome: Outcome) -> None:
+        self._outcome = outcome
+        exposure = outcome.exposure
+        self._contest = pacing.contest(self._state.drifts(), time.time())
+        if outcome.cycle is None or exposure is None:
+            return
+        took = None
+        if exposure.corrected_at is not None:
+            took = exposure.corrected_at - exposure.written_at
+        drifted = render.drifted_names(outcome.drift)
+        self._last = LastDrift(outcome.cycle, exposure.seen_at, drifted, took)
+        if outcome.result is Result.CORRECTED:
+            self._note_contest(outcome.cycle, drifted, exposure.seen_at)
+
+    def _note_contest(self, cycle: int, drifted: tuple[str, ...], at: float) -> None:
+        """Where somebody keeps undoing us, say so once, and restart more and more seldom."""
+        before = self._contest
+        drifts = pacing.noted(self._state.drifts(), drifted, at)
+        self._state.note_drifts(drifts)
+        self._contest = pacing.contest(drifts, time.time())
+        if self._contest is not None and before is None:
+            text = render.contest_sentence(self._contest)
+            fields = {names.FIELD_PARAMETER: ", ".join(self._contest.parameters)}
+            self._emit(Record(Event.CONTESTED, text, cycle, fields))
+
+    def _look_at_aliases(self) -> None:
+        """Rebuild the alias database where the file changed; that needs no restart."""
+        if self._shared.configuration.options.mode is not Mode.ENFORCE:
+            return
+        text = self._host.read().text
+        self._aliases = alias_file(text or b"")
+        moved = self._shared.watch.follow(self.name, self.main_cf, self._aliases)
+        if moved:
+            self._shared.journal.note(moved)
+        if text is None or not self._postfix.aliases_are_stale(self._aliases):
+            return
+        if self._activation.rebuild_aliases():
+            message = f"{self._aliases} had changed, newaliases was run"
+            self._emit(Record(Event.ACTIVATED, message))
+
+    # --- a step of the activation -------------------------------------------------------------
+
+    def _may_activate(self) -> bool:
+        """Postfix is not restarted over a main.cf that was left standing as it should not be.
+
+        Where a text was brought back, that one is what Postfix is to run with.
+        """
+        settled = self._outcome.result in (Result.IN_SYNC, Result.CORRECTED, Result.ROLLED_BACK)
+        is_enforcing = self._shared.configuration.options.mode is Mode.ENFORCE
+        return settled and not self._failure and is_enforcing
+
+    def _advance(self) -> None:
+        end = self._activation.advance()
+        if isinstance(end, NotUp):
+            log = log_tail(end.units, end.since)
+            policy = Policy(judge=self._judge)
+            with self._state.lock():
+                is_back = roll_back(self._host, policy, self._state, self._emit, end, log)
+            if is_back:
+                self._look(set())
+        elif isinstance(end, Activated):
+            self._note_activated(end)
+            self._look(set())  # the text that Postfix runs with is the last good one
+
+    def _note_activated(self, activated: Activated) -> None:
+        pending, exposure = activated.pending, activated.pending.exposure
+        corrected_at = exposure.corrected_at or exposure.seen_at
+        self._last = LastDrift(
+            pending.cycle,
+            exposure.seen_at,
+            pending.parameters,
+            corrected_at - exposure.written_at,
+            activated.at - corrected_at,
+        )
+
+    def _fail(self, reason: str) -> None:
+        """Put a failed look on record, once, and try again after a while."""
+        if reason != self._failure:
+            fields = {names.FIELD_REASON: reason}
+            self._emit(Record(Event.CORRECTION_FAILED, reason, fields=fields))
+        self._failure = reason
+        self._next_look = time.monotonic() + self._backoff.grow()
+
+    # --- how it stands ------------------------------------------------------------------------
+
+    def status(self, now: float) -> Status:
+        """Return how this instance stands at `now` (seconds since the epoch)."""
+        phase, detail = self._phase()
+        desired = self._shared.configuration.desired.get(self.name)
+        self._status = Status(
+            phase,
+            self._status.since if phase is self._status.phase else now,
+            0 if desired is None else len(desired.parameters()),
+            detail,
+            last=self._last,
+            next_look=now + self._next_look - time.monotonic(),
+        )
+        return self._status
+
+    def _phase(self) -> tuple[Phase, str]:
+        outcome, activation = self._outcome, self._activation
+        if self._failure:
+            return Phase.STALLED, self._failure
+        if self.name not in self._shared.configuration.desired:
+            return Phase.OBSERVING, "there never was a good desired state"
+        if outcome.result is Result.OBSERVED:
+            return Phase.OBSERVING, outcome.summary
+        if outcome.result is Result.REJECTED:
+            return Phase.STALLED, outcome.summary
+        if activation.failure and not activation.is_under_way():
+            trouble = f"Postfix is not up with main.cf as it is: {activation.failure}"
+            brought_back = f"; {outcome.summary}" if outcome.result is Result.ROLLED_BACK else ""
+            return Phase.STALLED, trouble + brought_back
+        if outcome.result is Result.ROLLED_BACK:
+            return Phase.STALLED, outcome.summary
+        if self._contest is not None:
+            return Phase.CONTESTED, render.contest_sentence(self._contest)
+        return self._phase_at_peace()
+
+    def _phase_at_peace(self) -> tuple[Phase, str]:
+        activation = self._activation
+        if self._state.pending() is not None:
+            wait = 0.0 if activation.is_under_way() else activation.patience() or 0.0
+            due = f"not before {render.clock(time.time() + wait)}"
+            return Phase.ACTIVATING, due if wait else ""
+        if self._shared.configuration.options.mode is Mode.OBSERVE:
+            return Phase.OBSERVING, "in sync"
+        if self._outcome.result is Result.IN_SYNC and self._outcome.summary:
+            return Phase.IN_SYNC, self._outcome.summary
+        trouble = activation.aliases_trouble
+        return Phase.IN_SYNC, f"but the aliases are old: {trouble}" if trouble else ""

@@ -1,0 +1,129 @@
+"""How Postfix parts a list into words, and which words of a list of networks it refuses.
+
+The rules and the words are those of src/util in Postfix's sources.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from typing import Final
+
+# CHARS_COMMA_SP of sys_defs.h: \v and \f part nothing.
+SEPARATORS: Final = ", \t\r\n"
+
+
+def words(value: str) -> Iterator[str]:
+    """The words of a list: runs of separators part them, but not inside braces (mystrtok.c)."""
+    word, level = "", 0
+    for char in value:
+        if level == 0 and char in SEPARATORS:
+            if word:
+                yield word
+            word = ""
+            continue
+        word += char
+        if char == "{":
+            level += 1
+        elif char == "}" and level > 0:
+            level -= 1
+    if word:
+        yield word
+
+
+_ADDRESS_CHARACTERS: Final = frozenset("0123456789.abcdefABCDEF:[]/")
+
+
+def network_fault(name: str, value: str) -> str:
+    """What is wrong with the first bad word of a list of networks (match_list.c, match_ops.c).
+
+    Files, tables, names and plain addresses of version 4 are not looked at there either. An
+    address of version 6 without its brackets is a table there, of a type that does not exist.
+    """
+    for word in words(value):
+        if word.startswith("#"):
+            break
+        pattern = word.lstrip("!")
+        if not pattern:
+            return f"{name}: no pattern after '!'"
+        if pattern[0] == "/" or not _ADDRESS_CHARACTERS.issuperset(pattern):
+            continue
+        found = ""
+        if pattern[0] != "[" and ":" in pattern:
+            found = _table_fault(pattern)
+        elif ":" in pattern or "/" in pattern:
+            found = _cidr_fault(pattern.lower())
+            found = found and f"{name}: {found}"
+        if found:
+            return found
+    return ""
+
+
+def _table_fault(pattern: str) -> str:
+    """What dict_open() of dict_open.c says of an address that stands where a table may."""
+    if _network(pattern.partition("/")[0]) is None:
+        return ""
+    kind, _, table = pattern.partition(":")
+    if not kind or not table:
+        return f'open dictionary: expecting "type:name" form instead of "{pattern}"'
+    return f"unsupported dictionary type: {kind}"
+
+
+def _cidr_fault(pattern: str) -> str:
+    """What cidr_match_parse() of cidr_match.c says of the pattern."""
+    address, mask = pattern, ""
+    is_masked = False
+    if pattern[0] == "[":
+        address, bracket, rest = pattern[1:].partition("]")
+        if not bracket:
+            return f"missing ']' character after \"[{address}\""
+        if rest and rest[0] != "/":
+            return f'garbage after "[{address}]"'
+        if rest:
+            is_masked, mask = True, rest[1:]
+    if not is_masked:
+        address, slash, mask = address.partition("/")
+        is_masked = bool(slash)
+    network = _network(address)
+    if not is_masked:
+        return "" if network is not None else f'bad address pattern: "{address}"'
+    return _mask_fault(address, mask, network)
+
+
+def _mask_fault(address: str, mask: str, network: int | None) -> str:
+    bits = 128 if ":" in address else 32
+    if not (mask.isascii() and mask.isdigit()):
+        return f'bad mask value in "{address}/{mask}"'
+    length = int(mask[-20:])
+    if length > bits:
+        return f'bad mask length in "{address}/{mask}"'
+    if network is None:
+        return f'bad network value in "{address}/{mask}"'
+    right = network >> (bits - length) << (bits - length)
+    if right != network:
+        return (
+            f'non-null host address bits in "{address}/{mask}", '
+            f'perhaps you should use "{_written(right, bits)}/{length}" instead'
+        )
+    return ""
+
+
+def _network(address: str) -> int | None:
+    """The address as a number, None where inet_pton(3) does not take it."""
+    try:
+        if ":" in address:
+            return int(ipaddress.IPv6Address(address))
+        return int(ipaddress.IPv4Address(address))
+    except ValueError:
+        return None
+
+
+def _written(number: int, bits: int) -> str:
+    """The address as inet_ntop(3) of the C library writes it."""
+    if bits == 32:
+        return str(ipaddress.IPv4Address(number))
+    # Python writes ::ffff:192.0.2.0 in another way before 3.13, and ::192.0.2.0 always.
+    if 0xFFFF < number < 2**32 or number >> 32 == 0xFFFF:
+        head = "::ffff:" if number >> 32 else "::"
+        return head + str(ipaddress.IPv4Address(number & 0xFFFFFFFF))
+    return str(ipaddress.IPv6Address(number))

@@ -1,0 +1,154 @@
+"""More than one Postfix on a machine: postmulti(1) instances, each with its state and unit."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pf_agent import names
+from tests.machine.nspawn import Machine
+from tests.machine.site import SETTLE_SECONDS, Site, eventually
+
+# postmulti wants this name, and Debian 12's unit has it after the "@". Debian 13's unit has the
+# folder's name instead, without "postfix-" (README.Debian there).
+INSTANCE = "postfix-out"
+FOLDER = f"/etc/{INSTANCE}"
+MAIN_CF = f"{FOLDER}/main.cf"
+DROPIN = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/60-out.toml"
+BANNER = "out.example.test ESMTP"
+
+# The second Postfix listens on an address of its own.
+MAKE = f"""
+set -e
+ip address add 127.0.0.2/8 dev lo
+postmulti -e init
+postmulti -I {INSTANCE} -e create \
+    'inet_interfaces = 127.0.0.2' 'inet_protocols = ipv4' 'master_service_disable =' \
+    'myhostname = out.example.test' 'smtpd_banner = somebody' 'mynetworks = 127.0.0.0/8'
+postmulti -i {INSTANCE} -e enable
+systemctl daemon-reload
+"""
+GREETING = """
+import socket
+with socket.create_connection(("127.0.0.2", 25), timeout=20) as talk:
+    print(talk.makefile().readline().strip())
+"""
+
+
+@pytest.fixture(scope="module")
+def site(agent_machine: Machine) -> Site:
+    # The default instance leaves that address to the other one.
+    agent_machine.write_text(
+        f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/55-address.toml",
+        '[settings]\ninet_interfaces = "127.0.0.1"\n',
+    )
+    site = Site.prepared(agent_machine)
+    site.machine.sh(MAKE)
+    site.good = site.read()  # postmulti has its own parameters there
+    return site
+
+
+@pytest.fixture(scope="module")
+def name(site: Site, release: str) -> str:
+    return INSTANCE if release == "bookworm" else INSTANCE.removeprefix("postfix-")
+
+
+@pytest.fixture(scope="module")
+def unit(site: Site, name: str) -> str:
+    unit = f"postfix@{name}.service"
+    site.machine.run(["systemctl", "start", unit])
+    return unit
+
+
+@pytest.fixture(scope="module")
+def managed(site: Site, name: str, unit: str) -> str:
+    """The instance under the agent's care; its name."""
+    site.forget_restarts()
+    since = site.cursor()
+    site.machine.write_text(
+        DROPIN,
+        f'[instances.{name}.settings]\nsmtpd_banner = "{BANNER}"\nmynetworks = ["127.0.0.0/8"]\n',
+    )
+    eventually(lambda: bool(activated(site, since)), "an activation", SETTLE_SECONDS)
+    return name
+
+
+def activated(site: Site, since: str) -> list[str | None]:
+    """The instances of the activations since then, None for the default one."""
+    return [record.get(names.FIELD_INSTANCE) for record in site.records("activated", since)]
+
+
+def test_an_instance_is_corrected_and_its_own_unit_restarted(
+    site: Site, managed: str, unit: str
+) -> None:
+    assert f"smtpd_banner = {BANNER}" in site.machine.read_text(MAIN_CF)
+    assert site.run_python(GREETING).strip() == f"220 {BANNER}"
+    before = site.show(site.unit, "InvocationID"), site.show(unit, "InvocationID")
+    since = site.cursor()
+    site.machine.run(["rm", "-f", f"{names.RUN_DIRECTORY}/instances/{managed}/restarts.json"])
+    site.machine.run(["postconf", "-c", FOLDER, "-e", "smtpd_banner=mischief"])
+    eventually(lambda: activated(site, since) == [managed], "an activation", SETTLE_SECONDS)
+    assert site.run_python(GREETING).strip() == f"220 {BANNER}"
+    now = site.show(site.unit, "InvocationID"), site.show(unit, "InvocationID")
+    assert now[0] == before[0]
+    assert now[1] != before[1]
+    drift = site.drift_of(since)
+    assert [record[names.FIELD_INSTANCE] for record in drift] == [managed]
+    assert drift[0]["MESSAGE"].startswith(f'{managed}: smtpd_banner is "mischief"')
+
+
+def test_each_instance_has_a_state_of_its_own(site: Site, managed: str) -> None:
+    folder = f"{names.STATE_DIRECTORY}/instances/{managed}"
+    found = site.machine.run(["ls", folder]).stdout.split()
+    assert {"displaced", "last-good.main.cf", "ran-with.main.cf"} <= set(found)
+    assert "pending.json" not in found
+    status = json.loads(site.machine.run(["pf-agent", "status", "--json"]).stdout)
+    assert status["parameters"] == 21
+    assert status["instances"][managed]["parameters"] == 2
+    assert status["instances"][managed]["phase"] == "in-sync"
+    assert f"; instance {managed}: in sync: 2 parameters" in status["summary"]
+
+
+def test_the_default_instance_goes_its_own_way(site: Site, managed: str) -> None:
+    site.forget_restarts()
+    since = site.cursor()
+    site.machine.run(["postconf", "-e", "mynetworks=0.0.0.0/0"])
+    site.wait_right()
+    eventually(lambda: bool(site.records("activated", since)), "an activation", SETTLE_SECONDS)
+    assert activated(site, since) == [None]
+    site.wait_settled()
+    assert site.run_python(GREETING).strip() == f"220 {BANNER}"
+
+
+def test_diff_and_apply_see_to_all_instances(site: Site, managed: str) -> None:
+    machine = site.machine
+    machine.run(["systemctl", "stop", "pf-agent"])
+    try:
+        machine.run(["rm", "-f", f"{names.RUN_DIRECTORY}/instances/{managed}/restarts.json"])
+        machine.run(["postconf", "-c", FOLDER, "-e", "mynetworks=0.0.0.0/0"])
+        found = machine.run(["pf-agent", "diff"], check=False)
+        assert found.returncode == 3
+        assert f"+++ {MAIN_CF} (desired)" in found.stdout
+        assert found.stderr.startswith(f"{managed}: mynetworks is ")
+        done = machine.run(["pf-agent", "apply"], timeout=SETTLE_SECONDS)
+        assert done.stdout == f"in sync\n{managed}: corrected: mynetworks\n"
+        assert machine.run(["pf-agent", "diff"]).stdout == ""
+    finally:
+        machine.run(["systemctl", "start", "pf-agent"])
+
+
+def test_an_instance_that_is_named_no_more_is_left_alone(site: Site, managed: str) -> None:
+    text = site.machine.read_text(DROPIN)
+    site.machine.run(["rm", DROPIN])
+    site.machine.run(["systemctl", "reload", "pf-agent"])
+    try:
+        since = site.cursor()
+        site.machine.run(["postconf", "-c", FOLDER, "-e", "mynetworks=10.0.0.0/8"])
+        site.machine.run(["systemctl", "reload", "pf-agent"])
+        assert "mynetworks = 10.0.0.0/8" in site.machine.read_text(MAIN_CF)
+        assert site.drift_of(since) == []
+        status = json.loads(site.machine.run(["pf-agent", "status", "--json"]).stdout)
+        assert status["instances"] == {}
+    finally:
+        site.machine.write_text(DROPIN, text)

@@ -1,0 +1,67 @@
+"""Alias files that are not there, in the words of the program that would miss them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from pf_agent.aliases import buildable, faults
+from pf_agent.model import Fault
+
+ABSENT = "No such file or directory"
+
+
+def there(*paths: str) -> Callable[[str], bool]:
+    return frozenset(paths).__contains__
+
+
+@pytest.mark.parametrize(
+    ("maps", "words"),
+    [
+        ("hash:/a", "open database /a.db"),
+        ("btree:/a", "open database /a.db"),
+        ("lmdb:/a", "open database /a.lmdb"),
+        ("cdb:/a", "open database /a.cdb"),
+        ("texthash:/a", "open database /a"),
+        ("regexp:/a", "open /a"),
+        ("pcre:/a", "open /a"),
+        ("cidr:/a", "open /a"),
+        ("proxy:hash:/a", "open database /a.db"),
+        ("nis:mail.aliases, hash:/a", "open database /a.db"),
+    ],
+)
+def test_a_table_that_is_not_there(maps: str, words: str) -> None:
+    assert faults({"alias_maps": maps}, there()) == (Fault("alias_maps", f"{words}: {ABSENT}"),)
+
+
+@pytest.mark.parametrize(
+    "maps",
+    [
+        *("", "nis:mail.aliases", "ldap:/a", "mysql:/a", "static:/a", "unionmap:{hash:/a}"),
+        *("hash:relative", "hash:/there", "regexp:/there.db", "/a"),
+    ],
+)
+def test_what_is_there_or_cannot_be_told(maps: str) -> None:
+    assert faults({"alias_maps": maps}, there("/there.db")) == ()
+
+
+def test_a_source_that_newaliases_would_miss() -> None:
+    values = {"alias_database": "hash:/a, hash:/b, regexp:/c"}
+    assert faults(values, there("/b")) == (Fault("alias_database", f"open /a: {ABSENT}"),)
+
+
+def test_a_table_that_newaliases_will_make_is_not_missing() -> None:
+    values = {"alias_maps": "hash:/a", "alias_database": "hash:/a"}
+    assert faults(values, there("/a")) == ()
+    assert buildable(values, there("/a")) == {"/a.db"}
+
+
+def test_a_table_of_another_type_is_not_the_one_that_is_made() -> None:
+    values = {"alias_maps": "lmdb:/a", "alias_database": "hash:/a"}
+    assert faults(values, there("/a")) == (Fault("alias_maps", f"open database /a.lmdb: {ABSENT}"),)
+
+
+def test_debians_file_is_made_where_it_is_missing() -> None:
+    values = {"alias_maps": "hash:/etc/aliases", "alias_database": "hash:/etc/aliases"}
+    assert faults(values, there()) == ()
