@@ -23,9 +23,10 @@ MAKE = f"""
 set -e
 ip address add 127.0.0.2/8 dev lo
 postmulti -e init
-postmulti -I {INSTANCE} -e create \
-    'inet_interfaces = 127.0.0.2' 'inet_protocols = ipv4' 'master_service_disable =' \
-    'myhostname = out.example.test' 'smtpd_banner = somebody' 'mynetworks = 127.0.0.0/8'
+postmulti -I {INSTANCE} -e create
+postconf -c {FOLDER} -e 'inet_interfaces = 127.0.0.2' 'inet_protocols = ipv4' \
+    'master_service_disable =' 'myhostname = out.example.test' 'smtpd_banner = somebody' \
+    'mynetworks = 127.0.0.0/8'
 postmulti -i {INSTANCE} -e enable
 systemctl daemon-reload
 """
