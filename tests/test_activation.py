@@ -447,3 +447,28 @@ def test_a_marker_that_went_away_leaves_nothing_to_do_or_to_complain_of(
     assert world.activation.failure == ""
     assert world.activation.patience() is None
     assert other.hold_activation()
+
+
+# --- the window -----------------------------------------------------------------------------------
+
+
+def test_a_closed_window_delays_the_restart(world: World) -> None:
+    closed = [500.0]
+    world.activation.opens_in = lambda: closed[0]
+    world.correct(1)
+    world.activation.advance()
+    assert not world.activation.is_under_way()
+    assert world.programs.built == []
+    assert world.activation.patience() == 500.0
+    world.clock.now += 500
+    closed[0] = 0.0
+    world.restart()
+    assert world.activation.is_under_way()
+
+
+def test_where_postfix_is_down_no_window_is_waited_for(world: World) -> None:
+    world.service.units = (UMBRELLA, replace(MASTER, phase=UnitPhase.FAILED))
+    world.activation.opens_in = lambda: 500.0
+    world.correct(1)
+    world.activation.advance()
+    assert world.activation.is_under_way()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -633,3 +634,30 @@ def test_a_daemon_with_bad_options_does_not_start(host: Host) -> None:
     answer = host.run("run")
     assert answer.code == 2
     assert "config-rejected: /etc/pf-agent/agent.toml:1: mode: " in answer.err
+
+
+def test_suspend_and_resume_without_a_daemon(host: Host) -> None:
+    """What is written is what the next daemon follows; both in one namespace, to see it."""
+    script = " && ".join(
+        [
+            f"{shlex.join(command('suspend', '--for', '2h', '--reason', 'the queue moves'))}",
+            "cat /var/lib/pf-agent/suspension.json",
+            f"{shlex.join(command('resume'))}",
+            f"{shlex.join(command('resume'))}",
+        ]
+    )
+    done = host.inside(["sh", "-c", script])
+    assert done.stderr == ""
+    first, *rest = done.stdout.splitlines()
+    assert re.match(r"suspended by \S+ until [-0-9]+ [:0-9]+: the queue moves", first)
+    written = json.loads("".join(rest[:-1]).partition("}")[0] + "}")
+    assert written["until"] - written["since"] == 7200
+    assert rest[-2:][0].endswith("resumed")
+    assert rest[-1] == "it was not suspended"
+
+
+@pytest.mark.parametrize("text", ["", "0", "2x", "-1", "1h30m"])
+def test_a_time_to_suspend_for_is_a_number_and_a_unit(host: Host, text: str) -> None:
+    answer = host.run("suspend", f"--for={text}")
+    assert answer.code == 2
+    assert "expected a duration" in answer.err

@@ -27,8 +27,9 @@ from pf_agent import daemon as daemon_module
 from pf_agent.daemon import Daemon, Machine, next_batch
 from pf_agent.errors import ConfigError
 from pf_agent.journal import Journal
-from pf_agent.model import Reason, Trigger
-from pf_agent.state import read_status
+from pf_agent.model import Reason, Suspension, Trigger
+from pf_agent.state import State, read_status
+from pf_agent.suspension import resume
 
 AGENT = str(Path(daemon_module.__file__).parent.parent)
 OPEN = Trigger(Reason.MAIN_CF_OPEN)
@@ -329,3 +330,33 @@ def test_a_bad_agent_toml_ends_the_start(site: Site) -> None:
     site.options.write_text('mode = "enforcing"\n')
     with pytest.raises(ConfigError, match=rf"{site.options}:1: mode: "):
         Daemon(site.machine, Journal())
+
+
+def test_while_suspended_it_looks_and_changes_nothing(site: Site, start: Start) -> None:
+    site.options.write_text(OBSERVE.replace("observe", "enforce"))
+    state = State(site.machine.state_directory, site.machine.run_directory)
+    state.prepare()
+    state.keep_suspension(Suspension(time.time(), None, "anna", "a test"))
+    daemon = start()
+    assert "STATUS=suspended by anna until resumed: a test; drift: mynetworks" in daemon.told(
+        "STATUS="
+    )
+    daemon.told("READY=1")
+    daemon.recorded("suspended suspended by anna")
+    assert site.main_cf.read_text() == DRIFTED
+    # It ends where it must not correct: there is no Postfix here.
+    site.options.write_text(OBSERVE)
+    assert resume(state, "bert", time.time())
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.recorded("resumed resumed by bert")
+    assert "observing only: drift: mynetworks" in daemon.told("STATUS=observing")
+
+
+def test_a_suspension_ends_by_itself(site: Site, start: Start) -> None:
+    state = State(site.machine.state_directory, site.machine.run_directory)
+    state.prepare()
+    state.keep_suspension(Suspension(time.time(), time.time() + 1, "anna", ""))
+    daemon = start()
+    daemon.recorded("resumed resumed by itself: the time is over")
+    assert state.suspension() is None
+    daemon.told("STATUS=observing only: drift")

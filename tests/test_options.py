@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pf_agent.errors import ConfigError
-from pf_agent.model import ActivationWay, AgentOptions, Mode
+from pf_agent.model import ActivationWay, AgentOptions, Mode, Window
 from pf_agent.options import load
 from pf_agent.toml_table import Source
 
@@ -37,10 +37,60 @@ def test_empty_file_means_the_defaults() -> None:
 
 
 def test_all_options() -> None:
-    top = 'mode = "observe"\nactivation = "auto"\n'
-    read = options(f"{top}[watch]\nsettle_seconds = 0.05\nlook_every_seconds = 86400\n")
-    assert read == AgentOptions(Mode.OBSERVE, ActivationWay.AUTO, 0.05, 86400.0)
+    text = """\
+mode = "observe"
+[activation]
+way = "auto"
+window = "22:30-04:00"
+[watch]
+settle_seconds = 0.05
+look_every_seconds = 86400
+[metrics]
+textfile = "/var/lib/prometheus/node-exporter/pf-agent.prom"
+listen = "[::1]:9825"
+[notify]
+unit = "pf-agent-notify@.service"
+"""
+    read = options(text)
+    assert read == AgentOptions(
+        Mode.OBSERVE,
+        ActivationWay.AUTO,
+        Window(81000.0, 14400.0),
+        0.05,
+        86400.0,
+        "/var/lib/prometheus/node-exporter/pf-agent.prom",
+        "[::1]:9825",
+        "pf-agent-notify@.service",
+    )
     assert isinstance(read.mode, Mode)
+
+
+def test_the_way_alone_may_be_written_short() -> None:
+    assert options('activation = "auto"\n') == AgentOptions(way=ActivationWay.AUTO)
+    assert options('[activation]\nwindow = "02:00-04:00"\n').window == Window(7200.0, 14400.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('activation = "never"', 'activation: expected "restart" or "auto", got "never"'),
+        ("activation = 1", "activation: expected a table, got 1"),
+        ('[activation]\nway = "x"', '[activation] way: expected "restart" or "auto", got "x"'),
+        ('[activation]\nwindow = "2-4"', "[activation] window: expected two times of day"),
+        ('[activation]\nwindow = "24:00-04:00"', "[activation] window: expected two times of day"),
+        ('[activation]\nwindow = "02:00-02:00"', "[activation] window: expected two times of day"),
+        ('[metrics]\ntextfile = "x.prom"', "[metrics] textfile: expected an absolute path"),
+        ('[metrics]\ntextfile = "/x"', "[metrics] textfile: expected an absolute path that ends"),
+        ('[metrics]\nlisten = "0.0.0.0:80"', "[metrics] listen: expected an address of loopback"),
+        ('[metrics]\nlisten = "127.0.0.1:0"', "[metrics] listen: expected an address of loopback"),
+        ('[notify]\nunit = "x.service"', "[notify] unit: expected a template unit"),
+        ('[notify]\nwhom = "x"', "[notify] whom: unknown key; known here: unit"),
+    ],
+)
+def test_what_is_wrong_is_said(text: str, said: str) -> None:
+    (problem,) = refusal(text)
+    assert said in problem
+    assert "; " in problem
 
 
 def test_all_problems_at_once_in_the_order_of_lines() -> None:
@@ -55,7 +105,7 @@ look_every_seconds = 0.5
 settle_second = 1
 mode = "enforce"
 
-[notify]
+[inform]
 """
     assert refusal(text) == (
         f"{FILE}:1: mod: unknown key; did you mean mode?",
@@ -67,7 +117,7 @@ mode = "enforce"
         f"{FILE}:8: [watch] settle_second: unknown key; did you mean settle_seconds?",
         f"{FILE}:9: [watch] mode: unknown key; "
         "it belongs at the top of the file, above every [table]",
-        f"{FILE}:11: notify: unknown key; known here: activation, mode, watch",
+        f"{FILE}:11: inform: unknown key; known here: activation, metrics, mode, notify, watch",
     )
 
 

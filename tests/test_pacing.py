@@ -6,11 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pf_agent.model import Window
 from pf_agent.pacing import (
     RESTART_APART_SECONDS,
     RESTARTS_A_MINUTE,
     SECOND_RESTART_SECONDS,
     Backoff,
+    opens_in,
     recent_restarts,
     restart_allowed_at,
 )
@@ -85,3 +87,39 @@ def test_each_backoff_waits_on_its_own_account() -> None:
     one, other = Backoff(), Backoff()
     one.grow()
     assert one.grow() == 2 * other.grow()
+
+
+# --- the window -----------------------------------------------------------------------------------
+
+NIGHT = Window(2 * 3600.0, 4 * 3600.0)
+OVER_MIDNIGHT = Window(23 * 3600.0, 1 * 3600.0)
+
+
+@pytest.mark.parametrize(
+    ("window", "second", "wait"),
+    [
+        (None, 0.0, 0.0),
+        (NIGHT, 7200.0, 0.0),
+        (NIGHT, 14399.0, 0.0),
+        (NIGHT, 14400.0, 79200.0),
+        (NIGHT, 7199.0, 1.0),
+        (OVER_MIDNIGHT, 82800.0, 0.0),
+        (OVER_MIDNIGHT, 0.0, 0.0),
+        (OVER_MIDNIGHT, 3600.0, 79200.0),
+        (OVER_MIDNIGHT, 82799.0, 1.0),
+    ],
+)
+def test_how_long_until_the_window_opens(window: Window | None, second: float, wait: float) -> None:
+    assert opens_in(window, second) == wait
+
+
+@given(
+    st.builds(Window, st.integers(0, 86399), st.integers(0, 86399)).filter(
+        lambda window: window.opens != window.closes
+    ),
+    st.integers(0, 86399),
+)
+def test_after_the_wait_the_window_is_open(window: Window, second: int) -> None:
+    wait = opens_in(window, second)
+    assert 0 <= wait < 86400
+    assert opens_in(window, (second + wait) % 86400) == 0

@@ -20,6 +20,7 @@ from pf_agent.model import (
     Phase,
     Result,
     Status,
+    Suspension,
 )
 from pf_agent.pacing import Contest
 
@@ -322,6 +323,7 @@ def test_a_summary_is_one_line_without_control_characters(detail: str, name: str
         replace(STATUS, detail="x", problems=("a", "b"), last=LAST, next_look=NOW + 3),
         replace(STATUS, last=LastDrift(1, NOW, ())),
         replace(STATUS, instances={"out": replace(STATUS, last=LAST), "in": STATUS}),
+        replace(STATUS, suspension=Suspension(NOW, None, "anna", "why")),
     ],
 )
 def test_a_status_comes_back_from_its_json(status: Status) -> None:

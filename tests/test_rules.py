@@ -24,7 +24,8 @@ EFFECTS = frozenset(
 )
 DRIVE = frozenset(
     ["plan", "correction", "reconcile", "activation", "configuration", "apply", "daemon", "cli"]
-    + ["instance", "rollback", "subject", "verbs_act", "verbs_look"]
+    + ["instance", "rollback", "subject", "suspension", "verbs_act"]
+    + ["verbs_look"]
 )
 
 # All that a pure module may import from elsewhere: nothing here reads, writes or asks the time.

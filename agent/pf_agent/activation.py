@@ -36,6 +36,8 @@ _START_LIMIT = "start-limit-hit"
 # Without a word from systemd or the probe, look by ourselves.
 _GLANCE_SECONDS = 1.0
 _JOB_SECONDS = 300.0
+# The local clock may be set meanwhile, or summer may end.
+_MOST_CLOSED_SECONDS = 600.0
 
 
 class Service(Protocol):
@@ -131,6 +133,7 @@ class Activation:
     text: Callable[[], bytes | None] = lambda: None  # main.cf as it stands
     way: Callable[[], ActivationWay] = lambda: ActivationWay.RESTART
     apart: Callable[[], float] = lambda: 0.0  # seconds between restarts at least
+    opens_in: Callable[[], float] = lambda: 0.0  # seconds until a restart may be at all
     clock: Clock = time.time  # for what is recorded and kept; it may be set back or forward
     ticks: Clock = time.monotonic  # for what is waited for
     failure: str = ""
@@ -219,8 +222,13 @@ class Activation:
         if allowed_at > ticks and not self._is_urgent(pending):
             self.retry_at = allowed_at
             return
-        self.rebuild_aliases(pending.cycle)
         units = self.service.units_of(self.unit)
+        closed = 0.0 if self._is_urgent(pending) else self.opens_in()
+        if closed > 0 and all(unit.phase is UnitPhase.UP for unit in units):
+            # Where mail is down there is nothing that a restart could disturb.
+            self.retry_at = ticks + min(closed, _MOST_CLOSED_SECONDS)
+            return
+        self.rebuild_aliases(pending.cycle)
         limited = [unit.name for unit in units if unit.result == _START_LIMIT]
         if limited:
             self.service.reset_failed(limited)

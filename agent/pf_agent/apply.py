@@ -63,7 +63,7 @@ class _Application:
         self._name = name
         self._desired = desired
         self._mailbox = mailbox
-        self._emit = emit_of(name, journal)
+        self._emit = emit_of(name, journal.emit)
         self._host = MainCfFile(main_cf)
         self._state = State.of_instance(name, names.STATE_DIRECTORY, names.RUN_DIRECTORY)
         postfix = Postfix(os.path.dirname(main_cf), self._state.run_directory)
@@ -77,7 +77,7 @@ class _Application:
             alias_file=lambda: alias_file(self._text() or b""),
             unit=unit_of(name),
             text=self._text,
-            way=lambda: options.activation,
+            way=lambda: options.way,
         )
 
     def run(self, activate: bool) -> Applied:

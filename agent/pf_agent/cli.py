@@ -87,6 +87,16 @@ def _parser() -> argparse.ArgumentParser:
     diff = add("diff", verbs_look.cmd_diff, "show what main.cf says against what it must say")
     apply = add("apply", verbs_act.cmd_apply, "look once, correct main.cf and restart Postfix")
     check = add("check", verbs_look.cmd_check, "check the configuration files and name every fault")
+    suspend = add("suspend", verbs_act.cmd_suspend, "leave main.cf alone for a while")
+    add("resume", verbs_act.cmd_resume, "look after main.cf again")
+    suspend.add_argument(
+        "--for",
+        dest="seconds",
+        type=verbs_act.seconds_of,
+        metavar="TIME",
+        help="end by itself after 90, 30m, 2h or 1d; without it, until `pf-agent resume`",
+    )
+    suspend.add_argument("--reason", metavar="TEXT", help="what `status` and the record say")
     _add_options(apply)
     for added in (diff, apply):
         _add_files(added)

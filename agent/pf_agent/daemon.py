@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from queue import Empty, SimpleQueue
+from typing import Protocol
 
 from pf_agent import __version__, names, render, signals
 from pf_agent.configuration import Configuration
@@ -18,9 +20,10 @@ from pf_agent.desired import main_cf_of
 from pf_agent.errors import ExitCode, HostError
 from pf_agent.instance import Instance, Shared
 from pf_agent.journal import Journal
-from pf_agent.model import Event, Phase, Reason, Record, Status, Trigger
+from pf_agent.model import Event, Phase, Reason, Record, Status, Suspension, Trigger
 from pf_agent.notify import notify, watchdog_seconds
 from pf_agent.state import State
+from pf_agent.suspension import followed
 from pf_agent.systemd import Systemd
 from pf_agent.watch import Watch
 
@@ -59,6 +62,14 @@ class Machine:
     run_directory: str = names.RUN_DIRECTORY
 
 
+class Sink(Protocol):
+    """Who is told besides the journal: metrics, D-Bus, a unit. Raises HostError, and is skipped."""
+
+    def note(self, record: Record) -> None: ...
+    def publish(self, status: Status) -> None: ...
+    def close(self) -> None: ...
+
+
 class Daemon:
     """The loop and what it holds."""
 
@@ -74,8 +85,16 @@ class Daemon:
         )
         self._watch = Watch(machine.config_directory, self.mailbox.put)
         self._systemd = Systemd(self.mailbox.put)
+        self._sinks: list[Sink] = []
+        self._suspension: Suspension | None = None
         self._shared = Shared(
-            self._configuration, self._systemd, self._watch, journal, self.mailbox.put
+            self._configuration,
+            self._systemd,
+            self._watch,
+            self._emit,
+            journal,
+            self.mailbox.put,
+            lambda: self._suspension,
         )
         self._watch_note = ""
         default = Instance(names.DEFAULT_INSTANCE, machine.main_cf, self._state, self._shared)
@@ -86,7 +105,7 @@ class Daemon:
     def run(self) -> ExitCode:
         """Loop until SIGTERM."""
         signals.listen(self.mailbox.put)
-        self._journal.emit(Record(Event.STARTED, f"pf-agent {__version__} watches main.cf"))
+        self._emit(Record(Event.STARTED, f"pf-agent {__version__} watches main.cf"))
         self._turn([Trigger(Reason.START)])
         self._tell("READY=1")
         while True:
@@ -102,7 +121,9 @@ class Daemon:
             if Reason.RELOAD in reasons:
                 self._tell("READY=1")
         self._tell("STOPPING=1")
-        self._journal.emit(Record(Event.STOPPED, "pf-agent stops; main.cf is watched no more"))
+        self._emit(Record(Event.STOPPED, "pf-agent stops; main.cf is watched no more"))
+        for sink in self._sinks:
+            sink.close()
         self._watch.close()
         self._systemd.close()
         self._state.remove_status()
@@ -114,6 +135,8 @@ class Daemon:
         limit = watchdog_seconds()
         if limit is not None:
             due.append(limit / 2)
+        if self._suspension is not None and self._suspension.until is not None:
+            due.append(self._suspension.until - time.time())
         return max(0.0, min(due))
 
     # --- one turn of the loop -----------------------------------------------------------------
@@ -121,6 +144,8 @@ class Daemon:
     def _turn(self, batch: Iterable[Trigger]) -> None:
         """Let each instance look that has a reason to, and tell how things are."""
         triggers = list(batch)
+        if self._follow_suspension():
+            triggers.append(Trigger(Reason.TIMER, "suspended or resumed"))
         reasons = {trigger.reason for trigger in triggers}
         if reasons or min(instance.patience() for instance in self._instances.values()) <= 0:
             # Armed before the files are read: what changes after that is heard.
@@ -151,10 +176,17 @@ class Daemon:
             self._instances[name] = Instance(name, main_cf, state, self._shared)
         return new
 
+    def _follow_suspension(self) -> bool:
+        """Take note of what somebody wrote down, or the clock ended; tell whether it changed."""
+        before = self._suspension
+        try:
+            self._suspension = followed(self._state, self._emit, before, time.time())
+        except HostError as error:
+            self._journal.note(str(error))
+        return self._suspension != before
+
     def _report_problem(self, problem: str) -> None:
-        self._journal.emit(
-            Record(Event.CONFIG_REJECTED, problem, fields={names.FIELD_REASON: problem})
-        )
+        self._emit(Record(Event.CONFIG_REJECTED, problem, fields={names.FIELD_REASON: problem}))
 
     # --- telling ------------------------------------------------------------------------------
 
@@ -169,15 +201,15 @@ class Daemon:
             version=__version__,
             pid=os.getpid(),
             instances=stands,
+            suspension=self._suspension,
         )
         self._tell("WATCHDOG=1", f"STATUS={render.summary(self._status, now)}")
         told = str(_without_moments(self._status))
         if told != self._told:
             self._told = told
-            try:
-                self._state.write_status(render.status_dict(self._status, now))
-            except HostError as error:
-                self._journal.note(str(error))
+            self._try(lambda: self._state.write_status(render.status_dict(self._status, now)))
+            for sink in self._sinks:
+                self._try(partial(sink.publish, self._status))
 
     def _note_watch(self, sentence: str) -> None:
         """On record where the watch was mended or cannot be: once, for as long as that lasts."""
@@ -186,8 +218,18 @@ class Daemon:
         self._watch_note = sentence
 
     def _tell(self, *states: str) -> None:
+        self._try(lambda: notify(*states))
+
+    def _emit(self, record: Record) -> None:
+        """Send a record to the journal, and to whoever else listens."""
+        self._journal.emit(record)
+        for sink in self._sinks:
+            self._try(partial(sink.note, record))
+
+    def _try(self, tell: Callable[[], object]) -> None:
+        """One that cannot be told is noted and skipped; the others and the loop go on."""
         try:
-            notify(*states)
+            tell()
         except HostError as error:
             self._journal.note(str(error))
 

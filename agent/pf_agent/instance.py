@@ -28,7 +28,9 @@ from pf_agent.model import (
     Record,
     Result,
     Status,
+    Suspension,
     Trigger,
+    Window,
 )
 from pf_agent.pacing import Backoff, Contest
 from pf_agent.plan import Emit, Judge, Policy
@@ -53,16 +55,22 @@ def unit_of(instance: str) -> str:
     return f"{stem}@{instance}{dot}{kind}"
 
 
-def emit_of(instance: str, journal: Journal) -> Emit:
-    """Return the way to the journal; records of another than the default instance say which."""
+def emit_of(instance: str, emit: Emit) -> Emit:
+    """Return `emit` for an instance: records of another than the default one say which."""
     if instance == names.DEFAULT_INSTANCE:
-        return journal.emit
+        return emit
 
-    def emit(record: Record) -> None:
+    def emit_named(record: Record) -> None:
         fields = {**record.fields, names.FIELD_INSTANCE: instance}
-        journal.emit(replace(record, message=f"{instance}: {record.message}", fields=fields))
+        emit(replace(record, message=f"{instance}: {record.message}", fields=fields))
 
-    return emit
+    return emit_named
+
+
+def opens_in(window: Window | None) -> float:
+    """Return the seconds until Postfix may be restarted, by this machine's local time."""
+    now = time.localtime()
+    return pacing.opens_in(window, now.tm_hour * 3600.0 + now.tm_min * 60 + now.tm_sec)
 
 
 @dataclass(frozen=True)
@@ -72,8 +80,15 @@ class Shared:
     configuration: Configuration
     systemd: Systemd
     watch: Watch
+    emit: Emit
     journal: Journal
     post: Callable[[Trigger], None]
+    suspension: Callable[[], Suspension | None]
+
+    def may_only_observe(self) -> bool:
+        """Whether main.cf and Postfix are to be left as they are."""
+        is_observing = self.configuration.options.mode is Mode.OBSERVE
+        return is_observing or self.suspension() is not None
 
 
 class Instance:
@@ -84,7 +99,7 @@ class Instance:
         self.main_cf = main_cf
         self._shared = shared
         self._state = state
-        self._emit = emit_of(name, shared.journal)
+        self._emit = emit_of(name, shared.emit)
         self._host = MainCfFile(main_cf)
         self._postfix = Postfix(os.path.dirname(main_cf), state.run_directory)
         self._judge = Judge(self._postfix.judge)
@@ -99,8 +114,9 @@ class Instance:
             alias_file=lambda: self._aliases,
             unit=unit_of(name),
             text=lambda: self._host.read().text,
-            way=lambda: shared.configuration.options.activation,
+            way=lambda: shared.configuration.options.way,
             apart=lambda: self._contest.apart if self._contest else 0.0,
+            opens_in=lambda: opens_in(shared.configuration.options.window),
         )
         self._contest: Contest | None = None
         self._backoff = Backoff()
@@ -148,7 +164,7 @@ class Instance:
         if Reason.START not in reasons and self._is_being_saved(options.settle_seconds):
             self._next_look = time.monotonic() + _AGAIN_SECONDS
         elif desired is not None:
-            policy = Policy(options.mode is Mode.OBSERVE, judge=self._judge)
+            policy = Policy(self._shared.may_only_observe(), judge=self._judge)
             with self._state.lock():
                 self._note_outcome(self._cycle(desired, policy))
             if self._host.is_awaited():
@@ -209,7 +225,7 @@ class Instance:
 
     def _look_at_aliases(self) -> None:
         """Rebuild the alias database where the file changed; that needs no restart."""
-        if self._shared.configuration.options.mode is not Mode.ENFORCE:
+        if self._shared.may_only_observe():
             return
         text = self._host.read().text
         self._aliases = alias_file(text or b"")
@@ -230,8 +246,7 @@ class Instance:
         Where a text was brought back, that one is what Postfix is to run with.
         """
         settled = self._outcome.result in (Result.IN_SYNC, Result.CORRECTED, Result.ROLLED_BACK)
-        is_enforcing = self._shared.configuration.options.mode is Mode.ENFORCE
-        return settled and not self._failure and is_enforcing
+        return settled and not self._failure and not self._shared.may_only_observe()
 
     def _advance(self) -> None:
         end = self._activation.advance()
@@ -287,6 +302,10 @@ class Instance:
             return Phase.STALLED, self._failure
         if self.name not in self._shared.configuration.desired:
             return Phase.OBSERVING, "there never was a good desired state"
+        suspension = self._shared.suspension()
+        if suspension is not None:
+            found = f"; {outcome.summary}" if outcome.summary else ""
+            return Phase.SUSPENDED, render.suspension_sentence(suspension) + found
         if outcome.result is Result.OBSERVED:
             return Phase.OBSERVING, outcome.summary
         if outcome.result is Result.REJECTED:
@@ -304,7 +323,9 @@ class Instance:
     def _phase_at_peace(self) -> tuple[Phase, str]:
         activation = self._activation
         if self._state.pending() is not None:
-            wait = 0.0 if activation.is_under_way() else activation.patience() or 0.0
+            closed = opens_in(self._shared.configuration.options.window)
+            due_in = max(activation.patience() or 0.0, closed)
+            wait = 0.0 if activation.is_under_way() else due_in
             due = f"not before {render.clock(time.time() + wait)}"
             return Phase.ACTIVATING, due if wait else ""
         if self._shared.configuration.options.mode is Mode.OBSERVE:

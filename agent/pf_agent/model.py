@@ -74,13 +74,46 @@ class ActivationWay(str, Enum):
 
 
 @dataclass(frozen=True)
+class Window:
+    """When Postfix may be restarted, each day: seconds since midnight, local time.
+
+    Where it opens after it closes, midnight lies inside.
+    """
+
+    opens: float
+    closes: float
+
+
+@dataclass(frozen=True)
 class AgentOptions:
-    """agent.toml: how the agent behaves on this host. Times in seconds."""
+    """agent.toml: how the agent behaves on this host. Times in seconds.
+
+    `window` None: at any time. `textfile` and `listen` are where metrics go, `unit` is what is
+    started to tell somebody; empty: nowhere, nothing.
+    """
 
     mode: Mode = Mode.ENFORCE
-    activation: ActivationWay = ActivationWay.RESTART
+    way: ActivationWay = ActivationWay.RESTART
+    window: Window | None = None
     settle_seconds: float = 0.2
     look_every_seconds: float = 300.0
+    textfile: str = ""
+    listen: str = ""
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Suspension:
+    """Somebody told the agent to leave main.cf alone; `until` None: until he says otherwise.
+
+    Moments in seconds since the epoch.
+    """
+
+    since: float
+    until: float | None
+    who: str
+    reason: str
+    resumed_by: str = ""
 
 
 class FileKind(str, Enum):
@@ -376,3 +409,4 @@ class Status:
     version: str = ""
     pid: int = 0
     instances: Mapping[str, Status] = field(default_factory=dict)
+    suspension: Suspension | None = None

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from pf_agent.model import Window
+
 # systemd refuses the 6th start of a unit within 10 s, and mail is then down until somebody resets
 # it (systemd.unit(5), StartLimitIntervalSec=). Ours stays well below that.
 # A second restart comes soon, since a second change often follows on the first; after that they
@@ -19,6 +21,7 @@ SECOND_RESTART_SECONDS = 3.0
 RESTART_APART_SECONDS = 10.0
 RESTARTS_A_MINUTE = 3
 _MINUTE = 60.0
+_DAY = 86400.0
 
 CONTESTED_DRIFTS = 4
 _CONTEST_SECONDS = 3 * 3600.0
@@ -87,6 +90,18 @@ class Backoff:
     def reset(self) -> None:
         """Forget the failures: something worked."""
         self._next = self._first
+
+
+def opens_in(window: Window | None, second_of_day: float) -> float:
+    """Return the seconds until the window is open, 0 where it is; the day's clock may jump by an
+    hour on the way, so ask again."""
+    if window is None:
+        return 0.0
+    if window.opens < window.closes:
+        is_open = window.opens <= second_of_day < window.closes
+    else:
+        is_open = second_of_day >= window.opens or second_of_day < window.closes
+    return 0.0 if is_open else (window.opens - second_of_day) % _DAY
 
 
 def noted(

@@ -17,6 +17,7 @@ from pf_agent.model import (
     Outcome,
     Phase,
     Status,
+    Suspension,
 )
 from pf_agent.pacing import Contest
 
@@ -201,6 +202,18 @@ def contest_sentence(contest: Contest) -> str:
     )
 
 
+def suspension_sentence(suspension: Suspension) -> str:
+    """By whom, until when and why."""
+    until = "until resumed" if suspension.until is None else f"until {day(suspension.until)}"
+    why = f": {suspension.reason}" if suspension.reason else ""
+    return f"by {suspension.who} {until}{why}"
+
+
+def day(seconds: float) -> str:
+    """A point in time as people write it down: this machine's own date and time of day."""
+    return f"{datetime.fromtimestamp(seconds, timezone.utc).astimezone():%Y-%m-%d %H:%M:%S}"
+
+
 def clock(seconds: float) -> str:
     """A point in time as people read it: this machine's own time of day."""
     return f"{datetime.fromtimestamp(seconds, timezone.utc).astimezone():%H:%M:%S}"
@@ -224,6 +237,8 @@ def _phase_sentence(status: Status) -> str:
     }[status.phase]
     if not status.detail:
         return start
+    if status.phase is Phase.SUSPENDED:
+        return f"{start} {status.detail}"
     return (
         f"{start}, {status.detail}"
         if status.phase is Phase.IN_SYNC
@@ -245,6 +260,7 @@ def status_dict(status: Status, now: float) -> dict[str, Any]:
         "version": status.version,
         "pid": status.pid,
         "instances": {n: status_dict(inner, now) for n, inner in status.instances.items()},
+        "suspension": None if status.suspension is None else asdict(status.suspension),
     }
 
 
@@ -264,6 +280,7 @@ def status_from_dict(found: Mapping[str, Any]) -> Status:
         str(found["version"]),
         int(found["pid"]),
         {name: status_from_dict(inner) for name, inner in found["instances"].items()},
+        None if found["suspension"] is None else Suspension(**found["suspension"]),
     )
 
 

@@ -18,13 +18,14 @@ from typing import Any
 
 from pf_agent import names
 from pf_agent.errors import HostError
-from pf_agent.model import Exposure, PendingActivation, RolledBack
+from pf_agent.model import Exposure, PendingActivation, RolledBack, Suspension
 
 DISPLACED_COUNT = 200
 DISPLACED_BYTES = 50 * 1024 * 1024
 
 _LOCK_SECONDS = 30.0
 _ROLLED_BACK = "rolled-back.json"
+_SUSPENSION = "suspension.json"
 _DISPLACED_NAME = re.compile(r"(\d{8,})(?:\.\d+)?\.main\.cf")
 
 
@@ -198,6 +199,26 @@ class State:
     def forget_rolled_back(self) -> None:
         """It may be tried again. Raises HostError."""
         _remove(os.path.join(self.directory, _ROLLED_BACK))
+
+    def suspension(self) -> Suspension | None:
+        """Return what `suspend` was told last; None where nothing is, or it cannot be read."""
+        data = self._read(_SUSPENSION)
+        if data is None:
+            return None
+        with suppress(ValueError, KeyError, TypeError):
+            found = json.loads(data)
+            until = None if found["until"] is None else float(found["until"])
+            words = [str(found[name]) for name in ("who", "reason", "resumed_by")]
+            return Suspension(float(found["since"]), until, *words)
+        return None
+
+    def keep_suspension(self, suspension: Suspension) -> None:
+        """From now on main.cf is left alone, also by the next process. Raises HostError."""
+        self._write(_SUSPENSION, json.dumps(asdict(suspension)).encode())
+
+    def forget_suspension(self) -> None:
+        """main.cf is looked after again. Raises HostError."""
+        _remove(os.path.join(self.directory, _SUSPENSION))
 
     def desired(self) -> object:
         """Return the last good desired state, as `keep_desired` got it; None if there is none."""

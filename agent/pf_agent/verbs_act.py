@@ -1,17 +1,26 @@
-"""The verbs that act: run, apply."""
+"""The verbs that act: run, apply, suspend, resume."""
 
 from __future__ import annotations
 
 import argparse
+import os
+import pwd
+import re
+import signal
 import sys
+import time
 
 from pf_agent import names, render
 from pf_agent.errors import ConfigError, ExitCode
-from pf_agent.model import Applied, Event, Record, Result
+from pf_agent.model import Applied, Event, Record, Result, Suspension
 from pf_agent.plan import Policy
 from pf_agent.reconcile import reconcile
+from pf_agent.state import State, read_status
 from pf_agent.subject import Unkept, prefix, subjects
+from pf_agent.suspension import resume
 from pf_agent.verbs_look import cmd_diff, print_json
+
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def cmd_run(_arguments: argparse.Namespace) -> ExitCode:
@@ -63,3 +72,58 @@ def cmd_apply(arguments: argparse.Namespace) -> ExitCode:
     if any(each.failure or each.outcome.result in bad for each in applied):
         return ExitCode.FAILURE
     return ExitCode.OK
+
+
+def cmd_suspend(arguments: argparse.Namespace) -> ExitCode:
+    """Have main.cf left alone; the daemon takes note at once, or when it starts."""
+    now = time.time()
+    until = None if arguments.seconds is None else now + arguments.seconds
+    found = Suspension(now, until, who_asks(), arguments.reason or "")
+    state = State(names.STATE_DIRECTORY, names.RUN_DIRECTORY)
+    state.prepare()
+    state.keep_suspension(found)
+    _wake_daemon()
+    print(f"suspended {render.suspension_sentence(found)}")
+    return ExitCode.OK
+
+
+def cmd_resume(_arguments: argparse.Namespace) -> ExitCode:
+    """Have main.cf looked after again."""
+    state = State(names.STATE_DIRECTORY, names.RUN_DIRECTORY)
+    state.prepare()
+    was_suspended = resume(state, who_asks(), time.time())
+    _wake_daemon()
+    print("resumed" if was_suspended else "it was not suspended")
+    return ExitCode.OK
+
+
+def seconds_of(text: str) -> float:
+    """Return the seconds of a duration such as 90, 30m, 2h or 1d. Raises ArgumentTypeError."""
+    found = re.fullmatch(r"(\d{1,7})([smhd]?)", text)
+    seconds = int(found[1]) * _UNITS[found[2]] if found else 0
+    if seconds == 0:
+        raise argparse.ArgumentTypeError(f'expected a duration, got "{text}"; write 2h or 30m')
+    return float(seconds)
+
+
+def who_asks() -> str:
+    """Return the name of who runs the command, as far as sudo(8) and the login tell."""
+    name = os.environ.get("SUDO_USER")
+    if not name:
+        try:
+            name = os.getlogin()
+        except OSError:  # no terminal
+            name = pwd.getpwuid(os.getuid()).pw_name
+    return name
+
+
+def _wake_daemon() -> None:
+    """Have the daemon look now, if there is one."""
+    status = read_status(names.RUN_DIRECTORY)
+    pid = 0 if status is None else int(status["pid"])
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+            if file.read().strip() == names.PROGRAM:  # and not who came after it
+                os.kill(pid, signal.SIGHUP)
+    except OSError:
+        return  # it has ended, and will find what is written when it starts
