@@ -15,17 +15,19 @@ TREES = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in PACK
 
 PURE = frozenset(
     ["model", "errors", "names", "main_cf", "toml_lines", "toml_table", "desired", "options"]
-    + ["desired_json"]
+    + ["desired_json", "history"]
     + ["drift", "pacing", "render", "values", "lists", "parameters"]
     + ["aliases", "complaints", "judgement", "services"]
 )
 EFFECTS = frozenset(
     ["postfix", "exchange", "systemd", "smtp", "notify", "signals", "journal", "state", "watch"]
+    + ["authority", "bus_link"]
 )
 DRIVE = frozenset(
     ["plan", "correction", "reconcile", "activation", "configuration", "apply", "daemon", "cli"]
     + ["instance", "rollback", "subject", "suspension", "verbs_act"]
-    + ["verbs_look"]
+    + ["verbs_look", "verbs_past"]
+    + ["bus"]
 )
 
 # All that a pure module may import from elsewhere: nothing here reads, writes or asks the time.

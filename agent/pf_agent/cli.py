@@ -97,12 +97,60 @@ def _parser() -> argparse.ArgumentParser:
         help="end by itself after 90, 30m, 2h or 1d; without it, until `pf-agent resume`",
     )
     suspend.add_argument("--reason", metavar="TEXT", help="what `status` and the record say")
+    past = _add_past(add)
     _add_options(apply)
     for added in (diff, apply):
         _add_files(added)
-    for added in (status, diff, apply, check):
+    for added in (status, diff, apply, check, *past):
         added.add_argument("--json", action="store_true", help="print JSON for programs")
     return parser
+
+
+def _add_past(add: Callable[[str, Verb, str], Any]) -> list[Any]:
+    """The verbs about what was; returns those that can print JSON."""
+    past = add("history", _late("cmd_history"), "list the cycles that the journal tells of")
+    past.add_argument("cycle", nargs="?", type=_late_type("cycle_number"), metavar="CYCLE")
+    past.add_argument(
+        "--since",
+        type=_late_type("moment_of"),
+        metavar="TIME",
+        help='only later ones: 2h or 7d ago, 2026-01-31, or "2026-01-31 14:30"',
+    )
+    explain = add("explain", _late("cmd_explain"), "tell all that is known of a parameter")
+    explain.add_argument("parameter", metavar="PARAMETER")
+    restore = add("restore", _late("cmd_restore"), "bring back the text that a cycle replaced")
+    restore.add_argument("cycle", type=_late_type("cycle_number"), metavar="CYCLE")
+    for added in (explain, restore):
+        added.add_argument(
+            "--instance",
+            default=names.DEFAULT_INSTANCE,
+            metavar="NAME",
+            help="of another Postfix instance than the default one",
+        )
+    return [past, explain]
+
+
+def _late(name: str) -> Verb:
+    """A verb of verbs_past.py, imported when it is used: the others start faster without it."""
+
+    def verb(arguments: argparse.Namespace) -> ExitCode:
+        from pf_agent import verbs_past
+
+        found: Verb = getattr(verbs_past, name)
+        return found(arguments)
+
+    return verb
+
+
+def _late_type(name: str) -> Callable[[str], Any]:
+    """The same for what reads an argument."""
+
+    def read(text: str) -> Any:
+        from pf_agent import verbs_past
+
+        return getattr(verbs_past, name)(text)
+
+    return read
 
 
 def _add_files(parser: argparse.ArgumentParser) -> None:

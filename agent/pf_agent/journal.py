@@ -11,12 +11,14 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from typing import Any, TextIO
 
 import structlog
 
 from pf_agent import names
+from pf_agent.errors import HostError
+from pf_agent.history import Entry
 from pf_agent.model import Event, Record
 from pf_agent.render import printable
 
@@ -101,6 +103,33 @@ def console_of(stream: TextIO) -> TextIO | None:
         return stream
     tied = os.environ.get("JOURNAL_STREAM") == f"{opened.st_dev}:{opened.st_ino}"
     return None if tied else stream
+
+
+def read_back(since: float) -> Iterator[Entry]:
+    """Yield our own records since a moment (seconds since the epoch), oldest first.
+
+    Only those that a process of root sent: anybody may write to the journal under our name, and
+    journald alone says who did (systemd.journal-fields(7), trusted fields). What the caller may not
+    read is not there. Raises HostError where the journal cannot be opened.
+    """
+    try:
+        from systemd import journal
+    except ImportError as error:
+        raise HostError(f"the journal: {error}; install python3-systemd") from error
+    events = {message_id: event for event, message_id in MESSAGE_IDS.items()}
+    try:
+        with journal.Reader() as reader:
+            for message_id in events:
+                reader.add_match(MESSAGE_ID=message_id)
+            reader.add_match(_UID="0")
+            reader.seek_realtime(since)
+            for found in reader:
+                fields = {n: str(v) for n, v in found.items() if n.startswith("PF_AGENT_")}
+                event = events[found["MESSAGE_ID"].hex]
+                at = found["__REALTIME_TIMESTAMP"].timestamp()
+                yield Entry(at, event, str(found.get("MESSAGE", "")), fields)
+    except OSError as error:
+        raise HostError(f"the journal: {error.strerror}; run as root") from error
 
 
 def log_tail(units: Sequence[str], since: float, most: int = 10) -> tuple[str, ...]:

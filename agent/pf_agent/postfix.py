@@ -127,6 +127,13 @@ class Postfix:
         address = service.address or _address(found["inet_interfaces"], found["inet_protocols"])
         return Greeting(address, _SMTP_PORT, " ".join(found["smtpd_banner"].split()))
 
+    def default_of(self, name: str) -> str | None:
+        """Return the installed Postfix's default of a parameter, None for one that it has not.
+
+        Raises HostError.
+        """
+        return self._known().get(name)
+
     @contextmanager
     def _candidate(self, text: bytes) -> Iterator[tuple[str, str]]:
         """A private folder with `text` for main.cf; and the text of master.cf."""

@@ -163,6 +163,10 @@ class State:
         self._prune_displaced()
         return os.path.join(self.displaced_directory, name)
 
+    def displaced(self, cycle: int) -> bytes | None:
+        """Return the text that the cycle replaced, the first of several; None: none is kept."""
+        return self._read(os.path.join("displaced", f"{cycle:08d}.main.cf"))
+
     def last_good(self) -> bytes | None:
         """Return the newest main.cf that was in sync and that Postfix can run with."""
         return self._read("last-good.main.cf")

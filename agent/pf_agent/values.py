@@ -19,6 +19,8 @@ INT_MAX: Final = 2**31 - 1
 LONG_MAX: Final = 2**63 - 1
 UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
+_UNIT_WORDS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
 _COMPARABLE: Final = ("boolean", "integer", "long", "time")
 # strtol(3): blanks, a sign, digits. Nothing of it needs to be there: "h" is 0 hours.
 _STRTOL: Final = re.compile(r"(?:[ \t\n\v\f\r]*([+-]?)0*([0-9]+))?(.*)", re.DOTALL)
@@ -89,6 +91,17 @@ def readers(name: str) -> tuple[str, ...]:
     if kind is None:
         return ()
     return ("global",) if "global" in kind.readers else kind.readers
+
+
+def description(name: str) -> str:
+    """Return in words what is known of the parameter: its type, and which programs read it."""
+    kind = _type(name)
+    if kind is None:
+        return "unknown to the Postfix versions that the agent knows"
+    unit = f" (without a unit: {_UNIT_WORDS[kind.unit]})" if kind.unit else ""
+    listed = "list" if "list" in kind.flags else kind.kind
+    who = "every program" if "global" in kind.readers else ", ".join(kind.readers)
+    return f"{listed}{unit}, read by {who}"
 
 
 def reload_suffices(names: Iterable[str]) -> bool:

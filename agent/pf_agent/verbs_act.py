@@ -82,7 +82,7 @@ def cmd_suspend(arguments: argparse.Namespace) -> ExitCode:
     state = State(names.STATE_DIRECTORY, names.RUN_DIRECTORY)
     state.prepare()
     state.keep_suspension(found)
-    _wake_daemon()
+    wake_daemon()
     print(f"suspended {render.suspension_sentence(found)}")
     return ExitCode.OK
 
@@ -92,18 +92,23 @@ def cmd_resume(_arguments: argparse.Namespace) -> ExitCode:
     state = State(names.STATE_DIRECTORY, names.RUN_DIRECTORY)
     state.prepare()
     was_suspended = resume(state, who_asks(), time.time())
-    _wake_daemon()
+    wake_daemon()
     print("resumed" if was_suspended else "it was not suspended")
     return ExitCode.OK
 
 
 def seconds_of(text: str) -> float:
     """Return the seconds of a duration such as 90, 30m, 2h or 1d. Raises ArgumentTypeError."""
-    found = re.fullmatch(r"(\d{1,7})([smhd]?)", text)
-    seconds = int(found[1]) * _UNITS[found[2]] if found else 0
-    if seconds == 0:
+    seconds = duration_of(text)
+    if not seconds:
         raise argparse.ArgumentTypeError(f'expected a duration, got "{text}"; write 2h or 30m')
-    return float(seconds)
+    return seconds
+
+
+def duration_of(text: str) -> float | None:
+    """Return the seconds that 90, 30m, 2h or 1d are, None for what is no duration."""
+    found = re.fullmatch(r"([0-9]{1,7})([smhd]?)", text)
+    return None if found is None else float(int(found[1]) * _UNITS[found[2]])
 
 
 def who_asks() -> str:
@@ -117,7 +122,7 @@ def who_asks() -> str:
     return name
 
 
-def _wake_daemon() -> None:
+def wake_daemon() -> None:
     """Have the daemon look now, if there is one."""
     status = read_status(names.RUN_DIRECTORY)
     pid = 0 if status is None else int(status["pid"])

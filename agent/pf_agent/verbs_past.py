@@ -1,0 +1,160 @@
+"""The verbs about what was: history, explain, restore."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+import time
+from datetime import datetime
+
+from pf_agent import history, names, render
+from pf_agent.configuration import load_desired
+from pf_agent.desired import by_instance, main_cf_of
+from pf_agent.errors import ConfigError, ExitCode, HostError
+from pf_agent.exchange import MainCfFile
+from pf_agent.history import PastCycle
+from pf_agent.journal import read_back
+from pf_agent.main_cf import MainCf
+from pf_agent.model import Suspension
+from pf_agent.postfix import POSTCONF, Postfix
+from pf_agent.state import State
+from pf_agent.values import description
+from pf_agent.verbs_act import duration_of, wake_daemon, who_asks
+from pf_agent.verbs_look import print_json
+
+
+def moment_of(text: str) -> float:
+    """Return the moment that is meant by 2h (ago) or by a date and time. ArgumentTypeError."""
+    seconds = duration_of(text)
+    if seconds is not None:
+        return time.time() - seconds
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f'expected a time, got "{text}"; write 2h, or 2026-01-31 or "2026-01-31 14:30"'
+        ) from error
+
+
+def cmd_history(arguments: argparse.Namespace) -> ExitCode:
+    """The cycles that the journal has; or one of them with its records and its diff."""
+    past = history.cycles(read_back(arguments.since or 0.0))
+    if arguments.cycle is not None:
+        past = [each for each in past if each.cycle == arguments.cycle]
+        if not past:
+            raise HostError(
+                f"cycle {arguments.cycle}: the journal has no record of it that you may read;"
+                " see `pf-agent history`, as root"
+            )
+    if arguments.json:
+        print_json([history.cycle_dict(each) for each in past])
+    elif arguments.cycle is not None:
+        _print_cycle(past[-1])
+    elif past:
+        rows = [history.HEADINGS, *map(history.cycle_row, past)]
+        print("\n".join(map(render.printable, history.table(rows))))
+    else:
+        print("the journal has no record of a drift that you may read")
+    return ExitCode.OK
+
+
+def _print_cycle(past: PastCycle) -> None:
+    print(f"cycle {past.cycle}, {render.day(past.at)}: {past.outcome}, written by {past.writer}")
+    for message in past.messages:
+        print(f"  {render.printable(message)}")
+    for path in past.displaced:
+        print(f"what was replaced: {path}")
+    sys.stdout.write(past.diff)
+
+
+def cmd_explain(arguments: argparse.Namespace) -> ExitCode:
+    """All that is known of one parameter."""
+    name, instance = arguments.parameter, arguments.instance
+    state = by_instance(load_desired(names.CONFIG_DIRECTORY)).get(instance)
+    if state is None:
+        raise ConfigError(f"instance {instance}: no file names it; see /etc/pf-agent/desired.toml")
+    main_cf = main_cf_of(instance, state)
+    text = MainCfFile(main_cf).read().text
+    stands = MainCf.parse(text or b"").get(name)
+    place = state.provenance.get(name)
+    wanted = state.settings.get(name)
+    default = _default_of(name, os.path.dirname(main_cf))
+    past = [p for p in history.cycles(read_back(0.0)) if p.instance == instance]
+    last = history.last_drift_of(name, past)
+    if arguments.json:
+        found = {
+            "parameter": name,
+            "wanted": wanted,
+            "use_default": name in state.use_default,
+            "place": None if place is None else str(place),
+            "actual": None if stands is None else render.printable(stands.value),
+            "line": None if stands is None else stands.line,
+            "type": description(name),
+            "default": default,
+            "last_drift": None if last is None else history.cycle_dict(last),
+        }
+        print_json(found)
+        return ExitCode.OK
+    if wanted is not None:
+        want = f"{render.shortened(wanted)} ({place})"
+    else:
+        want = f"Postfix's default ({place})" if name in state.use_default else "nobody names it"
+    have = "not set" if stands is None else f"{render.shortened(stands.value)} (line {stands.line})"
+    print(f"{render.printable(name)}\n  wanted:     {want}\n  {main_cf}: {have}")
+    print(f"  type:       {description(name)}")
+    print(f"  default:    {'unknown' if default is None else render.shortened(default)}")
+    print(f"  last drift: {_told(last)}")
+    return ExitCode.OK
+
+
+def _told(last: PastCycle | None) -> str:
+    if last is None:
+        return "none that the journal tells of"
+    return f"{render.day(last.at)}, cycle {last.cycle}, written by {last.writer}, {last.outcome}"
+
+
+def _default_of(name: str, directory: str) -> str | None:
+    """Postfix's own default, None where Postfix is not installed or knows no such parameter."""
+    if not os.path.exists(POSTCONF):
+        return None
+    return Postfix(directory, names.RUN_DIRECTORY).default_of(name)
+
+
+def cmd_restore(arguments: argparse.Namespace) -> ExitCode:
+    """Bring the text back that a cycle replaced, and leave main.cf alone from then on."""
+    cycle, instance = arguments.cycle, arguments.instance
+    desired = by_instance(load_desired(names.CONFIG_DIRECTORY)).get(instance)
+    if desired is None:
+        raise ConfigError(f"instance {instance}: no file names it; see /etc/pf-agent/desired.toml")
+    state = State.of_instance(instance, names.STATE_DIRECTORY, names.RUN_DIRECTORY)
+    state.prepare()
+    text = state.displaced(cycle)
+    if text is None:
+        folder = state.displaced_directory
+        raise HostError(f"cycle {cycle}: {folder} keeps no text of it; see `pf-agent history`")
+    keeper = State(names.STATE_DIRECTORY, names.RUN_DIRECTORY)
+    keeper.prepare()
+    host = MainCfFile(main_cf_of(instance, desired))
+    reason = f"the text that cycle {cycle} replaced was restored"
+    # First: the daemon would undo it within milliseconds.
+    keeper.keep_suspension(Suspension(time.time(), None, who_asks(), reason))
+    wake_daemon()
+    kept: list[str] = []
+    with state.lock(), host.locked():
+        number = state.next_cycle()
+        host.exchange(
+            host.read(), text, lambda found: kept.append(state.keep_displaced(number, found))
+        )
+    print(f"{host.path}: {reason}; what stood there is {', '.join(kept) or 'nothing'}")
+    print("pf-agent is suspended, `pf-agent resume` ends that and corrects what differs;")
+    print("`systemctl restart postfix` has Postfix run with it")
+    return ExitCode.OK
+
+
+def cycle_number(text: str) -> int:
+    """Return the number of a cycle. Raises ArgumentTypeError."""
+    if re.fullmatch(r"[0-9]{1,12}", text):
+        return int(text)
+    raise argparse.ArgumentTypeError(f'expected the number of a cycle, got "{text}"; write 17')
