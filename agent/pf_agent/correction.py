@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from pf_agent import names, render
 from pf_agent.drift import corrected, needs_activation
@@ -39,6 +39,7 @@ class Correction:
     pending: Pending
     number: int
     exposure: Exposure
+    writer: Mapping[str, str] = field(default_factory=dict)
 
     def outcome(self, result: Result, found: Plan, what: str) -> Outcome:
         """How the cycle ended; `what` was done about which parameters is the sentence."""
@@ -49,8 +50,10 @@ class Correction:
         """On record before anything is touched: each drifted parameter, and the cycle."""
         for drift in found.drift:
             text = render.drift_sentence(drift)
-            emit(Record(Event.DRIFT_DETECTED, text, self.number, render.drift_fields(drift)))
-        fields = {names.FIELD_DIFF: found.diff, **render.exposure_fields(self.exposure)}
+            fields = {**render.drift_fields(drift), **self.writer}
+            emit(Record(Event.DRIFT_DETECTED, text, self.number, fields))
+        times = render.exposure_fields(self.exposure)
+        fields = {names.FIELD_DIFF: found.diff, **times, **self.writer}
         text = _sentence("drift", found.drift)
         emit(Record(Event.DRIFT_DETECTED, text, self.number, fields))
 

@@ -26,6 +26,7 @@ from pf_agent.state import State
 from pf_agent.suspension import followed
 from pf_agent.systemd import Systemd
 from pf_agent.watch import Watch
+from pf_agent.writer import Writers
 
 _MOST_IN_A_BATCH = 10_000
 
@@ -91,6 +92,7 @@ class Daemon:
             self._configuration,
             self._systemd,
             self._watch,
+            Writers(),
             self._emit,
             journal,
             self.mailbox.put,

@@ -40,6 +40,7 @@ from pf_agent.rollback import roll_back
 from pf_agent.state import State
 from pf_agent.systemd import Systemd
 from pf_agent.watch import Watch
+from pf_agent.writer import Writers
 
 # How soon to look again where main.cf is being saved, and where a writer still has the old one.
 _AGAIN_SECONDS = 0.05
@@ -80,6 +81,7 @@ class Shared:
     configuration: Configuration
     systemd: Systemd
     watch: Watch
+    writers: Writers
     emit: Emit
     journal: Journal
     post: Callable[[Trigger], None]
@@ -164,7 +166,13 @@ class Instance:
         if Reason.START not in reasons and self._is_being_saved(options.settle_seconds):
             self._next_look = time.monotonic() + _AGAIN_SECONDS
         elif desired is not None:
-            policy = Policy(self._shared.may_only_observe(), judge=self._judge)
+            folder = os.path.dirname(self.main_cf)
+            self._shared.writers.follow(folder)
+            policy = Policy(
+                self._shared.may_only_observe(),
+                judge=self._judge,
+                writer=lambda written_at: self._shared.writers.fields(folder, written_at),
+            )
             with self._state.lock():
                 self._note_outcome(self._cycle(desired, policy))
             if self._host.is_awaited():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -60,12 +60,13 @@ class Pending(Protocol):
 
 @dataclass(frozen=True)
 class Policy:
-    """What one cycle may do."""
+    """What one cycle may do. `writer` gives the fields of a record on who wrote at a moment."""
 
     observe_only: bool = False
     own: bool = True  # this host's own main.cf: owner and mode count, a good text is remembered
     judge: Callable[[bytes], Judgement] = lambda _text: Judgement()
     clock: Clock = time.time
+    writer: Callable[[float], Mapping[str, str]] = lambda _written_at: {}
 
 
 class Judge:

@@ -108,7 +108,9 @@ def _act(
     known = _cycle_on_record(last, found.drift)
     number = pending.next_cycle() if known is None else known
     emit_new = emit if known is None else _skip
-    cycle = Correction(host, desired, policy, pending, number, Exposure(written_at, seen_at))
+    exposure = Exposure(written_at, seen_at)
+    writer = policy.writer(written_at) if was_written else {}
+    cycle = Correction(host, desired, policy, pending, number, exposure, writer)
     cycle.record_drift(emit_new, found)
     if policy.observe_only:
         return cycle.outcome(Result.OBSERVED, found, "drift")

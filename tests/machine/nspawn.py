@@ -85,6 +85,8 @@ class Machine:
         command = [
             *("nsenter", f"--target={self._holder.pid}", "--mount", f"--wdns={self._folder}"),
             *("systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit"),
+            # A real machine's root may ask who writes a file (fanotify(7)).
+            "--system-call-filter=fanotify_init fanotify_mark name_to_handle_at",
             *("--private-network", "--settings=no", "--link-journal=no", "--resolv-conf=off"),
             *("--timezone=off", "--console=pipe", f"--machine={self.name}", "--hostname=mail"),
             *("-D", str(self._folder / "root")),

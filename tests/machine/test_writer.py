@@ -1,0 +1,71 @@
+"""A record names who wrote main.cf where the unit may be told, and says "unknown" elsewhere."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from pf_agent import names
+from tests.machine.image import CHECKOUT
+from tests.machine.nspawn import Machine
+from tests.machine.site import MAIN_CF, Site, eventually
+
+DROPIN = (CHECKOUT / "units" / "writer.conf").read_text(encoding="utf-8")
+# It stays until it is told to go, so that its name can be read.
+WRITE = f"""
+import sys
+with open("{MAIN_CF}", "a") as main_cf:
+    main_cf.write("mynetworks = 0.0.0.0/0\\n")
+print("written", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture(scope="module")
+def site(agent_machine: Machine) -> Site:
+    return Site.prepared(agent_machine)
+
+
+@pytest.fixture(autouse=True)
+def _at_rest(site: Site) -> Iterator[None]:
+    site.forget_restarts()
+    yield
+    site.wait_right()
+    site.wait_settled()
+
+
+def write(site: Site) -> dict[str, str]:
+    """Let somebody write; the record of the drift."""
+    since = site.cursor()
+    with site.machine.start(
+        ["python3", "-c", WRITE], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as writer:
+        eventually(lambda: bool(site.drift_of(since)), "a record")
+        writer.communicate(b"", timeout=60)
+    return site.drift_of(since)[0]
+
+
+def test_without_the_right_to_know_it_is_unknown(site: Site) -> None:
+    record = write(site)
+    assert record[names.FIELD_WRITER] == "unknown"
+    assert names.FIELD_WRITER_PID not in record
+    assert names.FIELD_LOGIN not in record
+
+
+def test_with_the_right_to_know_the_writer_is_named(site: Site) -> None:
+    site.dropin("pf-agent.service", "writer", DROPIN)
+    try:
+        site.machine.run(["systemctl", "restart", "pf-agent"])
+        site.wait_settled()
+        record = write(site)
+        assert record[names.FIELD_WRITER].startswith("python3")
+        assert record[names.FIELD_WRITER_PID].isdigit()
+        # Nobody has logged in to this machine.
+        assert record[names.FIELD_LOGIN] == "unknown"
+        found = site.machine.run(["pf-agent", "history", record[names.FIELD_CYCLE]]).stdout
+        assert "written by python3" in found
+    finally:
+        site.dropin("pf-agent.service", "writer", "")
+        site.machine.run(["systemctl", "restart", "pf-agent"])
