@@ -160,6 +160,24 @@ class Systemd:
         """
         return self._start_job("reload", unit)
 
+    def start(self, unit: str) -> None:
+        """Queue a start of `unit`, and follow it no further: how it ends is its own affair.
+
+        Nothing happens where it runs already. Raises HostError as `restart` does.
+        """
+
+        def queue(link: _Link) -> None:
+            link.manager.StartUnit(unit, "replace", timeout=_CALL_SECONDS)
+
+        try:
+            self._ask("start", unit, queue)
+        except _BusError as error:
+            if error.name != _NO_SUCH_UNIT:
+                raise
+            # This one is named in agent.toml, and no part of Postfix.
+            fact = f"start of {unit}: systemd has no such unit"
+            raise HostError(f"{fact}; see `systemctl cat {unit}`") from error
+
     def _start_job(self, action: str, unit: str) -> str:
         def queue(link: _Link) -> str:
             _subscribe(link.manager)

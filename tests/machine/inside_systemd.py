@@ -213,6 +213,30 @@ def check_masked_unit_in_words(bench: Bench) -> None:
         run("systemctl", "unmask", "--runtime", SLOW)
 
 
+def check_start_is_not_followed(bench: Bench) -> None:
+    """A unit is started with its instance, and neither its end nor its failure comes back."""
+    told = pathlib.Path("/run/pf-told")
+    template = SLOW_UNIT.with_name("pf-told@.service")
+    template.write_text(
+        f"[Service]\nType=oneshot\nExecStart=/bin/sh -c 'echo %i >> {told}; exit 3'\n",
+        encoding="ascii",
+    )
+    run("systemctl", "daemon-reload")
+    bench.systemd.start("pf-told@12.service")
+    bench.systemd.start("pf-told@postfix-out:7.service")
+    deadline = time.monotonic() + PATIENCE
+    while not told.exists() or len(told.read_text().splitlines()) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert sorted(told.read_text().splitlines()) == ["12", "postfix-out:7"]
+    with slow_unit(0):
+        assert bench.restart(SLOW) == "done"  # its end is heard after those of the others
+    assert bench.mailbox.empty()
+    words = refusal(bench.systemd.start, "pf-nowhere@12.service")
+    assert "has no such unit" in words, words
+    assert "Postfix" not in words, words
+
+
 def check_dead_postfix_is_seen(bench: Bench) -> None:
     bench.clear()
     with main_cf_with("message_size_limit = ten"):
@@ -365,6 +389,7 @@ CHECKS: tuple[Callable[[Bench], None], ...] = (
     check_no_end_is_missed,
     check_unknown_unit_in_words,
     check_masked_unit_in_words,
+    check_start_is_not_followed,
     check_dead_postfix_is_seen,
     check_start_limit_and_its_cure,
     check_dbus_daemon_killed,
