@@ -90,23 +90,32 @@ class FakeHost:
 
 
 class FakeService:
-    """systemd with `units`. A job runs until `finish`; `trouble` makes the next call fail."""
+    """systemd with `units`. A job runs until `finish`; `trouble` makes the next call fail.
+
+    `reloaded` and `restarted` are the units that were, in order.
+    """
 
     def __init__(self, *units: UnitState) -> None:
         self.units = units
         self.jobs: list[str] = []
         self.reloaded: list[str] = []
+        self.restarted: list[str] = []
         self.trouble = ""
         self._ended: dict[str, str] = {}
 
     def restart(self, unit: str) -> str:
         self._answer()
-        self.jobs.append(f"/job/{len(self.jobs) + 1}")
-        return self.jobs[-1]
+        self.restarted.append(unit)
+        return self._job()
 
     def reload(self, unit: str) -> str:
+        self._answer()
         self.reloaded.append(unit)
-        return self.restart(unit)
+        return self._job()
+
+    def _job(self) -> str:
+        self.jobs.append(f"/job/{len(self.jobs) + 1}")
+        return self.jobs[-1]
 
     def finish(self, result: str = "done", starts: bool = True) -> None:
         """End the newest job; every unit but one at its start limit comes up anew."""

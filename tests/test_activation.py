@@ -12,11 +12,13 @@ import pytest
 from pf_agent import names
 from pf_agent.activation import Activated, Activation, NotUp
 from pf_agent.model import (
+    ActivationWay,
     Event,
     Exposure,
     Greeting,
     PendingActivation,
     Reason,
+    RolledBack,
     Trigger,
     UnitPhase,
     UnitState,
@@ -44,6 +46,9 @@ class World:
         self.answer = ""
         self.answers: SimpleQueue[str] = SimpleQueue()
         self.asked: list[Greeting] = []
+        self.text: bytes | None = b"the text\n"
+        self.way = ActivationWay.RESTART
+        self.apart = 0.0
         self.activation = self.a_process(self.state)
 
     def a_process(self, state: State) -> Activation:
@@ -54,6 +59,9 @@ class World:
             probe=self.probe,
             post=self.posted.put,
             emit=self.records,
+            text=lambda: self.text,
+            way=lambda: self.way,
+            apart=lambda: self.apart,
             clock=self.clock,
             ticks=self.clock,
         )
@@ -62,9 +70,9 @@ class World:
         self.asked.append(greeting)
         return self.answers.get(timeout=60)
 
-    def correct(self, cycle: int) -> PendingActivation:
+    def correct(self, cycle: int, *parameters: str) -> PendingActivation:
         """main.cf was corrected in `cycle`."""
-        pending = PendingActivation(cycle, ("mynetworks",), EXPOSURE)
+        pending = PendingActivation(cycle, parameters or ("mynetworks",), EXPOSURE)
         self.state.mark_pending(pending)
         return pending
 
@@ -81,11 +89,20 @@ class World:
         self.service.finish()
         return self.probed()
 
-    def fail_once(self) -> None:
+    def bring_back(self, cycle: int) -> PendingActivation:
+        """The text that Postfix last ran with was brought back in `cycle`."""
+        pending = PendingActivation(cycle, ("mynetworks",), EXPOSURE, rolled_back=True)
+        self.state.keep_rolled_back(RolledBack(cycle, "why", (), "1", "2"))
+        self.state.mark_pending(pending)
+        return pending
+
+    def fail_once(self) -> NotUp:
         """A whole run of which Postfix does not come up."""
         assert self.activation.advance() is None
         self.service.finish("failed", starts=False)
-        assert isinstance(self.activation.advance(), NotUp)
+        end = self.activation.advance()
+        assert isinstance(end, NotUp)
+        return end
 
     def restart(self) -> None:
         """Go on until Postfix is being restarted."""
@@ -142,7 +159,10 @@ def test_a_good_run_has_one_record(world: World) -> None:
     world.probed()
     (record,) = world.records
     assert (record.event, record.cycle) == (Event.ACTIVATED, 1)
-    assert "up after 0.7 s, 11 s after the drift was written" in record.message
+    assert record.message == (
+        "Postfix runs with the desired settings: restarted, up after 0.7 s,"
+        " 11 s after the drift was written"
+    )
     assert record.fields[names.FIELD_WRITTEN_AT] == "1970-01-01T00:16:30.000Z"
     assert record.fields[names.FIELD_ACTIVATED_AT] == "1970-01-01T00:16:40.700Z"
 
@@ -239,7 +259,7 @@ def test_a_unit_that_was_not_started_anew(world: World) -> None:
     world.activation.advance()
     world.service.finish()
     world.service.units = (world.service.units[0], MASTER)
-    world.activation.advance()
+    assert world.activation.advance() is None
     assert_failed(world, "postfix@-.service was not started anew")
     assert world.asked == []
 
@@ -472,3 +492,239 @@ def test_where_postfix_is_down_no_window_is_waited_for(world: World) -> None:
     world.correct(1)
     world.activation.advance()
     assert world.activation.is_under_way()
+
+
+# --- not up, and the text that it ran with --------------------------------------------------------
+
+
+def test_the_text_that_stood_when_the_restart_began_is_what_postfix_ran_with(world: World) -> None:
+    world.correct(1)
+    world.activation.advance()
+    world.text = b"written meanwhile\n"
+    assert world.state.ran_with() is None
+    world.service.finish()
+    world.probed()
+    assert world.state.ran_with() == b"the text\n"
+
+
+def test_a_text_that_postfix_does_not_come_up_with_is_not_what_it_ran_with(world: World) -> None:
+    pending = world.correct(1)
+    world.clock.now = 1_000.5
+    world.activation.advance()
+    world.clock.now = 1_003
+    world.service.finish("failed", starts=False)
+    reason = "the restart of postfix.service ended as failed"
+    units = ("postfix.service", "postfix@-.service")
+    assert world.activation.advance() == NotUp(pending, reason, 1_000.5, units)
+    assert world.state.ran_with() is None
+
+
+@pytest.mark.parametrize("result", ["dependency", "skipped", "assert"])
+def test_a_job_that_was_not_even_tried_says_nothing_of_the_text(world: World, result: str) -> None:
+    world.correct(1)
+    world.activation.advance()
+    world.service.finish(result, starts=False)
+    assert world.activation.advance() is None
+    assert_failed(world, f"the restart of postfix.service ended as {result}")
+
+
+def test_a_postfix_that_somebody_stopped_says_nothing_of_the_text(world: World) -> None:
+    world.correct(1)
+    world.activation.advance()
+    world.service.finish("canceled", starts=False)
+    world.service.units = (UMBRELLA, replace(MASTER, phase=UnitPhase.DOWN))
+    assert world.activation.advance() is None
+    assert_failed(world, "postfix@-.service is down")
+
+
+def test_the_same_failure_of_one_cycle_is_on_record_once(world: World) -> None:
+    world.correct(1)
+    world.fail_once()
+    world.wait_for_next_step()
+    world.fail_once()
+    assert world.records.events() == [Event.ACTIVATION_FAILED]
+    world.wait_for_next_step()
+    world.service.trouble = "no talk with systemd"
+    world.activation.advance()
+    world.correct(2)
+    world.wait_for_next_step()
+    world.fail_once()
+    reasons = [(record.cycle, record.message.split()[0]) for record in world.records]
+    assert reasons == [(1, "the"), (1, "no"), (2, "the")]
+
+
+def test_aliases_that_stay_bad_are_on_record_once_until_they_are_mended(world: World) -> None:
+    world.programs.aliases_trouble = "bad; mend it"
+    assert [world.activation.rebuild_aliases() for _ in range(3)] == [False] * 3
+    assert len(world.records) == 1
+    world.programs.aliases_trouble = ""
+    assert world.activation.rebuild_aliases()
+    world.programs.aliases_trouble = "bad; mend it"
+    world.activation.rebuild_aliases()
+    assert len(world.records) == 2
+
+
+def test_a_text_brought_back_gets_its_restart_at_once(world: World) -> None:
+    world.correct(1)
+    world.fail_once()
+    world.bring_back(2)
+    assert world.activation.patience() == 0
+    assert world.activate() is not None
+    assert len(world.service.jobs) == 2
+    assert world.records[-1].message.startswith(
+        "Postfix runs with the text that it last ran with: restarted, up after"
+    )
+    assert world.state.rolled_back() is not None
+    assert world.activation.failure == ""
+
+
+def test_where_the_old_text_fails_too_what_was_tried_is_forgotten_once_postfix_is_up(
+    world: World,
+) -> None:
+    world.bring_back(2)
+    world.fail_once()
+    assert world.state.rolled_back() is not None
+    world.wait_for_next_step()
+    assert world.activate() is not None
+    assert world.state.rolled_back() is None
+
+
+# --- contested ------------------------------------------------------------------------------------
+
+
+def test_while_contested_restarts_are_further_apart(world: World) -> None:
+    world.correct(1)
+    world.activate()
+    world.apart = 160.0
+    world.correct(2)
+    world.restart()
+    assert world.clock.now == 1_160
+
+
+def test_while_mail_is_down_the_budget_is_enough(world: World) -> None:
+    world.apart = 160.0
+    world.correct(1)
+    world.fail_once()
+    world.correct(2)
+    world.restart()
+    assert world.clock.now == 1_010
+
+
+# --- the least that serves ------------------------------------------------------------------------
+
+
+def test_where_a_reload_suffices_the_unit_that_holds_master_is_reloaded(world: World) -> None:
+    world.way = ActivationWay.AUTO
+    before = world.service.units
+    world.correct(1, "smtpd_banner")
+    world.activation.advance()
+    world.service.finish(starts=False)
+    assert isinstance(world.probed(), Activated)
+    assert (world.service.reloaded, world.service.restarted) == (["postfix@-.service"], [])
+    assert world.service.units == before
+    assert "reloaded, serves after" in world.records[0].message
+    assert world.state.ran_with() == world.text
+
+
+@pytest.mark.parametrize(
+    "parameters", [("inet_interfaces",), ("smtpd_banner", "main.cf"), ("no_such_parameter",)]
+)
+def test_where_it_does_not_suffice_postfix_is_restarted(
+    world: World, parameters: tuple[str, ...]
+) -> None:
+    world.way = ActivationWay.AUTO
+    world.correct(1, *parameters)
+    assert world.activate() is not None
+    assert (world.service.reloaded, world.service.restarted) == ([], [names.POSTFIX_UNIT])
+
+
+def test_a_damaged_marker_asks_for_a_restart(world: World) -> None:
+    world.way = ActivationWay.AUTO
+    world.state.mark_pending(PendingActivation(1, (), EXPOSURE))
+    assert world.activate() is not None
+    assert world.service.restarted == [names.POSTFIX_UNIT]
+
+
+def test_a_postfix_that_is_down_is_restarted(world: World) -> None:
+    world.way = ActivationWay.AUTO
+    world.service.units = (UMBRELLA, replace(MASTER, phase=UnitPhase.DOWN))
+    world.correct(1, "smtpd_banner")
+    assert world.activate() is not None
+    assert world.service.restarted == [names.POSTFIX_UNIT]
+
+
+def test_a_text_brought_back_is_restarted(world: World) -> None:
+    world.way = ActivationWay.AUTO
+    world.bring_back(1)
+    assert world.activate() is not None
+    assert world.service.restarted == [names.POSTFIX_UNIT]
+
+
+def reload_fails(world: World) -> None:
+    world.service.finish("failed", starts=False)
+    assert world.activation.advance() is None
+
+
+def reload_does_not_serve(world: World) -> None:
+    world.service.finish(starts=False)
+    world.clock.now += 10
+    world.answer = "127.0.0.1:25: it greets as somebody"
+    assert world.probed() is None
+    world.answer = ""
+
+
+@pytest.mark.parametrize("goes_wrong", [reload_fails, reload_does_not_serve])
+def test_where_a_reload_does_not_do_a_restart_follows_at_once(
+    world: World, goes_wrong: Callable[[World], None]
+) -> None:
+    world.way = ActivationWay.AUTO
+    world.correct(1, "smtpd_banner")
+    world.activation.advance()
+    goes_wrong(world)
+    assert world.records == []
+    assert world.activation.patience() == 0
+    assert isinstance(world.activate(), Activated)
+    assert len(world.service.reloaded) == len(world.service.restarted) == 1
+    (record,) = world.records
+    assert "restarted, up after" in record.message
+    assert "; a reload did not do: " in record.message
+
+
+def test_a_master_that_has_not_got_to_the_reload_yet_is_asked_again(world: World) -> None:
+    """The job ends when the signal was sent; an smtpd from before may still greet."""
+    world.way = ActivationWay.AUTO
+    world.correct(1, "smtpd_banner")
+    world.activation.advance()
+    world.service.finish(starts=False)
+    world.answer = "127.0.0.1:25: it greets as before"
+    assert world.probed() is None
+    assert world.activation.is_under_way()
+    world.answer = ""
+    world.clock.now += 1
+    assert isinstance(world.probed(), Activated)
+    assert world.service.restarted == []
+
+
+def test_what_fails_with_the_restart_as_well_is_a_failure(world: World) -> None:
+    world.way = ActivationWay.AUTO
+    world.correct(1, "smtpd_banner")
+    world.activation.advance()
+    reload_fails(world)
+    world.fail_once()
+    assert world.records.events() == [Event.ACTIVATION_FAILED]
+    world.wait_for_next_step()
+    assert world.activate() is not None
+    assert len(world.service.reloaded) == 1
+
+
+def test_another_instance_has_a_unit_of_its_own(world: World) -> None:
+    unit = "postfix@out.service"
+    world.service.units = (replace(MASTER, name=unit),)
+    world.activation.unit = unit
+    world.correct(1)
+    assert world.activate() is not None
+    world.way = ActivationWay.AUTO
+    world.clock.now += 100
+    world.correct(2, "smtpd_banner")
+    assert world.activate() is not None
+    assert (world.service.restarted, world.service.reloaded) == ([unit], [unit])

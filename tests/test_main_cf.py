@@ -328,6 +328,9 @@ def test_a_line_of_5_megabytes() -> None:
             b"#a = 1,\n#\t2\na = 1,\n\t2\n", b"#a = 1,\n#\t2\n", id="nor one of several lines"
         ),
         pytest.param(
+            b"#a =\na =\r\r\n", b"#a =\n#a =\r\r\n", id="a comment that lacks a byte is another"
+        ),
+        pytest.param(
             b"#a = 1,\na = 1,\n\t2\n",
             b"#a = 1,\n#a = 1,\n#\t2\n",
             id="half of it is not the same comment",

@@ -9,15 +9,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pf_agent import names
 from pf_agent import state as state_module
 from pf_agent.errors import HostError
-from pf_agent.model import Exposure, PendingActivation
+from pf_agent.model import Exposure, PendingActivation, RolledBack
 from pf_agent.state import State, read_status
 
 AGENT = str(Path(state_module.__file__).parent.parent)
@@ -128,6 +130,20 @@ def test_a_write_that_was_cut_short_changes_nothing(state: State) -> None:
     assert not file_of(state, ".pending.json.new").exists()
 
 
+def test_a_marker_of_a_text_that_was_brought_back(state: State, tmp_path: Path) -> None:
+    pending = replace(PENDING, rolled_back=True)
+    state.mark_pending(pending)
+    assert a_state(tmp_path).pending() == pending
+
+
+def test_a_marker_of_the_version_before_is_understood(state: State) -> None:
+    file_of(state, "pending.json").write_text(
+        '{"cycle": 7, "parameters": ["mynetworks", "main.cf"], "exposure": {"written_at": 1.5,'
+        ' "seen_at": 2.5, "corrected_at": 3.5, "activated_at": null}}'
+    )
+    assert state.pending() == PENDING
+
+
 # --- texts ----------------------------------------------------------------------------------------
 
 
@@ -184,6 +200,36 @@ def test_last_good_round_trip(state: State, tmp_path: Path) -> None:
     assert state.last_good() is None
     state.keep_last_good(b"a\xff\0\r\n")
     assert a_state(tmp_path).last_good() == b"a\xff\0\r\n"
+
+
+def test_the_text_that_postfix_ran_with(state: State, tmp_path: Path) -> None:
+    assert state.ran_with() is None
+    state.keep_ran_with(b"a\xff\0\r\n")
+    state.keep_ran_with(b"a\xff\0\r\n")
+    assert a_state(tmp_path).ran_with() == b"a\xff\0\r\n"
+    state.keep_ran_with(b"b")
+    assert state.ran_with() == b"b"
+
+
+ROLLED_BACK = RolledBack(7, "it is failed", ("fatal: ä", "warning: \udcff"), "12ab", "34cd")
+
+
+def test_what_was_tried_in_vain(state: State, tmp_path: Path) -> None:
+    assert state.rolled_back() is None
+    state.keep_rolled_back(ROLLED_BACK)
+    assert a_state(tmp_path).rolled_back() == ROLLED_BACK
+    state.forget_rolled_back()
+    state.forget_rolled_back()
+    assert state.rolled_back() is None
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["", "{", "5", "null", "[]", '{"cycle": 7}', '{"cycle": "x", "log": 5}', '{"log": []}'],
+)
+def test_a_damaged_memory_of_it_is_none(state: State, damage: str) -> None:
+    file_of(state, "rolled-back.json").write_text(damage)
+    assert state.rolled_back() is None
 
 
 def test_desired_round_trip_and_damage(state: State) -> None:
@@ -325,3 +371,36 @@ def test_restarts_round_trip(state: State, tmp_path: Path) -> None:
 def test_damaged_restarts_are_none(state: State, damage: bytes) -> None:
     Path(state.run_directory, "restarts.json").write_bytes(damage)
     assert state.restarts() == ()
+
+
+def test_drifts_round_trip(state: State, tmp_path: Path) -> None:
+    assert state.drifts() == {}
+    state.note_drifts({"mynetworks": (1.5, 2.5), "relayhost": (3.0,)})
+    assert a_state(tmp_path).drifts() == {"mynetworks": (1.5, 2.5), "relayhost": (3.0,)}
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b"{", b"5", b"null", b"[1]", b'{"a": 5}', b'{"a": ["x"]}', b"\xff"]
+)
+def test_damaged_drifts_are_none(state: State, damage: bytes) -> None:
+    Path(state.run_directory, "drifts.json").write_bytes(damage)
+    assert state.drifts() == {}
+
+
+# --- more than one Postfix ------------------------------------------------------------------------
+
+
+def test_each_instance_has_its_own_folders(tmp_path: Path) -> None:
+    folders = str(tmp_path / "lib"), str(tmp_path / "run")
+    default = State.of_instance(names.DEFAULT_INSTANCE, *folders)
+    other = State.of_instance("out", *folders)
+    for state in (other, default):
+        state.prepare()
+    assert (default.directory, default.run_directory) == folders
+    assert other.directory == f"{folders[0]}/instances/out"
+    assert other.run_directory == f"{folders[1]}/instances/out"
+    other.mark_pending(PENDING)
+    assert default.pending() is None
+    with other.lock(), default.lock():
+        assert other.hold_activation()
+        assert default.hold_activation()

@@ -38,6 +38,8 @@ _GLANCE_SECONDS = 1.0
 _JOB_SECONDS = 300.0
 # The local clock may be set meanwhile, or summer may end.
 _MOST_CLOSED_SECONDS = 600.0
+# postfix(1) ends a reload when it has sent master a signal; an smtpd from before may still greet.
+_RELOAD_SECONDS = 3.0
 
 
 class Service(Protocol):
@@ -82,7 +84,8 @@ def ask_port(greeting: Greeting) -> str:
 class Restart:
     """A restart or reload under way: for which cycle, with which text, and systemd's job.
 
-    `units` are as they were before; `started_at` in ticks, `began_at` by the clock.
+    `units` are as they were before; `started_at` in ticks, `began_at` by the clock. `doubt` is why
+    a reload before it did not do.
     """
 
     cycle: int
@@ -92,6 +95,7 @@ class Restart:
     started_at: float
     began_at: float
     is_reload: bool = False
+    doubt: str = ""
 
 
 @dataclass(frozen=True)
@@ -143,7 +147,9 @@ class Activation:
     _probing: SimpleQueue[str | Exception] | None = None
     _backoff: Backoff = field(default_factory=lambda: Backoff(first=10.0))
     _failed_cycle: int | None = None
-    _unserved_cycle: int | None = None  # the one that a reload did not serve
+    _unserved: tuple[int, str] | None = None  # the cycle that a reload did not serve, and why
+    _told: set[tuple[int, str]] = field(default_factory=set)
+    _aliases_told: tuple[int | None, str] | None = None
 
     def advance(self) -> Activated | NotUp | None:
         """Do the next step that is due; return how the activation ended, at the end of it.
@@ -155,6 +161,7 @@ class Activation:
         if pending is None:  # at rest, or another process has done it meanwhile
             self._restart = self._probing = None
             self.failure = ""
+            self._told.clear()
             self.markers.release_activation()
             return None
         if not self.markers.hold_activation():
@@ -195,30 +202,42 @@ class Activation:
         if isinstance(said, Exception):
             self._fail(pending, f"the probe of Postfix broke off: {said!r}")
             return None
+        if said and self._may_be_early(self._restart):
+            self._probing = None  # asked again at the next glance
+            return None
         if said:
             return self._not_up(self._restart, pending, said)
         return self._succeed(self._restart, pending)
 
     def rebuild_aliases(self, cycle: int | None = None) -> bool:
-        """Run newaliases; tell whether it worked. If not, the reason goes on record."""
-        self.aliases_trouble = ""
+        """Run newaliases; tell whether it worked. If not, the reason goes on record, once."""
         try:
             self.programs.newaliases(self.alias_file())
         except HostError as error:
             # Old aliases deliver more mail than a Postfix with old settings: a restart goes on.
             self.aliases_trouble = str(error)
-            self._record_failure(cycle, str(error))
-        return not self.aliases_trouble
+            if self._aliases_told != (cycle, str(error)):
+                self._aliases_told = (cycle, str(error))
+                self._record_failure(cycle, str(error))
+            return False
+        self.aliases_trouble, self._aliases_told = "", None
+        return True
 
     def _is_urgent(self, pending: PendingActivation) -> bool:
         """Mail is down, and it is not known yet that this text does not help."""
         brought_back = pending.rolled_back and pending.cycle != self._failed_cycle
-        return brought_back or pending.cycle == self._unserved_cycle
+        return brought_back or bool(self._doubt(pending))
+
+    def _doubt(self, pending: PendingActivation) -> str:
+        """Why a reload did not do for `pending`, "" where none was tried."""
+        cycle, reason = self._unserved or (None, "")
+        return reason if cycle == pending.cycle else ""
 
     def _begin(self, pending: PendingActivation) -> None:
         now, ticks = self.clock(), self.ticks()
         past = self.markers.restarts()
-        allowed_at = max(self.retry_at, ticks + restart_allowed_at(past, now, self.apart()) - now)
+        apart = 0.0 if self.failure else self.apart()  # while mail is down, the budget is enough
+        allowed_at = max(self.retry_at, ticks + restart_allowed_at(past, now, apart) - now)
         if allowed_at > ticks and not self._is_urgent(pending):
             self.retry_at = allowed_at
             return
@@ -237,15 +256,17 @@ class Activation:
         # The umbrella's own reload would say nothing of the unit that holds master.
         job = self.service.reload(units[-1].name) if is_reload else self.service.restart(self.unit)
         self.markers.note_restarts((*remembered_restarts(past, now), now))
-        self._unserved_cycle = None
-        self._restart = Restart(pending.cycle, job, text, units, ticks, now, is_reload)
+        doubt, self._unserved = self._doubt(pending), None
+        self._restart = Restart(pending.cycle, job, text, units, ticks, now, is_reload, doubt)
 
     def _may_reload(self, pending: PendingActivation, holder: UnitState) -> bool:
         return (
             self.way() is ActivationWay.AUTO
             and not pending.rolled_back
-            and pending.cycle not in (self._failed_cycle, self._unserved_cycle)
+            and pending.cycle != self._failed_cycle
+            and not self._doubt(pending)
             and holder.phase is UnitPhase.UP
+            and bool(pending.parameters)  # a damaged marker names none
             and reload_suffices(pending.parameters)
         )
 
@@ -257,23 +278,29 @@ class Activation:
                 # More than systemd gives a stop and a start (DefaultTimeoutStopSec= and its twin).
                 self._fail(pending, f"no end of the restart was heard in {_JOB_SECONDS:.0f} s")
             return ""
-        what = "reload" if restart.is_reload else "restart"
-        known = ("done", "gone", "canceled")
-        if result not in known:
-            return f"the {what} of {self.unit} ended as {result}"
+        what = f"the {'reload' if restart.is_reload else 'restart'} of {self.unit}"
+        if result in ("failed", "timeout"):
+            return f"{what} ended as {result}"
+        if result not in ("done", "gone", "canceled"):
+            self._fail(pending, f"{what} ended as {result}")  # it was not even tried
+            return ""
         # A job that ended "done" proves little: on Debian 12 postfix.service is a wrapper that
         # starts whatever becomes of the unit that holds master, and an unmet condition is "done".
         units = self.service.units_of(self.unit)
         if any(unit.phase is UnitPhase.CHANGING for unit in units):
             return ""  # somebody else's job has taken over
-        trouble = _trouble(units, () if restart.is_reload else restart.units)
-        if not trouble:
-            self._start_probe(self.programs.greeting())
-        elif result == "done":
-            return trouble
+        down = _down(units)
+        old = "" if restart.is_reload else _old(units, restart.units)
+        if down and result == "done":
+            return down
+        if down or old:
+            self._fail(pending, down or old)  # somebody stopped Postfix: not the text's doing
         else:
-            self._fail(pending, trouble)  # somebody stopped Postfix; that is not the text's doing
+            self._start_probe(self.programs.greeting())
         return ""
+
+    def _may_be_early(self, restart: Restart) -> bool:
+        return restart.is_reload and self.ticks() < restart.started_at + _RELOAD_SECONDS
 
     def _start_probe(self, greeting: Greeting | None) -> None:
         answers: SimpleQueue[str | Exception] = SimpleQueue()
@@ -294,6 +321,7 @@ class Activation:
     def _succeed(self, restart: Restart, pending: PendingActivation) -> Activated | None:
         self._restart = self._probing = None
         self.failure = ""
+        self._told.clear()
         self._backoff.reset()
         if restart.text is not None:
             self.markers.keep_ran_with(restart.text)
@@ -314,12 +342,14 @@ class Activation:
         self, restart: Restart, pending: PendingActivation, exposed: float
     ) -> str:
         settings = "text that it last ran with" if pending.rolled_back else "desired settings"
-        up = "reloaded" if restart.is_reload else "up"
+        how = "reloaded, serves" if restart.is_reload else "restarted, up"
         text = (
-            f"Postfix runs with the {settings}: {up} after"
+            f"Postfix runs with the {settings}: {how} after"
             f" {render.duration(self.ticks() - restart.started_at)},"
             f" {render.duration(exposed)} after the drift was written"
         )
+        if restart.doubt:
+            text += f"; a reload did not do: {restart.doubt}"
         if self.aliases_trouble:
             text += f"; but the aliases are old: {self.aliases_trouble}"
         return text
@@ -328,7 +358,7 @@ class Activation:
         """Postfix does not run with it; after a reload, it gets its restart first."""
         if restart.is_reload:
             self._restart = self._probing = None
-            self._unserved_cycle = pending.cycle
+            self._unserved = (pending.cycle, reason)
             return None
         self._fail(pending, reason)
         units = tuple(dict.fromkeys(unit.name for unit in restart.units))
@@ -339,20 +369,28 @@ class Activation:
         self.failure = reason
         self.retry_at = self.ticks() + self._backoff.grow()
         self._failed_cycle = pending.cycle
-        self._record_failure(pending.cycle, reason)
+        if (pending.cycle, reason) not in self._told:
+            self._told.add((pending.cycle, reason))
+            self._record_failure(pending.cycle, reason)
 
     def _record_failure(self, cycle: int | None, reason: str) -> None:
         fields = {names.FIELD_REASON: reason}
         self.emit(Record(Event.ACTIVATION_FAILED, reason, cycle, fields))
 
 
-def _trouble(units: Iterable[UnitState], before: Iterable[UnitState]) -> str:
-    """Say which unit is not up, or still as it was `before`; "" when all are well."""
-    invocations = frozenset(unit.invocation for unit in before)
+def _down(units: Iterable[UnitState]) -> str:
+    """Say which unit is not up; "" when all are."""
     for unit in units:
         if unit.phase is not UnitPhase.UP:
             why = f" ({unit.result})" if unit.result not in ("", "success") else ""
             return f"{unit.name} is {unit.phase.value}{why}; see `journalctl -u {unit.name}`"
+    return ""
+
+
+def _old(units: Iterable[UnitState], before: Iterable[UnitState]) -> str:
+    """Say which unit still runs as it did `before`; "" when none does."""
+    invocations = frozenset(unit.invocation for unit in before)
+    for unit in units:
         if unit.invocation in invocations:
             return f"{unit.name} was not started anew; see `systemctl status {unit.name}`"
     return ""

@@ -17,7 +17,7 @@ from pf_agent.desired import by_instance, main_cf_of
 from pf_agent.exchange import MainCfFile
 from pf_agent.instance import emit_of, unit_of
 from pf_agent.journal import Journal, console_of, log_tail
-from pf_agent.model import AgentOptions, Applied, DesiredState, Result, Trigger
+from pf_agent.model import AgentOptions, Applied, DesiredState, Outcome, Result, Trigger
 from pf_agent.pacing import RESTARTS_A_MINUTE
 from pf_agent.plan import Judge, Policy
 from pf_agent.postfix import Postfix, alias_file
@@ -84,11 +84,14 @@ class _Application:
         """One cycle, and its activation to the end. Raises HostError."""
         self._state.prepare()
         with self._state.lock():
-            outcome = reconcile(self._host, self._desired, self._policy, self._state, self._emit)
+            outcome = self._look()
         failure = ""
         if activate and outcome.result is not Result.REJECTED:
             failure = self._follow()
         return Applied(self._name, outcome, failure)
+
+    def _look(self) -> Outcome:
+        return reconcile(self._host, self._desired, self._policy, self._state, self._emit)
 
     def _text(self) -> bytes | None:
         return self._host.read().text
@@ -122,6 +125,9 @@ class _Application:
     def _roll_back(self, not_up: NotUp) -> bool:
         log = log_tail(not_up.units, not_up.since)
         with self._state.lock():
-            return rollback.roll_back(
+            is_back = rollback.roll_back(
                 self._host, self._policy, self._state, self._emit, not_up, log
             )
+            if is_back:
+                self._look()  # the first look after it notes what was tried in vain
+            return is_back

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from contextlib import suppress
 from typing import Any, TextIO
 
 import structlog
@@ -62,6 +64,10 @@ _DIFF_BYTES = 256 * 1024
 _FIELD_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _TRACEBACK = "PF_AGENT_TRACEBACK"
 _LOG_CHARACTERS = 400
+# Of a busy server's log, what is looked at.
+_MOST_ENTRIES = 2000
+_SYNC_SECONDS = 2.0
+_MAIL_FACILITY = 2  # syslog(3)
 _BAD_WORD = re.compile(r"\b(?:fatal|panic|error|warning): ")
 
 
@@ -133,30 +139,61 @@ def read_back(since: float) -> Iterator[Entry]:
 
 
 def log_tail(units: Sequence[str], since: float, most: int = 10) -> tuple[str, ...]:
-    """Return the last lines that the programs of `units` logged since a moment, oldest first.
+    """Return the last lines that Postfix and systemd logged of `units`, oldest first.
 
-    `since` in seconds since the epoch. What is wrong comes before what is not, where there are
-    more than `most`. () where the journal cannot be read.
+    Of those since a moment (seconds since the epoch); where there are more than `most`, what is
+    wrong comes before what is not. () where the journal cannot be read.
     """
     try:
         from systemd import journal
 
+        _synchronize()
         with journal.Reader() as reader:
             for unit in units:
-                reader.add_match(_SYSTEMD_UNIT=unit)
-            reader.seek_realtime(since)
-            found = [(_line_of(entry), _is_bad(entry)) for entry in reader]
+                for field in ("_SYSTEMD_UNIT", "UNIT"):  # its own lines, systemd's lines on it
+                    reader.add_match(**{field: unit})
+                    reader.add_disjunction()
+            # A program that had ended when journald looked is of no unit any more.
+            reader.add_match(SYSLOG_FACILITY=_MAIL_FACILITY)
+            found = [entry for entry in _newest(reader, since) if _is_of(units, entry)]
     except (ImportError, OSError):
         return ()
-    bad = [row for row, (_, is_bad) in enumerate(found) if is_bad][-most:]
-    rest = [row for row in range(len(found)) if row not in bad]
-    rows = sorted([*bad, *rest[len(rest) - (most - len(bad)) :]]) if len(found) > most else None
-    return tuple(found[row][0] for row in (range(len(found)) if rows is None else rows))
+    bad = [row for row, entry in enumerate(found) if _is_bad(entry)][:most]
+    rest = [row for row in range(len(found)) if row not in set(bad)]
+    rows = sorted([*bad, *rest[: most - len(bad)]], reverse=True)
+    return tuple(_line_of(found[row]) for row in rows)
+
+
+def _newest(reader: Any, since: float) -> Iterator[Mapping[str, Any]]:
+    """The newest entries since a moment, the newest first."""
+    reader.seek_tail()
+    for _ in range(_MOST_ENTRIES):
+        entry = reader.get_previous()
+        if not entry or entry["__REALTIME_TIMESTAMP"].timestamp() < since:
+            return
+        yield entry
+
+
+def _is_of(units: Sequence[str], entry: Mapping[str, Any]) -> bool:
+    """Filters and other instances have the mail facility as well, and units of their own."""
+    unit = entry.get("UNIT", entry.get("_SYSTEMD_UNIT"))
+    is_postfix = str(entry.get("SYSLOG_IDENTIFIER", "")).startswith("postfix")
+    return unit in units or (unit is None and is_postfix)
+
+
+def _synchronize() -> None:
+    """Have journald take in what was sent to it so far, as `journalctl --sync` does."""
+    with suppress(OSError), socket.socket(socket.AF_UNIX) as varlink:
+        varlink.settimeout(_SYNC_SECONDS)
+        varlink.connect("/run/systemd/journal/io.systemd.journal")
+        varlink.sendall(b'{"method":"io.systemd.Journal.Synchronize"}\0')
+        varlink.recv(4096)
 
 
 def _line_of(entry: Mapping[str, Any]) -> str:
-    text = f"{entry.get('SYSLOG_IDENTIFIER', '')}: {entry.get('MESSAGE', '')}"
-    return printable(text[:_LOG_CHARACTERS])
+    message = entry.get("MESSAGE", "")
+    text = message.decode("utf-8", "replace") if isinstance(message, bytes) else str(message)
+    return printable(f"{entry.get('SYSLOG_IDENTIFIER', '')}: {text}"[:_LOG_CHARACTERS])
 
 
 def _is_bad(entry: Mapping[str, Any]) -> bool:

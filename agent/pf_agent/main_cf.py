@@ -180,7 +180,7 @@ class Edit:
         grow by a line each time.
         """
         commented = {row: b"#" + self._main_cf.lines[row] for row in logical.rows}
-        if all(line.rstrip(b"\r\n") in self._comments for line in commented.values()):
+        if all(_without_end(line) in self._comments for line in commented.values()):
             self._remove(logical.rows)
         else:
             self._replaced.update(commented)
@@ -217,7 +217,7 @@ class Edit:
     @cached_property
     def _comments(self) -> frozenset[bytes]:
         return frozenset(
-            line.rstrip(b"\r\n") for line in self._main_cf.lines if line.startswith(b"#")
+            _without_end(line) for line in self._main_cf.lines if line.startswith(b"#")
         )
 
     @cached_property
@@ -253,6 +253,10 @@ class Edit:
 
 def _setting(name: str, value: str) -> bytes:
     return encoded(f"{name} = {value}" if value else f"{name} =")
+
+
+def _without_end(line: bytes) -> bytes:
+    return line.removesuffix(b"\n").removesuffix(b"\r")
 
 
 def _end_last_line(lines: list[bytes], end: bytes) -> None:

@@ -271,9 +271,10 @@ class PendingActivation:
 
 @dataclass(frozen=True)
 class RolledBack:
-    """Postfix did not come up with the text `tried`, so the text `restored` was brought back.
+    """Postfix did not come up with a text, so the one that it last ran with was brought back.
 
-    Both are digests. `reason` says why, `log` is the end of what Postfix itself had logged.
+    `restored` is the digest of that one, `tried` of what a look makes of it ("" until the first
+    look). `reason` says why, `log` is the end of what Postfix itself had logged.
     """
 
     cycle: int

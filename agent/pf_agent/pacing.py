@@ -3,7 +3,8 @@
 Contest: somebody keeps undoing us. One change is a slip, a second one a habit; the fourth within
 three hours is a tool that believes main.cf to be its own (a configuration management comes by
 every half hour). Its changes are corrected each time all the same. But a restart for each of them
-would do more harm than they do, so the restarts are spaced out.
+would do more harm than they do, so the restarts are spaced out: 10 s at the fourth drift, twice
+that with each one more, up to five minutes.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ _MOST_MOMENTS = 400
 
 @dataclass(frozen=True)
 class Contest:
-    """Who is contested, the most contested first: how often since when, in seconds.
+    """What is contested, the most contested first; that one drifted `count` times `since` then.
 
-    Restarts shall be `apart` seconds from each other at least.
+    `since` in seconds since the epoch. Restarts shall be `apart` seconds from each other at least.
     """
 
     parameters: tuple[str, ...]
@@ -121,18 +122,9 @@ def noted(
 
 
 def contest(drifts: Mapping[str, Sequence[float]], now: float) -> Contest | None:
-    """Return what is contested at `now`; None where nothing is.
-
-    It is over when there was peace for ten minutes, and for twice the usual interval.
-    """
-    found = {}
-    for name, moments in drifts.items():
-        counting = _counting(moments, now)
-        if len(counting) < CONTESTED_DRIFTS:
-            continue
-        interval = (counting[-1] - counting[0]) / (len(counting) - 1)
-        if now - counting[-1] <= max(_QUIET_SECONDS, 2 * interval):
-            found[name] = counting
+    """Return what is contested at `now`; None where nothing is."""
+    counting = {name: _counting(moments, now) for name, moments in drifts.items()}
+    found = {name: m for name, m in counting.items() if len(m) >= CONTESTED_DRIFTS}
     if not found:
         return None
     order = sorted(found, key=lambda name: (-len(found[name]), name))
@@ -143,4 +135,13 @@ def contest(drifts: Mapping[str, Sequence[float]], now: float) -> Contest | None
 
 
 def _counting(moments: Sequence[float], now: float) -> tuple[float, ...]:
-    return tuple(sorted(m for m in moments if now - _CONTEST_SECONDS < m <= now))
+    """The drifts that count: none any more once a contest is over.
+
+    It is over when there was peace for ten minutes, and for twice the usual interval: who comes by
+    every half hour is not gone after ten minutes.
+    """
+    recent = tuple(sorted(m for m in moments if now - _CONTEST_SECONDS < m <= now))
+    if len(recent) < CONTESTED_DRIFTS:
+        return recent
+    interval = (recent[-1] - recent[0]) / (len(recent) - 1)
+    return recent if now - recent[-1] <= max(_QUIET_SECONDS, 2 * interval) else ()

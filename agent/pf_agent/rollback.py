@@ -7,15 +7,24 @@ not to blame, and the activation keeps trying.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from pf_agent import names, render
 from pf_agent.activation import NotUp
-from pf_agent.model import Event, Exposure, PendingActivation, Record, RolledBack
+from pf_agent.model import (
+    ActualState,
+    Event,
+    Exposure,
+    PendingActivation,
+    Record,
+    RolledBack,
+)
 from pf_agent.plan import Emit, Host, Pending, Policy
 
-# Lines of Postfix's log in the one sentence of `status`; the record has all of them.
-_LINES_SHOWN = 3
+_FATAL = ("fatal: ", "panic: ", "error: ")  # msg(3)
+_SYSTEMD = "systemd: "
+_STOPPED = f"{_SYSTEMD}Stopped "
 
 
 def roll_back(
@@ -36,10 +45,10 @@ def roll_back(
             return False
         if marker is None or marker.cycle != not_up.pending.cycle:
             return False  # corrected since: that text has its own restart to come
+        if policy.judge(restored).fatal:
+            return False  # what Postfix could run with once it cannot now: a name that is gone
         number = pending.next_cycle()
-        tried = RolledBack(
-            number, not_up.reason, tuple(log), _digest(actual.text), _digest(restored)
-        )
+        tried = RolledBack(number, not_up.reason, tuple(log), "", _digest(restored))
         # In this order a crash loses nothing: what was tried counts only once `restored` stands
         # there (see `standing`), and the marker asks for a restart with whatever does.
         pending.keep_rolled_back(tried)
@@ -47,35 +56,63 @@ def roll_back(
         exposure = Exposure(marker.exposure.written_at, marker.exposure.seen_at, now)
         pending.mark_pending(PendingActivation(number, marker.parameters, exposure, True))
         kept: list[str] = []
-        host.exchange(
-            actual, restored, lambda text: kept.append(pending.keep_displaced(number, text))
-        )
+
+        def keep(text: bytes) -> None:
+            kept.append(pending.keep_displaced(number, text))
+
+        if not _exchange(host, actual, restored, keep):
+            pending.mark_pending(replace(marker, cycle=number))
+            pending.forget_rolled_back()
+            return False
         _record(emit, tried, render.unified_diff(actual.text, restored, host.path), kept)
         return True
+
+
+def _exchange(
+    host: Host, actual: ActualState, restored: bytes, keep: Callable[[bytes], None]
+) -> bool:
+    """Swap the old text in; False where somebody wrote at that moment, and his text stands."""
+    displaced = host.exchange(actual, restored, keep)
+    if displaced.text in (actual.text, None) or displaced.is_open:
+        return True  # what is still being written comes back when it is whole
+    host.exchange(replace(actual, text=restored, is_open=False), displaced.text, keep)
+    return False
 
 
 def standing(pending: Pending, text: bytes | None, candidate: bytes) -> RolledBack | None:
     """Return what was tried in vain, where main.cf and the desired state are as they were then.
 
-    `candidate` is what main.cf would become. Where either has changed since, what was tried is
-    forgotten, and the look goes on. Raises HostError.
+    `candidate` is what main.cf would become. The first look after a rollback notes it: it need not
+    be the text that was tried, since what others had written into that one is gone as well. Where
+    anything has changed since, what was tried is forgotten, and the look goes on. Raises HostError.
     """
     tried = pending.rolled_back()
     if tried is None:
         return None
-    is_restored = text is not None and _digest(text) == tried.restored
-    if is_restored and (candidate == text or _digest(candidate) == tried.tried):
-        return tried
+    if text is not None and _digest(text) == tried.restored:
+        if not tried.tried:
+            tried = replace(tried, tried=_digest(candidate))
+            pending.keep_rolled_back(tried)
+        if _digest(candidate) == tried.tried:
+            return tried
     pending.forget_rolled_back()
     return None
 
 
 def rolled_back_sentence(tried: RolledBack) -> str:
     """What happened, in Postfix's words as far as it said any, and the way out."""
-    said = "".join(f"; {line}" for line in tried.log[-_LINES_SHOWN:])
+    stopped = [row for row, line in enumerate(tried.log) if line.startswith(_STOPPED)]
+    log = tried.log[stopped[-1] :] if stopped else tried.log  # what the stop said is not the cause
+    fatal = [line for line in log if any(word in line for word in _FATAL)]
+    warnings = [line for line in log if "warning: " in line]
+    theirs = [line for line in log if not line.startswith(_SYSTEMD)]
+    # The first fatal line is the cause, those after it are what came of it.
+    telling = fatal[:1] or warnings[-1:] or theirs[-1:] or log[-1:]
+    said = "".join(f"; {line}" for line in telling)
     return (
-        f"Postfix did not come up with what is desired, and runs with the text before:"
-        f" {tried.reason}{said}; mend the desired state or main.cf, the agent waits for either"
+        "Postfix did not come up with what is desired, so the text that it last ran with was"
+        f" brought back: {tried.reason}{said};"
+        " mend the desired state or main.cf, it is tried again when either changes"
     )
 
 

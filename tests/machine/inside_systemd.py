@@ -18,6 +18,7 @@ import traceback
 from collections.abc import Callable, Iterator
 
 from pf_agent.errors import HostError
+from pf_agent.journal import log_tail
 from pf_agent.model import Reason, Trigger, UnitPhase, UnitState
 from pf_agent.smtp import probe
 from pf_agent.systemd import Systemd
@@ -25,6 +26,7 @@ from pf_agent.systemd import Systemd
 MAIN_CF = pathlib.Path("/etc/postfix/main.cf")
 POSTFIX = "postfix.service"
 SLOW = "pf-slow.service"
+TALKS = "pf-talks.service"
 BUS_SOCKET = pathlib.Path("/run/dbus/system_bus_socket")
 SLOW_UNIT = pathlib.Path(f"/run/systemd/system/{SLOW}")
 PATIENCE = 60.0
@@ -60,6 +62,13 @@ class Bench:
     def restart(self, unit: str = POSTFIX) -> str:
         """Restart, follow the job to its end by trigger, and hold job_result to the same."""
         job = self.systemd.restart(unit)
+        result = self.heard(job)
+        assert self.systemd.job_result(job) == result
+        return result
+
+    def reload(self, unit: str) -> str:
+        """Reload, and follow the job in the same way."""
+        job = self.systemd.reload(unit)
         result = self.heard(job)
         assert self.systemd.job_result(job) == result
         return result
@@ -163,6 +172,96 @@ def check_instance_is_found(bench: Bench) -> None:
     assert "sbin/master" in held, held
 
 
+def check_another_instance_is_not_ours(bench: Bench) -> None:
+    """A unit of another instance, loaded and failed, is no trouble of the default one's."""
+    before = [unit.name for unit in bench.systemd.units_of(POSTFIX)]
+    elsewhere = "postfix@elsewhere.service"
+    subprocess.run(["systemctl", "restart", elsewhere], check=False, capture_output=True)
+    try:
+        assert [unit.name for unit in bench.systemd.units_of(POSTFIX)] == before
+        assert [unit.name for unit in bench.systemd.units_of(elsewhere)] == [elsewhere]
+    finally:
+        bench.systemd.reset_failed([elsewhere])
+
+
+def check_reload_is_followed(bench: Bench) -> None:
+    bench.clear()
+    assert bench.restart() == "done"
+    before = bench.systemd.units_of(POSTFIX)
+    with main_cf_with("smtpd_banner = reloaded.example ESMTP"):
+        assert bench.reload(bench.master().name) == "done"
+        assert bench.systemd.units_of(POSTFIX) == before
+        assert probe("127.0.0.1", 25, "reloaded.example ESMTP") == ""
+    assert bench.reload(bench.master().name) == "done"
+
+
+def check_process_from_before_a_reload_goes_soon(bench: Bench) -> None:
+    """The job ends when master was sent its signal; an idle smtpd may greet for a moment yet."""
+    bench.clear()
+    assert bench.restart() == "done"
+    for number in range(30):
+        banner = f"number{number}.example ESMTP"
+        with main_cf_with(f"smtpd_banner = {banner}"):
+            assert bench.reload(bench.master().name) == "done"
+            deadline = time.monotonic() + 3
+            while answer := probe("127.0.0.1", 25, banner):
+                assert time.monotonic() < deadline, (number, answer)
+
+
+def check_reload_of_a_broken_main_cf(bench: Bench) -> None:
+    """`postfix reload` reads the file first: the old master goes on, and the job says so."""
+    bench.clear()
+    assert bench.restart() == "done"
+    with main_cf_with("message_size_limit = ten"):
+        result = bench.reload(bench.master().name)
+        assert result == "failed", result
+        assert bench.master().phase is UnitPhase.UP, bench.master()
+    assert bench.restart() == "done"
+
+
+def check_unit_that_cannot_reload(bench: Bench) -> None:
+    """systemd queues a job for it all the same, or says at once that it is not applicable."""
+    with slow_unit():
+        try:
+            result = bench.reload(SLOW)
+        except HostError as error:
+            print(f"     {error}")
+        else:
+            assert result != "done", result
+
+
+def check_what_a_unit_logged_is_found_at_once(bench: Bench) -> None:
+    """Also what journald has not looked at yet, and what was logged by programs that have ended."""
+    since = time.time()
+    talk = (
+        "seq -f 'before %g' 30; echo 'fatal: bind: in use'; seq -f 'after %g' 30;"
+        " echo '<4>short of breath'; logger -p mail.crit -t postfix/smtpd 'fatal: gone';"
+        " exit 1"
+    )
+    options = (
+        f"--unit={TALKS}",
+        "--description=Talk",
+        "--property=SyslogIdentifier=postfix/talks",
+        "--wait",
+        "--quiet",
+    )
+    subprocess.run(["systemd-run", *options, "sh", "-c", talk], check=False, capture_output=True)
+    elsewhere = ("logger", "-p", "mail.crit", "-t")
+    run("systemd-run", "--wait", "--quiet", *elsewhere, "opendkim", "fatal: another one")
+    try:
+        lines = log_tail([TALKS], since, most=8)
+    finally:
+        bench.systemd.reset_failed([TALKS])
+    for bad in ("postfix/talks: fatal: bind: in use", "postfix/talks: short of breath"):
+        assert bad in lines, lines
+    assert "postfix/smtpd: fatal: gone" in lines, lines
+    assert any(line.startswith(f"systemd: {TALKS}: Failed with") for line in lines), lines
+    assert "opendkim: fatal: another one" not in lines, lines
+    assert not any("before" in line for line in lines), lines
+    assert len(lines) == 8, lines
+    assert log_tail([TALKS], time.time(), most=8) == ()
+
+
 def check_restart_does_not_wait(bench: Bench) -> None:
     with slow_unit():
         job = bench.systemd.restart(SLOW)
@@ -197,7 +296,7 @@ def check_no_end_is_missed(bench: Bench) -> None:
 
 
 def check_unknown_unit_in_words(bench: Bench) -> None:
-    for ask in (bench.systemd.restart, bench.systemd.units_of):
+    for ask in (bench.systemd.restart, bench.systemd.reload, bench.systemd.units_of):
         words = refusal(ask, "pf-nowhere.service")
         assert "has no such unit" in words, words
         assert "pf-nowhere.service" in words, words
@@ -383,6 +482,12 @@ def check_no_bus_in_words(bench: Bench) -> None:
 CHECKS: tuple[Callable[[Bench], None], ...] = (
     check_restart_is_followed,
     check_instance_is_found,
+    check_another_instance_is_not_ours,
+    check_reload_is_followed,
+    check_process_from_before_a_reload_goes_soon,
+    check_reload_of_a_broken_main_cf,
+    check_unit_that_cannot_reload,
+    check_what_a_unit_logged_is_found_at_once,
     check_restart_does_not_wait,
     check_second_restart_joins_the_first,
     check_superseded_job_is_canceled,

@@ -33,6 +33,7 @@ SETTLE_SECONDS = 180.0
 _RIGHT_SECONDS = 30.0
 _RIGHT = "regular file 0:0 644"
 _EXPECTED = "/root/expected.main.cf"
+_DRIFTS = f"{names.RUN_DIRECTORY}/drifts.json"
 
 # sd-messages.h: SD_MESSAGE_UNIT_STARTED.
 _UNIT_STARTED = "39f53479d3a045ac8e11786248231fbf"
@@ -47,7 +48,7 @@ with smtplib.SMTP("127.0.0.1", 25, timeout=20) as client:
 # A start that takes as long as the test says: what comes first is then no matter of speed.
 _GATE = """
 [Service]
-ExecStartPre=/bin/sh -c 'until test -e /run/gate-is-open; do sleep 0.1; done'
+ExecStartPre=/bin/sh -c '{condition} && until test -e /run/gate-is-open; do sleep 0.1; done; true'
 """
 
 
@@ -169,7 +170,7 @@ class Site:
         ]
 
     def restart_moments(self) -> list[float]:
-        """When the agent asked for a restart within the last minute, by its own notes."""
+        """When the agent asked for a restart within the last minutes, by its own notes."""
         found: list[float] = json.loads(
             self.machine.read_text(f"{names.RUN_DIRECTORY}/restarts.json")
         )
@@ -177,8 +178,13 @@ class Site:
 
     def forget_restarts(self) -> None:
         """For tests that the restarts of the last minute would only make wait."""
-        self.machine.run(["rm", "-f", f"{names.RUN_DIRECTORY}/restarts.json"])
+        self.machine.run(["rm", "-f", f"{names.RUN_DIRECTORY}/restarts.json", _DRIFTS])
         self.machine.run(["systemctl", "reset-failed", names.POSTFIX_UNIT, self.unit])
+
+    def end_contest(self) -> None:
+        """What tests change, one after the other, is nobody's contest: the agent is to forget it."""
+        self.machine.run(["rm", "-f", _DRIFTS])
+        self.machine.run(["systemctl", "reload", "pf-agent"])
 
     def explicit(self) -> dict[str, str]:
         """What Postfix's own postconf says that main.cf sets."""
@@ -202,10 +208,11 @@ class Site:
         return self.machine.run(["python3", "-c", script, *arguments], timeout=timeout).stdout
 
     @contextmanager
-    def gate(self) -> Iterator[Gate]:
-        """Make every start of Postfix wait until the gate is opened."""
+    def gate(self, condition: str = "true") -> Iterator[Gate]:
+        """Make every start of Postfix for which a shell condition holds wait at a gate."""
         gate = Gate(self)
-        self.dropin(self.unit, "gate", _GATE)
+        self.machine.run(["rm", "-f", "/run/gate-is-open"])
+        self.dropin(self.unit, "gate", _GATE.format(condition=condition))
         try:
             yield gate
         finally:

@@ -210,6 +210,7 @@ def test_the_displaced_texts_are_bounded_in_size(site: Site) -> None:
 
 
 def test_power_cut_right_after_a_drift(site: Site) -> None:
+    site.end_contest()
     site.wait_settled()
     drift(site)
     site.machine.kill()

@@ -1,0 +1,43 @@
+"""What must hold between one generated file, our reading and correcting of it, and real Postfix."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from pf_agent.drift import corrected
+from pf_agent.main_cf import MainCf
+from tests.conformance.correcting import Correction, correction, drifted
+from tests.conformance.expect import Difference
+from tests.conformance.reading import printing, reading
+from tests.conformance.strategies import Case
+from tests.conformance.truth import Truth
+
+
+class Disagreement(AssertionError):
+    """Postfix and the agent differ over `case`; `after` is the correction, if it came so far."""
+
+    def __init__(self, what: str, case: Case, after: bytes | None) -> None:
+        told = "" if after is None else f"\ncorrected: {after!r}"
+        super().__init__(f"{what}\nfile: {case.text!r}{told}\ndesired: {case.desired}")
+        self.case = case
+        self.after = after
+
+
+def check(truth: Truth, case: Case) -> Counter[str]:
+    """Return what was seen of what kind. Raises Disagreement."""
+    after = None
+    try:
+        before = truth.load(case.text)
+        seen = reading(MainCf.parse(case.text), before)
+        if case.postconf:
+            seen += printing(before, truth.postconf(case.text))
+        names = drifted(case.text, case.desired)
+        after = corrected(MainCf.parse(case.text), case.desired).render()
+        now = truth.load(after)
+        reading(MainCf.parse(after), now)
+        if case.postconf:
+            seen += printing(now, truth.postconf(after))
+        seen += correction(Correction(case, before, after, now, names))
+    except Difference as difference:
+        raise Disagreement(str(difference), case, after) from None
+    return seen

@@ -1,0 +1,302 @@
+"""Settings that pass every check and still break the start: Postfix's last text comes back."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import NamedTuple
+
+import pytest
+
+from pf_agent import names, render
+from tests.machine.nspawn import Machine
+from tests.machine.site import MAIN_CF, SETTLE_SECONDS, Site, eventually
+
+EXTRA = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/90-extra.toml"
+ADDRESS = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/55-address.toml"
+
+# sd-messages.h: SD_MESSAGE_UNIT_STARTING.
+_UNIT_STARTING = "7d4958e842da4a758f6c1cdc7b36dcc5"
+
+HOLD_PORT = """
+import socket, sys, time
+port = socket.socket()
+port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+port.bind((sys.argv[1], 25))
+port.listen()
+print("taken", flush=True)
+time.sleep(3600)
+"""
+
+# The name is gone by the time that Postfix starts, as one that a DNS server no longer knows.
+LOSE_NAME = """
+[Service]
+ExecStartPre=+-/bin/sh -c 'sed "/away.example.test/d" /etc/hosts > /run/hosts && cp /run/hosts /etc'
+"""
+
+
+@contextmanager
+def port_taken(site: Site, address: str = "127.0.0.9") -> Iterator[None]:
+    """Another program listens on port 25 of an address, and never says a word."""
+    site.machine.run(["ip", "address", "replace", "127.0.0.9/8", "dev", "lo"])
+    command = ["timeout", "400", "python3", "-c", HOLD_PORT, address]
+    with site.machine.start(command, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"taken\n"
+        try:
+            yield
+        finally:
+            listeners = f"ss -Hltnp 'src {address} and sport = :25'"
+            site.machine.sh(f"kill $({listeners} | grep -o 'pid=[0-9]*' | cut -d= -f2)")
+
+
+@contextmanager
+def name_lost(site: Site) -> Iterator[None]:
+    """A name that resolves while the text is judged, and no more when Postfix starts."""
+    site.dropin(site.unit, "lose-name", LOSE_NAME)
+    site.machine.sh("echo '127.0.0.1 away.example.test' >> /etc/hosts")
+    try:
+        yield
+    finally:
+        site.dropin(site.unit, "lose-name", "")
+    site.machine.sh("echo '127.0.0.1 away.example.test' >> /etc/hosts")
+
+
+@contextmanager
+def folder_of_another(site: Site) -> Iterator[None]:
+    """A data folder that is there, and belongs to another user."""
+    site.machine.sh("install -d -o daemon -g daemon -m 700 /srv/data")
+    yield
+
+
+@contextmanager
+def read_only_queue(site: Site) -> Iterator[None]:
+    """A queue that has all it needs, on a file system that nobody can write to."""
+    site.machine.sh("mkdir -p /srv/queue && cp -a /var/spool/postfix/. /srv/queue")
+    site.machine.sh("mount --bind /srv/queue /srv/queue && mount -o remount,bind,ro /srv/queue")
+    try:
+        yield
+    finally:
+        site.machine.run(["umount", "/srv/queue"])
+
+
+@contextmanager
+def not_in_the_chroot(site: Site) -> Iterator[None]:
+    """A filter's socket that is there, but not where Debian's chrooted smtpd can see it."""
+    yield
+
+
+class Trap(NamedTuple):
+    """A setting that breaks the start, what makes it do so, and what Postfix logs then."""
+
+    setting: str
+    around: Callable[[Site], AbstractContextManager[None]]
+    logged: str
+
+
+TRAPS = {
+    "a port taken": Trap(
+        'inet_interfaces = ["127.0.0.1", "127.0.0.9"]',
+        port_taken,
+        "fatal: bind 127.0.0.9 port 25: Address already in use",
+    ),
+    "a name that is lost": Trap(
+        'inet_interfaces = "127.0.0.1, away.example.test"',
+        name_lost,
+        "fatal: config variable inet_interfaces: host not found: away.example.test",
+    ),
+    "a folder of another user": Trap(
+        'data_directory = "/srv/data"',
+        folder_of_another,
+        "fatal: open lock file /srv/data/master.lock: cannot open file: Permission denied",
+    ),
+    "a queue that is read-only": Trap(
+        'queue_directory = "/srv/queue"', read_only_queue, "Read-only file system"
+    ),
+    "a socket outside the chroot": Trap(
+        'smtpd_milters = "unix:/run/filter.sock"', not_in_the_chroot, "filter.sock"
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def site(agent_machine: Machine) -> Site:
+    agent_machine.write_text(ADDRESS, '[settings]\ninet_interfaces = "127.0.0.1"\n')
+    return Site.prepared(agent_machine)
+
+
+@pytest.fixture(autouse=True)
+def _at_rest(site: Site) -> Iterator[None]:
+    site.forget_restarts()
+    yield
+    site.forget_restarts()
+    site.machine.run(["rm", "-f", EXTRA])
+    site.machine.wait_until("pf-agent diff")
+    if site.read() != site.good:
+        # With a drift of ours, so that Postfix is restarted and this is what it last ran with.
+        site.put(site.good.replace(b"\ninet_interfaces = 127.0.0.1\n", b"\ninet_interfaces = all\n"))
+        site.wait_right()
+    site.wait_settled()
+
+
+def ask_for(site: Site, setting: str) -> None:
+    site.machine.write_text(EXTRA, f"[settings]\n{setting}\n")
+
+
+def wait_for(site: Site, event: str, since: str) -> None:
+    eventually(lambda: bool(site.records(event, since)), f"a record: {event}", SETTLE_SECONDS)
+
+
+def status(site: Site) -> tuple[str, str, int]:
+    """The phase, the sentence, and the exit code."""
+    done = site.machine.run(["pf-agent", "status", "--json"], check=False)
+    found = json.loads(done.stdout)
+    return found["phase"], found["summary"], done.returncode
+
+
+def is_stalled(site: Site) -> bool:
+    phase, _, code = status(site)
+    return (phase, code) == ("stalled", 1)
+
+
+def events(site: Site, since: str) -> list[str]:
+    """What the agent has put on record, oldest first."""
+    entries = site.machine.journal(f"--after-cursor={since}")
+    return [entry[names.FIELD_EVENT] for entry in entries if names.FIELD_EVENT in entry]
+
+
+def tries(site: Site, since: str) -> int:
+    """How often systemd set about starting Postfix."""
+    return sum(
+        entry.get("MESSAGE_ID") == _UNIT_STARTING and entry.get("UNIT") == site.unit
+        for entry in site.machine.journal(f"--after-cursor={since}")
+    )
+
+
+def look_again(site: Site) -> None:
+    """Have the agent look, and come back when it has."""
+    site.machine.run(["systemctl", "reload", "pf-agent"])
+
+
+@pytest.mark.parametrize("name", TRAPS)
+def test_the_text_that_postfix_last_ran_with_comes_back(site: Site, name: str) -> None:
+    trap, before, since = TRAPS[name], site.read(), site.cursor()
+    with trap.around(site):
+        ask_for(site, trap.setting)
+        wait_for(site, "activated", since)
+        (record,) = site.records("rolled-back", since)
+        (activated,) = site.records("activated", since)
+        assert activated[names.FIELD_CYCLE] == record[names.FIELD_CYCLE]
+        assert "the text that it last ran with" in activated["MESSAGE"]
+        assert site.read() == before
+        assert site.serves()
+        assert tries(site, since) == 2  # with what is desired, and with what was brought back
+
+        assert trap.logged in record[names.FIELD_LOG]
+        assert record[names.FIELD_REASON] in record["MESSAGE"]
+        assert record["PRIORITY"] == "3"
+        parameter = trap.setting.partition(" ")[0]
+        tried = site.machine.read_bytes(record[names.FIELD_DISPLACED])
+        assert f"\n{parameter} = ".encode() in tried
+        assert record[names.FIELD_DIFF] == render.unified_diff(tried, before, MAIN_CF)
+        assert is_stalled(site)
+        assert record["MESSAGE"] in status(site)[1]
+        assert trap.logged in status(site)[1]
+
+        # Nothing has changed, so nothing is tried: not at the next looks, nor by the next process.
+        later, invocation = site.cursor(), site.show(site.unit, "InvocationID")
+        look_again(site)
+        look_again(site)
+        site.machine.run(["systemctl", "restart", "pf-agent"])
+        look_again(site)
+        assert is_stalled(site)
+        assert (site.read(), site.show(site.unit, "InvocationID")) == (before, invocation)
+        assert events(site, later) == ["stopped", "started"]
+
+
+def test_it_is_tried_again_when_the_desired_state_changes(site: Site) -> None:
+    since = site.cursor()
+    with port_taken(site):
+        ask_for(site, TRAPS["a port taken"].setting)
+        wait_for(site, "rolled-back", since)
+        wait_for(site, "activated", since)
+        since = site.cursor()
+        ask_for(site, 'inet_interfaces = "127.0.0.1"\nsmtpd_helo_required = true')
+        wait_for(site, "activated", since)
+        site.wait_settled()
+        assert b"smtpd_helo_required = yes\n" in site.read()
+        assert site.serves()
+
+
+def test_it_is_tried_again_when_main_cf_changes(site: Site) -> None:
+    since = site.cursor()
+    with port_taken(site):
+        ask_for(site, TRAPS["a port taken"].setting)
+        wait_for(site, "activated", since)
+    assert is_stalled(site)
+    since = site.cursor()
+    site.machine.sh(f"echo '# the port is free' >> {MAIN_CF}")
+    wait_for(site, "activated", since)
+    site.wait_settled()
+    assert b"inet_interfaces = 127.0.0.1 127.0.0.9\n" in site.read()
+
+
+def test_what_is_changed_while_it_is_not_free_is_rolled_back_too(site: Site) -> None:
+    since = site.cursor()
+    with port_taken(site):
+        ask_for(site, TRAPS["a port taken"].setting)
+        wait_for(site, "activated", since)
+        before, since = site.read(), site.cursor()
+        site.machine.sh(f"echo '# is it free?' >> {MAIN_CF}")
+        wait_for(site, "activated", since)
+        (record,) = site.records("rolled-back", since)
+        assert b"# is it free?" in site.machine.read_bytes(record[names.FIELD_DISPLACED])
+        assert site.read() == before
+        assert is_stalled(site)
+        assert site.serves()
+
+
+def test_killed_while_postfix_restarts_with_the_text_before(site: Site) -> None:
+    before, since = site.read(), site.cursor()
+    with_that_text = f"! grep -q 127.0.0.9 {MAIN_CF}"
+    with port_taken(site), site.gate(with_that_text) as gate:
+        ask_for(site, TRAPS["a port taken"].setting)
+        wait_for(site, "rolled-back", since)
+        gate.wait_reached()
+        assert site.read() == before
+        killed = site.show("pf-agent", "MainPID")
+        site.machine.run(["kill", "-9", killed])
+        # Ordered after Postfix, the agent comes when that start is over.
+        gate.open()
+        wait_for(site, "activated", since)
+        (record,) = site.records("rolled-back", since)
+        assert site.show("pf-agent", "MainPID") not in ("0", killed)
+        assert is_stalled(site)
+        assert record["MESSAGE"] in status(site)[1]
+        assert site.read() == before
+        assert site.serves()
+
+
+def test_a_text_that_is_not_to_blame_is_tried_again_by_itself(site: Site) -> None:
+    """The port is taken whatever the text says: with the old one, Postfix is not up either."""
+    site.machine.run(["systemctl", "stop", names.POSTFIX_UNIT, site.unit])
+    since = site.cursor()
+    with port_taken(site, "0.0.0.0"):
+        ask_for(site, "smtpd_helo_required = true")
+        wait_for(site, "rolled-back", since)
+        (record,) = site.records("rolled-back", since)
+        cycle = record[names.FIELD_CYCLE]
+
+        def has_failed_too() -> bool:
+            failed = site.records("activation-failed", since)
+            return cycle in [record[names.FIELD_CYCLE] for record in failed]
+
+        eventually(has_failed_too, "a failure with the old text, too", SETTLE_SECONDS)
+        assert "Postfix is not up" in status(site)[1]
+    # Nobody does anything.
+    site.wait_settled()
+    assert b"smtpd_helo_required = yes\n" in site.read()
+    assert site.records("rolled-back", since) == [record]
+    assert site.serves()
