@@ -26,7 +26,10 @@ from pf_agent.model import LastDrift, Phase, Status
 from pf_agent.postfix import POSTCONF
 
 AGENT = str(Path(cli.__file__).parent.parent)
-VERBS = ("run", "status", "diff", "apply", "check")
+VERBS = (
+    *("run", "status", "diff", "apply", "check", "suspend", "resume", "history", "explain"),
+    *("restore", "set", "adopt", "init"),
+)
 NOBODY = 65534
 DESIRED = 'use_default = ["d"]\n[settings]\na = "1"\nb = "x y"\n'
 RIGHT = "a = 1\n#d = 4\nb = x y\nforeign = 1\n"
@@ -318,13 +321,24 @@ def test_help_names_every_verb_and_every_exit_code(pf_agent: Command) -> None:
     ("verb", "options"),
     [
         ("run", ()),
-        ("status", ("--json",)),
-        ("diff", ("--json", "--main-cf FILE", "--desired FILE")),
+        ("status", ("--json", "--watch")),
+        ("diff", ("--json", "--color [{auto,always,never}]", "--main-cf FILE", "--desired FILE")),
         (
             "apply",
-            ("--json", "--main-cf FILE", "--desired FILE", "--dry-run", "--no-activate"),
+            (
+                *("--json", "--color [{auto,always,never}]", "--main-cf FILE", "--desired FILE"),
+                *("--dry-run", "--no-activate"),
+            ),
         ),
         ("check", ("--json",)),
+        ("suspend", ("--for TIME", "--reason TEXT")),
+        ("resume", ()),
+        ("history", ("--json", "--since TIME")),
+        ("explain", ("--json", "--instance NAME")),
+        ("restore", ("--instance NAME",)),
+        ("set", ("--json", "--instance NAME")),
+        ("adopt", ("--json", "--instance NAME")),
+        ("init", ("--json", "--from NAME")),
     ],
 )
 def test_each_verb_has_its_help(pf_agent: Command, verb: str, options: Sequence[str]) -> None:
@@ -404,7 +418,7 @@ def test_a_terminal_that_cannot_show_every_character(tmp_path: Path) -> None:
 class Host:
     """/etc, /run and /var/lib as the command sees them."""
 
-    FOLDERS = ("etc/postfix", "etc/pf-agent", "run/pf-agent", "var/lib/pf-agent")
+    FOLDERS: tuple[str, ...] = ("etc/postfix", "etc/pf-agent", "run/pf-agent", "var/lib/pf-agent")
     # What Postfix's programs look up before they read main.cf.
     KEPT = ("passwd", "group", "hosts", "services", "nsswitch.conf")
     MOUNT = (
@@ -563,6 +577,26 @@ def test_what_nobody_named_is_shown_by_diff_where_that_is_asked_for(host: Host) 
     answer = host.run("diff")
     assert (answer.code, answer.out) == (3, "")
     assert answer.err.startswith('f is "1", the desired state does not name it')
+
+
+def test_colours_are_for_terminals_unless_asked_for(desk: Desk) -> None:
+    assert "\x1b" not in desk.run("diff").out
+    assert "\x1b" not in desk.run("diff", "--color=auto").out
+    assert "\x1b[31m-a = 2\x1b[m\n" in desk.run("diff", "--color=always").out
+    assert desk.run("diff", "--color=never").out == desk.run("diff").out
+    assert desk.run("apply", "--dry-run", "--color=always") == desk.run("diff", "--color=always")
+
+
+def test_status_watched_tells_what_changes(host: Host) -> None:
+    """In its own namespace the file is another one, so the daemon's end is what can be seen."""
+    host.publish(replace(STATUS, last=None))
+    gone = "rm /run/pf-agent/status.json"
+    script = f"{shlex.join(command('status', '--watch'))} & sleep 2; {gone}; sleep 3; kill $!"
+    told = host.inside(["timeout", "60", "bash", "-mc", script]).stdout.splitlines()
+    assert told == [
+        "in sync: 21 parameters",
+        "the daemon does not run; start it with `systemctl start pf-agent`",
+    ]
 
 
 def test_status_as_json(host: Host) -> None:

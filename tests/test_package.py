@@ -144,3 +144,13 @@ def test_debian_takes_the_unit_from_units() -> None:
 def test_everything_that_is_installed_exists(path: str) -> None:
     for line in read(path).splitlines():
         assert (ROOT / line.split()[0]).is_file(), line
+
+
+def test_the_completion_knows_every_verb() -> None:
+    text = read("units/pf-agent.bash-completion")
+    found = re.search(r'local verbs="(.*)"', text)
+    assert found is not None
+    actions = cli._parser()._subparsers
+    assert actions is not None
+    (verbs,) = (action.choices for action in actions._group_actions)
+    assert found[1].split() == sorted(verbs or ())

@@ -239,6 +239,16 @@ def test_a_moment_is_utc_with_milliseconds() -> None:
     assert render.moment(0) == "1970-01-01T00:00:00.000Z"
 
 
+def test_a_diff_in_colours_is_the_same_diff() -> None:
+    diff = render.unified_diff(b"a = 1\nb = 2\n", b"a = 2\nb = 2\n", "/etc/postfix/main.cf")
+    shown = render.coloured(diff)
+    assert "\x1b[31m-a = 1\x1b[m\n" in shown
+    assert "\x1b[32m+a = 2\x1b[m\n" in shown
+    assert "\x1b[1m--- /etc/postfix/main.cf\x1b[m\n" in shown
+    assert "\n b = 2\n" in shown
+    assert re.sub(r"\x1b\[\d*m", "", shown) == diff
+
+
 # --- the status --------------------------------------------------------------------------------
 
 

@@ -15,25 +15,26 @@ TREES = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in PACK
 
 PURE = frozenset(
     ["model", "errors", "names", "main_cf", "toml_lines", "toml_table", "desired", "options"]
-    + ["desired_json", "history"]
+    + ["desired_json", "history", "exposition", "tally"]
     + ["drift", "pacing", "render", "values", "lists", "parameters"]
-    + ["aliases", "complaints", "judgement", "services"]
+    + ["aliases", "dropin", "complaints", "judgement", "services"]
 )
 EFFECTS = frozenset(
     ["postfix", "exchange", "systemd", "smtp", "notify", "signals", "journal", "state", "watch"]
+    + ["writer", "metrics", "notice"]
     + ["authority", "bus_link"]
 )
 DRIVE = frozenset(
     ["plan", "correction", "reconcile", "activation", "configuration", "apply", "daemon", "cli"]
-    + ["instance", "rollback", "subject", "suspension", "verbs_act"]
-    + ["verbs_look", "verbs_past"]
+    + ["instance", "rollback", "sinks", "subject", "suspension", "verbs_act"]
+    + ["verbs_look", "verbs_past", "verbs_wish", "wish"]
     + ["bus"]
 )
 
 # All that a pure module may import from elsewhere: nothing here reads, writes or asks the time.
 PURE_LIBRARIES = frozenset(
     ["__future__", "collections", "dataclasses", "datetime", "difflib", "enum", "functools"]
-    + ["fnmatch", "ipaddress", "posixpath", "re", "tomli", "typing"]
+    + ["fnmatch", "ipaddress", "posixpath", "re", "tomli", "tomlkit", "typing"]
 )
 # Where pure code would reach for the world without importing anything, or for the clock.
 IMPURE_CALLS = frozenset({"open", "print", "input", ".now", ".utcnow", ".today"})

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from pf_agent import __version__, names, verbs_act, verbs_look
+from pf_agent import __version__, names, verbs_act, verbs_look, verbs_wish
 from pf_agent.errors import ExitCode, PfAgentError
 
 # What needs D-Bus, inotify or the journal is imported where it is used: `status`, `diff` and
@@ -87,6 +87,20 @@ def _parser() -> argparse.ArgumentParser:
     diff = add("diff", verbs_look.cmd_diff, "show what main.cf says against what it must say")
     apply = add("apply", verbs_act.cmd_apply, "look once, correct main.cf and restart Postfix")
     check = add("check", verbs_look.cmd_check, "check the configuration files and name every fault")
+    _add_pause(add)
+    past = _add_past(add)
+    status.add_argument("--watch", action="store_true", help="go on, and tell what changes")
+    _add_color(diff, apply)
+    wishes = _add_wishes(add)
+    _add_options(apply)
+    for added in (diff, apply):
+        _add_files(added)
+    for added in (status, diff, apply, check, *past, *wishes):
+        added.add_argument("--json", action="store_true", help="print JSON for programs")
+    return parser
+
+
+def _add_pause(add: Callable[[str, Verb, str], Any]) -> None:
     suspend = add("suspend", verbs_act.cmd_suspend, "leave main.cf alone for a while")
     add("resume", verbs_act.cmd_resume, "look after main.cf again")
     suspend.add_argument(
@@ -97,13 +111,18 @@ def _parser() -> argparse.ArgumentParser:
         help="end by itself after 90, 30m, 2h or 1d; without it, until `pf-agent resume`",
     )
     suspend.add_argument("--reason", metavar="TEXT", help="what `status` and the record say")
-    past = _add_past(add)
-    _add_options(apply)
-    for added in (diff, apply):
-        _add_files(added)
-    for added in (status, diff, apply, check, *past):
-        added.add_argument("--json", action="store_true", help="print JSON for programs")
-    return parser
+
+
+def _add_color(*parsers: argparse.ArgumentParser) -> None:
+    for added in parsers:
+        added.add_argument(
+            "--color",
+            nargs="?",
+            choices=("auto", "always", "never"),
+            const="always",
+            default="auto",
+            help="colours in the diff: on a terminal (auto), always or never",
+        )
 
 
 def _add_past(add: Callable[[str, Verb, str], Any]) -> list[Any]:
@@ -121,13 +140,41 @@ def _add_past(add: Callable[[str, Verb, str], Any]) -> list[Any]:
     restore = add("restore", _late("cmd_restore"), "bring back the text that a cycle replaced")
     restore.add_argument("cycle", type=_late_type("cycle_number"), metavar="CYCLE")
     for added in (explain, restore):
-        added.add_argument(
-            "--instance",
-            default=names.DEFAULT_INSTANCE,
-            metavar="NAME",
-            help="of another Postfix instance than the default one",
-        )
+        _add_instance(added)
     return [past, explain]
+
+
+def _add_wishes(add: Callable[[str, Verb, str], Any]) -> list[Any]:
+    """The verbs that change what is desired; returns those that can print JSON: all."""
+    wish = add("set", verbs_wish.cmd_set, "make a value the desired one, once Postfix takes it")
+    wish.add_argument("settings", nargs="+", metavar="NAME=VALUE")
+    adopt = add("adopt", verbs_wish.cmd_adopt, "make what main.cf says now the desired state")
+    adopt.add_argument(
+        "parameters",
+        nargs="*",
+        metavar="PARAMETER",
+        help="without any, be asked of each difference",
+    )
+    init = add("init", verbs_wish.cmd_init, "begin with a ready-made desired state")
+    init.add_argument(
+        "--from",
+        dest="ready_made",
+        required=True,
+        metavar="NAME",
+        help="guide, null-client or relay-docker; a wrong name lists all",
+    )
+    for added in (wish, adopt):
+        _add_instance(added)
+    return [wish, adopt, init]
+
+
+def _add_instance(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--instance",
+        default=names.DEFAULT_INSTANCE,
+        metavar="NAME",
+        help="of another Postfix instance than the default one",
+    )
 
 
 def _late(name: str) -> Verb:

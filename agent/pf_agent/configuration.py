@@ -21,13 +21,18 @@ class Kept(Protocol):
     def keep_desired(self, desired: Mapping[str, Any]) -> None: ...
 
 
-def load_desired(directory: str) -> DesiredState:
-    """Read desired.toml and its drop-ins. Raises ConfigError with every problem."""
+def load_desired(directory: str, edited: Source | None = None) -> DesiredState:
+    """Read desired.toml and its drop-ins; `edited` stands in for its file, there or not yet.
+
+    Raises ConfigError with every problem.
+    """
+    path = os.path.join(directory, names.DESIRED_TOML)
     paths = _desired_paths(directory)
+    if edited is not None:
+        paths = sorted({*paths, edited.path}, key=lambda each: (each != path, each))
     if not paths:
-        path = os.path.join(directory, names.DESIRED_TOML)
         raise ConfigError(f"{path}: no such file; `pf-agent check` tells when it is right again")
-    return _load_files(paths)
+    return _load_files(paths, edited)
 
 
 def load_desired_file(path: str) -> DesiredState:
@@ -35,12 +40,12 @@ def load_desired_file(path: str) -> DesiredState:
     return _load_files([path])
 
 
-def _load_files(paths: list[str]) -> DesiredState:
+def _load_files(paths: list[str], edited: Source | None = None) -> DesiredState:
     sources: list[Source] = []
     problems: list[str] = []
     for path in paths:
         try:
-            sources.append(_source(path))
+            sources.append(edited if edited and path == edited.path else _source(path))
         except ConfigError as error:
             problems.extend(error.problems)
     try:

@@ -10,9 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Protocol
 
 from pf_agent import __version__, names, render, signals
 from pf_agent.configuration import Configuration
@@ -22,6 +20,7 @@ from pf_agent.instance import Instance, Shared
 from pf_agent.journal import Journal
 from pf_agent.model import Event, Phase, Reason, Record, Status, Suspension, Trigger
 from pf_agent.notify import notify, watchdog_seconds
+from pf_agent.sinks import sinks_of
 from pf_agent.state import State
 from pf_agent.suspension import followed
 from pf_agent.systemd import Systemd
@@ -63,14 +62,6 @@ class Machine:
     run_directory: str = names.RUN_DIRECTORY
 
 
-class Sink(Protocol):
-    """Who is told besides the journal: metrics, D-Bus, a unit. Raises HostError, and is skipped."""
-
-    def note(self, record: Record) -> None: ...
-    def publish(self, status: Status) -> None: ...
-    def close(self) -> None: ...
-
-
 class Daemon:
     """The loop and what it holds."""
 
@@ -86,7 +77,14 @@ class Daemon:
         )
         self._watch = Watch(machine.config_directory, self.mailbox.put)
         self._systemd = Systemd(self.mailbox.put)
-        self._sinks: list[Sink] = []
+        self._sinks = sinks_of(
+            self._state,
+            self._systemd,
+            lambda: self._configuration.desired,
+            self.mailbox.put,
+            journal.note,
+        )
+        self._sinks.follow(self._configuration.options)
         self._suspension: Suspension | None = None
         self._shared = Shared(
             self._configuration,
@@ -124,8 +122,7 @@ class Daemon:
                 self._tell("READY=1")
         self._tell("STOPPING=1")
         self._emit(Record(Event.STOPPED, "pf-agent stops; main.cf is watched no more"))
-        for sink in self._sinks:
-            sink.close()
+        self._sinks.close()
         self._watch.close()
         self._systemd.close()
         self._state.remove_status()
@@ -153,6 +150,7 @@ class Daemon:
             # Armed before the files are read: what changes after that is heard.
             self._note_watch(self._watch.ensure())
             self._configuration.refresh(again=Reason.RELOAD in reasons)
+            self._sinks.follow(self._configuration.options)
         new = self._meet(self._configuration.desired.keys())
         for instance in tuple(self._instances.values()):
             concerns = {t.reason for t in triggers if t.instance in (None, instance.name)}
@@ -205,13 +203,12 @@ class Daemon:
             instances=stands,
             suspension=self._suspension,
         )
+        self._sinks.publish(self._status)
         self._tell("WATCHDOG=1", f"STATUS={render.summary(self._status, now)}")
         told = str(_without_moments(self._status))
         if told != self._told:
             self._told = told
             self._try(lambda: self._state.write_status(render.status_dict(self._status, now)))
-            for sink in self._sinks:
-                self._try(partial(sink.publish, self._status))
 
     def _note_watch(self, sentence: str) -> None:
         """On record where the watch was mended or cannot be: once, for as long as that lasts."""
@@ -225,8 +222,7 @@ class Daemon:
     def _emit(self, record: Record) -> None:
         """Send a record to the journal, and to whoever else listens."""
         self._journal.emit(record)
-        for sink in self._sinks:
-            self._try(partial(sink.note, record))
+        self._sinks.note(record)
 
     def _try(self, tell: Callable[[], object]) -> None:
         """One that cannot be told is noted and skipped; the others and the loop go on."""

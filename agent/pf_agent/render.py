@@ -24,6 +24,8 @@ from pf_agent.pacing import Contest
 _SHOWN_CHARACTERS = 160
 _CONTEXT = 3
 _COMPARED_LINES = 4000
+# The first that fits: a file's name is no removed line.
+_COLOURS = {"---": "1", "+++": "1", "@@": "36", "-": "31", "+": "32"}
 
 
 def as_text(data: bytes | None) -> str:
@@ -78,6 +80,19 @@ def unified_diff(before: bytes | None, after: bytes, path: str) -> str:
     for group in groups:
         text += _hunk(group, old, new, start)
     return "\n".join(text) + "\n"
+
+
+def coloured(diff: str) -> str:
+    """A unified diff with the colours that terminals have for one (ECMA-48, SGR)."""
+    return "".join(map(_coloured_line, diff.splitlines(keepends=True)))
+
+
+def _coloured_line(line: str) -> str:
+    for start, colour in _COLOURS.items():
+        if line.startswith(start):
+            text = line.rstrip("\n")
+            return f"\x1b[{colour}m{text}\x1b[m{line[len(text) :]}"
+    return line
 
 
 def _common(old: Sequence[str], new: Sequence[str]) -> int:

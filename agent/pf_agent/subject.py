@@ -12,7 +12,7 @@ from pf_agent.correction import blamed_place, refusal, refusal_sentence, warning
 from pf_agent.desired import by_instance, main_cf_of
 from pf_agent.errors import HostError
 from pf_agent.exchange import MainCfFile
-from pf_agent.model import DesiredState, Drift, PendingActivation, RolledBack
+from pf_agent.model import DesiredState, Drift, Judgement, PendingActivation, RolledBack
 from pf_agent.plan import Plan, plan
 from pf_agent.state import State
 
@@ -63,21 +63,26 @@ def prefix(instance: str) -> str:
 
 
 def judged(subject: Subject) -> tuple[str, tuple[str, ...]]:
-    """What Postfix's own programs refuse and warn of in main.cf as it would become.
-
-    Nothing, where Postfix is not installed.
-    """
-    from pf_agent.postfix import POSTCONF, Postfix
-
-    if not os.path.exists(POSTCONF):
-        return "", ()
-    with tempfile.TemporaryDirectory(prefix="pf-agent-check-") as folder:
-        postfix = Postfix(os.path.dirname(subject.host.path), folder)
-        judgement = postfix.judge(subject.plan().candidate)
+    """What Postfix's own programs refuse and warn of in main.cf as it would become."""
+    judgement = judgement_of(subject)
     refused = refusal(subject.desired, judgement)
     problem = refusal_sentence(subject.desired, refused) if refused else ""
     doubts = warnings(subject.desired, judgement)
     return problem, tuple(f"{blamed_place(subject.desired, text)}{text}" for text in doubts)
+
+
+def judgement_of(subject: Subject) -> Judgement:
+    """What Postfix's own programs say of main.cf as it would become.
+
+    Nothing, where Postfix is not installed. Raises HostError.
+    """
+    from pf_agent.postfix import POSTCONF, Postfix
+
+    if not os.path.exists(POSTCONF):
+        return Judgement()
+    with tempfile.TemporaryDirectory(prefix="pf-agent-check-") as folder:
+        postfix = Postfix(os.path.dirname(subject.host.path), folder)
+        return postfix.judge(subject.plan().candidate)
 
 
 def _readable_last_good(instance: str) -> bytes | None:

@@ -13,40 +13,50 @@ from pf_agent.model import Phase
 from pf_agent.state import read_status
 from pf_agent.subject import all_drift, judged, own_subjects, prefix, subjects
 
+_WATCH_SECONDS = 1.0
+
 
 def cmd_status(arguments: argparse.Namespace) -> ExitCode:
-    """What status.json says, as of now."""
+    """What status.json says, as of now; with --watch again each time that it says another thing."""
+    code, told = _tell_status(arguments.json, "")
+    while arguments.watch:
+        sys.stdout.flush()
+        time.sleep(_WATCH_SECONDS)
+        code, told = _tell_status(arguments.json, told)
+    return code
+
+
+def _tell_status(as_json: bool, before: str) -> tuple[ExitCode, str]:
+    """Print the status unless it is as `before`; return the exit code and what it is."""
     found = read_status(names.RUN_DIRECTORY)
     if found is None:
         text = "the daemon does not run; start it with `systemctl start pf-agent`"
-        if arguments.json:
-            print_json({"phase": None, "summary": text})
-        else:
-            print(text)
-        return ExitCode.FAILURE
+        if text != before:
+            print(json.dumps({"phase": None, "summary": text}, indent=2) if as_json else text)
+        return ExitCode.FAILURE, text
     now = time.time()
     try:
         status = render.status_from_dict(found)
     except (ValueError, KeyError, TypeError) as error:
         place = f"{names.RUN_DIRECTORY}/status.json"
         raise HostError(f"{place}: not as written by pf-agent {__version__}: {error!r}") from error
-    if arguments.json:
-        print_json(render.status_dict(status, now))
-    else:
-        print("\n".join((render.summary(status, now), *status.problems)))
+    text = "\n".join((render.summary(status, now), *status.problems))
+    if text != before:
+        print(json.dumps(render.status_dict(status, now), indent=2) if as_json else text)
     phases = {status.phase, *(inner.phase for inner in status.instances.values())}
-    return ExitCode.FAILURE if Phase.STALLED in phases else ExitCode.OK
+    return ExitCode.FAILURE if Phase.STALLED in phases else ExitCode.OK, text
 
 
 def cmd_diff(arguments: argparse.Namespace) -> ExitCode:
     """The unified diff that `apply` would make."""
     found = {subject.name: subject.plan() for subject in subjects(arguments)}
+    is_coloured = {"auto": sys.stdout.isatty(), "always": True, "never": False}[arguments.color]
     if arguments.json:
         dicts = {name: render.diff_dict(all_drift(each), each.diff) for name, each in found.items()}
         print_json(dicts.pop(names.DEFAULT_INSTANCE) | {"instances": dicts})
     else:
         for name, each in found.items():
-            sys.stdout.write(each.diff)
+            sys.stdout.write(render.coloured(each.diff) if is_coloured else each.diff)
             for drift in all_drift(each):
                 print(f"{prefix(name)}{render.drift_sentence(drift)}", file=sys.stderr)
     return ExitCode.DRIFT if any(map(all_drift, found.values())) else ExitCode.OK

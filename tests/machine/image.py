@@ -30,6 +30,7 @@ PACKAGES = (
     "python3-structlog",
     "python3-systemd",
     "python3-tomli",
+    "python3-tomlkit",
     "python3-watchdog",
     # The unit tests also run inside, on the release's own Python, libraries and Postfix.
     "python3-hypothesis",

@@ -1,0 +1,187 @@
+"""What an administrator wishes for: judged first, then written to desired.d/50-local.toml."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import stat
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Final
+
+from pf_agent import configuration, names, render
+from pf_agent.correction import refusal, refusal_sentence, warnings
+from pf_agent.desired import by_instance, main_cf_of
+from pf_agent.dropin import Wishes, edited
+from pf_agent.errors import ConfigError, HostError
+from pf_agent.exchange import MainCfFile
+from pf_agent.model import DesiredState, FileKind
+from pf_agent.subject import Subject, judgement_of
+from pf_agent.toml_table import Source, shown_key
+
+LOCAL: Final = os.path.join(names.CONFIG_DIRECTORY, names.DESIRED_DROPINS, "50-local.toml")
+_MODE: Final = 0o644
+_HEAD: Final = b"""\
+# What `pf-agent set` and `pf-agent adopt` wrote. Edit it as you like: comments stay.
+"""
+
+
+@dataclass(frozen=True)
+class Wished:
+    """What came of it: the parameters that were written, and what is to be told besides."""
+
+    subject: Subject
+    written: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def subject_of(instance: str, desired: DesiredState) -> Subject:
+    """Return one instance of the host. Raises ConfigError where there is none of that name."""
+    state = by_instance(desired).get(instance)
+    if state is None:
+        raise ConfigError(
+            f"instance {shown_key(instance)}: no file names it; see /etc/pf-agent/desired.toml"
+        )
+    return Subject(instance, state, MainCfFile(main_cf_of(instance, state)), True)
+
+
+def wish(instance: str, wishes: Wishes) -> Wished:
+    """Make the wishes part of the desired state; what it says already is not written again.
+
+    Raises ConfigError, and nothing is written, where a later file has another word or Postfix
+    refuses what main.cf would become. Raises HostError.
+    """
+    with _locked(names.CONFIG_DIRECTORY):
+        before = subject_of(instance, configuration.load_desired(names.CONFIG_DIRECTORY))
+        new = {n: value for n, value in wishes.items() if not _is_desired(before.desired, n, value)}
+        if not new:
+            return Wished(before, (), ())
+        old = read_regular(LOCAL)
+        text = edited(Source(LOCAL, _HEAD if old is None else old), new, instance).encode()
+        desired = configuration.load_desired(names.CONFIG_DIRECTORY, Source(LOCAL, text))
+        after = subject_of(instance, desired)
+        _refuse_vain(after.desired, new)
+        doubts = _judge(before, after, new)
+        write_whole(LOCAL, text)
+    return Wished(after, tuple(new), doubts)
+
+
+def _is_desired(desired: DesiredState, name: str, value: str | None) -> bool:
+    if value is None:
+        return name in desired.use_default
+    return desired.settings.get(name) == value
+
+
+def _refuse_vain(desired: DesiredState, wishes: Wishes) -> None:
+    """Refuse what would have no effect, since a later drop-in has the last word."""
+    places = {name: desired.provenance[name] for name in wishes}
+    problems = [
+        f"{place}: {name}: this file is read after {LOCAL} and wins; change it there"
+        for name, place in places.items()
+        if place.file != LOCAL
+    ]
+    if problems:
+        raise ConfigError(*problems)
+
+
+def _judge(before: Subject, after: Subject, wishes: Wishes) -> tuple[str, ...]:
+    """Return what Postfix only warns of in these wishes. Raises ConfigError where it refuses them.
+
+    What it refused before, and not for the sake of a wish, is told and no reason to refuse more:
+    else two faults could not be mended one by one.
+    """
+    judgement = judgement_of(after)
+    doubts = [text for text in warnings(after.desired, judgement) if _named(wishes, text)]
+    refused = refusal(after.desired, judgement)
+    if refused:
+        blamed = _named(wishes, refused)
+        if blamed or not refusal(before.desired, judgement_of(before)):
+            what = ", ".join(blamed or wishes)
+            raise ConfigError(
+                f"{what}: Postfix refuses it: {refused}; nothing was written, wish for another"
+                " value (postconf(5))"
+            )
+        doubts.append(refusal_sentence(after.desired, refused))
+    return tuple(doubts)
+
+
+def _named(wishes: Wishes, text: str) -> list[str]:
+    words = re.findall(r"[^\s\"',:;=]+", text)
+    return [name for name in wishes if name in words]
+
+
+def leftovers(wished: Wished, parameters: Sequence[str]) -> tuple[str, ...]:
+    """Return what in main.cf still differs for these parameters, and will be corrected."""
+    drift = (d for d in wished.subject.plan().drift if d.parameter in parameters)
+    return tuple(render.drift_sentence(each) for each in drift)
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def require_root(verb: str) -> None:
+    """Raise HostError where this process may not change the configuration."""
+    if os.geteuid() != 0:
+        raise HostError(f"{verb}: {names.CONFIG_DIRECTORY} belongs to root; run as root")
+
+
+def read_regular(path: str) -> bytes | None:
+    """Return a file's bytes, None where there is none. Raises HostError."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise HostError(f"{path}: it is not a {FileKind.REGULAR.value}; move it away")
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise HostError(f"{path}: {error.strerror}; run as root") from error
+
+
+def write_whole(path: str, data: bytes) -> None:
+    """Put `data` in the file's place at once and durably; a symbolic link stays one.
+
+    A new file is readable by all; another keeps its mode. Raises HostError.
+    """
+    target = os.path.realpath(path)
+    folder = os.path.dirname(target)
+    mode = _MODE
+    temporary = ""
+    try:
+        os.makedirs(folder, mode=0o755, exist_ok=True)
+        with suppress(FileNotFoundError):
+            mode = stat.S_IMODE(os.stat(target).st_mode)
+        # No name that ends in ".toml": the daemon must not take half a file for a whole one.
+        handle, temporary = tempfile.mkstemp(prefix=".pf-agent-", dir=folder)
+        with open(handle, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(temporary, target)
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise HostError(f"{path}: {error.strerror}; free space or mend the folder") from error
+
+
+@contextmanager
+def _locked(folder: str) -> Iterator[None]:
+    """Keep a second `set` from writing what it read before the first one wrote."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise HostError(f"{folder}: {error.strerror}; make the folder") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,152 @@
+"""pf-agent-notify@.service on a real machine: root's mail, and many cycles in one."""
+
+from __future__ import annotations
+
+import email
+from email.message import Message
+
+import pytest
+
+from pf_agent import names
+from tests.machine.nspawn import Machine
+from tests.machine.site import Site, eventually
+
+# Where local(8) puts root's mail under the desired state that ships (home_mailbox = Maildir/).
+MAILBOX = "/root/Maildir/new"
+BETWEEN = "=====end-of-mail====="
+MAILED = "/var/lib/pf-agent-notify/mailed"
+TIMER = "pf-agent-digest.timer"
+RIGHT = b"mynetworks = 127.0.0.0/8 [::1]/128 172.16.0.0/12 [fe80::]/64"
+WRONG = b"mynetworks = 0.0.0.0/0"
+
+# Records as the daemon makes them, for cycles that need no restart of Postfix each.
+EMIT = """
+import sys
+from pf_agent import names
+from pf_agent.journal import Journal
+from pf_agent.model import Event, Record
+for cycle in sys.argv[1:]:
+    journal = Journal()
+    fields = {names.FIELD_PARAMETER: "relayhost"}
+    journal.emit(Record(Event.DRIFT_DETECTED, f"relayhost of cycle {cycle}", int(cycle), fields))
+    journal.emit(Record(Event.ACTIVATED, f"the end of cycle {cycle}", int(cycle)))
+"""
+
+
+@pytest.fixture(scope="module")
+def site(agent_machine: Machine) -> Site:
+    return Site.prepared(agent_machine)
+
+
+def mails(site: Site) -> list[Message]:
+    """What lies in root's mailbox, oldest first."""
+    script = f"for mail in $(ls -tr {MAILBOX}); do cat {MAILBOX}/$mail; printf '{BETWEEN}'; done"
+    parts = site.machine.sh(script, check=False).split(BETWEEN)
+    return [email.message_from_string(part) for part in parts[:-1]]
+
+
+def body(mail: Message) -> str:
+    found = mail.get_payload()
+    assert isinstance(found, str)
+    return found
+
+
+def tell(site: Site, *instances: str) -> None:
+    """Start the unit as the agent does, for all of them at once, and wait until each has ended."""
+    units = [f"pf-agent-notify@{instance}.service" for instance in instances]
+    site.machine.run(["systemctl", "start", *units], timeout=120)
+
+
+def wait_for_mails(site: Site, count: int) -> list[Message]:
+    eventually(lambda: len(mails(site)) >= count, f"{count} mails to root")
+    return mails(site)
+
+
+def age_the_last_mail(site: Site, seconds: int) -> None:
+    site.machine.run(["touch", "-d", f"{seconds} seconds ago", MAILED])
+
+
+def test_what_happened_in_a_cycle_is_mailed_to_root(site: Site) -> None:
+    assert mails(site) == []
+    since = site.cursor()
+    site.put(site.good.replace(RIGHT, WRONG))
+    eventually(lambda: bool(site.drift_of(since)), "the drift on record")
+    cycle = site.drift_of(since)[0][names.FIELD_CYCLE]
+    # At this moment Postfix is being restarted at most: the mail waits for the end.
+    tell(site, cycle)
+    (mail,) = wait_for_mails(site, 1)
+    site.wait_right()
+    # The first mail ever also has what came in the 15 minutes before: the installation.
+    assert mail["Subject"].startswith("pf-agent on mail: ")
+    assert mail["Auto-Submitted"] == "auto-generated"
+    assert mail["To"] == "root"
+    text = body(mail)
+    for record in (*site.drift_of(since), *site.records("activated", since)):
+        assert str(record["MESSAGE"]) in text
+    assert f"PF_AGENT_CYCLE={cycle}\n" in text
+
+
+def test_three_in_a_row_make_one_digest(site: Site) -> None:
+    assert len(mails(site)) == 1
+    site.run_python(EMIT, "101", "102", "103")
+    age_the_last_mail(site, 890)
+    tell(site, "101", "102", "103")
+    _, digest = wait_for_mails(site, 2)
+    assert digest["Subject"] == "pf-agent on mail: 3 cycles"
+    for cycle in (101, 102, 103):
+        assert f"relayhost of cycle {cycle}" in body(digest)
+    assert "mynetworks" not in body(digest), "that was mailed before"
+    # Nothing is left to tell, so the timer is gone and nobody is mailed twice.
+    tell(site, "digest")
+    assert len(mails(site)) == 2
+    site.machine.wait_until(f"! systemctl is-active {TIMER}")
+
+
+def test_what_waits_has_a_timer(site: Site) -> None:
+    site.run_python(EMIT, "201")
+    age_the_last_mail(site, 60)
+    tell(site, "201")
+    due = site.machine.sh(f"systemctl show -P NextElapseUSecMonotonic {TIMER}").strip()
+    assert due
+    assert len(mails(site)) == 2
+    site.machine.run(["systemctl", "stop", TIMER])
+
+
+def test_a_mail_that_could_not_be_sent_goes_with_the_next(site: Site) -> None:
+    # As on a machine that went down meanwhile: no timer, and cycle 201 was never mailed.
+    age_the_last_mail(site, 1000)
+    site.run_python(EMIT, "202")
+    sendmail = "/usr/sbin/sendmail"
+    site.machine.sh(f"mv {sendmail} {sendmail}.kept")
+    unit = "pf-agent-notify@202.service"
+    site.machine.run(["systemctl", "start", unit], check=False)
+    site.machine.run(["systemctl", "stop", unit])
+    site.machine.sh(f"mv {sendmail}.kept {sendmail}")
+    tell(site, "202")
+    mail = wait_for_mails(site, 3)[-1]
+    assert "relayhost of cycle 201" in body(mail)
+    assert "relayhost of cycle 202" in body(mail)
+
+
+def test_a_fault_without_a_cycle_and_a_cursor_that_means_nothing(site: Site) -> None:
+    age_the_last_mail(site, 1000)
+    site.machine.write_text("/var/lib/pf-agent-notify/cursor", "s=nonsense\n")
+    site.machine.write_text(f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/90.toml", "x = [")
+    since = site.cursor()
+    site.machine.run(["systemctl", "reload", "pf-agent"])
+    eventually(lambda: bool(site.records("config-rejected", since)), "the fault on record")
+    tell(site, "0")
+    mail = wait_for_mails(site, 4)[-1]
+    assert mail["Subject"] == "pf-agent on mail: a fault"
+    assert f"{names.DESIRED_DROPINS}/90.toml" in body(mail)
+
+
+def test_records_that_anybody_made_up_are_not_mailed(site: Site) -> None:
+    age_the_last_mail(site, 1000)
+    forged = "PF_AGENT_EVENT=drift-detected\nSYSLOG_IDENTIFIER=pf-agent\nMESSAGE=forged\n"
+    site.machine.write_text("/tmp/forged", forged)
+    site.machine.run(["setpriv", "--reuid=nobody", "logger", "--journald=/tmp/forged"])
+    site.machine.run(["journalctl", "--sync"])
+    site.machine.wait_until("journalctl -q -t pf-agent --grep forged")
+    tell(site, "0")
+    assert len(mails(site)) == 4

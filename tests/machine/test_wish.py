@@ -1,0 +1,146 @@
+"""set, adopt and init on a machine: judged by its Postfix, taken up by the running daemon."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from pf_agent import names
+from tests.machine.nspawn import Machine
+from tests.machine.site import MAIN_CF, Site, eventually
+
+# Read after 50-local.toml it would win.
+SITE = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/50-site.toml"
+LOCAL = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/50-local.toml"
+DESIRED = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_TOML}"
+OPTIONS = f"{names.CONFIG_DIRECTORY}/{names.AGENT_TOML}"
+READY_MADE = "/usr/share/pf-agent/desired"
+
+
+@pytest.fixture(scope="module")
+def site(agent_machine: Machine) -> Site:
+    return Site.prepared(agent_machine)
+
+
+@pytest.fixture(autouse=True)
+def as_before(site: Site) -> Iterator[None]:
+    yield
+    site.machine.run(["rm", "-f", LOCAL])
+    site.machine.run(["pf-agent", "resume"], check=False)
+    site.forget_restarts()
+    site.machine.run(["systemctl", "reload", "pf-agent"])
+    site.put(site.good)  # what is no longer desired is nobody's to take away
+    site.wait_right()
+    site.wait_settled()
+
+
+def agent(site: Site, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return site.machine.run(["pf-agent", *arguments], check=False)
+
+
+def one_line(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+def test_the_daemon_takes_up_what_was_set(site: Site) -> None:
+    since = site.cursor()
+    done = agent(site, "set", "message_size_limit=20480000", "smtpd_client_restrictions=")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{LOCAL}: message_size_limit, smtpd_client_restrictions\n"
+    assert site.machine.run(["stat", "-c", "%U %a", LOCAL]).stdout == "root 644\n"
+    site.machine.wait_until(f"grep -qx 'message_size_limit = 20480000' {MAIN_CF}")
+    eventually(lambda: bool(site.records("activated", since)), "an activation", 90.0)
+    assert agent(site, "diff").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("inet_protocols=ipv5", 'unknown inet_protocols value "ipv5"'),
+        ("message_size_limit=ten", "message_size_limit"),
+        ("smtpd_relay_restrictions=", "specify at least one working instance"),
+    ],
+)
+def test_postfix_itself_judges_what_is_set(site: Site, setting: str, words: str) -> None:
+    since = site.cursor()
+    done = agent(site, "set", setting, "smtpd_recipient_restrictions=")
+    assert done.returncode == 2
+    line = one_line(done)
+    assert line.startswith(f"pf-agent: {setting.partition('=')[0]}")
+    assert words in line
+    assert "; nothing was written, " in line
+    assert site.machine.run(["test", "-e", LOCAL], check=False).returncode
+    site.wait_right()
+    assert site.records("config-rejected", since) == []
+
+
+def test_a_misspelt_parameter_is_told_of(site: Site) -> None:
+    done = agent(site, "set", "mynetwork=127.0.0.0/8")
+    assert done.returncode == 0
+    assert "mynetwork" in done.stderr
+    assert done.stderr.startswith("pf-agent: warning: ")
+
+
+def test_a_later_drop_in_has_the_last_word(site: Site) -> None:
+    done = agent(site, "set", "mydomain=other.test")
+    assert done.returncode == 2
+    assert one_line(done).startswith(f"pf-agent: {SITE}:3: mydomain: ")
+
+
+def test_adopt_while_suspended(site: Site) -> None:
+    assert agent(site, "suspend", "--reason", "a test").returncode == 0
+    site.machine.sh(
+        "postconf -e 'mynetworks = 127.0.0.0/8' && postconf -X home_mailbox"
+        f" && printf 'virtual_alias_domains =\\n\\ta.test\\n\\n\\tb.test\\n' >> {MAIN_CF}"
+    )
+    drifted = site.read()
+    assert agent(site, "diff").returncode == 3
+    changed = ["mynetworks", "home_mailbox", "virtual_alias_domains"]
+    done = agent(site, "adopt", *changed, "debugger_command")
+    assert done.returncode == 0, done.stderr
+    assert agent(site, "diff").returncode == 0
+    since = site.cursor()
+    assert agent(site, "resume").returncode == 0
+    eventually(lambda: bool(site.records("resumed", since)), "the end of the suspension")
+    site.wait_settled()
+    assert site.read() == drifted
+    assert site.drift_of(since) == []
+    assert site.serves()
+
+
+def test_adopt_while_observing(site: Site) -> None:
+    options = site.machine.read_bytes(OPTIONS)
+    site.machine.write_text(OPTIONS, 'mode = "observe"\n')
+    try:
+        site.machine.wait_until('pf-agent status --json | grep \'"phase": "observing"\'')
+        site.machine.run(["postconf", "-e", "mynetworks=127.0.0.0/8"])
+        done = agent(site, "adopt", "mynetworks")
+        assert (done.returncode, done.stdout) == (0, f"{LOCAL}: mynetworks\n")
+        assert agent(site, "diff").returncode == 0
+    finally:
+        site.machine.write_bytes(OPTIONS, options)
+
+
+def test_adopt_asks_on_a_terminal_alone(site: Site) -> None:
+    done = agent(site, "adopt")
+    assert done.returncode == 2
+    assert "no terminal to ask on" in one_line(done)
+
+
+def test_init_knows_the_shipped_states(site: Site) -> None:
+    done = agent(site, "init", "--from", "x")
+    assert done.returncode == 2
+    known = one_line(done).rpartition("there are ")[2].split(", ")
+    assert {"guide", "null-client", "relay-docker"} <= set(known)
+    shipped = site.machine.read_bytes(DESIRED)
+    assert agent(site, "init", "--from", "guide").returncode == 0
+    assert site.machine.read_bytes(DESIRED) == shipped
+    site.machine.write_bytes(DESIRED, b"# mine\n" + shipped)
+    done = agent(site, "init", "--from", "guide")
+    assert done.returncode == 1
+    assert "it was edited" in one_line(done)
+    site.machine.write_bytes(DESIRED, shipped)
