@@ -417,3 +417,16 @@ def test_a_damaged_memory_of_it_is_none_and_the_next_look_tries_again(world: Wor
     Path(world.state.directory, "rolled-back.json").write_bytes(b'{"cycle": 4, "log"')
     assert world.look(ASKED).result is Result.CORRECTED
     assert world.host.read().text == TRIED
+
+
+def test_what_the_stop_said_is_not_the_cause() -> None:
+    log = (
+        "postfix/postfix-script: warning: stopping the Postfix mail system with force",
+        "systemd: Starting postfix@-.service...",
+        "postfix/master: fatal: bind 127.0.0.9 port 25: Address already in use",
+        "systemd: postfix@-.service: Failed with result 'exit-code'.",
+        "systemd: Starting postfix.service...",
+    )
+    sentence = rolled_back_sentence(RolledBack(1, "it is down", log, "", ""))
+    assert "Address already in use" in sentence
+    assert "with force" not in sentence

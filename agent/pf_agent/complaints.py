@@ -13,9 +13,10 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 # A program that said this is about to end, after a second of sleep (msg_fatal in util/msg.c).
-FATAL: Final = re.compile(rb"[\w/.@-]+: (?:fatal|panic): ")
+# At the start of a line alone: a value of 5 MB may be quoted there, and would be searched for long.
+FATAL: Final = re.compile(rb"^[\w/.@-]+: (?:fatal|panic): ", re.MULTILINE)
 
-_SAID: Final = re.compile(r"[\w/.@-]+: (?:fatal|panic|error|warning): ")
+_SAID: Final = re.compile(r"^[\w/.@-]+: (?:fatal|panic|error|warning): ")
 _UNUSED: Final = re.compile(r"(main|master)\.cf: unused parameter: ([^=]*)=", re.DOTALL)
 _LINE: Final = re.compile(r"main\.cf, line (\d+): ")
 # These name neither parameter nor place; the warning right above them does.

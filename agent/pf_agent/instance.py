@@ -271,6 +271,8 @@ class Instance:
 
     def _note_activated(self, activated: Activated) -> None:
         pending, exposure = activated.pending, activated.pending.exposure
+        if pending.rolled_back:
+            return  # that was no correction
         corrected_at = exposure.corrected_at or exposure.seen_at
         self._last = LastDrift(
             pending.cycle,

@@ -24,7 +24,7 @@ from pf_agent.plan import Emit, Host, Pending, Policy
 
 _FATAL = ("fatal: ", "panic: ", "error: ")  # msg(3)
 _SYSTEMD = "systemd: "
-_STOPPED = f"{_SYSTEMD}Stopped "
+_STARTING = f"{_SYSTEMD}Starting "
 
 
 def roll_back(
@@ -101,8 +101,7 @@ def standing(pending: Pending, text: bytes | None, candidate: bytes) -> RolledBa
 
 def rolled_back_sentence(tried: RolledBack) -> str:
     """What happened, in Postfix's words as far as it said any, and the way out."""
-    stopped = [row for row, line in enumerate(tried.log) if line.startswith(_STOPPED)]
-    log = tried.log[stopped[-1] :] if stopped else tried.log  # what the stop said is not the cause
+    log = _of_the_start(tried.log)
     fatal = [line for line in log if any(word in line for word in _FATAL)]
     warnings = [line for line in log if "warning: " in line]
     theirs = [line for line in log if not line.startswith(_SYSTEMD)]
@@ -114,6 +113,13 @@ def rolled_back_sentence(tried: RolledBack) -> str:
         f" brought back: {tried.reason}{said};"
         " mend the desired state or main.cf, it is tried again when either changes"
     )
+
+
+def _of_the_start(log: Sequence[str]) -> Sequence[str]:
+    """The lines from the last start on that had something to say: the stop's are not the cause."""
+    last = max((row for row, line in enumerate(log) if not line.startswith(_SYSTEMD)), default=0)
+    starts = [row for row, line in enumerate(log[:last]) if line.startswith(_STARTING)]
+    return log[starts[-1] :] if starts else log
 
 
 def _record(emit: Emit, tried: RolledBack, diff: str, kept: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.machine.image import CHECKOUT, image, missing_programs
+from tests.machine.image import CHECKOUT, cache_dir, image, missing_programs
 from tests.machine.nspawn import Machine, MachineError
 
 RELEASES = os.environ.get("PF_AGENT_RELEASES", "bookworm trixie").split()
@@ -50,6 +51,14 @@ def base(host: None, release: str) -> Path:
 @pytest.fixture(scope="session")
 def deb(host: None) -> Path:
     """The package in dist/, built by tools/deb when there is none or the sources are newer."""
+    cache_dir().mkdir(parents=True, exist_ok=True)
+    # The tests of another release may be about to build it too.
+    with open(cache_dir() / "deb.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _built()
+
+
+def _built() -> Path:
     built = newest((CHECKOUT / "dist").glob("pf-agent_*.deb"))
     sources = [CHECKOUT / "pyproject.toml"]
     for folder in ("agent", "debian", "docs", "etc", "units"):

@@ -182,7 +182,7 @@ class Site:
         self.machine.run(["systemctl", "reset-failed", names.POSTFIX_UNIT, self.unit])
 
     def end_contest(self) -> None:
-        """What tests change, one after the other, is nobody's contest: the agent is to forget it."""
+        """Have the agent forget it: what tests change one after the other is nobody's contest."""
         self.machine.run(["rm", "-f", _DRIFTS])
         self.machine.run(["systemctl", "reload", "pf-agent"])
 

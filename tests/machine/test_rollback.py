@@ -136,7 +136,7 @@ def _at_rest(site: Site) -> Iterator[None]:
     site.machine.wait_until("pf-agent diff")
     if site.read() != site.good:
         # With a drift of ours, so that Postfix is restarted and this is what it last ran with.
-        site.put(site.good.replace(b"\ninet_interfaces = 127.0.0.1\n", b"\ninet_interfaces = all\n"))
+        site.put(site.good.replace(b"inet_interfaces = 127.0.0.1\n", b"inet_interfaces = all\n"))
         site.wait_right()
     site.wait_settled()
 

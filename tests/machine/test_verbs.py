@@ -55,7 +55,7 @@ def test_no_drift_is_told_by_silence(site: Site, verb: str) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     done = agent(site, *verb.split(), "--json")
     assert done.returncode == 0
-    assert answer(done) == {"in_sync": True, "drift": [], "diff": ""}
+    assert answer(done) == {"in_sync": True, "drift": [], "diff": "", "instances": {}}
 
 
 @pytest.mark.usefixtures("alone")
@@ -85,6 +85,7 @@ def test_drift_is_shown_and_nothing_changed(site: Site, verb: str, user: str) ->
             }
         ],
         "diff": done.stdout,
+        "instances": {},
     }
     assert site.read() == drifted
     assert site.machine.run(["test", "-e", PENDING], check=False).returncode
@@ -179,6 +180,7 @@ def test_check_finds_the_shipped_files_right(site: Site) -> None:
         "ok": True,
         "parameters": 21,
         "problems": [],
+        "warnings": [],
     }
 
 
