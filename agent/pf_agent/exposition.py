@@ -1,7 +1,7 @@
 """Prometheus's two text formats: families of samples in, the text that is scraped out.
 
 Our own writer, since all that is wanted of prometheus_client is this page of code: its import
-takes 44 ms and some 8 MB in a process that waits for days, and it would have to be handed the same
+takes 44 ms and memory in a process that waits for days, and it would have to be handed the same
 values a second time through a collector of its own.
 
 Both are published formats: text 0.0.4, which node_exporter's textfile collector and every

@@ -262,7 +262,7 @@ class State:
     def write_status(self, status: Mapping[str, Any]) -> None:
         """Publish status.json, readable by everybody. Raises HostError."""
         data = json.dumps(status, indent=1).encode() + b"\n"
-        _write_whole(os.path.join(self.run_directory, "status.json"), data, 0o644, durable=False)
+        write_whole(os.path.join(self.run_directory, "status.json"), data, 0o644, durable=False)
 
     def remove_status(self) -> None:
         """Withdraw status.json: nobody keeps it true any more. Raises HostError."""
@@ -279,7 +279,7 @@ class State:
     def note_restarts(self, moments: Sequence[float]) -> None:
         """Remember these restarts, for the next process too. Raises HostError."""
         path = os.path.join(self.run_directory, "restarts.json")
-        _write_whole(path, json.dumps(list(moments)).encode(), 0o600, durable=False)
+        write_whole(path, json.dumps(list(moments)).encode(), 0o600, durable=False)
 
     def drifts(self) -> dict[str, tuple[float, ...]]:
         """Return when each parameter lately drifted (seconds since the epoch)."""
@@ -293,7 +293,7 @@ class State:
     def note_drifts(self, drifts: Mapping[str, Sequence[float]]) -> None:
         """Remember these, for the next process too. Raises HostError."""
         path = os.path.join(self.run_directory, "drifts.json")
-        _write_whole(path, json.dumps(drifts).encode(), 0o600, durable=False)
+        write_whole(path, json.dumps(drifts).encode(), 0o600, durable=False)
 
     # --- files --------------------------------------------------------------------------------
 
@@ -308,7 +308,7 @@ class State:
             raise HostError(f"{path}: {error.strerror}; run as root") from error
 
     def _write(self, name: str, data: bytes, durable: bool = True) -> None:
-        _write_whole(os.path.join(self.directory, name), data, 0o600, durable)
+        write_whole(os.path.join(self.directory, name), data, 0o600, durable)
 
 
 def read_status(run_directory: str) -> dict[str, Any] | None:
@@ -351,7 +351,8 @@ def _try_flock(handle: int) -> bool:
     return True
 
 
-def _write_whole(path: str, data: bytes, mode: int, durable: bool) -> None:
+def write_whole(path: str, data: bytes, mode: int, durable: bool) -> None:
+    """Put `data` in the file's place at once, synced first where `durable`. Raises HostError."""
     directory, name = os.path.split(path)
     temporary = os.path.join(directory, f".{name}.new")
     try:

@@ -6,7 +6,6 @@ import fcntl
 import os
 import re
 import stat
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from pf_agent.dropin import Wishes, edited
 from pf_agent.errors import ConfigError, HostError
 from pf_agent.exchange import MainCfFile
 from pf_agent.model import DesiredState, FileKind
+from pf_agent.state import write_whole as write_whole_file
 from pf_agent.subject import Subject, judgement_of
 from pf_agent.toml_table import Source, shown_key
 
@@ -147,30 +147,14 @@ def write_whole(path: str, data: bytes) -> None:
     A new file is readable by all; another keeps its mode. Raises HostError.
     """
     target = os.path.realpath(path)
-    folder = os.path.dirname(target)
     mode = _MODE
-    temporary = ""
     try:
-        os.makedirs(folder, mode=0o755, exist_ok=True)
+        os.makedirs(os.path.dirname(target), mode=0o755, exist_ok=True)
         with suppress(FileNotFoundError):
             mode = stat.S_IMODE(os.stat(target).st_mode)
-        # No name that ends in ".toml": the daemon must not take half a file for a whole one.
-        handle, temporary = tempfile.mkstemp(prefix=".pf-agent-", dir=folder)
-        with open(handle, "wb") as file:
-            os.fchmod(file.fileno(), mode)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(temporary, target)
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
     except OSError as error:
-        with suppress(OSError):
-            os.unlink(temporary)
-        raise HostError(f"{path}: {error.strerror}; free space or mend the folder") from error
+        raise HostError(f"{path}: {error.strerror}; mend the folder") from error
+    write_whole_file(target, data, mode, durable=True)
 
 
 @contextmanager

@@ -54,7 +54,9 @@ def body(mail: Message) -> str:
 def tell(site: Site, *instances: str) -> None:
     """Start the unit as the agent does, for all of them at once, and wait until each has ended."""
     units = [f"pf-agent-notify@{instance}.service" for instance in instances]
-    site.machine.run(["systemctl", "start", *units], timeout=120)
+    done = site.machine.run(["systemctl", "start", *units], timeout=120, check=False)
+    log = site.machine.sh("journalctl -q --no-pager -n 20 -u 'pf-agent-notify@*'")
+    assert done.returncode == 0, log
 
 
 def wait_for_mails(site: Site, count: int) -> list[Message]:
@@ -79,7 +81,7 @@ def test_what_happened_in_a_cycle_is_mailed_to_root(site: Site) -> None:
     # The first mail ever also has what came in the 15 minutes before: the installation.
     assert mail["Subject"].startswith("pf-agent on mail: ")
     assert mail["Auto-Submitted"] == "auto-generated"
-    assert mail["To"] == "root"
+    assert mail["To"].startswith("root")
     text = body(mail)
     for record in (*site.drift_of(since), *site.records("activated", since)):
         assert str(record["MESSAGE"]) in text
@@ -128,17 +130,24 @@ def test_a_mail_that_could_not_be_sent_goes_with_the_next(site: Site) -> None:
     assert "relayhost of cycle 202" in body(mail)
 
 
-def test_a_fault_without_a_cycle_and_a_cursor_that_means_nothing(site: Site) -> None:
+def test_a_fault_without_a_cycle(site: Site) -> None:
     age_the_last_mail(site, 1000)
-    site.machine.write_text("/var/lib/pf-agent-notify/cursor", "s=nonsense\n")
-    site.machine.write_text(f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/90.toml", "x = [")
+    dropin = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/90.toml"
     since = site.cursor()
-    site.machine.run(["systemctl", "reload", "pf-agent"])
+    site.machine.write_text(dropin, "x = [")
     eventually(lambda: bool(site.records("config-rejected", since)), "the fault on record")
     tell(site, "0")
     mail = wait_for_mails(site, 4)[-1]
     assert mail["Subject"] == "pf-agent on mail: a fault"
-    assert f"{names.DESIRED_DROPINS}/90.toml" in body(mail)
+    assert dropin in body(mail)
+
+
+def test_a_cursor_that_means_nothing_keeps_no_mail_back(site: Site) -> None:
+    age_the_last_mail(site, 1000)
+    site.machine.write_text("/var/lib/pf-agent-notify/cursor", "s=nonsense\n")
+    site.run_python(EMIT, "301")
+    tell(site, "301")
+    assert "relayhost of cycle 301" in body(wait_for_mails(site, 5)[-1])
 
 
 def test_records_that_anybody_made_up_are_not_mailed(site: Site) -> None:
@@ -149,4 +158,4 @@ def test_records_that_anybody_made_up_are_not_mailed(site: Site) -> None:
     site.machine.run(["journalctl", "--sync"])
     site.machine.wait_until("journalctl -q -t pf-agent --grep forged")
     tell(site, "0")
-    assert len(mails(site)) == 4
+    assert len(mails(site)) == 5
