@@ -435,7 +435,8 @@ class Host:
             if os.path.exists(f"/etc/{name}"):
                 shutil.copy(f"/etc/{name}", folder / "etc" / name)
         self.write("etc/postfix/main.cf", RIGHT)
-        self.write("etc/postfix/master.cf", "smtp inet n - y - - smtpd\n")
+        # Without smtpd: no level of compatibility is stated here, and smtpd would not run with that.
+        self.write("etc/postfix/master.cf", "pickup unix n - y 60 1 pickup\n")
         self.write("etc/pf-agent/desired.toml", DESIRED)
 
     def write(self, path: str, text: str) -> None:
