@@ -486,6 +486,16 @@ def test_a_closed_window_delays_the_restart(world: World) -> None:
     assert world.activation.is_under_way()
 
 
+def test_a_window_that_is_opened_sooner_is_not_waited_for(world: World) -> None:
+    closed = [500.0]
+    world.activation.opens_in = lambda: closed[0]
+    world.correct(1)
+    world.activation.advance()
+    closed[0] = 0.0
+    world.activation.advance()
+    assert world.activation.is_under_way()
+
+
 def test_where_postfix_is_down_no_window_is_waited_for(world: World) -> None:
     world.service.units = (UMBRELLA, replace(MASTER, phase=UnitPhase.FAILED))
     world.activation.opens_in = lambda: 500.0

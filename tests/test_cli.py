@@ -435,7 +435,7 @@ class Host:
             if os.path.exists(f"/etc/{name}"):
                 shutil.copy(f"/etc/{name}", folder / "etc" / name)
         self.write("etc/postfix/main.cf", RIGHT)
-        # Without smtpd: no level of compatibility is stated here, and smtpd would not run with that.
+        # No smtpd: no level of compatibility is stated here, and it would not run with that.
         self.write("etc/postfix/master.cf", "pickup unix n - y 60 1 pickup\n")
         self.write("etc/pf-agent/desired.toml", DESIRED)
 
@@ -696,3 +696,9 @@ def test_a_time_to_suspend_for_is_a_number_and_a_unit(host: Host, text: str) -> 
     answer = host.run("suspend", f"--for={text}")
     assert answer.code == 2
     assert "expected a duration" in answer.err
+
+
+def test_to_suspend_for_more_than_a_year_is_to_suspend_for_ever(host: Host) -> None:
+    answer = host.run("suspend", "--for=367d")
+    assert answer.code == 2
+    assert "more than a year; leave --for away" in answer.err

@@ -143,6 +143,7 @@ class Activation:
     failure: str = ""
     aliases_trouble: str = ""
     retry_at: float = 0.0
+    _closed_until: float = 0.0  # asked anew at each step: agent.toml may open it sooner
     _restart: Restart | None = None
     _probing: SimpleQueue[str | Exception] | None = None
     _backoff: Backoff = field(default_factory=lambda: Backoff(first=10.0))
@@ -180,7 +181,8 @@ class Activation:
         pending = self.markers.pending()
         if pending is None:
             return None
-        return 0.0 if self._is_urgent(pending) else max(0.0, self.retry_at - self.ticks())
+        due = max(self.retry_at, self._closed_until)
+        return 0.0 if self._is_urgent(pending) else max(0.0, due - self.ticks())
 
     def is_under_way(self) -> bool:
         """Tell whether a restart or its verification is running."""
@@ -245,8 +247,9 @@ class Activation:
         closed = 0.0 if self._is_urgent(pending) else self.opens_in()
         if closed > 0 and all(unit.phase is UnitPhase.UP for unit in units):
             # Where mail is down there is nothing that a restart could disturb.
-            self.retry_at = ticks + min(closed, _MOST_CLOSED_SECONDS)
+            self._closed_until = ticks + min(closed, _MOST_CLOSED_SECONDS)
             return
+        self._closed_until = 0.0
         self.rebuild_aliases(pending.cycle)
         limited = [unit.name for unit in units if unit.result == _START_LIMIT]
         if limited:

@@ -28,6 +28,7 @@ from pf_agent.authority import Authority, Verdict
 from pf_agent.bus_link import BusLink, accept, refuse
 from pf_agent.errors import HostError, PfAgentError
 from pf_agent.model import Event, Phase, Record, Status
+from pf_agent.suspension import MOST_SECONDS
 
 NAME = "org.pfagent.Agent1"
 PATH = "/org/pfagent/Agent1"
@@ -47,7 +48,6 @@ _CLOSE_SECONDS = 2.0
 
 _MOST_CHARACTERS = 4096
 _MOST_REASON = 1000
-_MOST_SECONDS = 366 * 86400
 
 INTERFACE = f"""
 <node>
@@ -157,7 +157,7 @@ def _text(value: str) -> str:
 
 def refused_suspension(seconds: int, reason: str) -> str:
     """What is wrong with the arguments of Suspend; "" where nothing is."""
-    if seconds > _MOST_SECONDS:
+    if seconds > MOST_SECONDS:
         return f"Suspend: {seconds} s is more than a year; give less, or 0: until resumed"
     if len(reason) > _MOST_REASON:
         return f"Suspend: the reason has {len(reason)} characters; give at most {_MOST_REASON}"

@@ -13,6 +13,9 @@ from pf_agent import names, render
 from pf_agent.model import Event, Record, Suspension
 from pf_agent.plan import Emit
 
+# Whoever means longer than this means for ever, and can say so.
+MOST_SECONDS = 366 * 86400
+
 
 class Kept(Protocol):
     """Where it is kept, as `state.State` does."""

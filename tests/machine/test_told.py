@@ -1,0 +1,129 @@
+"""The installed service tells all who want to know of a real drift: D-Bus, metrics, a unit."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from pf_agent import names
+from pf_agent.bus import NAME, PATH
+from tests.machine.nspawn import Machine
+from tests.machine.site import MAIN_CF, SETTLE_SECONDS, Site, eventually
+
+OPTIONS = f"{names.CONFIG_DIRECTORY}/{names.AGENT_TOML}"
+TEXTFILE = "/var/lib/prometheus/node-exporter/pf-agent.prom"
+PLACE = "127.0.0.1:9825"
+# A unit of the administrator's own.
+UNIT = "[Service]\nType=oneshot\nExecStart=/bin/sh -c 'echo %i >> /run/told'\n"
+TOLD = f"""
+[metrics]
+textfile = "{TEXTFILE}"
+listen = "{PLACE}"
+[notify]
+unit = "told@.service"
+"""
+FETCH = f"""
+import urllib.request
+print(urllib.request.urlopen("http://{PLACE}/metrics", timeout=20).read().decode())
+"""
+
+
+@pytest.fixture(scope="module")
+def site(agent_machine: Machine) -> Site:
+    site = Site.prepared(agent_machine)
+    site.machine.run(["mkdir", "-p", TEXTFILE.rpartition("/")[0]])
+    site.machine.write_text("/etc/systemd/system/told@.service", UNIT)
+    site.machine.run(["systemctl", "daemon-reload"])
+    site.machine.write_text(OPTIONS, TOLD)
+    site.machine.run(["systemctl", "reload", "pf-agent"])
+    return site
+
+
+@pytest.fixture(autouse=True)
+def _at_rest(site: Site) -> Iterator[None]:
+    site.forget_restarts()
+    yield
+    site.machine.run(["pf-agent", "resume"])
+    site.wait_right()
+    site.wait_settled()
+
+
+def shown(site: Site, name: str) -> str:
+    asked = ["busctl", "get-property", NAME, PATH, NAME, name]
+    return site.machine.run(asked).stdout.strip()
+
+
+def call(site: Site, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return site.machine.run(["busctl", "call", NAME, PATH, NAME, *arguments], check=False)
+
+
+def drift(site: Site) -> str:
+    """Let mynetworks drift until Postfix runs with the right value again; the cycle."""
+    since = site.cursor()
+    site.machine.run(["sed", "-i", "s|^mynetworks *=.*|mynetworks = 10.0.0.0/8|", MAIN_CF])
+    eventually(lambda: bool(site.records("activated", since)), "an activation", SETTLE_SECONDS)
+    site.wait_settled()
+    return str(site.records("activated", since)[0][names.FIELD_CYCLE])
+
+
+def test_one_drift_is_told_to_all(site: Site) -> None:
+    cycle = drift(site)
+    assert shown(site, "Phase") == 's "in-sync"'
+    assert shown(site, "InSync") == "b true"
+    assert shown(site, "LastCycle") == f"t {cycle}"
+    assert shown(site, "LastDrift") == 'as 1 "mynetworks"'
+    counted = [
+        line
+        for line in site.machine.read_text(TEXTFILE).splitlines()
+        if line.startswith("pf_agent_drifts_total{") and '"mynetworks"' in line
+    ]
+    assert [line.rpartition(" ")[2] for line in counted] == ["1"]
+    assert counted[0] in site.run_python(FETCH)
+    site.machine.wait_until(f"grep -x {cycle} /run/told")
+
+
+def test_whoever_may_suspends_over_the_bus(site: Site) -> None:
+    assert call(site, "Suspend", "ts", "3600", "the queue moves").returncode == 0
+    site.machine.wait_until("pf-agent status | grep 'suspended by .*: the queue moves'")
+    assert shown(site, "Suspended") == "b true"
+    site.machine.run(["postconf", "-e", "mynetworks=10.0.0.0/8"])
+    assert call(site, "Reconcile").returncode == 0
+    site.machine.wait_until("pf-agent status | grep 'drift: mynetworks'")
+    assert "mynetworks = 10.0.0.0/8" in site.read().decode()
+    refused = site.machine.run(
+        ["runuser", "-u", "nobody", "--", "busctl", "call", NAME, PATH, NAME, "Resume"],
+        check=False,
+    )
+    assert refused.returncode != 0
+    assert shown(site, "Suspended") == "b true"
+    assert call(site, "Resume").returncode == 0
+    site.wait_right()
+    eventually(lambda: shown(site, "Suspended") == "b false", "the end of it")
+
+
+def test_what_agent_toml_no_longer_names_is_told_no_more(site: Site) -> None:
+    site.machine.write_text(OPTIONS, "")
+    site.machine.run(["systemctl", "reload", "pf-agent"])
+    drift(site)
+    assert "pf_agent_up 0" in site.machine.read_text(TEXTFILE)
+    done = site.machine.run(["python3", "-c", FETCH], check=False)
+    assert "refused" in done.stderr
+
+
+def test_a_window_delays_the_restart_and_not_the_correction(site: Site) -> None:
+    """The window is the hour that begins in two hours, whatever the time is."""
+    hours = site.machine.sh("date +%H").strip()
+    window = f"{(int(hours) + 2) % 24:02d}:00-{(int(hours) + 3) % 24:02d}:00"
+    site.machine.write_text(OPTIONS, f'[activation]\nwindow = "{window}"\n')
+    site.machine.run(["systemctl", "reload", "pf-agent"])
+    since = site.cursor()
+    site.machine.run(["postconf", "-e", "mynetworks=10.0.0.0/8"])
+    site.wait_right()
+    site.machine.wait_until(f"pf-agent status | grep 'not before {window[:2]}:'")
+    assert site.starts(since) == []
+    site.machine.write_text(OPTIONS, "")
+    site.machine.run(["systemctl", "reload", "pf-agent"])
+    eventually(lambda: bool(site.records("activated", since)), "an activation", SETTLE_SECONDS)
+    assert len(site.starts(since)) == 1
