@@ -110,7 +110,7 @@ def properties(status: Status, now: float) -> dict[str, Any]:
         "Version": __version__,
         "Phase": status.phase.value,
         "Summary": _text(render.summary(status, now)),
-        "InSync": all(phase is Phase.IN_SYNC for phase in phases.values()),
+        "InSync": all(each.is_in_sync() for each in (status, *status.instances.values())),
         "Suspended": suspension is not None,
         "SuspendedUntil": int((suspension and suspension.until) or 0),
         "LastCycle": 0 if last is None else last.cycle,

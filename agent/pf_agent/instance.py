@@ -18,6 +18,7 @@ from pf_agent.errors import PfAgentError
 from pf_agent.exchange import MainCfFile
 from pf_agent.journal import Journal, log_tail
 from pf_agent.model import (
+    IN_SYNC_DETAIL,
     DesiredState,
     Event,
     LastDrift,
@@ -339,7 +340,7 @@ class Instance:
             due = f"not before {render.clock(time.time() + wait)}"
             return Phase.ACTIVATING, due if wait else ""
         if self._shared.configuration.options.mode is Mode.OBSERVE:
-            return Phase.OBSERVING, "in sync"
+            return Phase.OBSERVING, IN_SYNC_DETAIL
         if self._outcome.result is Result.IN_SYNC and self._outcome.summary:
             return Phase.IN_SYNC, self._outcome.summary
         trouble = activation.aliases_trouble

@@ -382,6 +382,10 @@ class Phase(str, Enum):
     CONTESTED = "contested"
 
 
+# The detail of an agent that observes and finds no drift.
+IN_SYNC_DETAIL = "in sync"
+
+
 @dataclass(frozen=True)
 class LastDrift:
     """The newest drift, as `status` tells of it. Durations in seconds."""
@@ -411,3 +415,11 @@ class Status:
     pid: int = 0
     instances: Mapping[str, Status] = field(default_factory=dict)
     suspension: Suspension | None = None
+
+    def is_in_sync(self) -> bool:
+        """Whether main.cf is as desired and Postfix was seen to run with it, as far as is known.
+
+        An agent that only observes says so where it finds nothing.
+        """
+        finds_nothing = self.phase is Phase.OBSERVING and self.detail == IN_SYNC_DETAIL
+        return self.phase is Phase.IN_SYNC or finds_nothing

@@ -100,7 +100,7 @@ class Tally:
         """
         stands = {names.DEFAULT_INSTANCE: status, **status.instances}
         for instance, stand in stands.items():
-            if _is_at_peace(stand):
+            if stand.is_in_sync():
                 self._account(instance).end_exposure(now)
         return (
             *_agent(status, now),
@@ -149,7 +149,7 @@ class Tally:
     def _is_in_sync(self, instance: str, stand: Status) -> bool:
         if stand.phase in (Phase.SUSPENDED, Phase.CONTESTED):
             return self._account(instance).exposed_since is None
-        return _is_at_peace(stand)
+        return stand.is_in_sync()
 
     def _counters(self, now: float) -> tuple[Family, ...]:
         drifts = [
@@ -252,12 +252,6 @@ def _gauge(name: str, text: str, samples: Iterable[Sample]) -> Family:
 
 def _counter(name: str, text: str, samples: Iterable[Sample]) -> Family:
     return Family(f"pf_agent_{name}_total", Kind.COUNTER, text, tuple(samples))
-
-
-def _is_at_peace(stand: Status) -> bool:
-    """An agent that only observes says "in sync" where it finds nothing (instance.py)."""
-    is_observed = stand.phase is Phase.OBSERVING and stand.detail == "in sync"
-    return stand.phase is Phase.IN_SYNC or is_observed
 
 
 def _observe(histogram: Histogram, written: float | None, ended: float | None) -> None:
