@@ -260,7 +260,7 @@ def test_a_start_with_bad_options_ends_for_good(site: Site) -> None:
 @pytest.mark.usefixtures("stopped")
 def test_no_main_cf_and_no_template_is_told(site: Site) -> None:
     # Debian 13's Postfix makes a main.cf of its own where it starts without one.
-    site.machine.run(["systemctl", "stop", "postfix"])
+    site.machine.run(["systemctl", "stop", "postfix", "postfix@-"])
     site.machine.sh(
         f"rm -rf {names.STATE_DIRECTORY}/* {MAIN_CF};"
         f" sed -i 's|^template = .*|template = \"/etc/postfix/gone\"|' {DESIRED}"
