@@ -143,7 +143,7 @@ class Activation:
     failure: str = ""
     aliases_trouble: str = ""
     retry_at: float = 0.0
-    _closed_until: float = 0.0  # asked anew at each step: agent.toml may open it sooner
+    _held_until: float = 0.0  # by budget or window; asked anew at each step, it may end sooner
     _restart: Restart | None = None
     _probing: SimpleQueue[str | Exception] | None = None
     _backoff: Backoff = field(default_factory=lambda: Backoff(first=10.0))
@@ -181,7 +181,7 @@ class Activation:
         pending = self.markers.pending()
         if pending is None:
             return None
-        due = max(self.retry_at, self._closed_until)
+        due = max(self.retry_at, self._held_until)
         return 0.0 if self._is_urgent(pending) else max(0.0, due - self.ticks())
 
     def is_under_way(self) -> bool:
@@ -241,15 +241,15 @@ class Activation:
         apart = 0.0 if self.failure else self.apart()  # while mail is down, the budget is enough
         allowed_at = max(self.retry_at, ticks + restart_allowed_at(past, now, apart) - now)
         if allowed_at > ticks and not self._is_urgent(pending):
-            self.retry_at = allowed_at
+            self._held_until = allowed_at
             return
         units = self.service.units_of(self.unit)
         closed = 0.0 if self._is_urgent(pending) else self.opens_in()
         if closed > 0 and all(unit.phase is UnitPhase.UP for unit in units):
             # Where mail is down there is nothing that a restart could disturb.
-            self._closed_until = ticks + min(closed, _MOST_CLOSED_SECONDS)
+            self._held_until = ticks + min(closed, _MOST_CLOSED_SECONDS)
             return
-        self._closed_until = 0.0
+        self._held_until = 0.0
         self.rebuild_aliases(pending.cycle)
         limited = [unit.name for unit in units if unit.result == _START_LIMIT]
         if limited:
