@@ -352,6 +352,30 @@ def test_falling_back_from_what_postfix_refuses(etc: Etc) -> None:
     assert found.problems == ()
 
 
+def test_a_file_that_was_only_touched_is_not_tried_again(etc: Etc) -> None:
+    etc.write("desired.toml", GOOD)
+    found = etc.refreshed()
+    found.approve("-")
+    good = found.desired
+    etc.write("desired.toml", '[settings]\ninet_protocols = "ipv5"\n')
+    found.refresh()
+    found.fall_back("-", "Postfix refuses ipv5")
+    etc.write("desired.toml", '[settings]\ninet_protocols = "ipv5"\n')
+    found.refresh()
+    assert found.desired == good
+    assert list(found.problems) == ["Postfix refuses ipv5"]
+    # Neither is it where another file changed that does not matter.
+    etc.write("agent.toml", "mod = 1\n")
+    found.refresh()
+    assert found.desired == good
+    assert len(found.problems) == 2
+    etc.write("desired.toml", '[settings]\ninet_protocols = "ipv4"\n')
+    etc.write("agent.toml", "")
+    found.refresh()
+    assert found.desired["-"].settings == {"inet_protocols": "ipv4"}
+    assert list(found.problems) == []
+
+
 def test_one_instance_falls_back_and_the_others_go_on(etc: Etc) -> None:
     text = '[settings]\na = "{0}"\n[instances.out.settings]\na = "{0}"\n'
     etc.write("desired.toml", text.format(1))

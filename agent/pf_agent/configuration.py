@@ -103,7 +103,14 @@ class Configuration:
         self.options = load_options(directory)
         self._approved = _last_good(kept)
         self.desired: Mapping[str, DesiredState] = dict(self._approved)
-        self.problems: tuple[str, ...] = ()
+        self._loaded: Mapping[str, DesiredState] | None = None
+        self._faults: tuple[str, ...] = ()
+        self._refusals: tuple[str, ...] = ()
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """The faults of the files as they are, and what Postfix refuses of what they ask for."""
+        return (*self._faults, *self._refusals)
 
     def refresh(self, again: bool = False) -> None:
         """Read what changed on disk; `again` reads and reports all, changed or not.
@@ -111,7 +118,7 @@ class Configuration:
         Problems are only reported, and each of them once.
         """
         if again:
-            self._seen, self.problems = None, ()
+            self._seen, self._loaded, self._faults = None, None, ()
         seen = self._fingerprint()
         if seen == self._seen:
             return
@@ -122,13 +129,20 @@ class Configuration:
         except ConfigError as error:
             problems.extend(error.problems)
         try:
-            self.desired = desired.by_instance(load_desired(self._directory))
+            self._put_in_force(desired.by_instance(load_desired(self._directory)))
         except ConfigError as error:
             problems.extend(error.problems)
         for problem in problems:
-            if problem not in self.problems:
+            if problem not in self._faults:
                 self._report(problem)
-        self.problems = tuple(problems)
+        self._faults = tuple(problems)
+
+    def _put_in_force(self, loaded: Mapping[str, DesiredState]) -> None:
+        """A file that was touched, or read while it was written, may ask for what it asked before:
+        what Postfix refused of it is refused still."""
+        if loaded != self._loaded:
+            self.desired = self._loaded = loaded
+            self._refusals = ()
 
     def approve(self, instance: str) -> None:
         """The state in force for `instance` works: it is the one to fall back on.
@@ -150,7 +164,7 @@ class Configuration:
         if approved is None or approved == self.desired.get(instance):
             return None
         self.desired = {**self.desired, instance: approved}
-        self.problems = (*self.problems, problem)
+        self._refusals = (*self._refusals, problem)
         return approved
 
     def _fingerprint(self) -> Fingerprint:
