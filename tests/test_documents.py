@@ -8,9 +8,20 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from pf_agent import cli
+from pf_agent import cli, history, names, render
 from pf_agent.errors import ExitCode
-from pf_agent.model import Event
+from pf_agent.history import Entry
+from pf_agent.model import (
+    Drift,
+    DriftKind,
+    Event,
+    LastDrift,
+    Outcome,
+    Phase,
+    Result,
+    Status,
+    Suspension,
+)
 from tests.documents import (
     FILE,
     KINDS,
@@ -33,6 +44,7 @@ OPERATORS = [
         "living-with-others",
         "events",
         "monitoring",
+        "json",
         "uninstalling",
     )
 ]
@@ -147,3 +159,26 @@ def test_a_page_for_operators_is_short_and_linked(path: str) -> None:
 def test_the_documents_are_installed() -> None:
     installed = text_of("debian/pf-agent.docs").split()
     assert {*OPERATORS, "README.md", "SECURITY.md"} <= set(installed)
+
+
+def json_members() -> dict[str, set[str]]:
+    """What the code prints, by the heading under which docs/json.md tells of it."""
+    drift = Drift("a", DriftKind.CHANGED, "1", "2", 1)
+    status = Status(
+        Phase.IN_SYNC, 0.0, last=LastDrift(1, 0.0, ()), suspension=Suspension(0.0, None, "", "")
+    )
+    found = render.status_dict(status, 0.0)
+    past = history.cycles([Entry(0.0, Event.DRIFT_DETECTED, "", {names.FIELD_CYCLE: "1"})])
+    applied = {*render.outcome_dict(Outcome(Result.CORRECTED, "")), *render.drift_dict(drift)}
+    return {
+        "status": {*found, *found["last_drift"], *found["suspension"]},
+        "diff and apply": {*applied, "failure", "instances", *(kind.value for kind in DriftKind)},
+        "history": set(history.cycle_dict(past[0])),
+    }
+
+
+@pytest.mark.parametrize("heading", ["status", "diff and apply", "history"])
+def test_every_member_of_the_json_is_told_of(heading: str) -> None:
+    section = text_of("docs/json.md").partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    told = set(re.findall(r"`([\w.-]+)`", section))
+    assert json_members()[heading] <= told
