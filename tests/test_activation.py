@@ -738,3 +738,32 @@ def test_another_instance_has_a_unit_of_its_own(world: World) -> None:
     world.correct(2, "smtpd_banner")
     assert world.activate() is not None
     assert (world.service.restarted, world.service.reloaded) == ([unit], [unit])
+
+
+# --- urgent, and yet not without a pause ----------------------------------------------------------
+
+
+def test_what_is_urgent_waits_while_another_process_is_at_it(world: World, tmp_path: Path) -> None:
+    world.bring_back(1)
+    other = State(str(tmp_path / "lib"), str(tmp_path / "run"))
+    assert other.hold_activation()
+    assert world.activation.advance() is None
+    due = world.activation.patience()
+    assert due is not None
+    assert due > 0
+    other.release_activation()
+    assert world.activate() is not None
+
+
+def test_after_a_reload_that_did_not_do_a_systemd_that_is_away_is_waited_for(
+    world: World,
+) -> None:
+    world.way = ActivationWay.AUTO
+    world.correct(1, "smtpd_banner")
+    world.activation.advance()
+    reload_fails(world)
+    world.service.trouble = "no talk with systemd over the system bus"
+    assert world.activation.advance() is None
+    assert_failed(world, "no talk with systemd")  # the next try is some time off
+    assert isinstance(world.activate(), Activated)
+    assert world.service.restarted == [names.POSTFIX_UNIT]

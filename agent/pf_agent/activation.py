@@ -143,6 +143,7 @@ class Activation:
     failure: str = ""
     aliases_trouble: str = ""
     retry_at: float = 0.0
+    _elsewhere_until: float = 0.0
     _held_until: float = 0.0  # by budget or window; asked anew at each step, it may end sooner
     _restart: Restart | None = None
     _probing: SimpleQueue[str | Exception] | None = None
@@ -166,7 +167,7 @@ class Activation:
             self.markers.release_activation()
             return None
         if not self.markers.hold_activation():
-            self.retry_at = self.ticks() + _GLANCE_SECONDS  # another process is at it
+            self._elsewhere_until = self.ticks() + _GLANCE_SECONDS  # another process is at it
             return None
         try:
             return self._step(pending)
@@ -181,8 +182,8 @@ class Activation:
         pending = self.markers.pending()
         if pending is None:
             return None
-        due = max(self.retry_at, self._held_until)
-        return 0.0 if self._is_urgent(pending) else max(0.0, due - self.ticks())
+        held = 0.0 if self._is_urgent(pending) else max(self.retry_at, self._held_until)
+        return max(0.0, max(held, self._elsewhere_until) - self.ticks())
 
     def is_under_way(self) -> bool:
         """Tell whether a restart or its verification is running."""
@@ -227,8 +228,8 @@ class Activation:
 
     def _is_urgent(self, pending: PendingActivation) -> bool:
         """Mail is down, and it is not known yet that this text does not help."""
-        brought_back = pending.rolled_back and pending.cycle != self._failed_cycle
-        return brought_back or bool(self._doubt(pending))
+        is_new = pending.cycle != self._failed_cycle
+        return is_new and (pending.rolled_back or bool(self._doubt(pending)))
 
     def _doubt(self, pending: PendingActivation) -> str:
         """Why a reload did not do for `pending`, "" where none was tried."""
