@@ -209,7 +209,7 @@ def summary(status: Status, now: float) -> str:
 
 
 def contest_sentence(contest: Contest) -> str:
-    """Who knows not that he is undone each time: what drifts, how often, and what we do."""
+    """What drifts again and again, how often since when, and what is done about it."""
     what = listed(contest.parameters)
     text = f"something keeps changing {what}: {contest.count} times since {clock(contest.since)}"
     return (

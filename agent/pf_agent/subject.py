@@ -48,6 +48,7 @@ def subjects(arguments: argparse.Namespace) -> list[Subject]:
 
 
 def own_subjects(desired: DesiredState) -> list[Subject]:
+    """Return this host's own instances, the default one first."""
     return [
         Subject(name, state, MainCfFile(main_cf_of(name, state)), True)
         for name, state in by_instance(desired).items()
@@ -55,10 +56,12 @@ def own_subjects(desired: DesiredState) -> list[Subject]:
 
 
 def all_drift(found: Plan) -> tuple[Drift, ...]:
+    """Return what would be corrected, and what is only reported."""
     return (*found.drift, *found.reported)
 
 
 def prefix(instance: str) -> str:
+    """Return what a line about another than the default instance begins with."""
     return "" if instance == names.DEFAULT_INSTANCE else f"{instance}: "
 
 

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from pf_agent import names
 from tests.machine.nspawn import Machine
-from tests.machine.site import MAIN_CF, SETTLE_SECONDS, Site, eventually
+from tests.machine.site import Site, eventually
 
 FORGED = """
 from systemd import journal
@@ -34,21 +33,12 @@ def _at_rest(site: Site) -> Iterator[None]:
     site.wait_settled()
 
 
-def drift(site: Site) -> int:
-    """Let mynetworks drift and be corrected and activated; the cycle."""
-    since = site.cursor()
-    site.machine.run(["sed", "-i", "s|^mynetworks *=.*|mynetworks = 10.0.0.0/8|", MAIN_CF])
-    eventually(lambda: bool(site.records("activated", since)), "an activation", SETTLE_SECONDS)
-    site.wait_settled()
-    return int(site.records("activated", since)[0][names.FIELD_CYCLE])
-
-
 def agent(site: Site, *arguments: str) -> str:
     return site.machine.run(["pf-agent", *arguments]).stdout
 
 
 def test_history_tells_what_happened_from_the_journal(site: Site) -> None:
-    cycle = drift(site)
+    cycle = site.drift_once()
     heading, *rows = agent(site, "history").splitlines()
     assert heading.split()[0] == "CYCLE"
     assert rows[-1].split()[0] == str(cycle)
@@ -72,7 +62,7 @@ def test_nobody_but_root_makes_history(site: Site) -> None:
 
 
 def test_explain_tells_all_of_a_parameter(site: Site) -> None:
-    cycle = drift(site)
+    cycle = site.drift_once()
     found = json.loads(agent(site, "explain", "mynetworks", "--json"))
     assert found["wanted"] == found["actual"]
     assert found["place"].startswith("/etc/pf-agent/desired.toml:")
@@ -88,7 +78,7 @@ def test_explain_tells_all_of_a_parameter(site: Site) -> None:
 
 
 def test_restore_brings_a_replaced_text_back_and_suspends(site: Site) -> None:
-    cycle = drift(site)
+    cycle = site.drift_once()
     told = agent(site, "restore", str(cycle))
     assert "pf-agent is suspended" in told
     assert b"mynetworks = 10.0.0.0/8\n" in site.read()

@@ -10,7 +10,7 @@ import pytest
 from pf_agent import names
 from pf_agent.bus import NAME, PATH
 from tests.machine.nspawn import Machine
-from tests.machine.site import MAIN_CF, SETTLE_SECONDS, Site, eventually
+from tests.machine.site import SETTLE_SECONDS, Site, eventually
 
 OPTIONS = f"{names.CONFIG_DIRECTORY}/{names.AGENT_TOML}"
 TEXTFILE = "/var/lib/prometheus/node-exporter/pf-agent.prom"
@@ -59,17 +59,8 @@ def call(site: Site, *arguments: str) -> subprocess.CompletedProcess[str]:
     return site.machine.run(["busctl", "call", NAME, PATH, NAME, *arguments], check=False)
 
 
-def drift(site: Site) -> str:
-    """Let mynetworks drift until Postfix runs with the right value again; the cycle."""
-    since = site.cursor()
-    site.machine.run(["sed", "-i", "s|^mynetworks *=.*|mynetworks = 10.0.0.0/8|", MAIN_CF])
-    eventually(lambda: bool(site.records("activated", since)), "an activation", SETTLE_SECONDS)
-    site.wait_settled()
-    return str(site.records("activated", since)[0][names.FIELD_CYCLE])
-
-
 def test_one_drift_is_told_to_all(site: Site) -> None:
-    cycle = drift(site)
+    cycle = site.drift_once()
     assert shown(site, "Phase") == 's "in-sync"'
     assert shown(site, "InSync") == "b true"
     assert shown(site, "LastCycle") == f"t {cycle}"
@@ -106,7 +97,7 @@ def test_whoever_may_suspends_over_the_bus(site: Site) -> None:
 def test_what_agent_toml_no_longer_names_is_told_no_more(site: Site) -> None:
     site.machine.write_text(OPTIONS, "")
     site.machine.run(["systemctl", "reload", "pf-agent"])
-    drift(site)
+    site.drift_once()
     assert "pf_agent_up 0" in site.machine.read_text(TEXTFILE)
     done = site.machine.run(["python3", "-c", FETCH], check=False)
     assert "refused" in done.stderr
