@@ -1,0 +1,1 @@
+"""Campaigns that look for faults: each can be run by hand in full, and has a smaller test."""
