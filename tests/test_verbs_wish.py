@@ -19,6 +19,7 @@ pytest.importorskip("tomlkit")
 
 LOCAL = "etc/pf-agent/desired.d/50-local.toml"
 SITE = "etc/pf-agent/desired.d/50-site.toml"
+FLEET = "etc/pf-agent/desired.d/60-fleet.toml"
 HEAD = "# What `pf-agent set` and `pf-agent adopt` wrote. Edit it as you like: comments stay.\n"
 STOPPED = "the daemon does not run; `pf-agent apply` changes main.cf\n"
 GUIDE = '[settings]\nmyorigin = "$myhostname"\n'
@@ -120,9 +121,8 @@ def test_set_as_json(server: Server) -> None:
     found = answer.json
     found.pop("warnings")
     assert found == {
-        "file": f"/{LOCAL}",
+        "files": {f"/{LOCAL}": ["a"]},
         "instance": "-",
-        "changed": ["a"],
         "settings": {"a": "8", "b": "x y"},
         "use_default": [],
     }
@@ -140,12 +140,28 @@ def test_set_for_an_instance(server: Server) -> None:
 
 
 def test_set_where_a_later_file_wins_is_refused(server: Server) -> None:
-    server.write(SITE, "[settings]\na = 5\n")
+    server.write(FLEET, "[settings]\na = 5\n")
     answer = server.run("set", "a=8")
     assert answer.code == 2
-    place = f"pf-agent: /{SITE}:2: a: this file is read after /{LOCAL} and wins; "
+    place = f"pf-agent: /{FLEET}:2: a: this file is read after /{LOCAL} and wins; "
     assert one_line(answer).startswith(place)
     assert not (server.folder / LOCAL).exists()
+
+
+def test_the_answers_of_the_installation_are_changed_where_they_stand(server: Server) -> None:
+    server.write(SITE, "# ours\n[settings]\na = 5  # asked for\n")
+    answer = server.run("set", "a=8", "d=4")
+    assert answer.code == 0
+    assert answer.out == f"/{LOCAL}: d\n/{SITE}: a\n{STOPPED}"
+    assert server.read(SITE) == "# ours\n[settings]\na = 8  # asked for\n"
+    assert server.local() == "[settings]\nd = 4\n"
+
+
+def test_an_answer_that_is_overruled_is_not_changed(server: Server) -> None:
+    server.write(SITE, "[settings]\na = 5\n")
+    server.write(FLEET, "[settings]\na = 6\n")
+    assert server.run("set", "a=8").code == 2
+    assert server.read(SITE) == "[settings]\na = 5\n"
 
 
 def test_each_fault_of_what_is_given_is_a_line(server: Server) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from pf_agent import desired, desired_json, names, options
@@ -21,15 +21,16 @@ class Kept(Protocol):
     def keep_desired(self, desired: Mapping[str, Any]) -> None: ...
 
 
-def load_desired(directory: str, edited: Source | None = None) -> DesiredState:
-    """Read desired.toml and its drop-ins; `edited` stands in for its file, there or not yet.
+def load_desired(directory: str, edited: Sequence[Source] = ()) -> DesiredState:
+    """Read desired.toml and its drop-ins; what is `edited` stands in for its file, there or not.
 
     Raises ConfigError with every problem.
     """
     path = os.path.join(directory, names.DESIRED_TOML)
     paths = _desired_paths(directory)
-    if edited is not None:
-        paths = sorted({*paths, edited.path}, key=lambda each: (each != path, each))
+    if edited:
+        found = {*paths, *(source.path for source in edited)}
+        paths = sorted(found, key=lambda each: (each != path, each))
     if not paths:
         raise ConfigError(f"{path}: no such file; `pf-agent check` tells when it is right again")
     return _load_files(paths, edited)
@@ -40,12 +41,13 @@ def load_desired_file(path: str) -> DesiredState:
     return _load_files([path])
 
 
-def _load_files(paths: list[str], edited: Source | None = None) -> DesiredState:
+def _load_files(paths: list[str], edited: Sequence[Source] = ()) -> DesiredState:
+    in_hand = {source.path: source for source in edited}
     sources: list[Source] = []
     problems: list[str] = []
     for path in paths:
         try:
-            sources.append(edited if edited and path == edited.path else _source(path))
+            sources.append(in_hand.get(path) or _source(path))
         except ConfigError as error:
             problems.extend(error.problems)
     try:

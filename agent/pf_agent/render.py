@@ -265,6 +265,7 @@ def status_dict(status: Status, now: float) -> dict[str, Any]:
     """status.json and `status --json`."""
     return {
         "summary": summary(status, now),
+        "in_sync": status.is_in_sync(),
         "phase": status.phase.value,
         "since": status.since,
         "parameters": status.parameters,

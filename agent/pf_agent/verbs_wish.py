@@ -173,15 +173,15 @@ def _tell(
     if arguments.json:
         settings = {name: value for name, value in wishes.items() if value is not None}
         defaults = [name for name, value in wishes.items() if value is None]
-        changed = list(wished.written)
         print_json(
-            {"file": LOCAL, "instance": arguments.instance, "changed": changed}
+            {"files": wished.written, "instance": arguments.instance}
             | {"settings": settings, "use_default": defaults, "warnings": list(warnings)}
         )
         return
-    already = [name for name in wishes if name not in wished.written]
-    if wished.written:
-        print(f"{LOCAL}: {', '.join(map(printable, wished.written))}")
+    changed = [name for written in wished.written.values() for name in written]
+    already = [name for name in wishes if name not in changed]
+    for file, written in wished.written.items():
+        print(f"{file}: {', '.join(map(printable, written))}")
     if already:
         print(f"desired already: {', '.join(map(printable, already))}")
     if not wishes:

@@ -1,4 +1,9 @@
-"""What an administrator wishes for: judged first, then written to desired.d/50-local.toml."""
+"""What an administrator wishes for: judged first, then written to a drop-in of desired.d.
+
+That is 50-local.toml. A parameter of which 50-site.toml has the last word is changed there: the
+answers given at the installation are this host's own, too. Any other file that is read later
+belongs to somebody else, who would write it again; a wish that it overrules is refused.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,7 @@ import fcntl
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
@@ -22,7 +27,9 @@ from pf_agent.state import write_whole as write_whole_file
 from pf_agent.subject import Subject, judgement_of
 from pf_agent.toml_table import Source, shown_key
 
-LOCAL: Final = os.path.join(names.CONFIG_DIRECTORY, names.DESIRED_DROPINS, "50-local.toml")
+_DROPINS: Final = os.path.join(names.CONFIG_DIRECTORY, names.DESIRED_DROPINS)
+LOCAL: Final = os.path.join(_DROPINS, "50-local.toml")
+SITE: Final = os.path.join(_DROPINS, "50-site.toml")
 _MODE: Final = 0o644
 _HEAD: Final = b"""\
 # What `pf-agent set` and `pf-agent adopt` wrote. Edit it as you like: comments stay.
@@ -31,10 +38,10 @@ _HEAD: Final = b"""\
 
 @dataclass(frozen=True)
 class Wished:
-    """What came of it: the parameters that were written, and what is to be told besides."""
+    """What came of it: the parameters written to each file, and what is to be told besides."""
 
     subject: Subject
-    written: tuple[str, ...]
+    written: Mapping[str, tuple[str, ...]]
     warnings: tuple[str, ...]
 
 
@@ -58,15 +65,32 @@ def wish(instance: str, wishes: Wishes) -> Wished:
         before = subject_of(instance, configuration.load_desired(names.CONFIG_DIRECTORY))
         new = {n: value for n, value in wishes.items() if not _is_desired(before.desired, n, value)}
         if not new:
-            return Wished(before, (), ())
-        old = read_regular(LOCAL)
-        text = edited(Source(LOCAL, _HEAD if old is None else old), new, instance).encode()
-        desired = configuration.load_desired(names.CONFIG_DIRECTORY, Source(LOCAL, text))
+            return Wished(before, {}, ())
+        homes = {name: _home(before.desired, name) for name in new}
+        files = [
+            _edited(path, {name: new[name] for name in new if homes[name] == path}, instance)
+            for path in sorted(set(homes.values()))
+        ]
+        desired = configuration.load_desired(names.CONFIG_DIRECTORY, files)
         after = subject_of(instance, desired)
-        _refuse_vain(after.desired, new)
+        _refuse_vain(after.desired, homes)
         doubts = _judge(before, after, new)
-        write_whole(LOCAL, text)
-    return Wished(after, tuple(new), doubts)
+        for file in files:
+            write_whole(file.path, file.text)
+    written = {file.path: tuple(n for n in new if homes[n] == file.path) for file in files}
+    return Wished(after, written, doubts)
+
+
+def _home(desired: DesiredState, name: str) -> str:
+    place = desired.provenance.get(name)
+    return SITE if place is not None and place.file == SITE else LOCAL
+
+
+def _edited(path: str, wishes: Wishes, instance: str) -> Source:
+    old = read_regular(path)
+    return Source(
+        path, edited(Source(path, _HEAD if old is None else old), wishes, instance).encode()
+    )
 
 
 def _is_desired(desired: DesiredState, name: str, value: str | None) -> bool:
@@ -75,13 +99,13 @@ def _is_desired(desired: DesiredState, name: str, value: str | None) -> bool:
     return desired.settings.get(name) == value
 
 
-def _refuse_vain(desired: DesiredState, wishes: Wishes) -> None:
+def _refuse_vain(desired: DesiredState, homes: Mapping[str, str]) -> None:
     """Refuse what would have no effect, since a later drop-in has the last word."""
-    places = {name: desired.provenance[name] for name in wishes}
+    places = {name: desired.provenance[name] for name in homes}
     problems = [
-        f"{place}: {name}: this file is read after {LOCAL} and wins; change it there"
+        f"{place}: {name}: this file is read after {homes[name]} and wins; change it there"
         for name, place in places.items()
-        if place.file != LOCAL
+        if place.file != homes[name]
     ]
     if problems:
         raise ConfigError(*problems)

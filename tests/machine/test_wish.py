@@ -9,11 +9,12 @@ import pytest
 
 from pf_agent import names
 from tests.machine.nspawn import Machine
+from tests.machine.site import DROPIN as SITE
 from tests.machine.site import MAIN_CF, Site, eventually
 
-# Read after 50-local.toml it would win.
-SITE = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/50-site.toml"
 LOCAL = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/50-local.toml"
+# Read after that one, they win.
+FLEET = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/60-fleet.toml"
 DESIRED = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_TOML}"
 OPTIONS = f"{names.CONFIG_DIRECTORY}/{names.AGENT_TOML}"
 READY_MADE = "/usr/share/pf-agent/desired"
@@ -86,9 +87,22 @@ def test_a_misspelt_parameter_is_told_of(site: Site) -> None:
 
 
 def test_a_later_drop_in_has_the_last_word(site: Site) -> None:
+    site.machine.write_text(FLEET, '[settings]\nmydomain = "fleet.test"\n')
     done = agent(site, "set", "mydomain=other.test")
+    site.machine.run(["rm", FLEET])
     assert done.returncode == 2
-    assert one_line(done).startswith(f"pf-agent: {SITE}:3: mydomain: ")
+    assert one_line(done).startswith(f"pf-agent: {FLEET}:2: mydomain: ")
+
+
+def test_the_name_of_the_host_is_changed_where_it_was_answered(site: Site) -> None:
+    before = site.machine.read_text(SITE)
+    done = agent(site, "set", "mydomain=other.test")
+    assert (done.returncode, done.stdout) == (0, f"{SITE}: mydomain\n")
+    eventually(lambda: site.explicit()["mydomain"] == "other.test", "the new name in main.cf")
+    site.wait_settled()
+    site.machine.write_text(SITE, before)
+    eventually(lambda: site.explicit()["mydomain"] != "other.test", "the old name in main.cf")
+    site.wait_right()
 
 
 def test_adopt_while_suspended(site: Site) -> None:
