@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,7 +30,7 @@ EFFECTS = frozenset(
 DRIVE = frozenset(
     ["plan", "correction", "reconcile", "activation", "configuration", "apply", "daemon", "cli"]
     + ["instance", "rollback", "sinks", "subject", "suspension", "verbs_act"]
-    + ["verbs_look", "verbs_past", "verbs_wish", "wish"]
+    + ["verbs_look", "verbs_past", "verbs_status", "verbs_wish", "wish"]
     + ["bus"]
 )
 
@@ -133,3 +136,18 @@ def test_the_rules_see_what_they_forbid() -> None:
     assert "subprocess" in {library for library, _ in imports("postfix")}
     assert {"reconcile", "exchange", "names"} <= imported_of_ours("instance")
     assert "print" in called("journal")
+
+
+def test_status_starts_without_what_it_does_not_need() -> None:
+    code = "import sys; from pf_agent.cli import main; main(['status']); print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
+        stdout=subprocess.PIPE,
+        check=True,
+        text=True,
+    )
+    loaded = set(done.stdout.split())
+    assert {"pf_agent.cli", "pf_agent.verbs_status"} <= loaded
+    heavy = {"asyncio", "ctypes", "gi", "structlog", "systemd", "tomli", "watchdog"}
+    assert not loaded & (heavy | {"pf_agent.desired", "pf_agent.main_cf", "pf_agent.values"})

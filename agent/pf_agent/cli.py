@@ -7,13 +7,11 @@ import io
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Any, NoReturn
 
-from pf_agent import __version__, names, verbs_act, verbs_look, verbs_wish
+from pf_agent import __version__, names
 from pf_agent.errors import ExitCode, PfAgentError
-
-# What needs D-Bus, inotify or the journal is imported where it is used: `status`, `diff` and
-# `check` then start in a fifth of the time, and work where those libraries are not installed.
 
 Verb = Callable[[argparse.Namespace], ExitCode]
 
@@ -77,16 +75,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"{names.PROGRAM} {__version__}")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
 
-    def add(name: str, verb: Verb, text: str) -> Any:
+    def add(name: str, module: str, text: str) -> Any:
         added = verbs.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-        added.set_defaults(verb=verb)
+        added.set_defaults(verb=_late(module, f"cmd_{name}"))
         return added
 
-    add("run", verbs_act.cmd_run, "watch main.cf and keep it right (what pf-agent.service runs)")
-    status = add("status", verbs_look.cmd_status, "tell what the daemon is about; any user may ask")
-    diff = add("diff", verbs_look.cmd_diff, "show what main.cf says against what it must say")
-    apply = add("apply", verbs_act.cmd_apply, "look once, correct main.cf and restart Postfix")
-    check = add("check", verbs_look.cmd_check, "check the configuration files and name every fault")
+    add("run", "verbs_act", "watch main.cf and keep it right (what pf-agent.service runs)")
+    status = add("status", "verbs_status", "tell what the daemon is about; any user may ask")
+    diff = add("diff", "verbs_look", "show what main.cf says against what it must say")
+    apply = add("apply", "verbs_act", "look once, correct main.cf and restart Postfix")
+    check = add("check", "verbs_look", "check the configuration files and name every fault")
     _add_pause(add)
     past = _add_past(add)
     status.add_argument("--watch", action="store_true", help="go on, and tell what changes")
@@ -100,13 +98,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_pause(add: Callable[[str, Verb, str], Any]) -> None:
-    suspend = add("suspend", verbs_act.cmd_suspend, "leave main.cf alone for a while")
-    add("resume", verbs_act.cmd_resume, "look after main.cf again")
+def _add_pause(add: Callable[[str, str, str], Any]) -> None:
+    suspend = add("suspend", "verbs_act", "leave main.cf alone for a while")
+    add("resume", "verbs_act", "look after main.cf again")
     suspend.add_argument(
         "--for",
         dest="seconds",
-        type=verbs_act.seconds_of,
+        type=_late("verbs_act", "seconds_of"),
         metavar="TIME",
         help="end by itself after 90, 30m, 2h or 1d; without it, until `pf-agent resume`",
     )
@@ -125,37 +123,37 @@ def _add_color(*parsers: argparse.ArgumentParser) -> None:
         )
 
 
-def _add_past(add: Callable[[str, Verb, str], Any]) -> list[Any]:
+def _add_past(add: Callable[[str, str, str], Any]) -> list[Any]:
     """The verbs about what was; returns those that can print JSON."""
-    past = add("history", _late("cmd_history"), "list the cycles that the journal tells of")
-    past.add_argument("cycle", nargs="?", type=_late_type("cycle_number"), metavar="CYCLE")
+    past = add("history", "verbs_past", "list the cycles that the journal tells of")
+    past.add_argument("cycle", nargs="?", type=_late("verbs_past", "cycle_number"), metavar="CYCLE")
     past.add_argument(
         "--since",
-        type=_late_type("moment_of"),
+        type=_late("verbs_past", "moment_of"),
         metavar="TIME",
         help='only later ones: 2h or 7d ago, 2026-01-31, or "2026-01-31 14:30"',
     )
-    explain = add("explain", _late("cmd_explain"), "tell all that is known of a parameter")
+    explain = add("explain", "verbs_past", "tell all that is known of a parameter")
     explain.add_argument("parameter", metavar="PARAMETER")
-    restore = add("restore", _late("cmd_restore"), "bring back the text that a cycle replaced")
-    restore.add_argument("cycle", type=_late_type("cycle_number"), metavar="CYCLE")
+    restore = add("restore", "verbs_past", "bring back the text that a cycle replaced")
+    restore.add_argument("cycle", type=_late("verbs_past", "cycle_number"), metavar="CYCLE")
     for added in (explain, restore):
         _add_instance(added)
     return [past, explain]
 
 
-def _add_wishes(add: Callable[[str, Verb, str], Any]) -> list[Any]:
+def _add_wishes(add: Callable[[str, str, str], Any]) -> list[Any]:
     """The verbs that change what is desired; returns those that can print JSON: all."""
-    wish = add("set", verbs_wish.cmd_set, "make a value the desired one, once Postfix takes it")
+    wish = add("set", "verbs_wish", "make a value the desired one, once Postfix takes it")
     wish.add_argument("settings", nargs="+", metavar="NAME=VALUE")
-    adopt = add("adopt", verbs_wish.cmd_adopt, "make what main.cf says now the desired state")
+    adopt = add("adopt", "verbs_wish", "make what main.cf says now the desired state")
     adopt.add_argument(
         "parameters",
         nargs="*",
         metavar="PARAMETER",
         help="without any, be asked of each difference",
     )
-    init = add("init", verbs_wish.cmd_init, "begin with a ready-made desired state")
+    init = add("init", "verbs_wish", "begin with a ready-made desired state")
     init.add_argument(
         "--from",
         dest="ready_made",
@@ -177,27 +175,17 @@ def _add_instance(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _late(name: str) -> Verb:
-    """A verb of verbs_past.py, imported when it is used: the others start faster without it."""
+def _late(module: str, name: str) -> Callable[[Any], Any]:
+    """A verb, or what reads an argument of it, imported when it is used.
 
-    def verb(arguments: argparse.Namespace) -> ExitCode:
-        from pf_agent import verbs_past
+    `status` then starts in half the time, and the verbs that need no D-Bus, inotify or journal
+    work where those libraries are not installed.
+    """
 
-        found: Verb = getattr(verbs_past, name)
-        return found(arguments)
+    def call(argument: Any) -> Any:
+        return getattr(import_module(f"pf_agent.{module}"), name)(argument)
 
-    return verb
-
-
-def _late_type(name: str) -> Callable[[str], Any]:
-    """The same for what reads an argument."""
-
-    def read(text: str) -> Any:
-        from pf_agent import verbs_past
-
-        return getattr(verbs_past, name)(text)
-
-    return read
+    return call
 
 
 def _add_files(parser: argparse.ArgumentParser) -> None:
