@@ -37,6 +37,9 @@ PACKAGES = (
     "python3-pytest",
 )
 
+# Not installed: where a test asks for them, Machine.install_kept() does it.
+KEPT = ("polkitd", "libpam-systemd")
+
 # Before postfix is configured: the guide's answer to its question.
 _ANSWER = """
 echo postfix postfix/main_mailer_type select No configuration |
@@ -46,8 +49,11 @@ echo postfix postfix/main_mailer_type select No configuration |
 # The .deb of postfix stays inside: Machine.install_postfix() installs it afresh with another
 # answer. No name server, no archive, no timer that wants one: a machine has
 # no network. Nothing may hold the lock of apt when a test installs.
-_FINISH = """
+_FINISH = f"""
 set -e
+mkdir -p "$1/srv/polkit/partial"
+chroot "$1" apt-get -q -y -o APT::Sandbox::User=root -o Dir::Cache::archives=/srv/polkit \\
+    --no-install-recommends --download-only install {" ".join(KEPT)}
 mkdir "$1/srv/postfix"
 chroot "$1" sh -c 'cd /srv/postfix && apt-get -q -o APT::Sandbox::User=root download postfix'
 rm -f "$1/etc/apt/sources.list" "$1"/etc/apt/sources.list.d/*

@@ -252,7 +252,11 @@ class Machine:
             input=f"postfix postfix/main_mailer_type select {answer}\n"
             "postfix postfix/mailname string mail.example.test\n",
         )
-        self._maintain(["sh", "-c", "dpkg --install /srv/postfix/*.deb"])
+        self.install_kept("postfix")
+
+    def install_kept(self, folder: str) -> None:
+        """Install the packages that lie in a folder of /srv: image.py says which there are."""
+        self._maintain(["sh", "-c", f"dpkg --install /srv/{folder}/*.deb"])
 
     # Inside
 

@@ -1,0 +1,146 @@
+"""Who may change what the agent does over D-Bus, as the real polkit asks and remembers it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from pf_agent.bus import NAME, PATH
+from tests.machine.image import CHECKOUT
+from tests.machine.nspawn import Machine
+from tests.machine.site import Site, eventually
+
+PASSWORD = "correct horse"
+POLICY = (CHECKOUT / "units" / "org.pfagent.policy").read_text(encoding="utf-8")
+
+# Makes calls by one connection, with polkit's own agent for terminals beside it: one JSON list of
+# the answers, "" for a call that was done. `notify-fd` is closed once the agent is known to polkit.
+CALLS = f"""
+import json, os, subprocess, sys
+from gi.repository import Gio, GLib
+reader, writer = os.pipe()
+agent = subprocess.Popen(
+    ["pkttyagent", "--process", str(os.getpid()), "--notify-fd", str(writer)], pass_fds=[writer])
+os.close(writer)
+os.read(reader, 1)
+bus = Gio.bus_get_sync(Gio.BusType.SYSTEM)
+answers = []
+for name, *arguments in json.loads(sys.argv[1]):
+    given = GLib.Variant("(ts)", arguments) if arguments else None
+    try:
+        bus.call_sync("{NAME}", "{PATH}", "{NAME}", name, given, None,
+            Gio.DBusCallFlags.ALLOW_INTERACTIVE_AUTHORIZATION, 60_000, None)
+        answers.append("")
+    except GLib.Error as error:
+        answers.append(error.message)
+agent.terminate()
+agent.wait()
+print("answers", json.dumps(answers))
+"""
+
+# Runs CALLS as a user on a terminal, and types a password at each prompt: once the echo is off,
+# since what was typed before is thrown away then.
+TYPE = """
+import os, pty, sys, termios, time
+password, user, calls, script = sys.argv[1:]
+child, terminal = pty.fork()
+if not child:
+    command = ["runuser", "-u", user, "--", "python3", "-c", script, calls]
+    os.execvp(command[0], command)
+said, typed = b"", 0
+while True:
+    try:
+        data = os.read(terminal, 4096)
+    except OSError:  # EIO: the other end is closed
+        break
+    if not data:
+        break
+    said += data
+    while said.count(b"Password: ") > typed:
+        typed += 1
+        while termios.tcgetattr(terminal)[3] & termios.ECHO:
+            time.sleep(0.01)
+        os.write(terminal, password.encode() + b"\\n")
+os.waitpid(child, 0)
+sys.stdout.buffer.write(said)
+"""
+
+
+@pytest.fixture(scope="module")
+def site(agent_machine: Machine) -> Site:
+    """anna is an administrator, bob is not."""
+    site = Site.prepared(agent_machine)
+    agent_machine.install_kept("polkit")
+    agent_machine.sh("useradd --create-home --groups sudo anna; useradd --create-home bob")
+    agent_machine.run(["chpasswd"], input=f"anna:{PASSWORD}\nbob:{PASSWORD}\n")
+    return site
+
+
+def typed(site: Site, user: str, password: str, *calls: list[Any]) -> tuple[list[str], str]:
+    """The answer to each call, and what stood on the terminal."""
+    said = site.run_python(TYPE, password, user, json.dumps(calls), CALLS, timeout=120)
+    screen, _, answers = said.rpartition("answers ")
+    found: list[str] = json.loads(answers)
+    return found, screen
+
+
+def busctl(site: Site, user: str, *arguments: str) -> tuple[int, str]:
+    command = ["runuser", "-u", user, "--", "busctl", *arguments]
+    done = site.machine.run(command, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_root_is_not_asked(site: Site) -> None:
+    assert busctl(site, "root", "call", NAME, PATH, NAME, "Reconcile") == (0, "")
+
+
+def test_everybody_may_look(site: Site) -> None:
+    found = busctl(site, "bob", "get-property", NAME, PATH, NAME, "InSync")
+    assert found == (0, "b true\n")
+
+
+@pytest.mark.parametrize("user", ["anna", "bob"])
+def test_without_somebody_to_ask_it_is_refused(site: Site, user: str) -> None:
+    code, said = busctl(site, user, "call", NAME, PATH, NAME, "Suspend", "ts", "60", "x")
+    assert code == 1
+    assert f"({user}) has to give a password for this; no agent of polkit is there" in said
+    assert busctl(site, user, "get-property", NAME, PATH, NAME, "Suspended") == (
+        0,
+        "b false\n",
+    )
+
+
+def test_an_administrator_gives_a_password_and_it_is_kept(site: Site) -> None:
+    answers, screen = typed(site, "anna", PASSWORD, ["Reconcile"], ["Reconcile"])
+    assert answers == ["", ""]
+    assert screen.count("Password: ") == 1
+    assert "have pf-agent look at Postfix's main.cf now." in screen
+    assert "have pf-agent look at Postfix's main.cf now." in POLICY
+
+
+def test_one_password_is_not_for_every_action(site: Site) -> None:
+    since = site.cursor()
+    answers, screen = typed(site, "anna", PASSWORD, ["Suspend", 0, "a test"], ["Resume"])
+    assert answers == ["", ""]
+    assert screen.count("Password: ") == 2
+    eventually(lambda: bool(site.records("resumed", since)), "a record of the end")
+    (record,) = site.records("suspended", since)
+    assert "(anna)" in record["MESSAGE"]
+    assert "a test" in record["MESSAGE"]
+
+
+def test_a_wrong_password_is_refused(site: Site) -> None:
+    since = site.cursor()
+    (answer,), _ = typed(site, "anna", "wrong", ["Suspend", 0, "a test"])
+    assert "org.pfagent.suspend" in answer
+    assert site.records("suspended", since) == []
+
+
+def test_who_is_no_administrator_needs_the_password_of_one(site: Site) -> None:
+    site.machine.run(["chpasswd"], input="bob:his own\n")
+    (refused,), screen = typed(site, "bob", "his own", ["Reconcile"])
+    assert "org.pfagent.reconcile" in refused
+    assert "Authenticating as: anna" in screen
+    assert typed(site, "bob", PASSWORD, ["Reconcile"])[0] == [""]
