@@ -87,7 +87,14 @@ def test_a_file_that_drifted_itself_is_named_as_such() -> None:
     fields = {names.FIELD_CYCLE: "1", names.FIELD_KIND: "absent-file"}
     (past,) = cycles([entry(Event.DRIFT_DETECTED, fields)])
     assert past.parameters == ("main.cf",)
-    assert past.writer == "unknown"
+    assert (past.writer, past.login) == ("unknown", "unknown")
+    assert history.written_by(past) == "unknown"
+
+
+def test_the_login_is_named_beside_the_process() -> None:
+    (past,) = cycles([entry(Event.DRIFT_DETECTED, {**DRIFT, names.FIELD_LOGIN: "anna"})])
+    assert history.written_by(past) == "sed (anna)"
+    assert "sed (anna)" in history.cycle_row(past)
 
 
 def test_the_last_drift_of_a_parameter() -> None:
@@ -99,13 +106,10 @@ def test_the_last_drift_of_a_parameter() -> None:
     assert last_drift_of("relayhost", past) is None
 
 
-def test_a_table_is_as_wide_as_its_cells() -> None:
-    lines = history.table([history.HEADINGS, history.cycle_row(cycles(WHOLE)[0])])
-    assert lines[0].split("  ")[0] == "CYCLE"
-    assert lines[0].index("PARAMETERS") == lines[1].index("mynetworks")
-    assert lines[0].index("WRITTEN BY") == lines[1].index("sed")
-    assert "8 ms" in lines[1]
-    assert history.table([]) == []
+def test_a_cycle_is_a_row() -> None:
+    row = history.cycle_row(cycles(WHOLE)[0])
+    assert row[0] == "17"
+    assert row[2:] == ("mynetworks", "sed", "8 ms", "activated")
 
 
 @given(

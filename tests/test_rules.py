@@ -29,7 +29,7 @@ EFFECTS = frozenset(
 )
 DRIVE = frozenset(
     ["plan", "correction", "reconcile", "activation", "configuration", "apply", "daemon", "cli"]
-    + ["instance", "rollback", "sinks", "subject", "suspension", "verbs_act"]
+    + ["instance", "rollback", "sinks", "subject", "suspension", "tables", "verbs_act"]
     + ["verbs_look", "verbs_past", "verbs_status", "verbs_wish", "wish"]
     + ["bus"]
 )

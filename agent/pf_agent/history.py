@@ -35,13 +35,17 @@ class Entry:
 
 @dataclass(frozen=True)
 class PastCycle:
-    """One cycle: what drifted, who wrote it, how long it was live (seconds), how it ended."""
+    """One cycle: what drifted, who wrote it, how long it was live (seconds), how it ended.
+
+    `login` is who had logged in, "unknown" where the kernel did not tell.
+    """
 
     cycle: int
     at: float
     instance: str
     parameters: tuple[str, ...]
     writer: str
+    login: str
     corrected_seconds: float | None
     up_seconds: float | None
     outcome: str
@@ -82,7 +86,8 @@ def _cycle(instance: str, cycle: int, entries: Sequence[Entry]) -> PastCycle:
         entries[0].at,
         instance,
         tuple(dict.fromkeys(drifted)),
-        _first(entries, names.FIELD_WRITER) or "unknown",
+        _first(entries, names.FIELD_WRITER) or names.UNKNOWN,
+        _first(entries, names.FIELD_LOGIN) or names.UNKNOWN,
         _between(written, corrected),
         _between(corrected, activated),
         ends[-1] if ends else "observed",
@@ -117,6 +122,7 @@ def cycle_dict(past: PastCycle) -> dict[str, Any]:
         "instance": None if past.instance == names.DEFAULT_INSTANCE else past.instance,
         "parameters": list(past.parameters),
         "writer": past.writer,
+        "login": past.login,
         "corrected_seconds": past.corrected_seconds,
         "up_seconds": past.up_seconds,
         "outcome": past.outcome,
@@ -124,6 +130,11 @@ def cycle_dict(past: PastCycle) -> dict[str, Any]:
         "displaced": list(past.displaced),
         "records": list(past.messages),
     }
+
+
+def written_by(past: PastCycle) -> str:
+    """Who wrote it in words: the process, and the login where there is one."""
+    return past.writer if past.login == names.UNKNOWN else f"{past.writer} ({past.login})"
 
 
 def cycle_row(past: PastCycle) -> tuple[str, ...]:
@@ -134,21 +145,10 @@ def cycle_row(past: PastCycle) -> tuple[str, ...]:
         str(past.cycle),
         render.day(past.at),
         prefix + render.listed(past.parameters),
-        past.writer,
+        written_by(past),
         "-" if took is None else render.duration(took),
         past.outcome,
     )
 
 
 HEADINGS = ("CYCLE", "TIME", "PARAMETERS", "WRITTEN BY", "LIVE FOR", "OUTCOME")
-
-
-def table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the rows as lines, each column as wide as its widest cell."""
-    if not rows:
-        return []
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]

@@ -40,3 +40,6 @@ FIELD_WRITTEN_AT: Final = "PF_AGENT_WRITTEN_AT"
 FIELD_SEEN_AT: Final = "PF_AGENT_SEEN_AT"
 FIELD_CORRECTED_AT: Final = "PF_AGENT_CORRECTED_AT"
 FIELD_ACTIVATED_AT: Final = "PF_AGENT_ACTIVATED_AT"
+
+# What a field says of whom the kernel did not name.
+UNKNOWN: Final = "unknown"

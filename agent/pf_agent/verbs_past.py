@@ -20,6 +20,7 @@ from pf_agent.main_cf import MainCf
 from pf_agent.model import Suspension
 from pf_agent.postfix import POSTCONF, Postfix
 from pf_agent.state import State
+from pf_agent.tables import print_table
 from pf_agent.values import description
 from pf_agent.verbs_act import duration_of, wake_daemon, who_asks
 from pf_agent.verbs_look import print_json
@@ -53,15 +54,15 @@ def cmd_history(arguments: argparse.Namespace) -> ExitCode:
     elif arguments.cycle is not None:
         _print_cycle(past[-1])
     elif past:
-        rows = [history.HEADINGS, *map(history.cycle_row, past)]
-        print("\n".join(map(render.printable, history.table(rows))))
+        print_table(history.HEADINGS, map(history.cycle_row, past))
     else:
         print("the journal has no record of a drift that you may read")
     return ExitCode.OK
 
 
 def _print_cycle(past: PastCycle) -> None:
-    print(f"cycle {past.cycle}, {render.day(past.at)}: {past.outcome}, written by {past.writer}")
+    who = history.written_by(past)
+    print(f"cycle {past.cycle}, {render.day(past.at)}: {past.outcome}, written by {who}")
     for message in past.messages:
         print(f"  {render.printable(message)}")
     for path in past.displaced:
@@ -112,7 +113,8 @@ def cmd_explain(arguments: argparse.Namespace) -> ExitCode:
 def _told(last: PastCycle | None) -> str:
     if last is None:
         return "none that the journal tells of"
-    return f"{render.day(last.at)}, cycle {last.cycle}, written by {last.writer}, {last.outcome}"
+    who = history.written_by(last)
+    return f"{render.day(last.at)}, cycle {last.cycle}, written by {who}, {last.outcome}"
 
 
 def _default_of(name: str, directory: str) -> str | None:

@@ -3,6 +3,10 @@
 It needs CAP_SYS_ADMIN, which the unit has only where the administrator gave it (writer.conf among
 the examples); elsewhere the answer is "unknown", at no cost. A process may have ended before we
 can read its name. Then the answer is "unknown" too, never a guess.
+
+The audit subsystem would name short-lived writers as well, but Debian installs no rules for it, its
+records are auditd's, and the kernel sends them to the first network namespace alone: nothing that a
+package could count on.
 """
 
 from __future__ import annotations
@@ -43,7 +47,7 @@ _PATIENCE_SECONDS = 0.02
 # A file is dated by the tick before it was written, so its event is never older; and the one of
 # the writer before him must not pass for his. What is left is the rounding of a float.
 _SLACK_SECONDS = 0.001
-UNKNOWN: Mapping[str, str] = {names.FIELD_WRITER: "unknown"}
+UNKNOWN: Mapping[str, str] = {names.FIELD_WRITER: names.UNKNOWN}
 
 
 @dataclass(frozen=True)
@@ -186,7 +190,7 @@ def _process(pid: int) -> _Process | None:
 
 def _login(uid: int) -> str:
     if uid == _NO_LOGIN:
-        return "unknown"
+        return names.UNKNOWN
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
