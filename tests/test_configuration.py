@@ -352,6 +352,24 @@ def test_falling_back_from_what_postfix_refuses(etc: Etc) -> None:
     assert found.problems == ()
 
 
+def test_what_was_refused_too_early_is_put_in_force_later(etc: Etc) -> None:
+    etc.write("desired.toml", GOOD)
+    found = etc.refreshed()
+    found.approve("-")
+    assert found.refused("-") is None
+    found.reconsider("-")
+    assert found.desired == {"-": etc.load()}
+    etc.write("desired.toml", '[settings]\ninet_interfaces = "192.0.2.9"\n')
+    found.refresh()
+    found.fall_back("-", "no such address")
+    assert found.refused("-") == etc.load()
+    assert found.refused("out") is None
+    found.reconsider("-")
+    assert found.desired == {"-": etc.load()}
+    assert found.problems == ()
+    assert found.refused("-") is None
+
+
 def test_a_file_that_was_only_touched_is_not_tried_again(etc: Etc) -> None:
     etc.write("desired.toml", GOOD)
     found = etc.refreshed()

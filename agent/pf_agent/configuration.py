@@ -107,12 +107,12 @@ class Configuration:
         self.desired: Mapping[str, DesiredState] = dict(self._approved)
         self._loaded: Mapping[str, DesiredState] | None = None
         self._faults: tuple[str, ...] = ()
-        self._refusals: tuple[str, ...] = ()
+        self._refusals: Mapping[str, str] = {}
 
     @property
     def problems(self) -> tuple[str, ...]:
         """The faults of the files as they are, and what Postfix refuses of what they ask for."""
-        return (*self._faults, *self._refusals)
+        return (*self._faults, *self._refusals.values())
 
     def refresh(self, again: bool = False) -> None:
         """Read what changed on disk; `again` reads and reports all, changed or not.
@@ -144,7 +144,7 @@ class Configuration:
         what Postfix refused of it is refused still."""
         if loaded != self._loaded:
             self.desired = self._loaded = loaded
-            self._refusals = ()
+            self._refusals = {}
 
     def approve(self, instance: str) -> None:
         """The state in force for `instance` works: it is the one to fall back on.
@@ -160,14 +160,27 @@ class Configuration:
     def fall_back(self, instance: str, problem: str) -> DesiredState | None:
         """Put the last approved state of `instance` in force; return it, None: there is no other.
 
-        The files are read again when one changes, or when `refresh` is told to.
+        The files are read again when one changes, or when `refresh` is told to; `reconsider` puts
+        what they ask for in force once Postfix takes it.
         """
         approved = self._approved.get(instance)
         if approved is None or approved == self.desired.get(instance):
             return None
         self.desired = {**self.desired, instance: approved}
-        self._refusals = (*self._refusals, problem)
+        self._refusals = {**self._refusals, instance: problem}
         return approved
+
+    def refused(self, instance: str) -> DesiredState | None:
+        """Return what the files ask for and Postfix refused, so that it is not in force."""
+        loaded = self._loaded or {}
+        return loaded.get(instance) if instance in self._refusals else None
+
+    def reconsider(self, instance: str) -> None:
+        """Put in force what `refused` returns: Postfix takes it by now."""
+        state = self.refused(instance)
+        if state is not None:
+            self.desired = {**self.desired, instance: state}
+            self._refusals = {n: why for n, why in self._refusals.items() if n != instance}
 
     def _fingerprint(self) -> Fingerprint:
         paths = [os.path.join(self._directory, names.AGENT_TOML)]

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pf_agent import names, pacing, render
 from pf_agent.activation import Activated, Activation, NotUp
 from pf_agent.configuration import Configuration
+from pf_agent.correction import refusal
 from pf_agent.errors import PfAgentError
 from pf_agent.exchange import MainCfFile
 from pf_agent.journal import Journal, log_tail
@@ -34,7 +35,7 @@ from pf_agent.model import (
     Window,
 )
 from pf_agent.pacing import Backoff, Contest
-from pf_agent.plan import Emit, Judge, Policy
+from pf_agent.plan import Emit, Judge, Policy, plan
 from pf_agent.postfix import Postfix, alias_file
 from pf_agent.reconcile import reconcile
 from pf_agent.rollback import roll_back
@@ -161,6 +162,8 @@ class Instance:
 
     def _look(self, reasons: set[Reason]) -> None:
         self._state.prepare()
+        if Reason.TIMER in reasons:
+            self._reconsider()
         options = self._shared.configuration.options
         desired = self._shared.configuration.desired.get(self.name)
         self._next_look = time.monotonic() + options.look_every_seconds
@@ -180,6 +183,14 @@ class Instance:
                 self._next_look = time.monotonic() + _AWAITED_SECONDS
         self._failure = ""
         self._backoff.reset()
+
+    def _reconsider(self) -> None:
+        """What Postfix refused may have been right too early: an address that was not up yet."""
+        refused = self._shared.configuration.refused(self.name)
+        if refused is not None:
+            found = plan(self._host, refused, self._host.read(), self._state.last_good())
+            if not refusal(refused, self._judge(found.candidate)):
+                self._shared.configuration.reconsider(self.name)
 
     def _is_being_saved(self, settle: float) -> bool:
         """Tell whether to give somebody the time to save main.cf, `settle` seconds at most.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import selectors
+import signal
 import subprocess
 import tempfile
 import time
@@ -292,7 +293,10 @@ class _Running:
         output, complaint = (
             text.decode("utf-8", "backslashreplace") for text in self.written.values()
         )
-        return _Answer(self._process.wait() != 0, output, complaint)
+        code = self._process.wait()
+        if code < 0 and not self.is_doomed:
+            complaint += _killed(self.order.command[0], -code)
+        return _Answer(code != 0, output, complaint)
 
     def end(self) -> None:
         """Leave nothing of it behind."""
@@ -300,6 +304,15 @@ class _Running:
         self._process.wait()
         for pipe in self.written:
             pipe.close()
+
+
+def _killed(program: str, number: int) -> str:
+    """What a program that crashed would have said: postconf does where a value needs itself."""
+    name = os.path.basename(program)
+    return (
+        f"\n{name}: fatal: {name} was ended by {signal.Signals(number).name}; does a value of"
+        " main.cf stand for itself?\n"
+    )
 
 
 def _run(orders: Sequence[_Order]) -> list[_Answer]:

@@ -209,6 +209,30 @@ def stopped(site: Site) -> Iterator[None]:
     site.machine.run(["systemctl", "start", "pf-agent"])
 
 
+def test_an_address_that_comes_up_later_is_taken_then(site: Site) -> None:
+    options = site.machine.read_text(OPTIONS)
+    site.machine.write_text(OPTIONS, f"{options}\n[watch]\nlook_every_seconds = 1\n")
+    since = site.cursor()
+    site.machine.write_text(EXTRA, '[settings]\ninet_interfaces = "127.0.0.1, 192.0.2.9"\n')
+    eventually(lambda: bool(site.records("config-rejected", since)), "a record of the refusal")
+    eventually(lambda: "fault in the configuration" in status(site), "the fault in the status")
+    looked = json.loads(site.machine.read_text(STATUS_JSON))["next_look"]
+    site.machine.wait_until(f"test $(date +%s) -gt {int(looked) + 2}")
+    (told,) = site.records("config-rejected", since)  # judged again, and told once
+    assert "192.0.2.9" in told["MESSAGE"]
+    assert site.read() == site.good
+    site.machine.run(["ip", "address", "add", "192.0.2.9/32", "dev", "lo"])
+    eventually(lambda: b"192.0.2.9" in site.read(), "the address in main.cf")
+    eventually(lambda: "fault" not in status(site), "a status without faults")
+    site.machine.run(["rm", EXTRA])
+    site.machine.write_text(OPTIONS, options)
+    site.machine.run(["systemctl", "reload", "pf-agent"])
+    site.put(site.good)
+    site.wait_right()
+    site.wait_settled()
+    site.machine.run(["ip", "address", "del", "192.0.2.9/32", "dev", "lo"])
+
+
 @pytest.mark.usefixtures("stopped")
 def test_a_start_with_a_bad_desired_state_takes_the_last_good_one(site: Site) -> None:
     site.machine.sh(f"{INTRUDE}; echo 'oops' >> {DESIRED}")

@@ -50,6 +50,7 @@ FATAL = {
     "oops": "missing '=' after attribute name: \"oops\"",
     "relayhost = ${": "macro processing error: truncated macro reference",
     "inet_protocols = ipv5": 'unknown inet_protocols value "ipv5"',
+    "myhostname = ${{$myhostname} == {x}?y:z}": "postconf was ended by SIGSEGV; does a value",
     "message_size_limit = ten": "bad numerical configuration: message_size_limit = ten",
     "myhostname = -x": "parameter myhostname: bad parameter value: -x",
     "inet_interfaces = 192.0.2.1\nmynetworks_style = host\nmynetworks = $x": "inet_interfaces",
