@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -87,6 +88,7 @@ def desk(tmp_path: Path, pf_agent: Command) -> Iterator[Desk]:
     root = os.geteuid() == 0
     # What Python loads when it is first needed, it may not be able to read as that user.
     Desk(tmp_path, pf_agent).run("apply")
+    import_module("pf_agent.verbs_wish")
     # Not pytest's folder: nobody but its owner may pass through that.
     with tempfile.TemporaryDirectory(prefix="pf-agent-test-") as name:
         if root:
