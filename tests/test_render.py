@@ -421,3 +421,18 @@ def test_the_fields_of_an_exposure() -> None:
     }
     whole = render.exposure_fields(Exposure(0.0, 1.0, 2.0, 3.25))
     assert whole[names.FIELD_ACTIVATED_AT] == "1970-01-01T00:00:03.250Z"
+
+
+def test_a_secret_is_in_no_diff_and_in_no_sentence() -> None:
+    head = "".join(f"p{number} = 1\n" for number in range(9))
+    before = f"{head}my_password = hunter2,\n  hunter3\na = 1\n".encode()
+    after = f"{head}my_password = hunter2,\n  hunter4\na = 2\n".encode()
+    diff = render.unified_diff(before, after, "main.cf")
+    assert "hunter" not in diff
+    assert "-  (hidden)\n-a = 1\n+  (hidden)\n+a = 2\n" in diff
+    drift = Drift("my_password", DriftKind.CHANGED, "hunter4", "hunter2", 10)
+    bad = Drift("", DriftKind.UNREADABLE, None, "my_password hunter2", 3)
+    for each in (drift, bad):
+        told = f"{render.drift_sentence(each)}{render.drift_dict(each)}{render.drift_fields(each)}"
+        assert "(hidden)" in told
+        assert "hunter" not in told

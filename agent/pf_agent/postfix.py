@@ -13,11 +13,13 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from typing import IO, NamedTuple
 
 from pf_agent import complaints, judgement, names, services
 from pf_agent.errors import HostError
 from pf_agent.main_cf import COOL_SECONDS, MainCf, decoded
+from pf_agent.masking import secrets, without
 from pf_agent.model import Greeting, Judgement
 
 POSTCONF = "/usr/sbin/postconf"
@@ -68,7 +70,8 @@ class Postfix:
             answers = _run(orders)
         syntax, *others = answers
         if syntax.failed:
-            return Judgement(complaints.reason(syntax.complaint, said))
+            hidden = secrets(main_cf.parameters().items())
+            return Judgement(without(complaints.reason(syntax.complaint, said), hidden))
         effective = judgement.settings(said.named(syntax.output))
         faults = judgement.faults(main_cf, effective, os.path.exists)
         lines = said.lines(syntax.complaint)
@@ -78,7 +81,12 @@ class Postfix:
         reasons = [complaints.reason(a.complaint, said) for a in others if a.failed]
         fatal = next((why for why in reasons if not judgement.served_nobody(why)), "")
         warnings = self._warnings(main_cf, [line for line in lines if line != fatal])
-        return Judgement(fatal, tuple(warnings), faults)
+        hidden = secrets(main_cf.parameters().items())
+        return Judgement(
+            without(fatal, hidden),
+            tuple(without(warning, hidden) for warning in warnings),
+            tuple(replace(fault, reason=without(fault.reason, hidden)) for fault in faults),
+        )
 
     def newaliases(self, path: str) -> None:
         """Rebuild the alias databases, `path`'s among them. Raises HostError in Postfix's words.

@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from pf_agent import names
+from pf_agent.masking import masked, masked_lines
 from pf_agent.model import (
     Drift,
     DriftKind,
@@ -61,6 +62,7 @@ def unified_diff(before: bytes | None, after: bytes, path: str) -> str:
 
     Only the part between the common beginning and the common end is compared line by line, and
     where that is very long it is shown as replaced whole: a huge main.cf must not hold us up.
+    Secrets are compared and not shown.
     """
     old, new = _lines(before), _lines(after)
     first = _common(old, new)
@@ -69,6 +71,8 @@ def unified_diff(before: bytes | None, after: bytes, path: str) -> str:
         return ""
     start = max(first - _CONTEXT, 0)
     tail = max(last - _CONTEXT, 0)
+    old_shown = _shown_lines(old, start, len(old) - tail)
+    new_shown = _shown_lines(new, start, len(new) - tail)
     old, new = old[start : len(old) - tail], new[start : len(new) - tail]
     if len(old) + len(new) > _COMPARED_LINES:
         groups = [[("replace", 0, len(old), 0, len(new))]]
@@ -78,8 +82,16 @@ def unified_diff(before: bytes | None, after: bytes, path: str) -> str:
         groups = list(matcher.get_grouped_opcodes(_CONTEXT))
     text = [f"--- {'/dev/null' if before is None else path}", f"+++ {path} (desired)"]
     for group in groups:
-        text += _hunk(group, old, new, start)
+        text += _hunk(group, old_shown, new_shown, start)
     return "\n".join(text) + "\n"
+
+
+def _shown_lines(lines: Sequence[str], start: int, end: int) -> list[str]:
+    """The lines without secrets; a value that began above is known from where it began."""
+    begin = min(start, len(lines) - 1)
+    while begin > 0 and lines[begin][:1] in ("", " ", "\t", "#"):
+        begin -= 1
+    return masked_lines(lines[max(begin, 0) : end])[start - max(begin, 0) :]
 
 
 def coloured(diff: str) -> str:
@@ -138,9 +150,9 @@ def drift_sentence(drift: Drift) -> str:
     """One difference in words: what stands, what must stand, where."""
     where = "" if drift.line is None else f" (line {drift.line})"
     name = printable(drift.parameter)
-    actual = shortened(drift.actual or "")
-    expected = shortened(drift.expected or "")
-    have, want = printable(drift.actual or ""), printable(drift.expected or "")
+    want, have = (value or "" for value in _shown_values(drift))
+    expected, actual = shortened(want), shortened(have)
+    have, want = printable(have), printable(want)
     return {
         DriftKind.CHANGED: f"{name} is {actual}, must be {expected}{where}",
         DriftKind.MISSING: f"{name} is not set, must be {expected}",
@@ -151,6 +163,17 @@ def drift_sentence(drift: Drift) -> str:
         DriftKind.MODE: f"main.cf is {have}, must be {want}",
         DriftKind.ABSENT_FILE: f"main.cf: {have}; it begins again as {want}",
     }[drift.kind]
+
+
+def _shown_values(drift: Drift) -> tuple[str | None, str | None]:
+    """The expected and the actual value, as they may be shown."""
+    if drift.kind is DriftKind.UNREADABLE:
+        return drift.expected, "\n".join(masked_lines((drift.actual or "").split("\n")))
+    expected, actual = drift.expected, drift.actual
+    return (
+        None if expected is None else masked(drift.parameter, expected),
+        None if actual is None else masked(drift.parameter, actual),
+    )
 
 
 def drifted_names(drift: Iterable[Drift]) -> tuple[str, ...]:
@@ -302,11 +325,12 @@ def status_from_dict(found: Mapping[str, Any]) -> Status:
 
 def drift_dict(drift: Drift) -> dict[str, Any]:
     """One difference for `diff --json`."""
+    expected, actual = _shown_values(drift)
     return {
         "parameter": drift.parameter,
         "kind": drift.kind.value,
-        "expected": drift.expected,
-        "actual": None if drift.actual is None else printable(drift.actual),
+        "expected": expected,
+        "actual": None if actual is None else printable(actual),
         "line": drift.line,
     }
 
@@ -328,11 +352,12 @@ def outcome_dict(outcome: Outcome) -> dict[str, Any]:
 
 def drift_fields(drift: Drift) -> dict[str, str]:
     """One difference as journal fields; a field that does not apply is left out."""
+    expected, actual = _shown_values(drift)
     fields = {
         names.FIELD_PARAMETER: drift.parameter,
         names.FIELD_KIND: drift.kind.value,
-        names.FIELD_EXPECTED: drift.expected,
-        names.FIELD_ACTUAL: drift.actual,
+        names.FIELD_EXPECTED: expected,
+        names.FIELD_ACTUAL: actual,
         names.FIELD_LINE: None if drift.line is None else str(drift.line),
     }
     # journalctl -o json shows a value with a control character as an array of numbers.

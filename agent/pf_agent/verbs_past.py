@@ -7,7 +7,9 @@ import os
 import re
 import sys
 import time
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from pf_agent import history, names, render
 from pf_agent.configuration import load_desired
@@ -17,6 +19,7 @@ from pf_agent.exchange import MainCfFile
 from pf_agent.history import PastCycle
 from pf_agent.journal import read_back
 from pf_agent.main_cf import MainCf
+from pf_agent.masking import masked
 from pf_agent.model import Suspension
 from pf_agent.postfix import POSTCONF, Postfix
 from pf_agent.state import State
@@ -81,33 +84,45 @@ def cmd_explain(arguments: argparse.Namespace) -> ExitCode:
     stands = MainCf.parse(text or b"").get(name)
     place = state.provenance.get(name)
     wanted = state.settings.get(name)
-    default = _default_of(name, os.path.dirname(main_cf))
-    past = [p for p in history.cycles(read_back(0.0)) if p.instance == instance]
-    last = history.last_drift_of(name, past)
+    wanted = None if wanted is None else masked(name, wanted)
+    actual = None if stands is None else masked(name, stands.value)
+    last = _last_drift(name, instance)
+    found = {
+        "parameter": name,
+        "wanted": wanted,
+        "use_default": name in state.use_default,
+        "place": None if place is None else str(place),
+        "actual": None if actual is None else render.printable(actual),
+        "line": None if stands is None else stands.line,
+        "type": description(name),
+        "default": _default_of(name, os.path.dirname(main_cf)),
+        "last_drift": None if last is None else history.cycle_dict(last),
+    }
     if arguments.json:
-        found = {
-            "parameter": name,
-            "wanted": wanted,
-            "use_default": name in state.use_default,
-            "place": None if place is None else str(place),
-            "actual": None if stands is None else render.printable(stands.value),
-            "line": None if stands is None else stands.line,
-            "type": description(name),
-            "default": default,
-            "last_drift": None if last is None else history.cycle_dict(last),
-        }
         print_json(found)
-        return ExitCode.OK
-    if wanted is not None:
-        want = f"{render.shortened(wanted)} ({place})"
     else:
-        want = f"Postfix's default ({place})" if name in state.use_default else "nobody names it"
-    have = "not set" if stands is None else f"{render.shortened(stands.value)} (line {stands.line})"
-    print(f"{render.printable(name)}\n  wanted:     {want}\n  {main_cf}: {have}")
-    print(f"  type:       {description(name)}")
-    print(f"  default:    {'unknown' if default is None else render.shortened(default)}")
-    print(f"  last drift: {_told(last)}")
+        _print_explained(found, main_cf, _told(last))
     return ExitCode.OK
+
+
+def _print_explained(found: Mapping[str, Any], main_cf: str, last: str) -> None:
+    wanted, actual, default = found["wanted"], found["actual"], found["default"]
+    if wanted is not None:
+        want = f"{render.shortened(wanted)} ({found['place']})"
+    elif found["use_default"]:
+        want = f"Postfix's default ({found['place']})"
+    else:
+        want = "nobody names it"
+    have = "not set" if actual is None else f"{render.shortened(actual)} (line {found['line']})"
+    print(f"{render.printable(found['parameter'])}\n  wanted:     {want}\n  {main_cf}: {have}")
+    print(f"  type:       {found['type']}")
+    print(f"  default:    {names.UNKNOWN if default is None else render.shortened(default)}")
+    print(f"  last drift: {last}")
+
+
+def _last_drift(name: str, instance: str) -> PastCycle | None:
+    past = [each for each in history.cycles(read_back(0.0)) if each.instance == instance]
+    return history.last_drift_of(name, past)
 
 
 def _told(last: PastCycle | None) -> str:
