@@ -24,6 +24,7 @@ PURE = frozenset(
 )
 EFFECTS = frozenset(
     ["postfix", "exchange", "systemd", "smtp", "notify", "signals", "journal", "state", "watch"]
+    + ["trust"]
     + ["writer", "metrics", "notice"]
     + ["authority", "bus_link"]
 )

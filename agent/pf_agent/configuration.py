@@ -10,6 +10,7 @@ from pf_agent import desired, desired_json, names, options
 from pf_agent.errors import ConfigError
 from pf_agent.model import AgentOptions, DesiredState
 from pf_agent.toml_table import Source
+from pf_agent.trust import owners_of, read_source
 
 Fingerprint = tuple[tuple[str, int, int, int], ...]
 
@@ -33,7 +34,7 @@ def load_desired(directory: str, edited: Sequence[Source] = ()) -> DesiredState:
         paths = sorted(found, key=lambda each: (each != path, each))
     if not paths:
         raise ConfigError(f"{path}: no such file; `pf-agent check` tells when it is right again")
-    return _load_files(paths, edited)
+    return _load_files(paths, edited, is_guarded=True)
 
 
 def load_desired_file(path: str) -> DesiredState:
@@ -41,13 +42,15 @@ def load_desired_file(path: str) -> DesiredState:
     return _load_files([path])
 
 
-def _load_files(paths: list[str], edited: Sequence[Source] = ()) -> DesiredState:
+def _load_files(
+    paths: list[str], edited: Sequence[Source] = (), is_guarded: bool = False
+) -> DesiredState:
     in_hand = {source.path: source for source in edited}
     sources: list[Source] = []
     problems: list[str] = []
     for path in paths:
         try:
-            sources.append(in_hand.get(path) or _source(path))
+            sources.append(in_hand.get(path) or read_source(path, is_guarded))
         except ConfigError as error:
             problems.extend(error.problems)
     try:
@@ -62,7 +65,7 @@ def _load_files(paths: list[str], edited: Sequence[Source] = ()) -> DesiredState
 def load_options(directory: str) -> AgentOptions:
     """Read agent.toml; its absence means the defaults. Raises ConfigError with every problem."""
     path = os.path.join(directory, names.AGENT_TOML)
-    return options.load(_source(path) if os.path.lexists(path) else None)
+    return options.load(read_source(path, True) if os.path.lexists(path) else None)
 
 
 def _desired_paths(directory: str) -> list[str]:
@@ -78,14 +81,6 @@ def _desired_paths(directory: str) -> list[str]:
     # A leading dot is an editor's own file, not yet the administrator's word.
     shown = [name for name in found if name.endswith(".toml") and not name.startswith(".")]
     return paths + [os.path.join(dropins, name) for name in shown]
-
-
-def _source(path: str) -> Source:
-    try:
-        with open(path, "rb") as file:
-            return Source(path, file.read())
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}; make it a readable file") from error
 
 
 class Configuration:
@@ -188,7 +183,8 @@ class Configuration:
             paths += _desired_paths(self._directory)
         except ConfigError as error:
             return ((str(error), 0, 0, 0),)
-        return tuple(_stamp(path) for path in paths)
+        # Whose the folders are counts too: a file that was refused for them is read again.
+        return (*map(_stamp, paths), *owners_of(paths))
 
 
 def _stamp(path: str) -> tuple[str, int, int, int]:
