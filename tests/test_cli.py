@@ -11,6 +11,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -398,6 +399,70 @@ def test_a_reader_that_has_seen_enough(tmp_path: Path, size: int, options: Seque
     os.close(writer)
     assert b"BrokenPipe" not in done.stderr
     assert done.returncode in (1, 3)
+
+
+@pytest.mark.parametrize("options", [["--help"], ["diff", "--help"], ["--version"], ["check"]])
+def test_a_reader_that_is_gone(options: Sequence[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        command(*options), stdout=writer, stderr=subprocess.PIPE, env=environment(), check=False
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+@pytest.mark.parametrize("closed", ["", "<&-", ">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_what_goes_to_a_closed_stream_goes_nowhere(tmp_path: Path, closed: str) -> None:
+    main_cf, desired = tmp_path / "main.cf", tmp_path / "desired.toml"
+    main_cf.write_text(WRONG, encoding="utf-8")
+    desired.write_text(DESIRED, encoding="utf-8")
+    done = shell(command("diff", "--main-cf", str(main_cf), "--desired", str(desired)), closed)
+    assert done.returncode == 3
+    assert done.stdout.endswith("" if " >&-" in f" {closed}" else DIFF)
+    assert done.stdout.count("\n") == (0 if " >&-" in f" {closed}" else 2 + DIFF.count("\n"))
+    assert done.stderr.count("\n") == (0 if "2>&-" in closed else 2)
+
+
+def shell(argv: Sequence[str], closed: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["sh", "-c", f"exec {shlex.join(argv)} {closed}"],
+        capture_output=True,
+        encoding="utf-8",
+        env=environment(),
+        check=False,
+    )
+
+
+def test_to_be_asked_needs_a_standard_input() -> None:
+    done = shell(command("adopt"), "<&-")
+    assert done.returncode == 2
+    assert done.stderr == "pf-agent: adopt: there is no terminal to ask on; name the parameters\n"
+
+
+@pytest.mark.parametrize("options", [["--help"], ["status"], ["status", "--json"], ["check"]])
+def test_a_full_disk_is_said_in_one_line(options: Sequence[str]) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            command(*options), stdout=full, stderr=subprocess.PIPE, env=environment(), check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr == (b"pf-agent: what it says cannot be written: No space left on device\n")
+
+
+def test_a_watched_status_ends_when_it_is_interrupted() -> None:
+    with subprocess.Popen(
+        command("status", "--watch"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+    ) as watching:
+        assert watching.stdout is not None
+        assert watching.stderr is not None
+        assert watching.stdout.readline()
+        watching.send_signal(signal.SIGINT)
+        assert watching.stderr.read() == b""
+    assert watching.returncode == 130
 
 
 def test_a_terminal_that_cannot_show_every_character(tmp_path: Path) -> None:

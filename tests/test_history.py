@@ -97,6 +97,11 @@ def test_the_login_is_named_beside_the_process() -> None:
     assert "sed (anna)" in history.cycle_row(past)
 
 
+def test_a_process_with_a_name_of_control_characters() -> None:
+    (past,) = cycles([entry(Event.DRIFT_DETECTED, {**DRIFT, names.FIELD_WRITER: "\x1b[2Jsed"})])
+    assert history.written_by(past) == "\\x1b[2Jsed"
+
+
 def test_the_last_drift_of_a_parameter() -> None:
     later = {**DRIFT, names.FIELD_CYCLE: "18"}
     past = cycles([*WHOLE, entry(Event.DRIFT_DETECTED, later, 5)])

@@ -83,6 +83,20 @@ def test_every_kind_has_a_sentence() -> None:
     assert {drift.kind for drift, _ in SENTENCES} == set(DriftKind)
 
 
+@pytest.mark.parametrize(
+    "drift", [d for d, _ in SENTENCES], ids=[d.kind.value for d, _ in SENTENCES]
+)
+def test_a_row_says_what_the_sentence_says(drift: Drift) -> None:
+    name, is_now, must_be, line = render.drift_row(drift)
+    sentence = render.drift_sentence(drift)
+    assert name == (drift.parameter or "main.cf")
+    assert line == ("" if drift.line is None else str(drift.line))
+    assert is_now.removesuffix(", then set again") in sentence
+    if drift.expected is not None:
+        assert drift.expected in must_be
+    assert len(render.DRIFT_HEADINGS) == len((name, is_now, must_be, line))
+
+
 @given(st.sampled_from(DriftKind), ANY_TEXT, ANY_TEXT | st.none(), ANY_TEXT | st.none())
 def test_no_control_character_of_main_cf_reaches_a_terminal(
     kind: DriftKind, name: str, expected: str | None, actual: str | None
@@ -434,5 +448,6 @@ def test_a_secret_is_in_no_diff_and_in_no_sentence() -> None:
     bad = Drift("", DriftKind.UNREADABLE, None, "my_password hunter2", 3)
     for each in (drift, bad):
         told = f"{render.drift_sentence(each)}{render.drift_dict(each)}{render.drift_fields(each)}"
+        told += "".join(render.drift_row(each))
         assert "(hidden)" in told
         assert "hunter" not in told

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from pf_agent import __version__, names
 from pf_agent.errors import ExitCode, PfAgentError
@@ -31,26 +31,63 @@ What main.cf must say stands in /etc/pf-agent/desired.toml; see pf-agent.toml(5)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code. A user's mistake never shows a traceback."""
+    _prepare_streams()
+    try:
+        try:
+            return _run(argv)
+        finally:
+            sys.stdout.flush()  # what fails here would show a traceback as Python ends
+    except BrokenPipeError:
+        # The reader has seen enough: `pf-agent diff | head`.
+        _discard(sys.stdout, sys.stderr)
+        return int(ExitCode.FAILURE)
+    except OSError as error:
+        lost = [stream for stream in (sys.stdout, sys.stderr) if not _takes_all(stream)]
+        if not lost:
+            raise
+        _discard(*lost)
+        print(f"{names.PROGRAM}: what it says cannot be written: {error.strerror}", file=sys.stderr)
+        return int(ExitCode.FAILURE)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(argv: Sequence[str] | None) -> int:
     arguments = _parser().parse_args(argv)
     verb: Verb = arguments.verb
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            # main.cf may hold any character, and the terminal may know few.
-            stream.reconfigure(errors="backslashreplace")
     try:
-        code = int(verb(arguments))
-        sys.stdout.flush()
-        return code
+        return int(verb(arguments))
     except PfAgentError as error:
         for line in str(error).splitlines():
             print(f"{names.PROGRAM}: {line}", file=sys.stderr)
         return int(error.exit_code)
-    except BrokenPipeError:
-        # The reader has seen enough (`pf-agent diff | head`); Python's own flush must not complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return int(ExitCode.FAILURE)
-    except KeyboardInterrupt:
-        return 130
+
+
+def _prepare_streams() -> None:
+    """Let all that is printed go somewhere, whatever the streams are."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        # Closed by whoever started us (`>&-`). print(file=None) would then take the other one.
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8"))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # main.cf may hold any character, and the terminal may know few.
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _takes_all(stream: TextIO) -> bool:
+    """Whether nothing is left in the stream that could not be written, on a full disk say."""
+    try:
+        stream.flush()
+    except OSError:
+        return False
+    return True
+
+
+def _discard(*streams: TextIO) -> None:
+    """Let what is left in the streams go nowhere: Python's own flush must not complain."""
+    for stream in streams:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def entry() -> NoReturn:

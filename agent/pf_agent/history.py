@@ -134,7 +134,9 @@ def cycle_dict(past: PastCycle) -> dict[str, Any]:
 
 def written_by(past: PastCycle) -> str:
     """Who wrote it in words: the process, and the login where there is one."""
-    return past.writer if past.login == names.UNKNOWN else f"{past.writer} ({past.login})"
+    # A process names itself as it likes.
+    writer = render.printable(past.writer)
+    return writer if past.login == names.UNKNOWN else f"{writer} ({render.printable(past.login)})"
 
 
 def cycle_row(past: PastCycle) -> tuple[str, ...]:

@@ -165,6 +165,26 @@ def drift_sentence(drift: Drift) -> str:
     }[drift.kind]
 
 
+DRIFT_HEADINGS = ("PARAMETER", "IS", "MUST BE", "LINE")
+
+
+def drift_row(drift: Drift) -> tuple[str, ...]:
+    """What `drift_sentence` says, as the columns of a table."""
+    want, have = (value or "" for value in _shown_values(drift))
+    expected, actual = shortened(want), shortened(have)
+    is_now, must_be = {
+        DriftKind.CHANGED: (actual, expected),
+        DriftKind.MISSING: ("not set", expected),
+        DriftKind.UNWANTED: (actual, "left at Postfix's default"),
+        DriftKind.UNMANAGED: (actual, "- (nobody names it)"),
+        DriftKind.DUPLICATED: (f"{actual}, then set again", f"{expected}, once"),
+        DriftKind.UNREADABLE: (actual, "what a Postfix program can read"),
+        DriftKind.MODE: (have, want),
+        DriftKind.ABSENT_FILE: (have, want),
+    }[drift.kind]
+    return drift.parameter or "main.cf", is_now, must_be, str(drift.line or "")
+
+
 def _shown_values(drift: Drift) -> tuple[str | None, str | None]:
     """The expected and the actual value, as they may be shown."""
     if drift.kind is DriftKind.UNREADABLE:

@@ -4,26 +4,43 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
+from collections.abc import Sequence
 
 from pf_agent import configuration, names, render
 from pf_agent.errors import ConfigError, ExitCode, HostError
+from pf_agent.model import Drift
 from pf_agent.subject import all_drift, judged, own_subjects, prefix, subjects
+from pf_agent.tables import draw
 
 
 def cmd_diff(arguments: argparse.Namespace) -> ExitCode:
     """The unified diff that `apply` would make."""
     found = {subject.name: subject.plan() for subject in subjects(arguments)}
-    is_coloured = {"auto": sys.stdout.isatty(), "always": True, "never": False}[arguments.color]
     if arguments.json:
         dicts = {name: render.diff_dict(all_drift(each), each.diff) for name, each in found.items()}
         print_json(dicts.pop(names.DEFAULT_INSTANCE) | {"instances": dicts})
     else:
         for name, each in found.items():
-            sys.stdout.write(render.coloured(each.diff) if is_coloured else each.diff)
-            for drift in all_drift(each):
-                print(f"{prefix(name)}{render.drift_sentence(drift)}", file=sys.stderr)
+            _print_diff(each.diff, arguments.color)
+            _tell_drift(prefix(name), all_drift(each))
     return ExitCode.DRIFT if any(map(all_drift, found.values())) else ExitCode.OK
+
+
+def _tell_drift(start: str, found: Sequence[Drift]) -> None:
+    rows = [(f"{start}{name}", *rest) for name, *rest in map(render.drift_row, found)]
+    if not found or draw([render.DRIFT_HEADINGS, *rows], sys.stderr):
+        return
+    for drift in found:
+        print(f"{start}{render.drift_sentence(drift)}", file=sys.stderr)
+
+
+def _print_diff(diff: str, color: str) -> None:
+    # https://no-color.org/: where it is set to anything, nobody wants any.
+    is_wanted = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    is_coloured = {"auto": is_wanted, "always": True, "never": False}[color]
+    sys.stdout.write(render.coloured(diff) if is_coloured else diff)
 
 
 def cmd_check(arguments: argparse.Namespace) -> ExitCode:

@@ -23,7 +23,7 @@ from pf_agent.masking import masked
 from pf_agent.model import Suspension
 from pf_agent.postfix import POSTCONF, Postfix
 from pf_agent.state import State
-from pf_agent.tables import print_table
+from pf_agent.tables import print_fields, print_table
 from pf_agent.values import description
 from pf_agent.verbs_act import duration_of, wake_daemon, who_asks
 from pf_agent.verbs_look import print_json
@@ -114,10 +114,16 @@ def _print_explained(found: Mapping[str, Any], main_cf: str, last: str) -> None:
     else:
         want = "nobody names it"
     have = "not set" if actual is None else f"{render.shortened(actual)} (line {found['line']})"
-    print(f"{render.printable(found['parameter'])}\n  wanted:     {want}\n  {main_cf}: {have}")
-    print(f"  type:       {found['type']}")
-    print(f"  default:    {names.UNKNOWN if default is None else render.shortened(default)}")
-    print(f"  last drift: {last}")
+    print(render.printable(found["parameter"]))
+    print_fields(
+        [
+            ("wanted", want),
+            (main_cf, have),
+            ("type", found["type"]),
+            ("default", names.UNKNOWN if default is None else render.shortened(default)),
+            ("last drift", last),
+        ]
+    )
 
 
 def _last_drift(name: str, instance: str) -> PastCycle | None:
