@@ -23,9 +23,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from pf_agent import __version__, cli, render
+from pf_agent import __version__, cli
 from pf_agent.model import LastDrift, Phase, Status
 from pf_agent.postfix import POSTCONF
+from pf_agent.status_json import status_dict, status_from_dict
 
 AGENT = str(Path(cli.__file__).parent.parent)
 VERBS = (
@@ -510,7 +511,7 @@ class Host:
         (self.folder / path).write_text(text, encoding="utf-8")
 
     def publish(self, status: Status) -> None:
-        self.write("run/pf-agent/status.json", json.dumps(render.status_dict(status, 0)))
+        self.write("run/pf-agent/status.json", json.dumps(status_dict(status, 0)))
 
     def run(self, *arguments: str) -> Answer:
         done = self.inside(command(*arguments))
@@ -671,7 +672,7 @@ def test_status_as_json(host: Host) -> None:
     host.publish(STATUS)
     answer = host.run("status", "--json")
     assert answer.code == 0
-    assert render.status_from_dict(answer.json) == STATUS
+    assert status_from_dict(answer.json) == STATUS
     assert answer.json["summary"].startswith("in sync: 21 parameters; last drift ")
 
 

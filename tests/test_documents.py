@@ -22,6 +22,7 @@ from pf_agent.model import (
     Status,
     Suspension,
 )
+from pf_agent.status_json import status_dict
 from tests.documents import (
     FILE,
     KINDS,
@@ -167,7 +168,7 @@ def json_members() -> dict[str, set[str]]:
     status = Status(
         Phase.IN_SYNC, 0.0, last=LastDrift(1, 0.0, ()), suspension=Suspension(0.0, None, "", "")
     )
-    found = render.status_dict(status, 0.0)
+    found = status_dict(status, 0.0)
     past = history.cycles([Entry(0.0, Event.DRIFT_DETECTED, "", {names.FIELD_CYCLE: "1"})])
     applied = {*render.outcome_dict(Outcome(Result.CORRECTED, "")), *render.drift_dict(drift)}
     return {

@@ -23,6 +23,7 @@ from pf_agent.model import (
     Suspension,
 )
 from pf_agent.pacing import Contest
+from pf_agent.status_json import status_dict, status_from_dict
 
 NOW = 1_764_000_000.0
 LAST = LastDrift(7, NOW - 200, ("mynetworks",), corrected_seconds=0.008, up_seconds=0.7)
@@ -351,9 +352,9 @@ def test_a_summary_is_one_line_without_control_characters(detail: str, name: str
     ],
 )
 def test_a_status_comes_back_from_its_json(status: Status) -> None:
-    found = json.loads(json.dumps(render.status_dict(status, NOW)))
+    found = json.loads(json.dumps(status_dict(status, NOW)))
     assert found["summary"] == render.summary(status, NOW)
-    assert render.status_from_dict(found) == status
+    assert status_from_dict(found) == status
 
 
 @pytest.mark.parametrize(
@@ -367,12 +368,12 @@ def test_a_status_comes_back_from_its_json(status: Status) -> None:
     ],
 )
 def test_a_status_of_another_make_is_refused(wrong: dict[str, object]) -> None:
-    found = render.status_dict(replace(STATUS, last=LAST), NOW)
+    found = status_dict(replace(STATUS, last=LAST), NOW)
     with pytest.raises((ValueError, KeyError, TypeError)):
-        render.status_from_dict({**found, **wrong})
+        status_from_dict({**found, **wrong})
     del found["phase"]
     with pytest.raises(KeyError):
-        render.status_from_dict(found)
+        status_from_dict(found)
 
 
 # --- JSON and journal fields -------------------------------------------------------------------

@@ -19,7 +19,7 @@ TREES = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in PACK
 PURE = frozenset(
     ["model", "errors", "names", "main_cf", "toml_lines", "toml_table", "desired", "options"]
     + ["desired_json", "history", "exposition", "tally"]
-    + ["drift", "masking", "pacing", "render", "values", "lists", "parameters"]
+    + ["drift", "masking", "pacing", "render", "status_json", "values", "lists", "parameters"]
     + ["aliases", "dropin", "complaints", "judgement", "services"]
 )
 EFFECTS = frozenset(

@@ -1,5 +1,8 @@
 # shellcheck shell=bash
-# Sourced by the tools: Debian packages that a step needs, installed only where they are missing.
+# Sourced by the tools, in the checkout: the packages that a step needs, installed only where they
+# are missing.
+
+cache=${PF_AGENT_CACHE:-$PWD/.cache}
 
 say() {
     printf '[%4d s] %s\n' "$SECONDS" "$*" >&2
@@ -30,4 +33,23 @@ need() {
     [ ${#missing[@]} = 0 ] && return
     say "installing ${missing[*]}"
     apt_quietly install --no-install-recommends "${missing[@]}"
+}
+
+# venv NAME PYTHON OPTION REQUIREMENT...: made once, and again when the requirements change.
+venv() {
+    local folder=$cache/$1 python=$2 option=$3
+    shift 3
+    if [ "$(cat "$folder/made-of" 2> /dev/null)" != "$python $*" ]; then
+        say "making $folder"
+        rm -rf "$folder"
+        "$python" -m venv ${option:+"$option"} "$folder"
+        "$folder/bin/pip" install -qq --disable-pip-version-check "$@"
+        echo "$python $*" > "$folder/made-of"
+    fi
+}
+
+# The fuzzer, and what the parsers import; the rest of the agent is not loaded.
+fuzz_venv() {
+    need python3 python3-venv
+    venv fuzz /usr/bin/python3 '' 'atheris>=3.0,<4' tomli==2.2.1 tomlkit==0.13.2
 }

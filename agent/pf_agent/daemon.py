@@ -22,6 +22,7 @@ from pf_agent.model import Event, Phase, Reason, Record, Status, Suspension, Tri
 from pf_agent.notify import notify, watchdog_seconds
 from pf_agent.sinks import sinks_of
 from pf_agent.state import State
+from pf_agent.status_json import status_dict
 from pf_agent.suspension import followed
 from pf_agent.systemd import Systemd
 from pf_agent.watch import Watch
@@ -208,7 +209,7 @@ class Daemon:
         told = str(_without_moments(self._status))
         if told != self._told:
             self._told = told
-            self._try(lambda: self._state.write_status(render.status_dict(self._status, now)))
+            self._try(lambda: self._state.write_status(status_dict(self._status, now)))
 
     def _note_watch(self, sentence: str) -> None:
         """On record where the watch was mended or cannot be: once, for as long as that lasts."""

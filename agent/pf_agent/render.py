@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from datetime import datetime, timezone
 from typing import Any
 
@@ -14,7 +13,6 @@ from pf_agent.model import (
     Drift,
     DriftKind,
     Exposure,
-    LastDrift,
     Outcome,
     Phase,
     Status,
@@ -301,45 +299,6 @@ def _phase_sentence(status: Status) -> str:
         f"{start}, {status.detail}"
         if status.phase is Phase.IN_SYNC
         else f"{start}: {status.detail}"
-    )
-
-
-def status_dict(status: Status, now: float) -> dict[str, Any]:
-    """status.json and `status --json`."""
-    return {
-        "summary": summary(status, now),
-        "in_sync": status.is_in_sync(),
-        "phase": status.phase.value,
-        "since": status.since,
-        "parameters": status.parameters,
-        "detail": status.detail,
-        "problems": list(status.problems),
-        "last_drift": None if status.last is None else asdict(status.last),
-        "next_look": status.next_look,
-        "version": status.version,
-        "pid": status.pid,
-        "instances": {n: status_dict(inner, now) for n, inner in status.instances.items()},
-        "suspension": None if status.suspension is None else asdict(status.suspension),
-    }
-
-
-def status_from_dict(found: Mapping[str, Any]) -> Status:
-    """What `status_dict` was made of. Raises ValueError, KeyError or TypeError if it was not."""
-    last = found["last_drift"]
-    if last is not None:
-        last = LastDrift(**{**last, "parameters": tuple(last["parameters"])})
-    return Status(
-        Phase(found["phase"]),
-        float(found["since"]),
-        int(found["parameters"]),
-        str(found["detail"]),
-        tuple(found["problems"]),
-        last,
-        found["next_look"],
-        str(found["version"]),
-        int(found["pid"]),
-        {name: status_from_dict(inner) for name, inner in found["instances"].items()},
-        None if found["suspension"] is None else Suspension(**found["suspension"]),
     )
 
 

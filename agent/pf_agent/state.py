@@ -19,14 +19,17 @@ from typing import Any
 from pf_agent import names
 from pf_agent.errors import HostError
 from pf_agent.model import Exposure, PendingActivation, RolledBack, Suspension
+from pf_agent.status_json import count_of, moment_of, suspension_of
 
 DISPLACED_COUNT = 200
 DISPLACED_BYTES = 50 * 1024 * 1024
 
 _LOCK_SECONDS = 30.0
 _ROLLED_BACK = "rolled-back.json"
+# What reading a damaged file may raise.
+_DAMAGED = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 _SUSPENSION = "suspension.json"
-_DISPLACED_NAME = re.compile(r"(\d{8,})(?:\.\d+)?\.main\.cf")
+_DISPLACED_NAME = re.compile(r"(\d{8,12})(?:\.\d+)?\.main\.cf")
 
 
 class State:
@@ -110,7 +113,7 @@ class State:
         if pending is not None:
             last = max(last, pending.cycle)
         with suppress(ValueError):
-            last = max(last, int(self._read("cycle") or b"0"))
+            last = max(last, count_of(int(self._read("cycle") or b"0")))
         self._write("cycle", b"%d\n" % (last + 1), durable=False)
         return last + 1
 
@@ -126,12 +129,12 @@ class State:
         try:
             found = json.loads(data)
             return PendingActivation(
-                int(found["cycle"]),
+                count_of(found["cycle"]),
                 tuple(str(name) for name in found["parameters"]),
                 _exposure(found["exposure"]),
                 bool(found.get("rolled_back", False)),
             )
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except _DAMAGED:
             return PendingActivation(0, (), Exposure(time.time(), time.time()))
 
     def mark_pending(self, pending: PendingActivation, durable: bool = True) -> None:
@@ -189,11 +192,11 @@ class State:
         data = self._read(_ROLLED_BACK)
         if data is None:
             return None
-        with suppress(ValueError, KeyError, TypeError):
+        with suppress(*_DAMAGED):
             found = json.loads(data)
             log = tuple(str(line) for line in found["log"])
             texts = [str(found[name]) for name in ("reason", "tried", "restored")]
-            return RolledBack(int(found["cycle"]), texts[0], log, texts[1], texts[2])
+            return RolledBack(count_of(found["cycle"]), texts[0], log, texts[1], texts[2])
         return None
 
     def keep_rolled_back(self, rolled_back: RolledBack) -> None:
@@ -209,11 +212,8 @@ class State:
         data = self._read(_SUSPENSION)
         if data is None:
             return None
-        with suppress(ValueError, KeyError, TypeError):
-            found = json.loads(data)
-            until = None if found["until"] is None else float(found["until"])
-            words = [str(found[name]) for name in ("who", "reason", "resumed_by")]
-            return Suspension(float(found["since"]), until, *words)
+        with suppress(*_DAMAGED):
+            return suspension_of(json.loads(data))
         return None
 
     def keep_suspension(self, suspension: Suspension) -> None:
@@ -229,7 +229,7 @@ class State:
         data = self._read("desired.json")
         if data is None:
             return None
-        with suppress(ValueError):
+        with suppress(*_DAMAGED):
             found: object = json.loads(data)
             return found
         return None
@@ -272,8 +272,8 @@ class State:
         """Return when Postfix was lately restarted by us (seconds since the epoch)."""
         try:
             with open(os.path.join(self.run_directory, "restarts.json"), "rb") as file:
-                return tuple(float(moment) for moment in json.load(file))
-        except (OSError, ValueError, TypeError):
+                return tuple(map(moment_of, json.load(file)))
+        except (OSError, *_DAMAGED):
             return ()  # unknown is as good as none: systemd's own limit still stands
 
     def note_restarts(self, moments: Sequence[float]) -> None:
@@ -286,8 +286,8 @@ class State:
         try:
             with open(os.path.join(self.run_directory, "drifts.json"), "rb") as file:
                 found = json.load(file)
-            return {str(name): tuple(map(float, moments)) for name, moments in found.items()}
-        except (OSError, ValueError, TypeError, AttributeError):
+            return {str(name): tuple(map(moment_of, moments)) for name, moments in found.items()}
+        except (OSError, *_DAMAGED):
             return {}  # unknown is as good as none: a contest is noticed a little later
 
     def note_drifts(self, drifts: Mapping[str, Sequence[float]]) -> None:
@@ -329,8 +329,8 @@ def read_status(run_directory: str) -> dict[str, Any] | None:
 
 def _exposure(found: Mapping[str, Any]) -> Exposure:
     moments = [found["corrected_at"], found["activated_at"]]
-    corrected_at, activated_at = [None if value is None else float(value) for value in moments]
-    written_at, seen_at = float(found["written_at"]), float(found["seen_at"])
+    corrected_at, activated_at = [None if value is None else moment_of(value) for value in moments]
+    written_at, seen_at = moment_of(found["written_at"]), moment_of(found["seen_at"])
     return Exposure(written_at, seen_at, corrected_at, activated_at)
 
 

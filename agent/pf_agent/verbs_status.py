@@ -14,6 +14,7 @@ from pf_agent import __version__, names, render
 from pf_agent.errors import ExitCode, HostError
 from pf_agent.model import Phase
 from pf_agent.state import read_status
+from pf_agent.status_json import status_dict, status_from_dict
 
 _WATCH_SECONDS = 1.0
 
@@ -38,12 +39,12 @@ def _tell_status(as_json: bool, before: str) -> tuple[ExitCode, str]:
         return ExitCode.FAILURE, text
     now = time.time()
     try:
-        status = render.status_from_dict(found)
-    except (ValueError, KeyError, TypeError) as error:
+        status = status_from_dict(found)
+    except (ValueError, KeyError) as error:
         place = f"{names.RUN_DIRECTORY}/status.json"
         raise HostError(f"{place}: not as written by pf-agent {__version__}: {error!r}") from error
     text = "\n".join((render.summary(status, now), *status.problems))
     if text != before:
-        print(json.dumps(render.status_dict(status, now), indent=2) if as_json else text)
+        print(json.dumps(status_dict(status, now), indent=2) if as_json else text)
     phases = {status.phase, *(inner.phase for inner in status.instances.values())}
     return ExitCode.FAILURE if Phase.STALLED in phases else ExitCode.OK, text

@@ -1,0 +1,1 @@
+"""What must hold of every parser for any bytes: atheris and the plain tests share these."""

@@ -1,0 +1,215 @@
+"""A target takes any bytes and raises where a parser breaks a promise.
+
+No exception other than the project's own may leave a parser, and what it returns must be true.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from functools import cache
+from typing import Any
+
+from pf_agent import aliases, complaints, desired, desired_json, history, options, render, services
+from pf_agent.drift import corrected, damage, find_drift, unmanaged_drift
+from pf_agent.dropin import edited
+from pf_agent.errors import ConfigError, HostError
+from pf_agent.history import Entry
+from pf_agent.main_cf import MainCf
+from pf_agent.masking import masked_lines
+from pf_agent.model import ActualState, DesiredState, Event, FileKind, Unmanaged
+from pf_agent.state import State, read_status
+from pf_agent.status_json import status_from_dict
+from pf_agent.toml_table import Source
+from pf_agent.values import fault, pair_faults, same
+from pf_agent.writer import events
+
+Target = Callable[[bytes], None]
+
+_COMMENTED = Unmanaged.COMMENT_OUT
+_DESIRED = (
+    DesiredState({}, frozenset()),
+    DesiredState({"a": "1", "mynetworks": "127.0.0.0/8 [::1]/128"}, frozenset({"b"})),
+    DesiredState({"a": ""}, frozenset({"b", "c"}), unmanaged=_COMMENTED, ignore=("x*",)),
+    DesiredState(
+        {"biff": "no", "queue_run_delay": "300s"}, frozenset(), unmanaged=Unmanaged.REPORT
+    ),
+)
+
+
+def main_cf(data: bytes) -> None:
+    """main.cf: lossless; what was corrected is right, and is not corrected again."""
+    state, text = _DESIRED[data[0] % len(_DESIRED)] if data else _DESIRED[0], data[1:]
+    document = MainCf.parse(text)
+    assert document.render() == text
+    actual = ActualState(text, FileKind.REGULAR, 0, 0, 0o644)
+    drift = find_drift(state, actual)
+    for each in (*drift, *unmanaged_drift(state, text)):
+        render.drift_sentence(each)
+        json.dumps(render.drift_dict(each))
+    fixed = corrected(document, state)
+    after = fixed.render()
+    assert find_drift(state, ActualState(after, FileKind.REGULAR, 0, 0, 0o644)) == ()
+    assert corrected(MainCf.parse(after), state).render() == after
+    assert drift or after == text
+    damage(text, state, after)
+    diff = render.unified_diff(text, after, "main.cf")
+    assert bool(diff) == (text != after)
+    _values(document)
+
+
+def _values(document: MainCf) -> None:
+    found = document.parameters()
+    for name, value in found.items():
+        assert same(name, value, value)
+        fault(name, value)
+    pair_faults(found)
+    aliases.faults(found, lambda _path: False)
+    aliases.buildable(found, lambda _path: True)
+
+
+def toml(data: bytes) -> None:
+    """desired.toml and agent.toml: read, kept as JSON, and edited, or refused with a reason."""
+    source = Source("f.toml", data)
+    try:
+        options.load(source)
+    except ConfigError as error:
+        _refusal(error)
+    try:
+        states = desired.by_instance(desired.load([source]))
+    except ConfigError as error:
+        _refusal(error)
+        return
+    kept = json.loads(json.dumps(desired_json.to_json(states)))
+    assert desired_json.from_json(kept) == states
+    for wishes in ({"a": "x y"}, {"a": None}, {"b": '"', "c": "7"}):
+        try:
+            text = edited(source, wishes).encode()
+        except ConfigError as error:
+            _refusal(error)
+            continue
+        after = desired.load([Source("f.toml", text)])
+        for name, value in wishes.items():
+            assert (name in after.use_default) if value is None else after.settings[name] == value
+
+
+def _refusal(error: ConfigError) -> None:
+    """Each problem is a line with its place."""
+    assert error.problems
+    for problem in error.problems:
+        assert problem.startswith("f.toml:"), problem
+        assert "\n" not in problem, problem
+
+
+_STATE_FILES = (
+    "pending.json",
+    "rolled-back.json",
+    "suspension.json",
+    "desired.json",
+    "cycle",
+    "last-good.main.cf",
+)
+_RUN_FILES = ("status.json", "restarts.json", "drifts.json")
+
+
+@cache
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="fuzz-")
+
+
+def state(data: bytes) -> None:
+    """What state.py reads back: any of its files may be damaged, and none stops the agent."""
+    folder = _folder().name
+    kept = State(os.path.join(folder, "lib"), os.path.join(folder, "run"))
+    kept.prepare()
+    names = [os.path.join(kept.directory, name) for name in _STATE_FILES]
+    names += [os.path.join(kept.run_directory, name) for name in _RUN_FILES]
+    path = names[data[0] % len(names)] if data else names[0]
+    with open(path, "wb") as file:
+        file.write(_damaged(data[1:3], data[3:]))
+    try:
+        _read_back(kept)
+    finally:
+        os.unlink(path)
+
+
+# What may stand where another value is expected.
+STRANGERS: tuple[Any, ...] = (
+    None, True, -1, 10**400, 1e300, -1e300, float("nan"), "", "x", [], [1], {}, {"a": []}
+)  # fmt: skip
+
+
+def _damaged(choice: bytes, text: bytes) -> bytes:
+    """The text; where it is JSON, with one value of it, chosen by two bytes, replaced."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    places = list(_places(document))
+    if not places or len(choice) < 2:
+        return text
+    inside, key = places[choice[0] % len(places)]
+    inside[key] = STRANGERS[choice[1] % len(STRANGERS)]
+    return json.dumps(document).encode()
+
+
+def _places(document: Any) -> Iterator[tuple[Any, Any]]:
+    keys: Iterable[Any] = ()
+    if isinstance(document, dict):
+        keys = list(document)
+    elif isinstance(document, list):
+        keys = range(len(document))
+    for key in keys:
+        yield document, key
+        yield from _places(document[key])
+
+
+def _read_back(kept: State) -> None:
+    kept.pending()
+    kept.rolled_back()
+    kept.suspension()
+    kept.restarts()
+    kept.drifts()
+    assert kept.next_cycle() <= 10**12
+    document = kept.desired()
+    if document is not None:
+        with suppress(ConfigError):  # what Configuration expects of a damaged file
+            desired_json.from_json(document)
+    try:
+        found = read_status(kept.run_directory)
+    except HostError:
+        return
+    if found is not None:
+        _status(found)
+
+
+def _status(found: dict[str, Any]) -> None:
+    try:
+        status = status_from_dict(found)
+    except (ValueError, KeyError):
+        return  # what `pf-agent status` expects of it
+    render.summary(status, 0.0)
+
+
+def words(data: bytes) -> None:
+    """What other programs say: master.cf, complaints, records of the journal, events."""
+    text = data.decode("utf-8", "backslashreplace")
+    found = services.parse(text)
+    services.on_port_25(services.enabled(found, text[:20]))
+    services.smtp_server(found)
+    lines = complaints.Folders("/run/x", "/etc/postfix").lines(text)
+    assert complaints.reason(text)
+    complaints.warnings(lines, {"a": 1}, ("mynetworks", "myorigin"))
+    assert len(masked_lines(lines)) == len(lines)
+    fields = dict(line.partition("=")[::2] for line in text.split("\n"))
+    for past in history.cycles([Entry(1.0, Event.DRIFT_DETECTED, text, fields)]):
+        history.cycle_dict(past)
+        history.cycle_row(past)
+    for _pid, handle, name in events(data):
+        assert len(handle) + len(name) <= len(data)
+
+
+TARGETS: dict[str, Target] = {each.__name__: each for each in (main_cf, toml, state, words)}
