@@ -46,6 +46,7 @@ OPERATORS = [
         "events",
         "monitoring",
         "json",
+        "repository",
         "uninstalling",
     )
 ]
@@ -63,6 +64,22 @@ NOT_RUN_ANYWHERE = {
         "curl http://127.0.0.1:9825/metrics",
         "promtool check rules pf-agent.rules.yml",
         "busctl monitor org.pfagent.Agent1",
+    ],
+    # tests/machine/test_repository.py runs those of the hosts, from a repository of its own.
+    "docs/repository.md": [
+        'gpg --quick-generate-key "Packages <packages@example.org>" ed25519 sign never',
+        "tools/deb",
+        "tools/apt-repo --output /srv/packages --url https://packages.example.org"
+        " --key packages@example.org --valid-days 30",
+        "rsync -a --exclude InRelease --exclude 'Release*' /srv/packages/ web:/var/www/packages/",
+        "rsync -a --delete-after /srv/packages/ web:/var/www/packages/",
+        "/usr/lib/apt/apt-helper download-file"
+        " https://packages.example.org/pf-agent-archive-keyring.gpg"
+        " /etc/apt/keyrings/pf-agent-archive-keyring.gpg",
+        "/usr/lib/apt/apt-helper download-file https://packages.example.org/pf-agent.sources"
+        " /etc/apt/sources.list.d/pf-agent.sources",
+        "apt-get update",
+        "apt-get install -y pf-agent",
     ],
 }
 ALL = "\n".join(map(text_of, documents()))
