@@ -163,9 +163,50 @@ class Machine:
         """Run a shell script in the machine; return what it printed on standard output."""
         return self.run(["sh", "-c", script], check=check, timeout=timeout).stdout
 
+    def entering(self, command: Sequence[str], env: Mapping[str, str] | None = None) -> list[str]:
+        """Return the command line that runs a command in the machine, for others to start."""
+        if not self.is_running:
+            raise MachineError(f"{self.name} is switched off")
+        words = [
+            f"{name}={value}"
+            for name, value in {**_CLEAN, "LANG": "C.UTF-8", **(env or {})}.items()
+        ]
+        enter = ["nsenter", f"--target={self._leader}", "--mount", "--uts", "--ipc", "--net"]
+        enter += ["--pid", "--cgroup", "--root", "--wd", "--", "env", "-i", "-C", "/root", *words]
+        return joining(self._run_groups, [*enter, *command])
+
+    def run_offline(self, script: str, timeout: float = 180.0) -> str:
+        """Run a shell script on the files of a machine that is switched off, as an image build
+        does: there is no systemd, no D-Bus and no network. Return all output.
+
+        Raises MachineError with it for an exit code other than 0.
+        """
+        if self._nspawn is not None or self._holder is None:
+            raise MachineError(f"{self.name} is not switched off")
+        command = [
+            *("nsenter", f"--target={self._holder.pid}", "--mount", f"--wdns={self._folder}"),
+            *("systemd-nspawn", "--quiet", "--pipe", "--as-pid2", "--register=no", "--keep-unit"),
+            *("--private-network", "--settings=no", "--resolv-conf=off", "--timezone=off"),
+            *(f"--machine={self.name}", "--hostname=mail", "-D", str(self._folder / "root")),
+            *("timeout", "--kill-after=2", str(timeout), "sh", "-c", script),
+        ]
+        done = subprocess.run(
+            joining(self._groups, command),
+            env=_CLEAN,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=timeout + 30,
+            check=False,
+        )
+        said = done.stdout.decode("utf-8", "surrogateescape")
+        if done.returncode:
+            raise MachineError(f"{script}: exit code {done.returncode}\n{said}")
+        return said
+
     def start(self, command: Sequence[str], **popen: Any) -> subprocess.Popen[bytes]:
         """Start a command in the machine and return at once; `popen` are Popen's own arguments."""
-        return subprocess.Popen(self._entering(command, {}), **popen)
+        return subprocess.Popen(self.entering(command), **popen)
 
     def wait_until(self, script: str, timeout: float = 30.0) -> None:
         """Wait until a shell script ends with 0; raise MachineError with its last output."""
@@ -316,14 +357,6 @@ class Machine:
             nspawn.wait()
             raise MachineError(f"{self.name} did not end within {timeout} s") from None
 
-    def _entering(self, command: Sequence[str], env: Mapping[str, str]) -> list[str]:
-        if not self.is_running:
-            raise MachineError(f"{self.name} is switched off")
-        words = [f"{name}={value}" for name, value in {**_CLEAN, "LANG": "C.UTF-8", **env}.items()]
-        enter = ["nsenter", f"--target={self._leader}", "--mount", "--uts", "--ipc", "--net"]
-        enter += ["--pid", "--cgroup", "--root", "--wd", "--", "env", "-i", "-C", "/root", *words]
-        return joining(self._run_groups, [*enter, *command])
-
     def _run(
         self,
         command: Sequence[str],
@@ -334,7 +367,7 @@ class Machine:
         # timeout(1) ends the command inside: killing nsenter from here would leave it behind.
         limited = ["timeout", "--kill-after=2", str(seconds), *command]
         done = subprocess.run(
-            self._entering(limited, env),
+            self.entering(limited, env),
             input=os.fsencode(data) if data is not None else b"",
             capture_output=True,
             timeout=seconds + 10,
