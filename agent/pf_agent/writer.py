@@ -4,9 +4,11 @@ It needs CAP_SYS_ADMIN, which the unit has only where the administrator gave it 
 the examples); elsewhere the answer is "unknown", at no cost. A process may have ended before we
 can read its name. Then the answer is "unknown" too, never a guess.
 
-The audit subsystem would name short-lived writers as well, but Debian installs no rules for it, its
-records are auditd's, and the kernel sends them to the first network namespace alone: nothing that a
-package could count on.
+The audit subsystem would name short-lived writers as well, but nothing in it is for a package to
+count on: Debian loads no rule and has auditing off. A rule would turn it on for every system call
+of the host, and without auditd its records also go into the kernel's log. A container can neither
+set a rule nor hear of a record: they are for the first pid and network namespaces (Linux,
+kernel/audit.c). And whom it names as the login is the same that /proc has, pam_loginuid(8)'s.
 """
 
 from __future__ import annotations
