@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import pwd
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,8 @@ _CALL_SECONDS = 25
 # As long as a person may take to be found and to type a password.
 _PERSON_SECONDS = 600
 _MOST_QUESTIONS = 16
+# Nobody can keep the others out with passwords that he never types.
+_MOST_OF_ONE_USER = 4
 # CheckAuthorizationFlags: AllowUserInteraction.
 _ALLOW_INTERACTION = 1
 
@@ -43,7 +46,8 @@ class Authority:
     """Asks, of polkit only so much at once."""
 
     def __init__(self) -> None:
-        self._free = threading.BoundedSemaphore(_MOST_QUESTIONS)
+        self._open: Counter[int] = Counter()
+        self._counting = threading.Lock()
 
     def ask(
         self,
@@ -69,8 +73,8 @@ class Authority:
         who = name_of(uid)
         if uid == 0:
             tell(Verdict(who))
-        elif not self._free.acquire(blocking=False):
-            why = f"{action}: polkit is being asked {_MOST_QUESTIONS} things already; call as root"
+        elif not self._begin(uid):
+            why = f"{action}: polkit is being asked too much at once; try again, or call as root"
             tell(Verdict(who, _LIMITS_EXCEEDED, why))
         else:
 
@@ -78,10 +82,24 @@ class Authority:
                 try:
                     verdict = _verdict_of_polkit(connection, sender, who, action, interactive)
                 finally:
-                    self._free.release()
+                    self._end(uid)
                 tell(verdict)
 
             threading.Thread(target=run, name="polkit", daemon=True).start()
+
+    def _begin(self, uid: int) -> bool:
+        """Count a question of this user; False where there are enough open ones."""
+        with self._counting:
+            if self._open[uid] >= _MOST_OF_ONE_USER or self._open.total() >= _MOST_QUESTIONS:
+                return False
+            self._open[uid] += 1
+            return True
+
+    def _end(self, uid: int) -> None:
+        with self._counting:
+            self._open[uid] -= 1
+            # Those who once asked are not remembered.
+            self._open += Counter()
 
 
 def _uid_of(connection: Any, sender: str) -> int:
@@ -129,7 +147,9 @@ def _verdict_of_polkit(
             else "let the call be interactive, or call as root"
         )
         return Verdict(who, _MUST_INTERACT, f"{why}; {way}")
-    return Verdict(who, _ACCESS_DENIED, f"{action}: polkit does not allow {who}; call as root")
+    # Where it asked for a password, polkit does not tell a rule's no from a wrong password.
+    why = "polkit does not allow" + (", or was given no right password by," if interactive else "")
+    return Verdict(who, _ACCESS_DENIED, f"{action}: {why} {who}; call as root")
 
 
 def _check_authorization(

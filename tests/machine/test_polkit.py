@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from typing import Any
 
 import pytest
@@ -67,6 +68,42 @@ os.waitpid(child, 0)
 sys.stdout.buffer.write(said)
 """
 
+# Makes five calls at once, says the first answer, and stays until its input ends. It is its own
+# agent, one that asks nobody: pkttyagent takes only one question at a time.
+HOLD = f"""
+import os, sys
+from gi.repository import Gio, GLib
+POLKIT = "org.freedesktop.PolicyKit1"
+node = Gio.DBusNodeInfo.new_for_xml('''<node>
+    <interface name="org.freedesktop.PolicyKit1.AuthenticationAgent">
+    <method name="BeginAuthentication">
+    <arg direction="in" type="s"/><arg direction="in" type="s"/><arg direction="in" type="s"/>
+    <arg direction="in" type="a{{ss}}"/><arg direction="in" type="s"/>
+    <arg direction="in" type="a(sa{{sv}})"/>
+    </method></interface></node>''')
+bus = Gio.bus_get_sync(Gio.BusType.SYSTEM)
+asked = []
+bus.register_object("/agent", node.interfaces[0], lambda *call: asked.append(call), None, None)
+started = int(open("/proc/self/stat").read().rpartition(")")[2].split()[19])
+me = {{"pid": GLib.Variant("u", os.getpid()), "start-time": GLib.Variant("t", started),
+    "uid": GLib.Variant("i", os.getuid())}}
+bus.call_sync(POLKIT, "/org/freedesktop/PolicyKit1/Authority", POLKIT + ".Authority",
+    "RegisterAuthenticationAgent",
+    GLib.Variant("((sa{{sv}})ss)", (("unix-process", me), "C", "/agent")), None, 0, 60_000, None)
+loop = GLib.MainLoop()
+def answered(bus, result):
+    try:
+        bus.call_finish(result)
+    except GLib.Error as error:
+        print(Gio.dbus_error_get_remote_error(error), flush=True)
+    loop.quit()
+for _ in range(5):
+    bus.call("{NAME}", "{PATH}", "{NAME}", "Reconcile", None, None,
+        Gio.DBusCallFlags.ALLOW_INTERACTIVE_AUTHORIZATION, 600_000, None, answered)
+loop.run()
+sys.stdin.read()
+"""
+
 
 @pytest.fixture(scope="module")
 def site(agent_machine: Machine) -> Site:
@@ -112,12 +149,23 @@ def test_without_somebody_to_ask_it_is_refused(site: Site, user: str) -> None:
     )
 
 
+@pytest.mark.parametrize("method", ["Reconcile", "Resume"])
+def test_a_program_that_asks_nobody_is_told_what_lacks(site: Site, method: str) -> None:
+    send = ["dbus-send", "--system", "--print-reply", f"--dest={NAME}", PATH, f"{NAME}.{method}"]
+    done = site.machine.run(["runuser", "-u", "anna", "--", *send], check=False)
+    assert done.returncode == 1
+    assert "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired: " in done.stderr
+    assert "let the call be interactive, or call as root" in done.stderr
+
+
 def test_an_administrator_gives_a_password_and_it_is_kept(site: Site) -> None:
     answers, screen = typed(site, "anna", PASSWORD, ["Reconcile"], ["Reconcile"])
     assert answers == ["", ""]
     assert screen.count("Password: ") == 1
     assert "have pf-agent look at Postfix's main.cf now." in screen
     assert "have pf-agent look at Postfix's main.cf now." in POLICY
+    # For the program that called, says docs/monitoring.md.
+    assert typed(site, "anna", PASSWORD, ["Reconcile"])[1].count("Password: ") == 1
 
 
 def test_one_password_is_not_for_every_action(site: Site) -> None:
@@ -134,7 +182,8 @@ def test_one_password_is_not_for_every_action(site: Site) -> None:
 def test_a_wrong_password_is_refused(site: Site) -> None:
     since = site.cursor()
     (answer,), _ = typed(site, "anna", "wrong", ["Suspend", 0, "a test"])
-    assert "org.pfagent.suspend" in answer
+    assert "org.pfagent.suspend: polkit does not allow, or was given no right password by" in answer
+    assert answer.endswith("(anna); call as root")
     assert site.records("suspended", since) == []
 
 
@@ -144,3 +193,24 @@ def test_who_is_no_administrator_needs_the_password_of_one(site: Site) -> None:
     assert "org.pfagent.reconcile" in refused
     assert "Authenticating as: anna" in screen
     assert typed(site, "bob", PASSWORD, ["Reconcile"])[0] == [""]
+
+
+def test_a_rule_lets_a_group_do_without_a_password(site: Site) -> None:
+    site.machine.sh("groupadd deploy && useradd --groups deploy dora")
+    rule = "/usr/share/doc/pf-agent/examples/50-pf-agent.rules"
+    site.machine.run(["cp", rule, "/etc/polkit-1/rules.d"])
+    call = ("call", NAME, PATH, NAME)
+    eventually(lambda: busctl(site, "dora", *call, "Reconcile") == (0, ""), "the rule is read")
+    assert busctl(site, "dora", *call, "Resume")[0] == 1
+    assert busctl(site, "bob", *call, "Reconcile")[0] == 1
+
+
+def test_nobody_keeps_the_others_out_with_passwords_never_typed(site: Site) -> None:
+    command = ["runuser", "-u", "bob", "--", "timeout", "120", "python3", "-c", HOLD]
+    with site.machine.start(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as bob:
+        assert bob.stdout is not None
+        said = bob.stdout.readline()
+        answers, _ = typed(site, "anna", PASSWORD, ["Reconcile"])
+        bob.communicate(b"", timeout=60)
+    assert said == b"org.freedesktop.DBus.Error.LimitsExceeded\n"
+    assert answers == [""]
