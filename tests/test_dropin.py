@@ -276,3 +276,9 @@ def test_what_is_only_added_to_loses_no_line(text: str, wishes: Wishes) -> None:
     found = edit(text, {k: v for k, v in wishes.items() if k not in there and v is not None})
     lines = iter(found.split("\n"))
     assert all(line in lines for line in text.removesuffix("\n").split("\n"))
+
+
+def test_a_file_with_the_line_ends_of_windows_is_edited() -> None:
+    text = '[settings]\r\na = "1"\r\n[instances.out.settings]\r\na = "2"\r\n'
+    assert stated(edit(text, {"a": "3", "b": "4"})).settings == {"a": "3", "b": "4"}
+    assert stated(edit(text, {"b": "4"}, OUT), OUT).settings == {"a": "2", "b": "4"}

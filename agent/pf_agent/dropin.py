@@ -163,7 +163,7 @@ def _headers(text: str) -> dict[Path, int]:
     for number in sorted({first for first, _ in key_spans(text).values()}):
         if lines[number - 1].lstrip(" \t").startswith("["):
             path: list[str] = []
-            inner: Any = tomli.loads(lines[number - 1])
+            inner: Any = tomli.loads(lines[number - 1].rstrip("\r"))
             while isinstance(inner, dict) and inner:
                 ((part, inner),) = inner.items()
                 path.append(part)
