@@ -29,7 +29,7 @@ from pf_agent.model import (
     Result,
     Unmanaged,
 )
-from pf_agent.plan import Judge, Policy
+from pf_agent.plan import CorrectionFailed, Judge, Policy
 from pf_agent.reconcile import reconcile
 from pf_agent.state import State
 from tests.fakes import FakeClock, FakeHost, Records
@@ -368,6 +368,24 @@ def test_a_disk_that_refuses_leaves_main_cf_and_says_so(world: World) -> None:
         world.look()
     assert world.text() == DRIFTED
     assert Event.DRIFT_CORRECTED not in world.records.events()
+
+
+def test_drift_that_stays_is_put_on_record_once_and_keeps_its_cycle(world: World) -> None:
+    def refuse() -> None:
+        raise HostError("main.cf: operation not permitted; see lsattr")
+
+    for _ in range(3):
+        world.host.before_exchange.append(refuse)
+        with pytest.raises(CorrectionFailed, match="not permitted") as caught:
+            world.look()
+        world.last = caught.value.outcome
+        assert world.last.result is Result.FAILED
+        assert world.records.events() == [Event.DRIFT_DETECTED] * 2
+    failed, outcome = world.last, world.look()
+    assert outcome.result is Result.CORRECTED
+    assert failed is not None
+    assert outcome.cycle == failed.cycle
+    assert world.text() == IN_SYNC
 
 
 # --- observing ------------------------------------------------------------------------------------

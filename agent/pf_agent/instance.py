@@ -35,7 +35,7 @@ from pf_agent.model import (
     Window,
 )
 from pf_agent.pacing import Backoff, Contest
-from pf_agent.plan import Emit, Judge, Policy, plan
+from pf_agent.plan import CorrectionFailed, Emit, Judge, Policy, plan
 from pf_agent.postfix import Postfix, alias_file
 from pf_agent.reconcile import reconcile
 from pf_agent.rollback import roll_back
@@ -148,6 +148,9 @@ class Instance:
                 self._advance()
             if reasons & _LOOKS_AT_ALIASES:
                 self._look_at_aliases()
+        except CorrectionFailed as error:
+            self._outcome = error.outcome
+            self._fail(str(error))
         except PfAgentError as error:
             self._fail(str(error))
         except Exception as error:  # noqa: BLE001 - the last catch-all: recorded, then tried again

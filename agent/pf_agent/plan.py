@@ -10,6 +10,7 @@ from typing import Protocol
 
 from pf_agent import render
 from pf_agent.drift import corrected, damage, find_drift, unmanaged_drift
+from pf_agent.errors import HostError
 from pf_agent.main_cf import MainCf
 from pf_agent.model import (
     ActualState,
@@ -18,6 +19,7 @@ from pf_agent.model import (
     Drift,
     Judgement,
     Late,
+    Outcome,
     PendingActivation,
     Record,
     RolledBack,
@@ -90,6 +92,14 @@ class Judge:
                 del self._passed[next(iter(self._passed))]
             self._passed[text] = found
         return found
+
+
+class CorrectionFailed(HostError):
+    """The host would not let the drift be corrected that is on record by now."""
+
+    def __init__(self, reason: str, outcome: Outcome) -> None:
+        super().__init__(reason)
+        self.outcome = outcome
 
 
 @dataclass(frozen=True)

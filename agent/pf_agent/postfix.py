@@ -145,8 +145,24 @@ class Postfix:
 
     @contextmanager
     def _candidate(self, text: bytes) -> Iterator[tuple[str, str]]:
-        """A private folder with `text` for main.cf; and the text of master.cf."""
-        with tempfile.TemporaryDirectory(prefix="judge-", dir=self._run_directory) as folder:
+        """A private folder with `text` for main.cf; and the text of master.cf. Raises HostError.
+
+        /run is small, and anybody's program may fill it. The drift must not stand for that.
+        """
+        with ExitStack() as stack:
+            try:
+                found = stack.enter_context(self._filled(text, self._run_directory))
+            except OSError:
+                try:
+                    found = stack.enter_context(self._filled(text, None))
+                except OSError as error:
+                    place = f"{self._run_directory}, and {tempfile.gettempdir()}"
+                    raise HostError(f"{place}: {error.strerror}; free space") from error
+            yield found
+
+    @contextmanager
+    def _filled(self, text: bytes, place: str | None) -> Iterator[tuple[str, str]]:
+        with tempfile.TemporaryDirectory(prefix="judge-", dir=place) as folder:
             candidate = os.path.join(folder, "main.cf")
             with open(candidate, "wb") as file:
                 file.write(text)

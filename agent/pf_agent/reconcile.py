@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from pf_agent import names, render
 from pf_agent.correction import Correction, refusal
+from pf_agent.errors import HostError
 from pf_agent.model import (
     ActualState,
     DesiredState,
@@ -25,7 +26,7 @@ from pf_agent.model import (
     Record,
     Result,
 )
-from pf_agent.plan import Emit, Host, Pending, Plan, Policy, plan
+from pf_agent.plan import CorrectionFailed, Emit, Host, Pending, Plan, Policy, plan
 from pf_agent.rollback import rolled_back_sentence, standing
 
 _GLANCES = 20
@@ -42,7 +43,8 @@ def reconcile(
 ) -> Outcome:
     """Look once and correct what drifted. Raises HostError; main.cf is then as it was.
 
-    Drift that `last` left standing (observed, rejected) is not put on record a second time.
+    Drift that `last` left standing (observed, rejected, failed) is not put on record a second
+    time. Where it was put on record and could not be corrected, CorrectionFailed has the outcome.
     """
     seen_at = policy.clock()
     found = plan(host, desired, host.read(), pending.last_good(), policy.own)
@@ -114,12 +116,16 @@ def _act(
     cycle.record_drift(emit_new, found)
     if policy.observe_only:
         return cycle.outcome(Result.OBSERVED, found, "drift")
-    accepted, refusal = cycle.judged(found)
-    if refusal:
-        return cycle.rejected(emit_new, found, refusal)
-    if accepted is not found:
-        cycle.record_drift(emit, replace(accepted, drift=accepted.drift[:1]))
-    return cycle.correct(emit, accepted)
+    try:
+        accepted, refusal = cycle.judged(found)
+        if refusal:
+            return cycle.rejected(emit_new, found, refusal)
+        if accepted is not found:
+            cycle.record_drift(emit, replace(accepted, drift=accepted.drift[:1]))
+        return cycle.correct(emit, accepted)
+    except HostError as error:
+        failed = cycle.outcome(Result.FAILED, found, "not corrected")
+        raise CorrectionFailed(str(error), failed) from error
 
 
 def _closed(host: Host) -> ActualState:
@@ -193,7 +199,7 @@ def _was_written(found: Plan, last_good: bytes | None, before: PendingActivation
 
 def _cycle_on_record(last: Outcome | None, drift: tuple[Drift, ...]) -> int | None:
     """The cycle that put this same drift on record and left it standing."""
-    if last is None or last.result not in (Result.OBSERVED, Result.REJECTED):
+    if last is None or last.result not in (Result.OBSERVED, Result.REJECTED, Result.FAILED):
         return None
     return last.cycle if last.drift == drift else None
 
