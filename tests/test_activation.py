@@ -326,6 +326,12 @@ def test_a_unit_at_its_start_limit_comes_up(world: World) -> None:
     assert {unit.phase for unit in world.service.units} == {UnitPhase.UP}
 
 
+def test_starts_that_others_asked_for_are_not_counted_against_ours(world: World) -> None:
+    world.correct(1)
+    assert world.activate() is not None
+    assert world.service.forgiven == ["postfix.service", "postfix@-.service"]
+
+
 def test_each_failure_makes_the_next_wait_longer_until_something_works(world: World) -> None:
     world.correct(1)
     waits = []

@@ -31,8 +31,6 @@ from pf_agent.plan import Clock, Emit
 from pf_agent.smtp import probe
 from pf_agent.values import reload_suffices
 
-# systemd.unit(5), StartLimitBurst=: the unit stays down until somebody resets the count.
-_START_LIMIT = "start-limit-hit"
 # Without a word from systemd or the probe, look by ourselves.
 _GLANCE_SECONDS = 1.0
 _JOB_SECONDS = 300.0
@@ -252,10 +250,12 @@ class Activation:
             return
         self._held_until = 0.0
         self.rebuild_aliases(pending.cycle)
-        limited = [unit.name for unit in units if unit.result == _START_LIMIT]
-        if limited:
-            self.service.reset_failed(limited)
         is_reload = self._may_reload(pending, units[-1])
+        if not is_reload:
+            # systemd counts the starts that others asked for, too (systemd.unit(5),
+            # StartLimitBurst=). One too many would leave Postfix down, with a text that is not to
+            # blame. For ours there is the budget.
+            self.service.reset_failed(unit.name for unit in units)
         text = self.text()
         # The umbrella's own reload would say nothing of the unit that holds master.
         job = self.service.reload(units[-1].name) if is_reload else self.service.restart(self.unit)
