@@ -605,6 +605,28 @@ def test_where_the_old_text_fails_too_what_was_tried_is_forgotten_once_postfix_i
     assert world.state.rolled_back() is None
 
 
+def test_the_next_process_knows_that_the_old_text_failed_too(world: World) -> None:
+    world.bring_back(2)
+    world.fail_once()
+    world.state.release_activation()  # the end of this process
+    world.activation = world.a_process(State(world.state.directory, world.state.run_directory))
+    # It does not hurry: that restart has been made.
+    assert world.activation.advance() is None
+    assert not world.activation.is_under_way()
+    world.wait_for_next_step()
+    assert world.activate() is not None
+    assert world.state.rolled_back() is None
+
+
+def test_where_systemd_could_not_be_asked_the_old_text_has_not_failed(world: World) -> None:
+    world.bring_back(2)
+    world.service.trouble = "no bus"
+    assert world.activation.advance() is None
+    world.wait_for_next_step()
+    assert world.activate() is not None
+    assert world.state.rolled_back() is not None
+
+
 # --- contested ------------------------------------------------------------------------------------
 
 

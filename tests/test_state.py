@@ -131,9 +131,20 @@ def test_a_write_that_was_cut_short_changes_nothing(state: State) -> None:
 
 
 def test_a_marker_of_a_text_that_was_brought_back(state: State, tmp_path: Path) -> None:
-    pending = replace(PENDING, rolled_back=True)
+    pending = replace(PENDING, rolled_back=True, failed=True)
     state.mark_pending(pending)
     assert a_state(tmp_path).pending() == pending
+
+
+def test_a_failure_is_noted_in_the_marker_of_its_cycle(tmp_path: Path) -> None:
+    state = a_state(tmp_path)
+    state.note_failed(PENDING.cycle)
+    assert state.pending() is None
+    state.mark_pending(PENDING)
+    state.note_failed(PENDING.cycle - 1)
+    assert state.pending() == PENDING
+    state.note_failed(PENDING.cycle)
+    assert state.pending() == replace(PENDING, failed=True)
 
 
 def test_a_marker_of_the_version_before_is_understood(state: State) -> None:

@@ -62,6 +62,7 @@ class Markers(Protocol):
 
     def pending(self) -> PendingActivation | None: ...
     def clear_pending(self, cycle: int) -> bool: ...
+    def note_failed(self, cycle: int) -> None: ...
     def keep_ran_with(self, text: bytes) -> None: ...
     def forget_rolled_back(self) -> None: ...
     def hold_activation(self) -> bool: ...
@@ -226,7 +227,7 @@ class Activation:
 
     def _is_urgent(self, pending: PendingActivation) -> bool:
         """Mail is down, and it is not known yet that this text does not help."""
-        is_new = pending.cycle != self._failed_cycle
+        is_new = pending.cycle != self._failed_cycle and not pending.failed
         return is_new and (pending.rolled_back or bool(self._doubt(pending)))
 
     def _doubt(self, pending: PendingActivation) -> str:
@@ -329,7 +330,7 @@ class Activation:
         self._backoff.reset()
         if restart.text is not None:
             self.markers.keep_ran_with(restart.text)
-        if pending.rolled_back and self._failed_cycle == pending.cycle:
+        if pending.failed:
             # Postfix did not come up with the old text either, until now: neither was to blame.
             self.markers.forget_rolled_back()
         if not self.markers.clear_pending(restart.cycle):
@@ -365,6 +366,8 @@ class Activation:
             self._unserved = (pending.cycle, reason)
             return None
         self._fail(pending, reason)
+        if pending.rolled_back and not pending.failed:
+            self.markers.note_failed(pending.cycle)
         units = tuple(dict.fromkeys(unit.name for unit in restart.units))
         return NotUp(pending, reason, restart.began_at, units)
 

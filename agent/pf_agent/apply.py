@@ -112,7 +112,7 @@ class _Application:
                 brought_back = "" if tried is None else rollback.rolled_back_sentence(tried)
                 activation.failure = ""
             if activation.failure:
-                return activation.failure
+                return "; ".join(filter(None, (activation.failure, brought_back)))
             if time.monotonic() > deadline:
                 return f"no end after {_ACTIVATION_SECONDS:.0f} s; see `pf-agent status`"
             patience = min(activation.patience() or 0.0, 1.0)

@@ -260,13 +260,17 @@ class Exposure:
 class PendingActivation:
     """main.cf was changed in `cycle`, and Postfix was not yet seen to run with it.
 
-    `rolled_back`: the change was to bring back the text that Postfix last ran with.
+    `rolled_back`: the change was to bring back the text that Postfix last ran with. `failed`:
+    Postfix was seen not to come up with that one either, so no text is to blame. It is on disk: the
+    next process neither hurries to restart a Postfix that does not come up, nor holds the rollback
+    against the text that was tried first.
     """
 
     cycle: int
     parameters: tuple[str, ...]
     exposure: Exposure
     rolled_back: bool = False
+    failed: bool = False
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from pf_agent import names
@@ -133,6 +133,7 @@ class State:
                 tuple(str(name) for name in found["parameters"]),
                 _exposure(found["exposure"]),
                 bool(found.get("rolled_back", False)),
+                bool(found.get("failed", False)),
             )
         except _DAMAGED:
             return PendingActivation(0, (), Exposure(time.time(), time.time()))
@@ -152,6 +153,13 @@ class State:
                 return False
             _remove(os.path.join(self.directory, "pending.json"))
             return True
+
+    def note_failed(self, cycle: int) -> None:
+        """Remember that the text brought back in `cycle` did not help. Raises HostError."""
+        with self.lock():
+            found = self.pending()
+            if found is not None and found.cycle == cycle:
+                self.mark_pending(replace(found, failed=True))
 
     # --- texts --------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -44,11 +45,20 @@ with smtplib.SMTP("127.0.0.1", 25, timeout=20) as client:
     print(client.ehlo()[0])
 """
 
-
 # A start that takes as long as the test says: what comes first is then no matter of speed.
 _GATE = """
 [Service]
 ExecStartPre=/bin/sh -c '{condition} && until test -e /run/gate-is-open; do sleep 0.1; done; true'
+"""
+
+_HOLD_PORT = """
+import socket, sys, time
+port = socket.socket()
+port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+port.bind((sys.argv[1], 25))
+port.listen()
+print("taken", flush=True)
+time.sleep(3600)
 """
 
 
@@ -227,6 +237,20 @@ class Site:
             if self.machine.is_running:
                 gate.open()
                 self.dropin(self.unit, "gate", "")
+
+    @contextmanager
+    def port_taken(self, address: str) -> Iterator[None]:
+        """Another program listens on port 25 of an address, and never says a word."""
+        self.machine.run(["ip", "address", "replace", "127.0.0.9/8", "dev", "lo"])
+        command = ["timeout", "400", "python3", "-c", _HOLD_PORT, address]
+        with self.machine.start(command, stdout=subprocess.PIPE) as holder:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == b"taken\n"
+            try:
+                yield
+            finally:
+                listeners = f"ss -Hltnp 'src {address} and sport = :25'"
+                self.machine.sh(f"kill $({listeners} | grep -o 'pid=[0-9]*' | cut -d= -f2)")
 
     def dropin(self, unit: str, name: str, text: str) -> None:
         """Give a unit a drop-in; an empty text takes it away."""

@@ -16,6 +16,7 @@ INSTANCE = "postfix-out"
 FOLDER = f"/etc/{INSTANCE}"
 MAIN_CF = f"{FOLDER}/main.cf"
 DROPIN = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/60-out.toml"
+EXTRA = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/90-extra.toml"
 BANNER = "out.example.test ESMTP"
 
 # The second Postfix listens on an address of its own.
@@ -120,6 +121,36 @@ def test_the_default_instance_goes_its_own_way(site: Site, managed: str) -> None
     assert activated(site, since) == [None]
     site.wait_settled()
     assert site.run_python(GREETING).strip() == f"220 {BANNER}"
+
+
+def test_only_the_instance_that_does_not_come_up_is_rolled_back(
+    site: Site, managed: str, unit: str
+) -> None:
+    site.forget_restarts()
+    site.machine.run(["rm", "-f", f"{names.RUN_DIRECTORY}/instances/{managed}/restarts.json"])
+    before, since = site.machine.read_text(MAIN_CF), site.cursor()
+    untouched = site.read(), site.show(site.unit, "InvocationID")
+    wish = f'[instances.{managed}.settings]\ninet_interfaces = "127.0.0.2, 127.0.0.9"\n'
+    try:
+        with site.port_taken("127.0.0.9"):
+            site.machine.write_text(EXTRA, wish)
+            eventually(lambda: bool(activated(site, since)), "an activation", SETTLE_SECONDS)
+            (record,) = site.records("rolled-back", since)
+            assert record[names.FIELD_INSTANCE] == managed
+            assert record["MESSAGE"].startswith(f"{managed}: Postfix did not come up with ")
+            assert "fatal: bind 127.0.0.9 port 25: " in record[names.FIELD_LOG]
+            assert activated(site, since) == [managed]
+            assert site.machine.read_text(MAIN_CF) == before
+            assert site.run_python(GREETING).strip() == f"220 {BANNER}"
+            shown = site.machine.run(["pf-agent", "status", "--json"], check=False)
+            found = json.loads(shown.stdout)
+            assert (found["phase"], shown.returncode) == ("in-sync", 1)
+            assert found["instances"][managed]["phase"] == "stalled"
+            assert (site.read(), site.show(site.unit, "InvocationID")) == untouched
+            assert site.serves()
+    finally:
+        site.machine.run(["rm", EXTRA])
+        site.machine.wait_until("pf-agent diff && pf-agent status")
 
 
 def test_diff_and_apply_see_to_all_instances(site: Site, managed: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import NamedTuple
@@ -20,16 +19,6 @@ ADDRESS = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/55-address.toml"
 # sd-messages.h: SD_MESSAGE_UNIT_STARTING.
 _UNIT_STARTING = "7d4958e842da4a758f6c1cdc7b36dcc5"
 
-HOLD_PORT = """
-import socket, sys, time
-port = socket.socket()
-port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-port.bind((sys.argv[1], 25))
-port.listen()
-print("taken", flush=True)
-time.sleep(3600)
-"""
-
 # The name is gone by the time that Postfix starts, as one that a DNS server no longer knows.
 LOSE_NAME = """
 [Service]
@@ -37,19 +26,9 @@ ExecStartPre=+-/bin/sh -c 'sed "/away.example.test/d" /etc/hosts > /run/hosts &&
 """
 
 
-@contextmanager
-def port_taken(site: Site, address: str = "127.0.0.9") -> Iterator[None]:
-    """Another program listens on port 25 of an address, and never says a word."""
-    site.machine.run(["ip", "address", "replace", "127.0.0.9/8", "dev", "lo"])
-    command = ["timeout", "400", "python3", "-c", HOLD_PORT, address]
-    with site.machine.start(command, stdout=subprocess.PIPE) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == b"taken\n"
-        try:
-            yield
-        finally:
-            listeners = f"ss -Hltnp 'src {address} and sport = :25'"
-            site.machine.sh(f"kill $({listeners} | grep -o 'pid=[0-9]*' | cut -d= -f2)")
+def port_taken(site: Site) -> AbstractContextManager[None]:
+    """The port is another program's."""
+    return site.port_taken("127.0.0.9")
 
 
 @contextmanager
@@ -279,11 +258,34 @@ def test_killed_while_postfix_restarts_with_the_text_before(site: Site) -> None:
         assert site.serves()
 
 
+def test_apply_without_the_service_rolls_back_and_says_so(site: Site) -> None:
+    site.machine.run(["systemctl", "stop", "pf-agent"])
+    trap, before, since = TRAPS["a port taken"], site.read(), site.cursor()
+    try:
+        with port_taken(site):
+            ask_for(site, trap.setting)
+            done = site.machine.run(["pf-agent", "apply"], check=False, timeout=SETTLE_SECONDS)
+            assert (done.returncode, done.stderr) == (1, "")
+            (record,) = site.records("rolled-back", since)
+            assert done.stdout == f"{record['MESSAGE']}\n"
+            assert trap.logged in done.stdout
+            assert (site.read(), tries(site, since)) == (before, 2)
+            assert site.serves()
+            # Nothing has changed, so nothing is tried.
+            invocation = site.show(site.unit, "InvocationID")
+            again = site.machine.run(["pf-agent", "apply"], check=False)
+            assert (again.returncode, again.stdout) == (1, done.stdout)
+            assert (site.read(), site.show(site.unit, "InvocationID")) == (before, invocation)
+    finally:
+        site.machine.run(["systemctl", "start", "pf-agent"])
+    assert is_stalled(site)
+
+
 def test_a_text_that_is_not_to_blame_is_tried_again_by_itself(site: Site) -> None:
     """The port is taken whatever the text says: with the old one, Postfix is not up either."""
     site.machine.run(["systemctl", "stop", names.POSTFIX_UNIT, site.unit])
     since = site.cursor()
-    with port_taken(site, "0.0.0.0"):
+    with site.port_taken("0.0.0.0"):
         ask_for(site, "smtpd_helo_required = true")
         wait_for(site, "rolled-back", since)
         (record,) = site.records("rolled-back", since)
@@ -295,6 +297,8 @@ def test_a_text_that_is_not_to_blame_is_tried_again_by_itself(site: Site) -> Non
 
         eventually(has_failed_too, "a failure with the old text, too", SETTLE_SECONDS)
         assert "Postfix is not up" in status(site)[1]
+        # The next process knows that neither text was to blame, and keeps to the restart budget.
+        site.machine.run(["systemctl", "restart", "pf-agent"])
     # Nobody does anything.
     site.wait_settled()
     assert b"smtpd_helo_required = yes\n" in site.read()
