@@ -46,6 +46,7 @@ class World:
         self.answer = ""
         self.answers: SimpleQueue[str] = SimpleQueue()
         self.asked: list[Greeting] = []
+        self.pauses: list[float] = []
         self.text: bytes | None = b"the text\n"
         self.way = ActivationWay.RESTART
         self.apart = 0.0
@@ -64,6 +65,7 @@ class World:
             apart=lambda: self.apart,
             clock=self.clock,
             ticks=self.clock,
+            pause=self.pauses.append,
         )
 
     def probe(self, greeting: Greeting) -> str:
@@ -658,6 +660,8 @@ def test_where_a_reload_suffices_the_unit_that_holds_master_is_reloaded(world: W
     world.activation.advance()
     world.service.finish(starts=False)
     assert isinstance(world.probed(), Activated)
+    # Who was there before the reload must not answer for it.
+    assert len(world.pauses) == 1
     assert (world.service.reloaded, world.service.restarted) == (["postfix@-.service"], [])
     assert world.service.units == before
     assert "reloaded, serves after" in world.records[0].message
@@ -674,6 +678,7 @@ def test_where_it_does_not_suffice_postfix_is_restarted(
     world.correct(1, *parameters)
     assert world.activate() is not None
     assert (world.service.reloaded, world.service.restarted) == ([], [names.POSTFIX_UNIT])
+    assert world.pauses == []
 
 
 def test_a_damaged_marker_asks_for_a_restart(world: World) -> None:
