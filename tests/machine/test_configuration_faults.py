@@ -118,7 +118,11 @@ def test_a_faulty_file_is_told_and_the_last_good_state_holds(site: Site, reload:
     eventually(lambda: "3 faults in the configuration" in status(site), "the faults in the status")
     shown = status(site).splitlines()
     assert shown[1:] == told[:3]
-    assert site.show("pf-agent", "StatusText") == shown[0]
+
+    def is_told_alike() -> bool:
+        return site.show("pf-agent", "StatusText") == status(site).splitlines()[0]
+
+    eventually(is_told_alike, "the same sentence in systemd's status")
     assert site.show("pf-agent", "ActiveState") == "active"
     site.machine.run(["rm", FAULTY])
     eventually(lambda: "fault" not in status(site), "a status without faults")
