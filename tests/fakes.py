@@ -38,6 +38,7 @@ class FakeHost:
         self.actual = ActualState(None, FileKind.ABSENT)
         self.templates: dict[str, bytes] = {}
         self.closed: Late | None = None
+        self.left: list[bytes] = []  # by exchanges that were cut short
         self.before_exchange: list[Callable[[], None]] = []
         if text is not None:
             self.write(text)
@@ -70,6 +71,14 @@ class FakeHost:
 
     def locked(self) -> AbstractContextManager[None]:
         return nullcontext()
+
+    def is_cut_off(self) -> bool:
+        return bool(self.left)
+
+    def take_up(self, keep: Callable[[bytes], None]) -> None:
+        while self.left:
+            keep(self.left[0])
+            self.left.pop(0)
 
     def late(self) -> Late | None:
         return self.closed

@@ -66,11 +66,11 @@ class _Application:
         self._emit = emit_of(name, journal.emit)
         self._host = MainCfFile(main_cf)
         self._state = State.of_instance(name, names.STATE_DIRECTORY, names.RUN_DIRECTORY)
-        postfix = Postfix(os.path.dirname(main_cf), self._state.run_directory)
-        self._policy = Policy(judge=Judge(postfix.judge))
+        self._postfix = Postfix(os.path.dirname(main_cf), self._state.run_directory)
+        self._policy = Policy(judge=Judge(self._postfix.judge))
         self._activation = Activation(
             systemd,
-            postfix,
+            self._postfix,
             self._state,
             mailbox.put,
             self._emit,
@@ -83,6 +83,8 @@ class _Application:
     def run(self, activate: bool) -> Applied:
         """One cycle, and its activation to the end. Raises HostError."""
         self._state.prepare()
+        self._state.tidy()
+        self._postfix.tidy()
         with self._state.lock():
             outcome = self._look()
         failure = ""

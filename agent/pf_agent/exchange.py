@@ -95,7 +95,7 @@ class MainCfFile:
         Call it inside `locked`. Raises HostError, and main.cf is then as it was.
         """
         try:
-            self._take_up_leftovers(keep)
+            self._take_up(keep)
             return self._exchange(actual, text, keep)
         except OSError as error:
             raise _host_error(self.path, error, "it stays as it is until this is mended") from (
@@ -115,6 +115,36 @@ class MainCfFile:
                 way_out = "free main.cf.tmp beside it"
                 raise _host_error(self.path, error, way_out) from error
             yield
+
+    # --- what a crash left --------------------------------------------------------------------
+
+    def is_cut_off(self) -> bool:
+        """Tell whether an exchange that was cut short left a file beside main.cf, or the lock's."""
+        return bool(self._ours_paths()) or _is_abandoned(f"{self.path}.tmp")
+
+    def take_up(self, keep: Callable[[bytes], None]) -> None:
+        """Give `keep` what an exchange that was cut short left, and remove it; inside `locked`.
+
+        Cut off before the exchange, that is our own text or a part of it, after it, what was
+        displaced. Raises HostError.
+        """
+        try:
+            self._take_up(keep)
+        except OSError as error:
+            raise _host_error(self._directory, error, "mend the folder") from error
+
+    def _take_up(self, keep: Callable[[bytes], None]) -> None:
+        for path in self._ours_paths():
+            text = _read_regular(path)[0] if os.path.isfile(path) else b""
+            if text:
+                keep(text)
+            os.unlink(path)
+
+    def _ours_paths(self) -> list[str]:
+        with suppress(OSError):
+            found = [entry for entry in os.scandir(self._directory) if entry.name.startswith(_OURS)]
+            return sorted(entry.path for entry in found if not entry.is_dir())
+        return []
 
     # --- who still writes ---------------------------------------------------------------------
 
@@ -142,16 +172,6 @@ class MainCfFile:
             found = [entry for entry in os.scandir(self._directory) if entry.name.startswith(_LATE)]
             return sorted(e.path for e in found if e.is_file(follow_symlinks=False))
         return []
-
-    def _take_up_leftovers(self, keep: Callable[[bytes], None]) -> None:
-        """Keep and remove what an exchange that was cut short left beside main.cf."""
-        for name in os.listdir(self._directory):
-            path = os.path.join(self._directory, name)
-            if name.startswith(_OURS) and not os.path.isdir(path):
-                text = _read_regular(path)[0] if os.path.isfile(path) else b""
-                if text:
-                    keep(text)
-                os.unlink(path)
 
     def _exchange(
         self, actual: ActualState, text: bytes, keep: Callable[[bytes], None]
@@ -359,6 +379,23 @@ def _is_named(path: str, held: os.stat_result) -> bool:
     with suppress(FileNotFoundError):
         return os.path.samestat(os.lstat(path), held)
     return False
+
+
+def _is_abandoned(path: str) -> bool:
+    """Whether the lock's file is there and nobody holds it: who did was killed."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            return False  # not Postfix's
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+    return True
 
 
 def _flock(handle: int, deadline: float) -> None:

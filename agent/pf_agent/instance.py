@@ -165,6 +165,9 @@ class Instance:
 
     def _look(self, reasons: set[Reason]) -> None:
         self._state.prepare()
+        if Reason.START in reasons:
+            self._state.tidy()
+            self._postfix.tidy()
         if Reason.TIMER in reasons:
             self._reconsider()
         options = self._shared.configuration.options

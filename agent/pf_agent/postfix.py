@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import selectors
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -32,6 +33,7 @@ _SMTPD_SECONDS = 2.0
 _GREETING_NAMES = ("inet_interfaces", "inet_protocols", "master_service_disable", "smtpd_banner")
 _SMTP_PORT = 25
 _CLEAN = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
+_CANDIDATE = "judge-"
 _PIPE_BYTES = 1 << 16
 _DEBIAN_ALIASES = "# See man 5 aliases for format\npostmaster:    root\n"
 _DATABASE_ENDS = (".db", ".lmdb", ".cdb")
@@ -143,6 +145,20 @@ class Postfix:
         """
         return self._known().get(name)
 
+    def tidy(self) -> None:
+        """Remove the candidates that a crash left: whose process is no more, or has our pid.
+
+        Call it before the first judgement. Raises HostError.
+        """
+        try:
+            for name in os.listdir(self._run_directory):
+                pid = name.removeprefix(_CANDIDATE).partition("-")[0]
+                is_candidate = name.startswith(_CANDIDATE) and pid.isdecimal()
+                if is_candidate and (pid == str(os.getpid()) or not os.path.exists(f"/proc/{pid}")):
+                    shutil.rmtree(os.path.join(self._run_directory, name))
+        except OSError as error:
+            raise HostError(f"{error.filename}: {error.strerror}; mend the folder") from error
+
     @contextmanager
     def _candidate(self, text: bytes) -> Iterator[tuple[str, str]]:
         """A private folder with `text` for main.cf; and the text of master.cf. Raises HostError.
@@ -162,7 +178,8 @@ class Postfix:
 
     @contextmanager
     def _filled(self, text: bytes, place: str | None) -> Iterator[tuple[str, str]]:
-        with tempfile.TemporaryDirectory(prefix="judge-", dir=place) as folder:
+        prefix = f"{_CANDIDATE}{os.getpid()}-"
+        with tempfile.TemporaryDirectory(prefix=prefix, dir=place) as folder:
             candidate = os.path.join(folder, "main.cf")
             with open(candidate, "wb") as file:
                 file.write(text)

@@ -48,14 +48,17 @@ def reconcile(
     """
     seen_at = policy.clock()
     found = plan(host, desired, host.read(), pending.last_good(), policy.own)
-    late = not policy.observe_only and host.late() is not None
-    if not late and (outcome := _at_rest(found, desired, policy, pending, emit, last)):
+    is_left = not policy.observe_only and (host.late() is not None or host.is_cut_off())
+    if not is_left and (outcome := _at_rest(found, desired, policy, pending, emit, last)):
         return outcome
     # What somebody wrote while we waited for the lock is what counts.
     with nullcontext() if policy.observe_only else host.locked():
-        if late:
+        cut_off = _take_up(host, pending) if is_left else None
+        if is_left:
             _bring_back(host, desired, policy, pending, emit)
         found = plan(host, desired, _closed(host), pending.last_good(), policy.own)
+        if cut_off is not None and not found.drift:
+            emit(cut_off)
         outcome = _at_rest(found, desired, policy, pending, emit, last)
         if outcome is not None:
             return outcome
@@ -137,6 +140,23 @@ def _closed(host: Host) -> ActualState:
         time.sleep(_GLANCE_SECONDS)
         actual = host.read()
     return actual
+
+
+def _take_up(host: Host, pending: Pending) -> Record | None:
+    """Keep what a crash left beside main.cf; return the record of the correction that it cut off.
+
+    That one is true where nothing drifts: main.cf has our text then, and what was left is what it
+    displaced.
+    """
+    if not host.is_cut_off():
+        return None
+    kept: list[str] = []
+    before = pending.pending()
+    number = pending.next_cycle() if before is None else before.cycle
+    host.take_up(lambda text: kept.append(pending.keep_displaced(number, text)))
+    message = "corrected, in a cycle that was cut off; what it displaced is kept"
+    fields = {names.FIELD_DISPLACED: "\n".join(kept)}
+    return Record(Event.DRIFT_CORRECTED, message, number, fields) if kept else None
 
 
 def _bring_back(

@@ -29,6 +29,8 @@ _ROLLED_BACK = "rolled-back.json"
 # What reading a damaged file may raise.
 _DAMAGED = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 _SUSPENSION = "suspension.json"
+# What is written without a lock may be half written by a process that lives, as these may.
+_HALF_WRITTEN = re.compile(r"\.(?!status|suspension).*\.new")
 _DISPLACED_NAME = re.compile(r"(\d{8,12})(?:\.\d+)?\.main\.cf")
 
 
@@ -57,6 +59,17 @@ class State:
             os.makedirs(self.run_directory, mode=0o755, exist_ok=True)
         except OSError as error:
             raise HostError(f"{error.filename}: {error.strerror}; run as root") from error
+
+    def tidy(self) -> None:
+        """Remove what a crash left half written, unless another process is at work. HostError."""
+        with self.lock():
+            if not self.hold_activation():
+                return
+            for folder in (self.directory, self.displaced_directory, self.run_directory):
+                for name in os.listdir(folder):
+                    if _HALF_WRITTEN.fullmatch(name):
+                        _remove(os.path.join(folder, name))
+            self.release_activation()
 
     # --- locks --------------------------------------------------------------------------------
 
@@ -165,14 +178,16 @@ class State:
 
     def keep_displaced(self, cycle: int, text: bytes) -> str:
         """Keep `text` whole under `displaced/` and return its path; the oldest go."""
-        name = f"{cycle:08d}.main.cf"
+        name = os.path.join("displaced", f"{cycle:08d}.main.cf")
         again = 0
-        while os.path.exists(os.path.join(self.displaced_directory, name)):
+        while (there := self._read(name)) is not None:
+            if there == text:  # a crash came between keeping it and removing where it stood
+                return os.path.join(self.directory, name)
             again += 1
-            name = f"{cycle:08d}.{again}.main.cf"
-        self._write(os.path.join("displaced", name), text)
+            name = os.path.join("displaced", f"{cycle:08d}.{again}.main.cf")
+        self._write(name, text)
         self._prune_displaced()
-        return os.path.join(self.displaced_directory, name)
+        return os.path.join(self.directory, name)
 
     def displaced(self, cycle: int) -> bytes | None:
         """Return the text that the cycle replaced, the first of several; None: none is kept."""

@@ -133,6 +133,19 @@ class Machine:
     def is_running(self) -> bool:
         return self._nspawn is not None and self._nspawn.poll() is None
 
+    @property
+    def leader(self) -> int:
+        """The pid, on the host, of the machine's first process, 0 while it is switched off."""
+        return self._leader
+
+    @property
+    def files(self) -> Path:
+        """The machine's root folder as the host sees it; switched off, its disk alone."""
+        if self.is_running:
+            return Path(f"/proc/{self._leader}/root")
+        assert self._holder is not None, "a closed machine has no files"
+        return Path(f"/proc/{self._holder.pid}/root{self._folder}/root")
+
     # Commands and files
 
     def run(

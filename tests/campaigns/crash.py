@@ -1,0 +1,114 @@
+"""Kills the agent at every system call of its work that changes anything, and looks what is left.
+
+One machine for each release, side by side. For every N from 1 on until the work ends before its
+N-th such call: the daemon's correction of a drift, the daemon's start after a crash, `pf-agent
+apply`; and at some points of a correction, the machine's power.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests.machine.crashing import NEVER, Crashes, Point
+from tests.machine.image import CHECKOUT, image
+from tests.machine.nspawn import Machine
+
+RELEASES = ("bookworm", "trixie")
+_POWER_CUTS = 12
+_TOLD_EVERY = 50
+
+_printing = threading.Lock()
+
+
+def say(text: str) -> None:
+    """Print a line; the machines are at it side by side."""
+    with _printing:
+        print(text, flush=True)
+
+
+def package() -> Path:
+    """Build the package from this checkout; return the .deb."""
+    quick = {**os.environ, "DEB_BUILD_OPTIONS": "nocheck", "DEB_BUILD_PROFILES": "nocheck"}
+    done = subprocess.run(
+        [CHECKOUT / "tools" / "deb"], check=True, env=quick, stdout=subprocess.PIPE, text=True
+    )
+    return Path(done.stdout.strip())
+
+
+def every_point(
+    way: Callable[[int], Point | list[list[str]]], every: int, most: int = sys.maxsize
+) -> Iterator[Point]:
+    """Kill at each `every`-th call, until the work ends without, `most` times at most."""
+    for number in range(every, every * min(most, 10_000) + 1, every):
+        point = way(number)
+        if isinstance(point, list):
+            return
+        yield point
+
+
+def campaign(release: str, deb: Path, every: int) -> tuple[list[Point], list[str]]:
+    """Return the points of one release, and the faults."""
+    begin, faults = time.monotonic(), []
+    with Machine(image(release)) as machine:
+        machine.serve_apt([deb])
+        machine.apt_install("pf-agent")
+        crashes = Crashes(machine)
+        calls = crashes.correction(NEVER)
+        assert isinstance(calls, list)
+        apart = max(1, len(calls) // _POWER_CUTS)
+        ways = [
+            every_point(crashes.correction, every),
+            every_point(crashes.take_up, every),
+            every_point(crashes.power_cut, apart, _POWER_CUTS),
+            every_point(crashes.apply, every),
+        ]
+        for way in ways:
+            for point in way:
+                faults += [f"{point}: {fault}" for fault in point.faults]
+                for fault in point.faults:
+                    say(f"{release}: FAULT {point}: {fault}")
+                if len(crashes.points) % _TOLD_EVERY == 0:
+                    spent = time.monotonic() - begin
+                    say(f"{release}: {len(crashes.points)} points, {spent:.0f} s, {point}")
+        counts, wrong = crashes.recorded()
+        for fault in wrong:
+            say(f"{release}: FAULT {fault}")
+        say(f"{release}: on record, of so many points: {told(counts)}")
+    return crashes.points, faults + wrong
+
+
+def told(counts: Counter[str]) -> str:
+    """Counts on one line, the most frequent first."""
+    return ", ".join(f"{what} {count}" for what, count in counts.most_common())
+
+
+def main() -> int:
+    """Return 0 where no fault was found."""
+    parser = argparse.ArgumentParser(prog="tools/campaign crash", description=__doc__)
+    parser.add_argument("--release", choices=RELEASES, help="one release; default: both")
+    parser.add_argument("--every", type=int, default=1, metavar="K", help="each K-th call only")
+    arguments = parser.parse_args()
+    releases = [arguments.release] if arguments.release else list(RELEASES)
+    deb = package()
+    with ThreadPoolExecutor(len(releases)) as pool:
+        results = [pool.submit(campaign, name, deb, arguments.every) for name in releases]
+    points = [point for result in results for point in result.result()[0]]
+    faults = [fault for result in results for fault in result.result()[1]]
+    say(f"by way: {told(Counter(point.way for point in points))}")
+    say(f"by call: {told(Counter(point.call for point in points))}")
+    say(f"by process: {told(Counter(point.who for point in points))}")
+    say(f"crash: {len(points)} points in {len(releases)} machines, {len(faults)} faults")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

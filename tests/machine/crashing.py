@@ -1,0 +1,336 @@
+"""The agent killed at a chosen system call of its work, started again, and all looked at after it.
+
+For the campaign, which tries every call, and for the test, which tries some.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pf_agent import names
+from pf_agent.model import Exposure, PendingActivation
+from pf_agent.state import State
+from tests.machine import tracer
+from tests.machine.nspawn import Machine
+from tests.machine.site import MAIN_CF, Site
+from tests.machine.wholeness import LEFT_BESIDE, NOTES, Edit, Wholeness
+
+UNIT = "pf-agent.service"
+NEVER = 0  # no call has this number: nothing is killed, and the calls are counted
+
+_SECONDS = 60.0
+_HOLD = "/run/hold"
+
+# The shell stops itself before it becomes the agent, so that the tracer has that from its first
+# call on; in the unit, only where the test asks for it.
+_HELD_APPLY = "kill -STOP $$; exec /usr/bin/pf-agent apply"
+_QUICK = f"""
+[Service]
+RestartSec=50ms
+ExecStart=
+ExecStart=/bin/sh -c 'if test -e {_HOLD}; then kill -STOP $$$$; fi; exec /usr/bin/pf-agent run'
+"""
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where something was killed, and what was found then.
+
+    `cycle` is what the marker was of that lay there before, None where it was drift. `was_over`:
+    main.cf was right and the marker gone. `faults` is empty where all was well.
+    """
+
+    way: str
+    number: int
+    call: str
+    who: str
+    edit: Edit
+    cycle: int | None
+    was_right: bool
+    was_over: bool
+    faults: tuple[str, ...]
+
+    def __str__(self) -> str:
+        stood = "new" if self.was_right else "old"
+        return f"{self.way} {self.number}: {self.call} of {self.who}, main.cf was the {stood} one"
+
+
+class Crashes:
+    """A machine where the agent is at rest, and is killed again and again.
+
+    Each way takes the number of a call and returns the point; where the work ended before, the
+    calls that it made, each with its name and who made it.
+    """
+
+    def __init__(self, machine: Machine) -> None:
+        """Settle it, with a correction behind it: what lies there from now on is no stray."""
+        site = Site.prepared(machine)
+        for unit in sorted({site.unit, names.POSTFIX_UNIT}):
+            site.dropin(unit, "often", "[Unit]\nStartLimitIntervalSec=0\n")
+        site.dropin(UNIT, "quick", _QUICK)
+        machine.run(["systemctl", "restart", UNIT])
+        site.drift_once()
+        site.wait_remembered()
+        self.points: list[Point] = []
+        self._site, self._machine = site, machine
+        self._whole = Wholeness(site)
+        self._edits = 0
+        self._since = site.cursor()
+
+    # --- the ways -------------------------------------------------------------------------------
+
+    def correction(self, number: int) -> Point | list[list[str]]:
+        """Of a running daemon, from the drift to Postfix seen to run with the right text."""
+        before, edit = self._status(), self._ready()
+        with self._traced(self._agent(), number) as tracing:
+            self._put(edit.wrong)
+            told = self._told(tracing, lambda: self._is_done(edit, before))
+        return self._after(told, "correction", edit, lambda: self._wait_done(edit))
+
+    def take_up(self, number: int) -> Point | list[list[str]]:
+        """Of a daemon that starts, where another was killed right after the exchange."""
+        self._machine.run(["systemctl", "stop", UNIT])
+        edit = self._ready()
+        cycle = self._cut_off(edit)
+        self._whole.path(_HOLD).touch()
+        self._machine.run(["systemctl", "start", "--no-block", UNIT])
+        agent = self._poll(self._held_unit, "the unit is started")
+        self._whole.path(_HOLD).unlink()
+        with self._traced(agent, number) as tracing:
+            told = self._told(tracing, lambda: self._is_done(edit))
+        return self._after(told, "take-up", edit, lambda: self._wait_done(edit), cycle)
+
+    def apply(self, number: int) -> Point | list[list[str]]:
+        """Of `pf-agent apply`, while no daemon runs; it is called again then."""
+        self._machine.run(["systemctl", "stop", UNIT])
+        edit = self._ready()
+        self._put(edit.wrong)
+        with self._machine.start(["sh", "-c", _HELD_APPLY], stdout=subprocess.DEVNULL) as held:
+            # nsenter stops with what it has started.
+            agent = self._poll(
+                lambda: _is_stopped(held.pid) and _stopped_below(held.pid), "apply is started"
+            )
+            with self._traced(agent, number) as tracing:
+                held.send_signal(signal.SIGCONT)
+                told = self._told(tracing, lambda: held.poll() is not None)
+        return self._after(
+            told, "apply", edit, lambda: self._machine.run(["pf-agent", "apply"], timeout=_SECONDS)
+        )
+
+    def power_cut(self, number: int) -> Point | list[list[str]]:
+        """The whole machine, at a call of the daemon's correction; it is switched on again."""
+        before, edit = self._status(), self._ready()
+        with self._traced(self._agent(), number, self._machine.leader) as tracing:
+            self._put(edit.wrong)
+            told = self._told(tracing, lambda: self._is_done(edit, before))
+        if told["killed"]:
+            self._machine.kill()  # what is left to do once all its processes are gone
+
+        def switch_on() -> None:
+            self._machine.boot()
+            self._wait_done(edit)
+
+        return self._after(told, "power cut", edit, switch_on)
+
+    def rest(self) -> None:
+        """Have the daemon run again, after the last `apply`."""
+        self._machine.run(["systemctl", "start", UNIT])
+        self._poll(lambda: self._status().get("phase") == "in-sync", "the daemon is at rest")
+
+    # --- one of them ----------------------------------------------------------------------------
+
+    def _told(self, tracing: subprocess.Popen[str], is_done: Callable[[], bool]) -> dict[str, Any]:
+        """What the tracer tells once it has killed, or all is done without."""
+        self._poll(lambda: tracing.poll() is not None or is_done(), "killed, or done")
+        tracing.terminate()
+        printed, _ = tracing.communicate(timeout=_SECONDS)
+        told: dict[str, Any] = json.loads(printed)
+        return told
+
+    def _after(
+        self,
+        told: dict[str, Any],
+        way: str,
+        edit: Edit,
+        again: Callable[[], object],
+        cycle: int | None = None,
+    ) -> Point | list[list[str]]:
+        if not told["killed"]:
+            calls: list[list[str]] = told["points"]
+            return calls
+        whole = self._whole
+        faults = [*whole.at_death(edit)]
+        was_right, is_pending = whole.main_cf() == edit.right, whole.is_pending()
+        if self._machine.is_running:
+            self._forget_restarts()
+        again()
+        faults += whole.in_the_end(edit)
+        number, (call, who) = len(told["points"]), told["points"][-1]
+        was_over = was_right and not is_pending
+        point = Point(way, number, call, who, edit, cycle, was_right, was_over, tuple(faults))
+        self.points.append(point)
+        return point
+
+    def _ready(self) -> Edit:
+        self._forget_restarts()
+        self._edits += 1
+        return Edit(self._edits, self._site.good)
+
+    def _forget_restarts(self) -> None:
+        """A restart of Postfix that follows on another waits: the campaign has no time for that."""
+        for name in NOTES:
+            self._whole.path(f"{names.RUN_DIRECTORY}/{name}").unlink(missing_ok=True)
+
+    def _put(self, text: bytes) -> None:
+        new = self._whole.path(f"{MAIN_CF}.edited")
+        new.write_bytes(text)
+        new.rename(self._whole.path(MAIN_CF))
+
+    def _cut_off(self, edit: Edit) -> int:
+        """Make it as it is right after the exchange; return the cycle."""
+        path = self._whole.path
+        state = State(str(path(names.STATE_DIRECTORY)), str(path(names.RUN_DIRECTORY)))
+        cycle, now = state.next_cycle(), time.time()
+        state.mark_pending(PendingActivation(cycle, ("mynetworks",), Exposure(now, now)))
+        self._put(edit.right)
+        path(f"/etc/postfix/{LEFT_BESIDE}cut_off").write_bytes(edit.wrong)
+        path(f"{MAIN_CF}.tmp").touch(0o600)
+        path(f"{names.RUN_DIRECTORY}/.drifts.json.new").touch(0o600)
+        return cycle
+
+    # --- what is on record ----------------------------------------------------------------------
+
+    def recorded(self) -> tuple[Counter[str], list[str]]:
+        """How often what is on record of the points so far, and what should not be so."""
+        entries = self._machine.journal(f"--after-cursor={self._since}")
+        found = Counter(
+            (str(entry[names.FIELD_EVENT]), str(entry.get(names.FIELD_CYCLE)))
+            for entry in entries
+            if names.FIELD_EVENT in entry
+        )
+        drifted: dict[str, set[str]] = {}
+        for entry in entries:
+            if names.FIELD_KIND in entry:
+                cycles = drifted.setdefault(str(entry.get(names.FIELD_ACTUAL)), set())
+                cycles.add(str(entry[names.FIELD_CYCLE]))
+        counts: Counter[str] = Counter()
+        faults = []
+        for point in self.points:
+            cycles = drifted.get(point.edit.value, set())
+            times = {"drift-detected": len(cycles)}
+            for event in ("drift-corrected", "activated"):
+                of = {str(point.cycle)} if point.cycle is not None else cycles
+                times[event] = sum(found[event, cycle] for cycle in of)
+            counts.update(f"{event} {n} times" for event, n in times.items())
+            faults += [f"{point}: {fault}" for fault in _too_little(point, times)]
+        return counts, faults
+
+    # --- the machine ----------------------------------------------------------------------------
+
+    def _status(self) -> dict[str, Any]:
+        """status.json; an empty one where there is none."""
+        with suppress(FileNotFoundError):
+            path = self._whole.path(f"{names.RUN_DIRECTORY}/status.json")
+            found: dict[str, Any] = json.loads(path.read_bytes())
+            return found
+        return {}
+
+    def _is_done(self, edit: Edit, before: dict[str, Any] | None = None) -> bool:
+        """Whether a daemon that lives says so; `before`, it had told of another drift."""
+        status = self._status()
+        if before is not None and status.get("last_drift") == before["last_drift"]:
+            return False
+        return (
+            status.get("phase") == "in-sync"
+            and self._whole.path(f"/proc/{status['pid']}").exists()
+            and not self._whole.is_pending()
+            and self._whole.main_cf() == edit.right
+        )
+
+    def _wait_done(self, edit: Edit) -> None:
+        self._poll(lambda: self._is_done(edit), "in sync again")
+
+    def _agent(self) -> int:
+        """The daemon's pid on the host."""
+        leader = self._machine.leader
+        (found,) = (pid for pid in _of_unit(self._machine) if int(_stat(pid)[1]) == leader)
+        return found
+
+    def _held_unit(self) -> int:
+        return next((pid for pid in _of_unit(self._machine) if _is_stopped(pid)), 0)
+
+    @contextmanager
+    def _traced(
+        self, pid: int, number: int, victim: int | None = None
+    ) -> Iterator[subprocess.Popen[str]]:
+        words = [str(word) for word in (pid, number, victim) if word is not None]
+        command = [sys.executable, tracer.__file__, *words]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stdout is not None
+                assert process.stdout.readline() == "ready\n"
+                yield process
+            finally:
+                process.kill()
+
+    def _poll(self, holds: Callable[[], int], what: str) -> int:
+        deadline = time.monotonic() + _SECONDS
+        while not (found := holds()):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"not within {_SECONDS} s: {what}; {self._status()}")
+            time.sleep(0.02)
+        return found
+
+
+def _too_little(point: Point, times: dict[str, int]) -> Iterator[str]:
+    """What the journal must say: each fact once, and what a crash cut off at most not at all.
+
+    A record is sent when what it tells is done, so a crash right between the two loses it.
+    """
+    drifts, corrected, activated = times.values()
+    is_cut = point.way == "power cut"  # what the journal's own socket held is gone
+    if point.cycle is None and not is_cut and not 1 <= drifts <= 2:
+        yield f"{drifts} cycles of this drift"
+    if corrected > 1 or (corrected == 0 and not point.was_right):
+        yield f"{corrected} corrections on record"
+    if activated > 1 or (activated == 0 and not point.was_over):
+        yield f"{activated} activations on record"
+
+
+def _of_unit(machine: Machine) -> Iterator[int]:
+    """The pids, on the host, of the processes in the agent's unit."""
+    for path in Path("/proc").glob("[0-9]*/cgroup"):
+        with suppress(OSError):
+            groups = path.read_text()
+            if f"/{machine.name}/" in groups and f"/{UNIT}\n" in groups:
+                yield int(path.parent.name)
+
+
+def _stopped_below(pid: int) -> int:
+    """The process stopped among the descendants of a process, 0 for none."""
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        found = int(child) if _is_stopped(int(child)) else _stopped_below(int(child))
+        if found:
+            return found
+    return 0
+
+
+def _is_stopped(pid: int) -> bool:
+    return _stat(pid)[0] == "T"
+
+
+def _stat(pid: int) -> list[str]:
+    """proc(5), /proc/pid/stat from the state on."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return ["X", "0"]

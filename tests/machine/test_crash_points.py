@@ -1,0 +1,66 @@
+"""The agent is killed at some system calls of all its work; tests/campaigns/crash.py: at all."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+
+import pytest
+
+from tests.machine import tracer
+from tests.machine.crashing import NEVER, Crashes, Point
+from tests.machine.nspawn import Machine
+
+pytestmark = pytest.mark.skipif(
+    platform.machine() != tracer.MACHINE, reason=f"the tracer knows {tracer.MACHINE}'s calls alone"
+)
+
+
+@pytest.fixture(scope="module")
+def crashes(agent_machine: Machine) -> Crashes:
+    return Crashes(agent_machine)
+
+
+def killed(
+    way: Callable[[int], Point | list[list[str]]], times: int
+) -> tuple[list[Point], list[str]]:
+    """The points of so many kills, spread evenly, and the faults found there."""
+    calls = way(NEVER)
+    assert isinstance(calls, list)
+    apart = len(calls) // (times + 1)  # the calls of threads come now sooner, now later
+    found = [way(apart * number) for number in range(1, times + 1)]
+    points = [point for point in found if isinstance(point, Point)]
+    return points, [f"{point}: {fault}" for point in points for fault in point.faults]
+
+
+def test_killed_while_it_corrects(crashes: Crashes) -> None:
+    points, faults = killed(crashes.correction, 20)
+    assert faults == []
+    assert len(points) >= 18
+    assert {point.was_right for point in points} == {False, True}
+
+
+def test_killed_while_it_takes_up_a_crash(crashes: Crashes) -> None:
+    points, faults = killed(crashes.take_up, 8)
+    assert faults == []
+    assert len(points) >= 6
+
+
+def test_the_power_is_cut(crashes: Crashes) -> None:
+    points, faults = killed(crashes.power_cut, 2)
+    assert faults == []
+    assert points
+
+
+def test_apply_is_killed(crashes: Crashes) -> None:
+    points, faults = killed(crashes.apply, 8)
+    crashes.rest()
+    assert faults == []
+    assert len(points) >= 6
+    assert {point.was_right for point in points} == {False, True}
+
+
+def test_the_journal_tells_of_each_of_them(crashes: Crashes) -> None:
+    counts, faults = crashes.recorded()
+    assert faults == []
+    assert counts["activated 1 times"] > len(crashes.points) / 2

@@ -1,0 +1,186 @@
+"""Kills a process, its threads and its children at the N-th system call that changes anything.
+
+    python3 tracer.py PID N [VICTIM]
+
+It seizes PID (ptrace(2)), wakes it where it was stopped, follows all that it starts, and counts in
+one row the entries into the calls below, whoever makes them. The N-th one is not made: at that
+instant all that is traced gets SIGKILL, or VICTIM alone where one is named (a machine's first
+process takes all others with it). strace's own injection counts for each thread by itself, and
+kills that thread's process alone. It runs on the host, so that the agent stays in its unit's
+sandbox. It prints `ready`, and at the end, which SIGTERM brings about too, one line of JSON.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import platform
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+# Linux's numbers on x86-64 (asm/unistd_64.h).
+MACHINE = "x86_64"
+_CALLS = {
+    **{1: "write", 18: "pwrite64", 20: "writev", 296: "pwritev", 40: "sendfile"},
+    **{2: "open", 85: "creat", 257: "openat", 76: "truncate", 77: "ftruncate", 285: "fallocate"},
+    **{326: "copy_file_range", 74: "fsync", 75: "fdatasync", 162: "sync", 306: "syncfs"},
+    **{82: "rename", 264: "renameat", 316: "renameat2", 86: "link", 265: "linkat"},
+    **{87: "unlink", 263: "unlinkat", 88: "symlink", 266: "symlinkat", 84: "rmdir"},
+    **{83: "mkdir", 258: "mkdirat", 90: "chmod", 91: "fchmod", 268: "fchmodat", 452: "fchmodat2"},
+    **{92: "chown", 93: "fchown", 94: "lchown", 260: "fchownat", 132: "utime", 235: "utimes"},
+    **{280: "utimensat", 188: "setxattr", 189: "lsetxattr", 190: "fsetxattr"},
+    **{56: "clone", 57: "fork", 58: "vfork", 435: "clone3", 59: "execve", 322: "execveat"},
+    **{42: "connect", 49: "bind", 44: "sendto", 46: "sendmsg", 307: "sendmmsg"},
+    **{62: "kill", 234: "tgkill", 73: "flock", 72: "fcntl", 231: "exit_group"},
+}
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+# fcntl(2): F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW, F_SETLEASE.
+_LOCKING = (6, 7, 37, 38, 1024)
+
+_CONT_TO_NEXT_CALL = 24
+_SEIZE = 0x4206
+_INTERRUPT = 0x4207
+_LISTEN = 0x4208
+_GET_SYSCALL_INFO = 0x420E
+# TRACESYSGOOD, TRACEFORK, TRACEVFORK, TRACECLONE, TRACEEXEC
+_OPTIONS = 0x1 | 0x2 | 0x4 | 0x8 | 0x10
+_EVENT_STOP = 128
+_SYSCALL_STOP = signal.SIGTRAP | 0x80
+_WALL = 0x40000000
+_ENTRY = 1
+_STOPS = (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.ptrace.restype = ctypes.c_long
+
+
+class _CallInfo(ctypes.Structure):
+    """struct ptrace_syscall_info, as it is at the entry into a call."""
+
+    _fields_ = (
+        ("op", ctypes.c_uint8),
+        ("_pad", ctypes.c_uint8 * 3),
+        ("arch", ctypes.c_uint32),
+        ("_pointers", ctypes.c_uint64 * 2),
+        ("number", ctypes.c_uint64),
+        ("arguments", ctypes.c_uint64 * 6),
+    )
+
+
+class _Enough(Exception):
+    """SIGTERM: what was traced goes on by itself."""
+
+
+def _ptrace(request: int, tid: int, address: object = None, data: object = None) -> bool:
+    """Tell whether it was done; not where the thread was killed meanwhile."""
+    pointers = [ctypes.c_void_p(a) if isinstance(a, int) else a for a in (address, data)]
+    return int(_libc.ptrace(ctypes.c_long(request), ctypes.c_long(tid), *pointers)) >= 0
+
+
+class _Tracer:
+    """Who is traced, and the points that were passed."""
+
+    def __init__(self, pid: int, number: int, victim: int | None) -> None:
+        self._pid = pid
+        self._number = number
+        self._victim = victim
+        self._traced: set[int] = set()
+        self.points: list[tuple[str, str]] = []
+        self.has_killed = False
+
+    def seize(self) -> None:
+        """Take hold of every thread; one may start another meanwhile."""
+        while new := {int(t) for t in os.listdir(f"/proc/{self._pid}/task")} - self._traced:
+            for tid in new:
+                if _ptrace(_SEIZE, tid, 0, _OPTIONS):
+                    _ptrace(_INTERRUPT, tid)
+                self._traced.add(tid)
+
+    def follow(self) -> None:
+        """Until nobody is left."""
+        while True:
+            try:
+                tid, status = os.waitpid(-1, _WALL)
+            except ChildProcessError:
+                return
+            if os.WIFSTOPPED(status):
+                self._traced.add(tid)
+                self._go_on(tid, os.WSTOPSIG(status), status >> 16)
+            else:
+                self._traced.discard(tid)
+
+    def _go_on(self, tid: int, number: int, event: int) -> None:
+        if event == _EVENT_STOP and number in _STOPS:
+            _ptrace(_LISTEN, tid)
+            return
+        if number == _SYSCALL_STOP:
+            self._pass(tid)
+        delivers = not event and number != _SYSCALL_STOP
+        _ptrace(_CONT_TO_NEXT_CALL, tid, 0, number if delivers else 0)
+
+    def _pass(self, tid: int) -> None:
+        info = _CallInfo()
+        size = ctypes.sizeof(info)
+        if not _ptrace(_GET_SYSCALL_INFO, tid, size, ctypes.byref(info)) or info.op != _ENTRY:
+            return
+        name = _changing(info)
+        if name is None or self.has_killed:
+            return
+        self.points.append((name, self._who(tid)))
+        if len(self.points) == self._number:
+            self.has_killed = True
+            for victim in (self._victim,) if self._victim else tuple(self._traced):
+                with suppress(ProcessLookupError):
+                    os.kill(victim, signal.SIGKILL)
+
+    def _who(self, tid: int) -> str:
+        if tid == self._pid:
+            return "the agent"
+        if os.path.exists(f"/proc/{self._pid}/task/{tid}"):
+            return "a thread"
+        name = Path(f"/proc/{tid}/comm").read_text().strip()
+        return "a new child" if name == "pf-agent" else name
+
+
+def _changing(info: _CallInfo) -> str | None:
+    """The name of a call that counts, None for one that changes nothing."""
+    name = _CALLS.get(info.number)
+    if name in ("open", "openat"):
+        flags = info.arguments[1 if name == "open" else 2]
+        return name if flags & _WRITING else None
+    if name == "fcntl":
+        return name if info.arguments[1] in _LOCKING else None
+    return name
+
+
+def main() -> int:
+    """Return 0 at the end of what was traced, killed or not."""
+    pid, number = int(sys.argv[1]), int(sys.argv[2])
+    victim = int(sys.argv[3]) if len(sys.argv) > 3 else None
+    if platform.machine() != MACHINE:
+        print(f"the numbers of the system calls are {MACHINE}'s", file=sys.stderr)
+        return 2
+
+    def enough(_signal: int, _frame: FrameType | None) -> Any:
+        raise _Enough
+
+    signal.signal(signal.SIGTERM, enough)
+    tracer = _Tracer(pid, number, victim)
+    try:
+        tracer.seize()
+        os.kill(pid, signal.SIGCONT)
+        print("ready", flush=True)
+        tracer.follow()
+    except _Enough:
+        pass
+    print(json.dumps({"killed": tracer.has_killed, "points": tracer.points}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

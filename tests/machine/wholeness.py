@@ -1,0 +1,149 @@
+"""What must hold of a machine whose agent was killed: at that instant, and once it is at rest.
+
+All is read from the host, so that nothing in the machine acts between the death and the look.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from pf_agent import names
+from tests.machine.site import DISPLACED, MAIN_CF, PENDING, Site
+
+LEFT_BESIDE = ".main.cf.pf-agent-"
+# What the agent remembers of its restarts, for as long as the machine is up.
+NOTES = ("restarts.json", "drifts.json")
+
+_RIGHT = b"mynetworks = 127.0.0.0/8 [::1]/128 172.16.0.0/12 [fe80::]/64\n"
+_FOLDERS = ("/etc/postfix", names.STATE_DIRECTORY, names.RUN_DIRECTORY)
+_LOCKS = [f"{names.RUN_DIRECTORY}/{name}" for name in ("lock", "activation.lock")]
+
+# How Postfix is: what its postconf says, since when master runs, whether it greets, its aliases.
+_LOOK = r"""
+import fcntl, json, os, smtplib, subprocess, sys, time
+def said(*command):
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True).stdout
+pid = open("/var/spool/postfix/pid/master.pid").read().strip()
+ticks = int(open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[19])
+age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+held = []
+for path in sys.argv[1:]:
+    with open(path) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            held.append(path)
+with smtplib.SMTP("127.0.0.1", 25, timeout=20) as client:
+    greeting = client.ehlo()[0]
+print(json.dumps({
+    "explicit": said("postconf", "-n"),
+    "older": time.time() - age < os.stat("/etc/postfix/main.cf").st_ctime,
+    "greeting": greeting,
+    "alias": said("postalias", "-q", "postmaster", "hash:/etc/aliases"),
+    "held": held,
+}))
+"""
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One drift, like no other: what is wrong in it, and a comment that stays."""
+
+    number: int
+    good: bytes
+
+    @property
+    def value(self) -> str:
+        """The value of mynetworks that drifted."""
+        return f"10.{self.number >> 8}.{self.number & 255}.0/24"
+
+    @property
+    def right(self) -> bytes:
+        """What main.cf must be in the end: a text that the agent has never judged before."""
+        return self.good + f"# edit {self.number}\n".encode()
+
+    @property
+    def wrong(self) -> bytes:
+        """What somebody writes."""
+        assert _RIGHT in self.good
+        return self.right.replace(_RIGHT, f"mynetworks = {self.value}\n".encode())
+
+
+class Wholeness:
+    """The machine's files; those that are there at first are no strays."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._known = self._everything()
+
+    def path(self, path: str) -> Path:
+        """Where the host sees a file of the machine."""
+        return Path(f"{self._site.machine.files}{path}")
+
+    def main_cf(self) -> bytes:
+        return self.path(MAIN_CF).read_bytes()
+
+    def is_pending(self) -> bool:
+        return self.path(PENDING).exists()
+
+    def at_death(self, edit: Edit) -> Iterator[str]:
+        """What does not hold though it must at any instant."""
+        text = self.main_cf()
+        if text not in (edit.right, edit.wrong):
+            yield f"main.cf is neither the old nor the new text: {text!r:.200}"
+        if text != edit.wrong and not self._is_kept(edit.wrong, beside=True):
+            yield "the old text is not in main.cf, nor anywhere else"
+
+    def in_the_end(self, edit: Edit) -> Iterator[str]:
+        """What does not hold though the agent says that all is well."""
+        if self.main_cf() != edit.right:
+            yield "main.cf is not the right text"
+        if not self._is_kept(edit.wrong, beside=False):
+            yield f"the old text is not in {DISPLACED}"
+        if strays := sorted(self._everything() - self._known):
+            yield f"left behind: {' '.join(strays)}"
+        found = json.loads(self._site.run_python(_LOOK, *_LOCKS))
+        if not self._is_obeyed(found["explicit"]):
+            yield "Postfix reads other settings"
+        if found["older"]:
+            yield "Postfix's master is older than main.cf"
+        if found["greeting"] != 250:
+            yield f"Postfix answers {found['greeting']}"
+        if found["alias"] != "root\n":
+            yield f"postmaster's alias is {found['alias']!r}"
+        if found["held"]:
+            yield f"locked: {' '.join(found['held'])}"
+
+    def _is_obeyed(self, postconf: str) -> bool:
+        pairs = (line.partition(" =") for line in postconf.splitlines())
+        explicit = {name: value.strip() for name, _, value in pairs}
+        wanted = self._site.desired()
+        set_right = wanted.settings.items() <= explicit.items()
+        return set_right and not wanted.use_default & explicit.keys()
+
+    def _is_kept(self, text: bytes, beside: bool) -> bool:
+        found = sorted(self.path("/etc/postfix").glob(f"{LEFT_BESIDE}*")) if beside else []
+        for path in (*found, *sorted(self.path(DISPLACED).iterdir(), reverse=True)):
+            # An agent that was started meanwhile moves it from the one place to the other.
+            with suppress(FileNotFoundError):
+                if path.read_bytes() == text:
+                    return True
+        return False
+
+    def _everything(self) -> frozenset[str]:
+        """All names where a crash could leave one, but for what is to be there."""
+        root = str(self._site.machine.files)
+        found = {f"/etc/{name}" for name in os.listdir(f"{root}/etc")}
+        for top in _FOLDERS:
+            for folder, folders, files in os.walk(f"{root}{top}"):
+                found |= {f"{folder.removeprefix(root)}/{name}" for name in (*folders, *files)}
+        expected = re.compile(
+            rf"{DISPLACED}/\d+(\.\d+)?\.main\.cf|{names.RUN_DIRECTORY}/({'|'.join(NOTES)})"
+        )
+        return frozenset(path for path in found if not expected.fullmatch(path))
