@@ -300,6 +300,47 @@ def test_what_a_crash_left_is_kept_and_removed(real: RealHost) -> None:
     assert left_in(real.file.parent) == {"main.cf"}
 
 
+def test_what_a_crash_left_is_seen_and_taken_up(real: RealHost) -> None:
+    real.write(AFTER)
+    assert not real.is_cut_off()
+    real.file.with_name(".main.cf.pf-agent-abc").write_bytes(BEFORE)
+    assert real.is_cut_off()
+    kept: list[bytes] = []
+    with real.locked():
+        real.take_up(kept.append)
+    assert kept == [BEFORE]
+    assert not real.is_cut_off()
+    assert left_in(real.file.parent) == {"main.cf"}
+
+
+def test_a_lock_whose_holder_was_killed_is_seen_and_goes(real: RealHost) -> None:
+    real.write(BEFORE)
+    real.file.with_name("main.cf.tmp").touch()
+    assert real.is_cut_off()
+    with real.locked():
+        assert not real.is_cut_off(), "it is held"
+    assert left_in(real.file.parent) == {"main.cf"}
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_lock_is_left_alone(real: RealHost, make: Callable[[Path], None]) -> None:
+    real.write(BEFORE)
+    make(real.file.with_name("main.cf.tmp"))
+    assert not real.is_cut_off()
+
+
+def test_what_cannot_be_kept_stays_where_it_is(real: RealHost) -> None:
+    left = real.file.with_name(".main.cf.pf-agent-abc")
+    left.write_bytes(BEFORE)
+
+    def refuse(_text: bytes) -> None:
+        raise HostError("no space")
+
+    with pytest.raises(HostError, match="no space"):
+        real.take_up(refuse)
+    assert left.read_bytes() == BEFORE
+
+
 def test_a_folder_that_a_crash_left_does_not_block_us(real: RealHost) -> None:
     """Somebody may have put a folder under main.cf's name in the instant before an exchange."""
     real.write(BEFORE)

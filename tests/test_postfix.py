@@ -7,6 +7,7 @@ and on which file, is seen on a booted machine.
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,23 @@ def test_of_several_databases_the_newest_counts(tmp_path: Path) -> None:
 
 def test_without_aliases_there_is_nothing_to_build(tmp_path: Path) -> None:
     assert not stale(tmp_path, None, db=NOW)
+
+
+# --- what a crash left ----------------------------------------------------------------------------
+
+
+def test_the_candidates_of_the_dead_are_removed(tmp_path: Path) -> None:
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    for pid in (ended.pid, os.getpid(), os.getppid()):
+        (tmp_path / f"judge-{pid}-x_y").mkdir()
+        (tmp_path / f"judge-{pid}-x_y" / "main.cf").touch()
+    (tmp_path / "status.json").touch()
+    Postfix("/etc/postfix", str(tmp_path)).tidy()
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "status.json",
+        f"judge-{os.getppid()}-x_y",
+    }
 
 
 # --- Postfix's programs ------------------------------------------------------------------------

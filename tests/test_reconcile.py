@@ -699,3 +699,35 @@ def test_drift_that_overtakes_a_cycle_is_on_record_too(world: World) -> None:
     assert world.text() == IN_SYNC
     drifted = {r.fields.get(names.FIELD_PARAMETER) for r in world.records}
     assert {"mynetworks", "myorigin"} <= drifted
+
+
+# --- what a crash left ----------------------------------------------------------------------------
+
+
+def test_what_a_cut_off_cycle_displaced_is_kept_under_its_number(world: World) -> None:
+    world.host.write(IN_SYNC)
+    world.host.left = [DRIFTED]
+    cycle = world.state.next_cycle()
+    world.state.mark_pending(PendingActivation(cycle, ("mynetworks",), Exposure(1.0, 2.0)))
+    assert world.look().result is Result.IN_SYNC
+    assert world.state.displaced(cycle) == DRIFTED
+    (record,) = world.records
+    assert (record.event, record.cycle) == (Event.DRIFT_CORRECTED, cycle)
+    assert record.fields[names.FIELD_DISPLACED].endswith(f"{cycle:08d}.main.cf")
+    assert not world.host.is_cut_off()
+
+
+def test_our_own_text_that_was_not_yet_exchanged_is_no_correction(world: World) -> None:
+    world.host.left = [IN_SYNC[:20]]
+    assert world.look().result is Result.CORRECTED
+    assert world.text() == IN_SYNC
+    assert world.displaced() == [IN_SYNC[:20], DRIFTED]
+    assert len(world.records.of(Event.DRIFT_CORRECTED)) == 1
+
+
+def test_observing_leaves_it_where_it_is(world: World) -> None:
+    world.host.left = [DRIFTED]
+    world.policy = replace(world.policy, observe_only=True)
+    world.look()
+    assert world.host.left == [DRIFTED]
+    assert world.displaced() == []

@@ -130,6 +130,39 @@ def test_a_write_that_was_cut_short_changes_nothing(state: State) -> None:
     assert not file_of(state, ".pending.json.new").exists()
 
 
+def half_written(state: State) -> list[Path]:
+    """What a crash leaves of a marker, a displaced text, and a note for the next process."""
+    folders = (state.directory, state.displaced_directory, state.run_directory)
+    named = zip(folders, ("pending.json", "00000001.main.cf", "restarts.json"), strict=True)
+    paths = [Path(folder, f".{name}.new") for folder, name in named]
+    for path in paths:
+        path.touch()
+    return paths
+
+
+def test_what_a_crash_left_half_written_is_removed(state: State) -> None:
+    state.mark_pending(PENDING)
+    kept = Path(state.keep_displaced(1, b"a"))
+    paths = half_written(state)
+    state.tidy()
+    assert [path for path in paths if path.exists()] == []
+    assert kept.exists()
+    assert state.pending() == PENDING
+    assert state.hold_activation()
+
+
+def test_what_another_process_may_be_writing_stays(state: State, tmp_path: Path) -> None:
+    suspension = file_of(state, ".suspension.json.new")
+    suspension.touch()  # `pf-agent suspend` writes it without a lock
+    state.tidy()
+    assert suspension.exists()
+    paths = half_written(state)
+    other = a_state(tmp_path)
+    assert other.hold_activation()
+    state.tidy()
+    assert [path for path in paths if not path.exists()] == []
+
+
 def test_a_marker_of_a_text_that_was_brought_back(state: State, tmp_path: Path) -> None:
     pending = replace(PENDING, rolled_back=True, failed=True)
     state.mark_pending(pending)
@@ -171,6 +204,14 @@ def test_displaced_texts_are_kept_by_cycle(state: State) -> None:
         "00000004.main.cf": b"c",
     }
     assert [Path(path).read_bytes() for path in paths] == [b"a", b"b\xff\0", b"c"]
+
+
+def test_a_text_that_the_cycle_keeps_already_is_not_kept_twice(state: State) -> None:
+    """A crash came between keeping it and removing the file that it stood in."""
+    first, second = state.keep_displaced(3, b"a"), state.keep_displaced(3, b"b")
+    assert state.keep_displaced(3, b"a") == first
+    assert state.keep_displaced(3, b"b") == second
+    assert displaced(state) == {"00000003.main.cf": b"a", "00000003.1.main.cf": b"b"}
 
 
 def test_displaced_texts_are_for_root_alone(state: State) -> None:

@@ -180,14 +180,14 @@ class State:
         """Keep `text` whole under `displaced/` and return its path; the oldest go."""
         name = os.path.join("displaced", f"{cycle:08d}.main.cf")
         again = 0
-        while (there := self._read(name)) is not None:
-            if there == text:  # a crash came between keeping it and removing where it stood
-                return os.path.join(self.directory, name)
+        while os.path.exists(path := os.path.join(self.directory, name)):
+            if os.path.isfile(path) and self._read(name) == text:
+                return path  # a crash came between keeping it and removing where it stood
             again += 1
             name = os.path.join("displaced", f"{cycle:08d}.{again}.main.cf")
         self._write(name, text)
         self._prune_displaced()
-        return os.path.join(self.directory, name)
+        return path
 
     def displaced(self, cycle: int) -> bytes | None:
         """Return the text that the cycle replaced, the first of several; None: none is kept."""
