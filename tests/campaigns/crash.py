@@ -64,6 +64,8 @@ def campaign(release: str, deb: Path, every: int) -> tuple[list[Point], list[str
         crashes = Crashes(machine)
         calls = crashes.correction(NEVER)
         assert isinstance(calls, list)
+        by_call = told(Counter(call for call, _ in calls))
+        say(f"{release}: a correction makes {len(calls)} calls: {by_call}")
         apart = max(1, len(calls) // _POWER_CUTS)
         ways = [
             every_point(crashes.correction, every),

@@ -34,16 +34,16 @@ def killed(
 
 
 def test_killed_while_it_corrects(crashes: Crashes) -> None:
-    points, faults = killed(crashes.correction, 20)
+    points, faults = killed(crashes.correction, 14)
     assert faults == []
-    assert len(points) >= 18
+    assert len(points) >= 12
     assert {point.was_right for point in points} == {False, True}
 
 
 def test_killed_while_it_takes_up_a_crash(crashes: Crashes) -> None:
-    points, faults = killed(crashes.take_up, 8)
+    points, faults = killed(crashes.take_up, 6)
     assert faults == []
-    assert len(points) >= 6
+    assert len(points) >= 4
 
 
 def test_the_power_is_cut(crashes: Crashes) -> None:
@@ -53,10 +53,10 @@ def test_the_power_is_cut(crashes: Crashes) -> None:
 
 
 def test_apply_is_killed(crashes: Crashes) -> None:
-    points, faults = killed(crashes.apply, 8)
+    points, faults = killed(crashes.apply, 6)
     crashes.rest()
     assert faults == []
-    assert len(points) >= 6
+    assert len(points) >= 4
     assert {point.was_right for point in points} == {False, True}
 
 

@@ -39,8 +39,9 @@ _CALLS = {
     **{62: "kill", 234: "tgkill", 73: "flock", 72: "fcntl", 231: "exit_group"},
 }
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
-# fcntl(2): F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW, F_SETLEASE.
-_LOCKING = (6, 7, 37, 38, 1024)
+_LOCKING = (6, 7, 37, 38)  # fcntl(2): F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW
+# GLib's threads wake each other through one; outside of the process it changes nothing.
+_WAKING = "anon_inode:[eventfd]"
 
 _CONT_TO_NEXT_CALL = 24
 _SEIZE = 0x4206
@@ -128,7 +129,7 @@ class _Tracer:
         size = ctypes.sizeof(info)
         if not _ptrace(_GET_SYSCALL_INFO, tid, size, ctypes.byref(info)) or info.op != _ENTRY:
             return
-        name = _changing(info)
+        name = _changing(tid, info)
         if name is None or self.has_killed:
             return
         self.points.append((name, self._who(tid)))
@@ -147,12 +148,15 @@ class _Tracer:
         return "a new child" if name == "pf-agent" else name
 
 
-def _changing(info: _CallInfo) -> str | None:
+def _changing(tid: int, info: _CallInfo) -> str | None:
     """The name of a call that counts, None for one that changes nothing."""
     name = _CALLS.get(info.number)
     if name in ("open", "openat"):
         flags = info.arguments[1 if name == "open" else 2]
         return name if flags & _WRITING else None
+    if name == "write":
+        with suppress(OSError):
+            return name if os.readlink(f"/proc/{tid}/fd/{info.arguments[0]}") != _WAKING else None
     if name == "fcntl":
         return name if info.arguments[1] in _LOCKING else None
     return name
