@@ -220,17 +220,24 @@ def test_displaced_texts_are_for_root_alone(state: State) -> None:
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
 
 
-def dated_apart(state: State, *texts: bytes) -> None:
-    """Keep `texts` as cycles 1, 2, ... and let their dates say so on any file system."""
+def keep_all(state: State, *texts: bytes) -> None:
+    """Keep `texts` as cycles 1, 2, ... while somebody sets the clock back before each."""
     for cycle, text in enumerate(texts, start=1):
         path = state.keep_displaced(cycle, text)
-        os.utime(path, (cycle, cycle))
+        os.utime(path, (5_000_000_000 - cycle, 5_000_000_000 - cycle))
 
 
 def test_the_newest_200_displaced_texts_stay(state: State) -> None:
     assert state_module.DISPLACED_COUNT == 200
-    dated_apart(state, *(b"%d" % cycle for cycle in range(1, 204)))
+    keep_all(state, *(b"%d" % cycle for cycle in range(1, 204)))
     assert list(displaced(state)) == [f"{cycle:08d}.main.cf" for cycle in range(4, 204)]
+
+
+def test_what_was_kept_last_is_there_however_many_its_cycle_kept(state: State) -> None:
+    for number in range(250):
+        path = state.keep_displaced(1, b"%d" % number)
+        assert Path(path).read_bytes() == b"%d" % number
+    assert len(displaced(state)) == 200
 
 
 def test_at_most_50_mib_of_displaced_texts_stay(
@@ -238,13 +245,13 @@ def test_at_most_50_mib_of_displaced_texts_stay(
 ) -> None:
     assert state_module.DISPLACED_BYTES == 50 * 1024 * 1024
     monkeypatch.setattr(state_module, "DISPLACED_BYTES", 100)
-    dated_apart(state, b"a" * 60, b"b" * 50, b"c" * 50)
+    keep_all(state, b"a" * 60, b"b" * 50, b"c" * 50)
     assert list(displaced(state)) == ["00000002.main.cf", "00000003.main.cf"]
 
 
 def test_the_newest_text_stays_however_large(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state_module, "DISPLACED_BYTES", 100)
-    dated_apart(state, b"a" * 10, b"b" * 101)
+    keep_all(state, b"a" * 10, b"b" * 101)
     assert list(displaced(state)) == ["00000002.main.cf"]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
@@ -43,6 +44,7 @@ _MOST_CLOSED_SECONDS = 600.0
 # newaliases has changed a table that they have open; those of a site without local users do not.
 _RELOAD_PAUSE_SECONDS = 0.5
 _RELOAD_SECONDS = 3.0
+_MOST_TOLD = 16
 
 
 class Service(Protocol):
@@ -155,7 +157,8 @@ class Activation:
     _backoff: Backoff = field(default_factory=lambda: Backoff(first=10.0))
     _failed_cycle: int | None = None
     _unserved: tuple[int, str] | None = None  # the cycle that a reload did not serve, and why
-    _told: set[tuple[int, str]] = field(default_factory=set)
+    # The latest alone: Postfix may be down for a year, with a new cycle every hour.
+    _told: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=_MOST_TOLD))
     _aliases_told: tuple[int | None, str] | None = None
 
     def advance(self) -> Activated | NotUp | None:
@@ -385,7 +388,7 @@ class Activation:
         self.retry_at = self.ticks() + self._backoff.grow()
         self._failed_cycle = pending.cycle
         if (pending.cycle, reason) not in self._told:
-            self._told.add((pending.cycle, reason))
+            self._told.append((pending.cycle, reason))
             self._record_failure(pending.cycle, reason)
 
     def _record_failure(self, cycle: int | None, reason: str) -> None:

@@ -31,7 +31,7 @@ _DAMAGED = (ValueError, KeyError, TypeError, AttributeError, OverflowError, Recu
 _SUSPENSION = "suspension.json"
 # What is written without a lock may be half written by a process that lives, as these may.
 _HALF_WRITTEN = re.compile(r"\.(?!status|suspension).*\.new")
-_DISPLACED_NAME = re.compile(r"(\d{8,12})(?:\.\d+)?\.main\.cf")
+_DISPLACED_NAME = re.compile(r"(\d{8,12})(?:\.(\d+))?\.main\.cf")
 
 
 class State:
@@ -186,7 +186,7 @@ class State:
             again += 1
             name = os.path.join("displaced", f"{cycle:08d}.{again}.main.cf")
         self._write(name, text)
-        self._prune_displaced()
+        self._prune_displaced(os.path.basename(name))
         return path
 
     def displaced(self, cycle: int) -> bytes | None:
@@ -267,10 +267,14 @@ class State:
             if match is not None:
                 yield int(match[1])
 
-    def _prune_displaced(self) -> None:
-        """Keep the newest `DISPLACED_COUNT` texts, and of these at most `DISPLACED_BYTES`."""
+    def _prune_displaced(self, newest: str) -> None:
+        """Keep the newest `DISPLACED_COUNT` texts, and of these at most `DISPLACED_BYTES`.
+
+        By their cycles, `newest` before all: where the clock was set back, a date would make the
+        text that was written just now the oldest.
+        """
         entries = [e for e in os.scandir(self.displaced_directory) if e.name.endswith(".main.cf")]
-        entries.sort(key=lambda entry: (entry.stat().st_mtime_ns, entry.name), reverse=True)
+        entries.sort(key=lambda entry: (entry.name == newest, _rank(entry.name)), reverse=True)
         total = 0
         for stray in os.scandir(self.displaced_directory):
             if stray.name.endswith(".new"):  # the crash of another cycle; ours is renamed by now
@@ -355,6 +359,12 @@ def _exposure(found: Mapping[str, Any]) -> Exposure:
     corrected_at, activated_at = [None if value is None else moment_of(value) for value in moments]
     written_at, seen_at = moment_of(found["written_at"]), moment_of(found["seen_at"])
     return Exposure(written_at, seen_at, corrected_at, activated_at)
+
+
+def _rank(displaced: str) -> tuple[int, int]:
+    """The cycle of a displaced text and which of that cycle's it is; what is none comes first."""
+    match = _DISPLACED_NAME.fullmatch(displaced)
+    return (-1, 0) if match is None else (int(match[1]), int(match[2] or 0))
 
 
 def _remove(path: str) -> None:
