@@ -1,0 +1,20 @@
+"""A minute of drift every second: the daemon holds no more at its end; the campaign goes on."""
+
+from __future__ import annotations
+
+from tests.campaigns.soak import calm, faults, prepare, sample, soak
+from tests.machine.nspawn import Machine
+
+# In a minute the allocator has not come to rest.
+MOST_GROWTH_KIB = 8 * 1024
+
+
+def test_drift_every_second_leaves_nothing_behind(agent_machine: Machine) -> None:
+    site = prepare(agent_machine)
+    site.drift_once()
+    before, since = sample(site), site.cursor()
+    samples = list(soak(site, seconds=60, every=20))
+    assert faults(samples[0], samples[-1], MOST_GROWTH_KIB) == []
+    assert calm(site, before) == []
+    assert len(site.records("drift-corrected", since)) > 30
+    assert len(site.records("activated", since)) >= 2
