@@ -50,6 +50,7 @@ from pf_agent.plan import Judge, Policy
 from pf_agent.reconcile import reconcile
 from pf_agent.rollback import roll_back
 from pf_agent.state import DISPLACED_COUNT, State
+from pf_agent.status_json import status_dict
 from pf_agent.suspension import followed
 from pf_agent.tally import Tally
 from tests.fakes import FakeClock, FakeHost, FakePrograms, FakeService
@@ -183,7 +184,7 @@ class Host:
             self.state.note_drifts(drifts)
             self.contest = pacing.contest(drifts, now)
             self.contests += self.contest is not None and before is None
-        self.state.write_status(render.status_dict(self.status(), now))
+        self.state.write_status(status_dict(self.status(), now))
         self.tally.families(self.status(), {}, now)
 
     def status(self) -> Status:
