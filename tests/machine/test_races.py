@@ -1,0 +1,29 @@
+"""Writers that race the agent for main.cf: no text of theirs is lost, no reader sees half a one."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.campaigns.races import faults, race
+from tests.machine.nspawn import Machine
+from tests.machine.site import Site
+
+
+@pytest.fixture(scope="module")
+def site(agent_machine: Machine) -> Site:
+    return Site.prepared(agent_machine)
+
+
+def test_every_way_of_saving(site: Site) -> None:
+    found = race(site, 1500, "--pause=0.01")
+    assert faults(found) == []
+    # Else nothing was raced for.
+    assert found["displaced"] > 50
+    assert found["overtaken"] > 0
+
+
+def test_whole_texts_are_read_whole(site: Site) -> None:
+    found = race(site, 400, "--pause=0.05", "--whole")
+    assert faults(found) == []
+    assert found["displaced"] > 50
+    assert found["readers"]["postconf -n"]["reads"] > 100
