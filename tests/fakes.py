@@ -83,7 +83,8 @@ class FakeHost:
     def late(self) -> Late | None:
         return self.closed
 
-    def drop_late(self) -> None:
+    def drop_late(self, late: Late) -> None:
+        assert late == self.closed
         self.closed = None
 
     def exchange(

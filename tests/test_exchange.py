@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
 
@@ -536,9 +537,67 @@ def test_what_he_goes_on_to_write_is_there_once_he_has_closed_it(real: RealHost)
     assert (real.read().text, kept) == (AFTER, [b"myorigin = "])
     assert real.late() == Late(b"myorigin = his\nrelayhost = his\n", is_newest=True)
     real.file.write_bytes(BEFORE)
-    assert real.late() == Late(b"myorigin = his\nrelayhost = his\n", is_newest=False)
-    real.drop_late()
+    late = real.late()
+    assert late == Late(b"myorigin = his\nrelayhost = his\n", is_newest=False)
+    real.drop_late(late)
     assert not real.is_awaited()
+    assert left_in(real.file.parent) == {"main.cf"}
+
+
+@needs_root
+def test_who_closes_it_while_another_is_taken_up_is_not_dropped_with_him(real: RealHost) -> None:
+    real.write(b"")
+    with real.file.open("wb") as first:
+        real.exchange(real.read(), BEFORE, lose)
+        with real.file.open("ab") as second:
+            real.exchange(real.read(), AFTER, lose)
+            second.write(b"relayhost = second\n")
+        late = real.late()
+        assert late == Late(BEFORE + b"relayhost = second\n", is_newest=True)
+        first.write(b"relayhost = first\n")
+    real.drop_late(late)
+    assert real.late() == Late(b"relayhost = first\n", is_newest=False)
+
+
+@needs_root
+@pytest.mark.parametrize("closes", [True, False])
+def test_who_opens_it_in_the_moment_of_the_exchange_is_awaited(
+    real: RealHost, closes: bool
+) -> None:
+    """open(2) finds the file by its name first, and counts as a writer a moment later."""
+    real.write(BEFORE)
+    with ExitStack() as his:
+
+        def keep(_text: bytes) -> None:
+            (displaced,) = real.file.parent.glob(".main.cf.pf-agent-*")
+            file = his.enter_context(displaced.open("ab"))
+            file.write(b"relayhost = his\n")
+            if closes:
+                file.close()
+
+        assert real.exchange(real.read(), AFTER, keep) == Displaced(BEFORE, is_open=True)
+    assert real.late() == Late(BEFORE + b"relayhost = his\n", is_newest=True)
+
+
+@pytest.mark.parametrize("way", ["in place", "by rename", "by unlink"])
+def test_who_writes_while_nothing_can_be_kept_loses_nothing(real: RealHost, way: str) -> None:
+    real.write(BEFORE)
+
+    def refuse(_text: bytes) -> None:
+        if way == "by rename":
+            real.file.with_name("new").write_bytes(b"relayhost = his\n")
+            real.file.with_name("new").replace(real.file)
+        elif way == "in place":
+            real.file.write_bytes(b"relayhost = his\n")
+        else:
+            real.file.unlink()
+        raise HostError("no space left")
+
+    with pytest.raises(HostError, match="no space left"):
+        real.exchange(real.read(), AFTER, refuse)
+    kept: list[bytes] = []
+    real.exchange(real.read(), AFTER, kept.append)
+    assert kept == ([BEFORE] if way == "by unlink" else [BEFORE, b"relayhost = his\n"])
     assert left_in(real.file.parent) == {"main.cf"}
 
 

@@ -157,15 +157,12 @@ class MainCfFile:
         for path in self._late_paths():
             text, _, is_open = _read_regular(path)
             if not is_open:
-                return Late(text, path.endswith(_digest(self.read().text or b"")))
+                return Late(text, path.endswith(_digest(self.read().text or b"")), path)
         return None
 
-    def drop_late(self) -> None:
-        """Remove what `late` returned."""
-        for path in self._late_paths():
-            if not _read_regular(path)[2]:
-                os.unlink(path)
-                return
+    def drop_late(self, late: Late) -> None:
+        """Remove what `late` returned; another that was closed since then is not read yet."""
+        os.unlink(late.path)
 
     def _late_paths(self) -> list[str]:
         with suppress(OSError):
@@ -214,7 +211,7 @@ class MainCfFile:
         self, ours: str, actual: ActualState, text: bytes, keep: Callable[[bytes], None]
     ) -> Displaced:
         try:
-            return _exchanged(ours, self.path, keep)
+            return _exchanged(ours, self.path, text, keep)
         except OSError as error:
             in_place = error.errno == errno.EBUSY  # main.cf is a mount point of its own
             if not in_place and error.errno not in (errno.EINVAL, errno.ENOSYS):
@@ -308,29 +305,53 @@ def _unless_refused(call: Callable[..., T], *arguments: object) -> T | None:
         return None
 
 
-def _exchanged(ours: str, path: str, keep: Callable[[bytes], None]) -> Displaced:
+def _exchanged(ours: str, path: str, text: bytes, keep: Callable[[bytes], None]) -> Displaced:
     """Swap the two names and keep what stood there; what cannot be kept is put back."""
-    while True:
-        try:
-            _renameat2(ours, path, _RENAME_EXCHANGE)
-            break
-        except FileNotFoundError:
-            # Nothing to exchange with, unless somebody creates it right now: then once more.
-            with suppress(FileExistsError):
-                _renameat2(ours, path, _RENAME_NOREPLACE)
-                return Displaced(None)
+    if not _placed(ours, path):
+        return Displaced(None)
     try:
         before, is_open = _read_if_there(ours)
         if before is not None:
             keep(before)
+            # Who was about to open it when it was exchanged has it open, or has written, by now.
+            is_open = is_open or _read_if_there(ours) != (before, False)
     except (OSError, HostError) as error:
-        _renameat2(ours, path, _RENAME_EXCHANGE)
+        _put_back(ours, path, text)
         if isinstance(error, OSError):
             # Not the number itself: EINVAL would be taken for a file system that cannot exchange.
             raise HostError(f"{path}: {error.strerror}; put a regular file there") from error
         raise
     # A link's target is not what was displaced: whoever writes to it goes on doing so.
     return Displaced(before, is_open=is_open and not os.path.islink(ours))
+
+
+def _placed(ours: str, path: str) -> bool:
+    """Swap the two names; False where nothing stood there, and `ours` is no more."""
+    while True:
+        try:
+            _renameat2(ours, path, _RENAME_EXCHANGE)
+            return True
+        except FileNotFoundError:
+            # Nothing to exchange with, unless somebody creates it right now: then once more.
+            with suppress(FileExistsError):
+                _renameat2(ours, path, _RENAME_NOREPLACE)
+                return False
+
+
+def _put_back(ours: str, path: str, text: bytes) -> None:
+    """Undo the exchange for `text`.
+
+    Where somebody has written since, his text stays in force. What could not be kept then lies
+    beside it, for the next exchange to take up.
+    """
+    if _placed(ours, path) and not _is_just(ours, text) and _placed(ours, path):
+        os.rename(ours, f"{ours}-unkept")
+
+
+def _is_just(path: str, text: bytes) -> bool:
+    with suppress(OSError):
+        return _read_if_there(path) == (text, False)
+    return False
 
 
 def _sync_directory(path: str) -> None:

@@ -158,11 +158,12 @@ class Displaced:
 class Late:
     """What somebody wrote who had main.cf open when it was exchanged, now that he has closed it.
 
-    `is_newest`: nobody has changed main.cf since that exchange.
+    `is_newest`: nobody has changed main.cf since that exchange. `path` is where it lies.
     """
 
     text: bytes
     is_newest: bool
+    path: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)

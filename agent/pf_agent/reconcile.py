@@ -186,7 +186,7 @@ def _bring_back(
             message += " is kept, not installed: it was changed since, or Postfix refuses it"
         fields[names.FIELD_DISPLACED] = "\n".join(kept)
         emit(Record(Event.DRIFT_CORRECTED, message, number, fields))
-    host.drop_late()
+    host.drop_late(late)
 
 
 def _in_sync(found: Plan, desired: DesiredState, policy: Policy, pending: Pending) -> Outcome:

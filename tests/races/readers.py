@@ -58,14 +58,10 @@ def read_with_postconf(base: Base, rate: int, over: Path) -> Seen:
                 )
             )
             started += 1
+        elif running and running[0].poll() is not None:
+            seen.add(_flaw(running.popleft(), names))
         else:
             time.sleep(0.002)
-        for _ in range(len(running)):
-            process = running.popleft()
-            if process.poll() is None:
-                running.append(process)
-            else:
-                seen.add(_flaw(process, names))
     return seen
 
 
