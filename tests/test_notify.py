@@ -32,6 +32,12 @@ class TestNotify:
         with pytest.raises(HostError, match="NotifyAccess"):
             notify("READY=1")
 
+    @pytest.mark.parametrize("word", ["x", "é", "\U0001f4ec"])
+    def test_a_long_sentence_leaves_room_for_the_sign_of_life(self, word: str) -> None:
+        found = assignments(["WATCHDOG=1", f"STATUS={word * 100_000}"])
+        assert found.startswith(f"WATCHDOG=1\nSTATUS={word}")
+        assert len(found.encode()) < 4096
+
     def test_a_value_cannot_make_a_line_of_its_own(self) -> None:
         assert assignments(["STATUS=a\nb\0c", "READY=1"]) == "STATUS=a b c\nREADY=1"
 

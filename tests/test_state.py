@@ -7,7 +7,7 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -253,6 +253,34 @@ def test_the_newest_text_stays_however_large(state: State, monkeypatch: pytest.M
     monkeypatch.setattr(state_module, "DISPLACED_BYTES", 100)
     keep_all(state, b"a" * 10, b"b" * 101)
     assert list(displaced(state)) == ["00000002.main.cf"]
+
+
+def test_what_else_lies_among_the_displaced_texts_is_left_alone(state: State) -> None:
+    folder = Path(state.displaced_directory)
+    for name in (".x.new", "00000001.main.cf"):
+        (folder / name).mkdir()
+    (folder / "00000002.main.cf").symlink_to("/nonexistent")
+    for cycle in range(3, 3 + state_module.DISPLACED_COUNT + 2):
+        state.keep_displaced(cycle, b"text")
+    names_there = {entry.name for entry in folder.iterdir()}
+    assert {".x.new", "00000001.main.cf", "00000002.main.cf"} <= names_there
+    assert len(names_there) == 3 + state_module.DISPLACED_COUNT
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["a FIFO", "a folder"])
+def test_what_is_no_file_is_told_and_holds_nobody_up(
+    state: State, make: Callable[[str], None]
+) -> None:
+    for name in ("pending.json", "desired.json", "last-good.main.cf"):
+        make(os.path.join(state.directory, name))
+    for name in ("restarts.json", "drifts.json", "status.json"):
+        make(os.path.join(state.run_directory, name))
+    for read in (state.pending, state.last_good, lambda: read_status(state.run_directory)):
+        with pytest.raises(HostError, match=r"(no regular file|Is a directory)"):
+            read()
+    assert state.desired() is None
+    assert state.restarts() == ()
+    assert state.drifts() == {}
 
 
 def test_last_good_round_trip(state: State, tmp_path: Path) -> None:

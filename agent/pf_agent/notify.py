@@ -7,6 +7,9 @@ from collections.abc import Iterable
 
 from pf_agent.errors import HostError
 
+# Of one state; we never send more than two at once.
+_MOST_BYTES = 1900
+
 
 def notify(*states: str) -> bool:
     """Tell systemd our state, as in notify("READY=1", "STATUS=in sync"); see sd_notify(3).
@@ -27,9 +30,19 @@ def notify(*states: str) -> bool:
 
 
 def assignments(states: Iterable[str]) -> str:
-    """The states one a line, as sd_notify(3) wants them, whatever bytes of main.cf they quote."""
+    """The states one a line, as sd_notify(3) wants them, whatever bytes of main.cf they quote.
+
+    systemd throws a message of 4096 bytes away whole (NOTIFY_BUFFER_MAX in core/manager.c), the
+    sign of life in it too, and would kill us for the lack of it.
+    """
     lines = (" ".join(state.replace("\0", " ").split()) for state in states)
-    return "\n".join(lines).encode("utf-8", "backslashreplace").decode("utf-8")
+    return "\n".join(_cut(line.encode("utf-8", "backslashreplace")) for line in lines)
+
+
+def _cut(line: bytes) -> str:
+    if len(line) <= _MOST_BYTES:
+        return line.decode("utf-8")
+    return line[:_MOST_BYTES].decode("utf-8", "ignore") + "..."
 
 
 def watchdog_seconds() -> float | None:

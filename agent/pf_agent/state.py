@@ -6,10 +6,12 @@ synced first; what is only for readers of the moment is not.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import re
+import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -249,11 +251,9 @@ class State:
 
     def desired(self) -> object:
         """Return the last good desired state, as `keep_desired` got it; None if there is none."""
-        data = self._read("desired.json")
-        if data is None:
-            return None
-        with suppress(*_DAMAGED):
-            found: object = json.loads(data)
+        # Whatever stands there: without it the agent waits for a good desired.toml.
+        with suppress(HostError, *_DAMAGED):
+            found: object = json.loads(self._read("desired.json") or b"null")
             return found
         return None
 
@@ -273,10 +273,14 @@ class State:
         By their cycles, `newest` before all: where the clock was set back, a date would make the
         text that was written just now the oldest.
         """
-        entries = [e for e in os.scandir(self.displaced_directory) if e.name.endswith(".main.cf")]
+        # What else lies there is not ours: a folder, or a link that leads elsewhere.
+        files = [
+            e for e in os.scandir(self.displaced_directory) if e.is_file(follow_symlinks=False)
+        ]
+        entries = [entry for entry in files if entry.name.endswith(".main.cf")]
         entries.sort(key=lambda entry: (entry.name == newest, _rank(entry.name)), reverse=True)
         total = 0
-        for stray in os.scandir(self.displaced_directory):
+        for stray in files:
             if stray.name.endswith(".new"):  # the crash of another cycle; ours is renamed by now
                 os.unlink(stray.path)
         for rank, entry in enumerate(entries):
@@ -298,8 +302,8 @@ class State:
     def restarts(self) -> tuple[float, ...]:
         """Return when Postfix was lately restarted by us (seconds since the epoch)."""
         try:
-            with open(os.path.join(self.run_directory, "restarts.json"), "rb") as file:
-                return tuple(map(moment_of, json.load(file)))
+            found = json.loads(_contents(os.path.join(self.run_directory, "restarts.json")))
+            return tuple(map(moment_of, found))
         except (OSError, *_DAMAGED):
             return ()  # unknown is as good as none: systemd's own limit still stands
 
@@ -311,8 +315,7 @@ class State:
     def drifts(self) -> dict[str, tuple[float, ...]]:
         """Return when each parameter lately drifted (seconds since the epoch)."""
         try:
-            with open(os.path.join(self.run_directory, "drifts.json"), "rb") as file:
-                found = json.load(file)
+            found = json.loads(_contents(os.path.join(self.run_directory, "drifts.json")))
             return {str(name): tuple(map(moment_of, moments)) for name, moments in found.items()}
         except (OSError, *_DAMAGED):
             return {}  # unknown is as good as none: a contest is noticed a little later
@@ -327,12 +330,13 @@ class State:
     def _read(self, name: str) -> bytes | None:
         path = os.path.join(self.directory, name)
         try:
-            with open(path, "rb") as file:
-                return file.read()
+            return _contents(path)
         except FileNotFoundError:
             return None
-        except OSError as error:
+        except PermissionError as error:
             raise HostError(f"{path}: {error.strerror}; run as root") from error
+        except OSError as error:
+            raise HostError(f"{path}: {error.strerror}; move away what is there") from error
 
     def _write(self, name: str, data: bytes, durable: bool = True) -> None:
         write_whole(os.path.join(self.directory, name), data, 0o600, durable)
@@ -342,16 +346,23 @@ def read_status(run_directory: str) -> dict[str, Any] | None:
     """Return status.json; None where no daemon keeps one up to date. Raises HostError."""
     path = os.path.join(run_directory, "status.json")
     try:
-        with open(path, "rb") as file:
-            found = json.load(file)
+        found = json.loads(_contents(path))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise HostError(f"{path}: {error}; restart pf-agent.service") from error
     if not isinstance(found, dict):
         raise HostError(f"{path}: it holds no table; restart pf-agent.service")
     # A daemon that was killed could not withdraw it.
     return found if os.path.exists(f"/proc/{found.get('pid')}") else None
+
+
+def _contents(path: str) -> bytes:
+    """Return a regular file's bytes; a FIFO would hold us up until somebody writes to it."""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", path)
+        return file.read()
 
 
 def _exposure(found: Mapping[str, Any]) -> Exposure:
