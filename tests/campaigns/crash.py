@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tests.machine.crashing import NEVER, Crashes, Point
 from tests.machine.image import CHECKOUT, image
-from tests.machine.nspawn import Machine
+from tests.machine.nspawn import Machine, MachineError
 
 RELEASES = ("bookworm", "trixie")
 _POWER_CUTS = 12
@@ -58,6 +58,11 @@ def every_point(
 def campaign(release: str, deb: Path, every: int) -> tuple[list[Point], list[str]]:
     """Return the points of one release, and the faults."""
     begin, faults = time.monotonic(), []
+
+    def fault(text: str) -> None:
+        faults.append(text)
+        say(f"{release}: FAULT {text}")
+
     with Machine(image(release)) as machine:
         machine.serve_apt([deb])
         machine.apt_install("pf-agent")
@@ -66,26 +71,33 @@ def campaign(release: str, deb: Path, every: int) -> tuple[list[Point], list[str
         assert isinstance(calls, list)
         by_call = told(Counter(call for call, _ in calls))
         say(f"{release}: a correction makes {len(calls)} calls: {by_call}")
-        apart = max(1, len(calls) // _POWER_CUTS)
-        ways = [
-            every_point(crashes.correction, every),
-            every_point(crashes.take_up, every),
-            every_point(crashes.power_cut, apart, _POWER_CUTS),
-            every_point(crashes.apply, every),
-        ]
-        for way in ways:
-            for point in way:
-                faults += [f"{point}: {fault}" for fault in point.faults]
-                for fault in point.faults:
-                    say(f"{release}: FAULT {point}: {fault}")
+        try:
+            for point in all_points(crashes, every, len(calls) // _POWER_CUTS):
+                for text in point.faults:
+                    fault(f"{point}: {text}")
                 if len(crashes.points) % _TOLD_EVERY == 0:
                     spent = time.monotonic() - begin
                     say(f"{release}: {len(crashes.points)} points, {spent:.0f} s, {point}")
+        except (AssertionError, MachineError, subprocess.SubprocessError) as error:
+            done = crashes.points[-1] if crashes.points else "the first one"
+            fault(f"broken off after {done}: {error}")
+            if not machine.is_running:
+                return crashes.points, faults
+            say(machine.sh("journalctl -b --no-pager -n 60", check=False))
         counts, wrong = crashes.recorded()
-        for fault in wrong:
-            say(f"{release}: FAULT {fault}")
+        for text in wrong:
+            fault(text)
         say(f"{release}: on record, of so many points: {told(counts)}")
-    return crashes.points, faults + wrong
+        say(f"{release}: {told(Counter(point.way for point in crashes.points))}")
+    return crashes.points, faults
+
+
+def all_points(crashes: Crashes, every: int, apart: int) -> Iterator[Point]:
+    """All ways, one after the other; the power is cut at calls that are so far `apart`."""
+    yield from every_point(crashes.correction, every)
+    yield from every_point(crashes.take_up, every)
+    yield from every_point(crashes.power_cut, max(1, apart), _POWER_CUTS)
+    yield from every_point(crashes.apply, every)
 
 
 def told(counts: Counter[str]) -> str:
@@ -105,7 +117,6 @@ def main() -> int:
         results = [pool.submit(campaign, name, deb, arguments.every) for name in releases]
     points = [point for result in results for point in result.result()[0]]
     faults = [fault for result in results for fault in result.result()[1]]
-    say(f"by way: {told(Counter(point.way for point in points))}")
     say(f"by call: {told(Counter(point.call for point in points))}")
     say(f"by process: {told(Counter(point.who for point in points))}")
     say(f"crash: {len(points)} points in {len(releases)} machines, {len(faults)} faults")
