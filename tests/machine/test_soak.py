@@ -1,11 +1,11 @@
-"""A minute of drift every second: the daemon holds no more at its end; the campaign goes on."""
+"""Drift every second, for a while: the daemon holds no more at its end; the campaign goes on."""
 
 from __future__ import annotations
 
 from tests.campaigns.soak import calm, faults, prepare, sample, soak
 from tests.machine.nspawn import Machine
 
-# In a minute the allocator has not come to rest.
+# In so short a time the allocator has not come to rest.
 MOST_GROWTH_KIB = 8 * 1024
 
 
@@ -13,8 +13,8 @@ def test_drift_every_second_leaves_nothing_behind(agent_machine: Machine) -> Non
     site = prepare(agent_machine)
     site.drift_once()
     before, since = sample(site), site.cursor()
-    samples = list(soak(site, seconds=60, every=20))
+    samples = list(soak(site, seconds=40, every=20))
     assert faults(samples[0], samples[-1], MOST_GROWTH_KIB) == []
     assert calm(site, before) == []
-    assert len(site.records("drift-corrected", since)) > 30
-    assert len(site.records("activated", since)) >= 2
+    assert len(site.records("drift-corrected", since)) > 20
+    assert len(site.starts(since)) >= 2
