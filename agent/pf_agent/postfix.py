@@ -71,8 +71,8 @@ class Postfix:
             orders += [smtpd] if smtpd is not None else []
             answers = _run(orders)
         syntax, *others = answers
+        hidden = secrets(main_cf.parameters().items())
         if syntax.failed:
-            hidden = secrets(main_cf.parameters().items())
             return Judgement(without(complaints.reason(syntax.complaint, said), hidden))
         effective = judgement.settings(said.named(syntax.output))
         faults = judgement.faults(main_cf, effective, os.path.exists)
@@ -83,7 +83,6 @@ class Postfix:
         reasons = [complaints.reason(a.complaint, said) for a in others if a.failed]
         fatal = next((why for why in reasons if not judgement.served_nobody(why)), "")
         warnings = self._warnings(main_cf, [line for line in lines if line != fatal])
-        hidden = secrets(main_cf.parameters().items())
         return Judgement(
             without(fatal, hidden),
             tuple(without(warning, hidden) for warning in warnings),

@@ -22,6 +22,8 @@ from pf_agent.toml_table import Source
 from tests.machine.nspawn import Machine, MachineError
 
 MAIN_CF = names.MAIN_CF
+# What somebody does to make an open relay.
+INTRUDE = f"sed -i 's|^mynetworks *=.*|mynetworks = 0.0.0.0/0|' {MAIN_CF}"
 PENDING = f"{names.STATE_DIRECTORY}/pending.json"
 LAST_GOOD = f"{names.STATE_DIRECTORY}/last-good.main.cf"
 DISPLACED = f"{names.STATE_DIRECTORY}/displaced"

@@ -12,13 +12,12 @@ import pytest
 
 from pf_agent import names
 from tests.machine.nspawn import Machine
-from tests.machine.site import MAIN_CF, Site, eventually
+from tests.machine.site import INTRUDE, MAIN_CF, Site, eventually
 
 DESIRED = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_TOML}"
 OPTIONS = f"{names.CONFIG_DIRECTORY}/{names.AGENT_TOML}"
 FAULTY = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/90-faulty.toml"
 EXTRA = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/95-extra.toml"
-INTRUDE = f"sed -i 's|^mynetworks *=.*|mynetworks = 0.0.0.0/0|' {MAIN_CF}"
 STATUS_JSON = f"{names.RUN_DIRECTORY}/status.json"
 
 THREE_FAULTS = """\

@@ -11,10 +11,9 @@ import pytest
 
 from pf_agent import names
 from tests.machine.nspawn import Machine
-from tests.machine.site import MAIN_CF, SETTLE_SECONDS, Site, eventually
+from tests.machine.site import INTRUDE, MAIN_CF, SETTLE_SECONDS, Site, eventually
 
 EXTRA = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/90-extra.toml"
-INTRUDE = f"sed -i 's|^mynetworks *=.*|mynetworks = 0.0.0.0/0|' {MAIN_CF}"
 
 # What the site has of its own, and the desired state does not name.
 OWN = """

@@ -10,9 +10,8 @@ import pytest
 
 from pf_agent import names
 from tests.machine.nspawn import Machine
-from tests.machine.site import MAIN_CF, Site, eventually
+from tests.machine.site import INTRUDE, MAIN_CF, Site, eventually
 
-INTRUDE = f"sed -i 's|^mynetworks *=.*|mynetworks = 0.0.0.0/0|' {MAIN_CF}"
 # In place, since that is all that an immutable folder lets anybody do.
 IN_PLACE = (
     f"sed 's|^mynetworks *=.*|mynetworks = 0.0.0.0/0|' {MAIN_CF} > /srv/new; cat /srv/new > {{}}"

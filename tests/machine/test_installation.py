@@ -13,7 +13,7 @@ from pf_agent.journal import MESSAGE_IDS
 from pf_agent.toml_table import Source
 from tests.machine.image import CHECKOUT
 from tests.machine.nspawn import CommandFailed, Machine
-from tests.machine.site import DROPIN, MAIN_CF, SITE, Site, eventually
+from tests.machine.site import DROPIN, INTRUDE, MAIN_CF, SITE, Site, eventually
 
 TEMPLATE = "/etc/postfix/main.cf.proto"
 DESIRED = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_TOML}"
@@ -27,7 +27,6 @@ code, text = client.connect("127.0.0.1", 25)
 print(code, text.decode())
 print(socket.gethostname())
 """
-INTRUDE = f"sed -i 's|^mynetworks *=.*|mynetworks = 0.0.0.0/0|' {MAIN_CF}"
 
 
 @pytest.fixture(scope="module")

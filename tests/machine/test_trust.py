@@ -8,12 +8,11 @@ import pytest
 
 from pf_agent import names
 from tests.machine.nspawn import Machine
-from tests.machine.site import DROPIN, MAIN_CF, Site, eventually
+from tests.machine.site import DROPIN, INTRUDE, Site, eventually
 
 FOLDER = names.CONFIG_DIRECTORY
 DROPINS = f"{FOLDER}/{names.DESIRED_DROPINS}"
 EXTRA = f"{DROPINS}/60-extra.toml"
-INTRUDE = f"sed -i 's|^mynetworks *=.*|mynetworks = 0.0.0.0/0|' {MAIN_CF}"
 WANTED, DRIFTED = "wanted-hunter2", "drifted-hunter3"
 
 
