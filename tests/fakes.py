@@ -181,6 +181,12 @@ class FakePrograms:
         return self.greets_with
 
 
+def newaliases_at_once(name: str, run: Callable[[], None]) -> None:
+    """A `Spawn` that has newaliases end before the loop goes on."""
+    assert name == "newaliases"
+    run()
+
+
 class FakeClock:
     """A clock that a test moves."""
 

@@ -11,6 +11,8 @@ import pytest
 
 from pf_agent import names
 from pf_agent.activation import Activated, Activation, NotUp
+from pf_agent.alias_database import AliasDatabase
+from pf_agent.aside import Spawn
 from pf_agent.model import (
     ActivationWay,
     Event,
@@ -24,7 +26,7 @@ from pf_agent.model import (
     UnitState,
 )
 from pf_agent.state import State
-from tests.fakes import FakeClock, FakePrograms, FakeService, Records
+from tests.fakes import FakeClock, FakePrograms, FakeService, Records, newaliases_at_once
 
 UMBRELLA = UnitState("postfix.service", UnitPhase.UP, "success", "first")
 MASTER = UnitState("postfix@-.service", UnitPhase.UP, "success", "second")
@@ -42,6 +44,13 @@ class World:
         self.programs = FakePrograms(GREETING)
         self.posted: SimpleQueue[Trigger] = SimpleQueue()
         self.records = Records()
+        self.spawn: Spawn = newaliases_at_once
+        self.aliases = AliasDatabase(
+            self.programs,
+            self.posted.put,
+            self.records,
+            lambda name, run: self.spawn(name, run),
+        )
         self.clock = FakeClock()
         self.answer = ""
         self.answers: SimpleQueue[str] = SimpleQueue()
@@ -55,7 +64,8 @@ class World:
     def a_process(self, state: State) -> Activation:
         return Activation(
             service=self.service,
-            programs=self.programs,
+            greeter=self.programs,
+            aliases=self.aliases,
             markers=state,
             probe=self.probe,
             post=self.posted.put,
@@ -82,7 +92,8 @@ class World:
         """Let the probe answer, and take the step that follows."""
         assert self.activation.advance() is None
         self.answers.put(self.answer)
-        assert self.posted.get(timeout=60).reason is Reason.PROBE
+        while self.posted.get(timeout=60).reason is not Reason.PROBE:
+            pass
         return self.activation.advance()
 
     def activate(self) -> Activated | NotUp | None:
@@ -196,9 +207,7 @@ def test_without_an_smtp_service_the_units_alone_decide(world: World) -> None:
     world.programs.greets_with = None
     world.answer = "nobody is asked"
     world.correct(1)
-    world.activation.advance()
-    world.service.finish()
-    assert world.activation.advance() is not None
+    assert world.activate() is not None
     assert world.asked == []
 
 
@@ -430,11 +439,9 @@ def test_what_another_process_corrects_while_we_verify_is_not_forgotten(world: W
             world.correct(2)
             return None
 
-    world.activation.programs = MeanwhileApply(None)
+    world.activation.greeter = MeanwhileApply(None)
     world.correct(1)
-    world.activation.advance()
-    world.service.finish()
-    assert world.activation.advance() is None
+    assert world.activate() is None
     pending = world.state.pending()
     assert pending is not None
     assert pending.cycle == 2
@@ -572,14 +579,50 @@ def test_the_same_failure_of_one_cycle_is_on_record_once(world: World) -> None:
 
 
 def test_aliases_that_stay_bad_are_on_record_once_until_they_are_mended(world: World) -> None:
+    def rebuild() -> bool | None:
+        return world.aliases.rebuild(names.DEFAULT_ALIASES).worked()
+
     world.programs.aliases_trouble = "bad; mend it"
-    assert [world.activation.rebuild_aliases() for _ in range(3)] == [False] * 3
+    assert [rebuild() for _ in range(3)] == [False] * 3
     assert len(world.records) == 1
     world.programs.aliases_trouble = ""
-    assert world.activation.rebuild_aliases()
+    assert rebuild()
     world.programs.aliases_trouble = "bad; mend it"
-    world.activation.rebuild_aliases()
+    rebuild()
     assert len(world.records) == 2
+
+
+def test_newaliases_does_not_hold_up_the_loop(world: World) -> None:
+    """Postfix is restarted when it has ended, with what main.cf has become meanwhile."""
+    started: list[Callable[[], None]] = []
+    world.spawn = lambda _name, run: started.append(run)
+    world.correct(1)
+    for _ in range(2):
+        assert world.activation.advance() is None
+        assert world.activation.patience() == 1.0
+    world.correct(2)
+    assert (len(started), world.programs.built, world.service.jobs) == (1, [], [])
+    started[0]()
+    assert world.posted.get_nowait().reason is Reason.NEWALIASES
+    activated = world.activate()
+    assert isinstance(activated, Activated)
+    assert activated.pending.cycle == 2
+    assert len(world.service.jobs) == 1
+
+
+def test_an_error_of_ours_in_newaliases_does_not_end_the_restarts(world: World) -> None:
+    class Broken:
+        def newaliases(self, path: str) -> None:
+            raise ZeroDivisionError(path)
+
+    world.activation.aliases = AliasDatabase(
+        Broken(), world.posted.put, world.records, newaliases_at_once
+    )
+    world.correct(1)
+    with pytest.raises(ZeroDivisionError):
+        world.activation.advance()
+    world.activation.aliases = world.aliases
+    assert world.activate() is not None
 
 
 def test_a_text_brought_back_gets_its_restart_at_once(world: World) -> None:

@@ -24,6 +24,7 @@ import pytest
 
 from pf_agent import names, pacing, render
 from pf_agent.activation import Activation, NotUp
+from pf_agent.alias_database import AliasDatabase
 from pf_agent.drift import find_drift
 from pf_agent.errors import HostError
 from pf_agent.main_cf import MainCf
@@ -53,7 +54,7 @@ from pf_agent.state import DISPLACED_COUNT, State
 from pf_agent.status_json import status_dict
 from pf_agent.suspension import followed
 from pf_agent.tally import Tally
-from tests.fakes import FakeClock, FakeHost, FakePrograms, FakeService
+from tests.fakes import FakeClock, FakeHost, FakePrograms, FakeService, newaliases_at_once
 
 HOUR, DAY = 3600.0, 86400.0
 TEMPLATE = "/etc/postfix/main.cf.proto"
@@ -130,9 +131,11 @@ class Host:
         self.last: Outcome | None = None
         self.suspended: Suspension | None = None
         self.contest: pacing.Contest | None = None
+        programs = FakePrograms(Greeting("127.0.0.1", 25, "mail.example.net ESMTP"))
         self.activation = Activation(
             service=self.service,
-            programs=FakePrograms(Greeting("127.0.0.1", 25, "mail.example.net ESMTP")),
+            greeter=programs,
+            aliases=AliasDatabase(programs, self.mailbox.put, self.note, newaliases_at_once),
             markers=self.state,
             post=self.mailbox.put,
             emit=self.note,

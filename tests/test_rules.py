@@ -29,9 +29,9 @@ EFFECTS = frozenset(
     + ["authority", "bus_link"]
 )
 DRIVE = frozenset(
-    ["plan", "correction", "reconcile", "activation", "configuration", "apply", "daemon", "cli"]
-    + ["instance", "rollback", "sinks", "subject", "suspension", "tables", "verbs_act"]
-    + ["verbs_look", "verbs_past", "verbs_status", "verbs_wish", "wish"]
+    ["plan", "correction", "reconcile", "activation", "alias_database", "aside", "apply", "daemon"]
+    + ["cli", "configuration", "instance", "rollback", "sinks", "subject", "suspension", "tables"]
+    + ["verbs_act", "verbs_look", "verbs_past", "verbs_status", "verbs_wish", "wish"]
     + ["bus"]
 )
 

@@ -6,15 +6,15 @@ while Postfix restarts moves the marker on; the restart that it asks for is made
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from queue import Empty, SimpleQueue
 from typing import Protocol
 
 from pf_agent import names, render
+from pf_agent.alias_database import AliasDatabase, Rebuild
+from pf_agent.aside import Aside
 from pf_agent.errors import HostError
 from pf_agent.model import (
     ActivationWay,
@@ -57,10 +57,9 @@ class Service(Protocol):
     def reset_failed(self, units: Iterable[str]) -> None: ...
 
 
-class Programs(Protocol):
-    """Postfix's own programs, as `postfix.Postfix` has them."""
+class Greeter(Protocol):
+    """What tells how Postfix is to greet, as `postfix.Postfix` does."""
 
-    def newaliases(self, path: str) -> None: ...
     def greeting(self) -> Greeting | None: ...
 
 
@@ -127,13 +126,11 @@ class NotUp:
 
 @dataclass
 class Activation:
-    """The activation under way, if there is one.
-
-    `failure` says why the last try failed, `aliases_trouble` what newaliases complained of last.
-    """
+    """The activation under way, if there is one. `failure` says why the last try failed."""
 
     service: Service
-    programs: Programs
+    greeter: Greeter
+    aliases: AliasDatabase
     markers: Markers
     post: Callable[[Trigger], None]
     emit: Emit
@@ -148,18 +145,17 @@ class Activation:
     ticks: Clock = time.monotonic  # for what is waited for
     pause: Callable[[float], None] = time.sleep
     failure: str = ""
-    aliases_trouble: str = ""
     retry_at: float = 0.0
     _elsewhere_until: float = 0.0
     _held_until: float = 0.0  # by budget or window; asked anew at each step, it may end sooner
+    _rebuild: Rebuild | None = None  # of the alias database; the restart follows
     _restart: Restart | None = None
-    _probing: SimpleQueue[str | Exception] | None = None
+    _probing: Aside | None = None
     _backoff: Backoff = field(default_factory=lambda: Backoff(first=10.0))
     _failed_cycle: int | None = None
     _unserved: tuple[int, str] | None = None  # the cycle that a reload did not serve, and why
     # The latest alone: Postfix may be down for a year, with a new cycle every hour.
     _told: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=_MOST_TOLD))
-    _aliases_told: tuple[int | None, str] | None = None
 
     def advance(self) -> Activated | NotUp | None:
         """Do the next step that is due; return how the activation ended, at the end of it.
@@ -169,7 +165,7 @@ class Activation:
         """
         pending = self.markers.pending()
         if pending is None:  # at rest, or another process has done it meanwhile
-            self._restart = self._probing = None
+            self._rebuild = self._restart = self._probing = None
             self.failure = ""
             self._told.clear()
             self.markers.release_activation()
@@ -185,7 +181,7 @@ class Activation:
 
     def patience(self) -> float | None:
         """Seconds until `advance` must be called even if no trigger comes; None: at rest."""
-        if self._restart is not None:
+        if self._rebuild is not None or self._restart is not None:
             return _GLANCE_SECONDS
         pending = self.markers.pending()
         if pending is None:
@@ -200,39 +196,30 @@ class Activation:
     def _step(self, pending: PendingActivation) -> Activated | NotUp | None:
         if self._restart is None:
             self._begin(pending)
-        elif self._probing is None:
+            return None
+        if self._probing is None:
             trouble = self._follow_job(self._restart, pending)
-            if trouble:
-                return self._not_up(self._restart, pending, trouble)
-        if self._restart is None or self._probing is None:
-            return None
+            return self._not_up(self._restart, pending, trouble) if trouble else None
+        return self._end_probe(self._restart, self._probing, pending)
+
+    def _end_probe(
+        self, restart: Restart, probing: Aside, pending: PendingActivation
+    ) -> Activated | NotUp | None:
         try:
-            said = self._probing.get_nowait()
-        except Empty:
+            said = probing.answer()
+        except HostError:
+            raise
+        except Exception as error:  # noqa: BLE001 - recorded, then tried again
+            self._fail(pending, f"the probe of Postfix broke off: {error!r}")
             return None
-        if isinstance(said, Exception):
-            self._fail(pending, f"the probe of Postfix broke off: {said!r}")
+        if said is None:
             return None
-        if said and self._may_be_early(self._restart):
+        if said and self._may_be_early(restart):
             self._probing = None  # asked again at the next glance
             return None
         if said:
-            return self._not_up(self._restart, pending, said)
-        return self._succeed(self._restart, pending)
-
-    def rebuild_aliases(self, cycle: int | None = None) -> bool:
-        """Run newaliases; tell whether it worked. If not, the reason goes on record, once."""
-        try:
-            self.programs.newaliases(self.alias_file())
-        except HostError as error:
-            # Old aliases deliver more mail than a Postfix with old settings: a restart goes on.
-            self.aliases_trouble = str(error)
-            if self._aliases_told != (cycle, str(error)):
-                self._aliases_told = (cycle, str(error))
-                self._record_failure(cycle, str(error))
-            return False
-        self.aliases_trouble, self._aliases_told = "", None
-        return True
+            return self._not_up(restart, pending, said)
+        return self._succeed(restart, pending)
 
     def _is_urgent(self, pending: PendingActivation) -> bool:
         """Mail is down, and it is not known yet that this text does not help."""
@@ -245,21 +232,38 @@ class Activation:
         return reason if cycle == pending.cycle else ""
 
     def _begin(self, pending: PendingActivation) -> None:
+        """Run newaliases once a restart may be, and restart Postfix once that has ended."""
+        if self._rebuild is None:
+            if not self._is_due(pending):
+                return
+            self._rebuild = self.aliases.rebuild(self.alias_file(), pending.cycle)
+        rebuild, self._rebuild = self._rebuild, None
+        if rebuild.worked() is None:
+            self._rebuild = rebuild
+        else:
+            # Old aliases deliver more mail than a Postfix with old settings: restarted with them.
+            self._start_job(pending)
+
+    def _is_due(self, pending: PendingActivation) -> bool:
         now, ticks = self.clock(), self.ticks()
         past = self.markers.restarts()
         apart = 0.0 if self.failure else self.apart()  # while mail is down, the budget is enough
         allowed_at = max(self.retry_at, ticks + restart_allowed_at(past, now, apart) - now)
         if allowed_at > ticks and not self._is_urgent(pending):
             self._held_until = allowed_at
-            return
-        units = self.service.units_of(self.unit)
+            return False
         closed = 0.0 if self._is_urgent(pending) else self.opens_in()
-        if closed > 0 and all(unit.phase is UnitPhase.UP for unit in units):
+        units = self.service.units_of(self.unit) if closed > 0 else ()
+        if units and all(unit.phase is UnitPhase.UP for unit in units):
             # Where mail is down there is nothing that a restart could disturb.
             self._held_until = ticks + min(closed, _MOST_CLOSED_SECONDS)
-            return
+            return False
         self._held_until = 0.0
-        self.rebuild_aliases(pending.cycle)
+        return True
+
+    def _start_job(self, pending: PendingActivation) -> None:
+        now, ticks = self.clock(), self.ticks()
+        units = self.service.units_of(self.unit)
         is_reload = self._may_reload(pending, units[-1])
         if not is_reload:
             # systemd counts the starts that others asked for, too (systemd.unit(5),
@@ -269,7 +273,7 @@ class Activation:
         text = self.text()
         # The umbrella's own reload would say nothing of the unit that holds master.
         job = self.service.reload(units[-1].name) if is_reload else self.service.restart(self.unit)
-        self.markers.note_restarts((*remembered_restarts(past, now), now))
+        self.markers.note_restarts((*remembered_restarts(self.markers.restarts(), now), now))
         doubt, self._unserved = self._doubt(pending), None
         self._restart = Restart(pending.cycle, job, text, units, ticks, now, is_reload, doubt)
 
@@ -310,29 +314,22 @@ class Activation:
         if down or old:
             self._fail(pending, down or old)  # somebody stopped Postfix: not the text's doing
         else:
-            self._start_probe(self.programs.greeting(), restart.is_reload)
+            self._start_probe(restart.is_reload)
         return ""
 
     def _may_be_early(self, restart: Restart) -> bool:
         return restart.is_reload and self.ticks() < restart.started_at + _RELOAD_SECONDS
 
-    def _start_probe(self, greeting: Greeting | None, is_reload: bool) -> None:
-        answers: SimpleQueue[str | Exception] = SimpleQueue()
-        self._probing = answers
-        if greeting is None:
-            answers.put("")  # master.cf has no SMTP service on port 25: the units are all there is
-            return
-
-        def run() -> None:
+    def _start_probe(self, is_reload: bool) -> None:
+        def ask() -> str:
+            greeting = self.greeter.greeting()
+            if greeting is None:
+                return ""  # no SMTP service on port 25 in master.cf: the units are all there is
             if is_reload:
                 self.pause(_RELOAD_PAUSE_SECONDS)
-            try:
-                answers.put(self.probe(greeting))
-            except Exception as error:  # noqa: BLE001 - it must reach the loop, which records it
-                answers.put(error)
-            self.post(Trigger(Reason.PROBE))
+            return self.probe(greeting)
 
-        threading.Thread(target=run, name="probe", daemon=True).start()
+        self._probing = Aside("probe", ask, lambda: self.post(Trigger(Reason.PROBE)))
 
     def _succeed(self, restart: Restart, pending: PendingActivation) -> Activated | None:
         self._restart = self._probing = None
@@ -366,8 +363,8 @@ class Activation:
         )
         if restart.doubt:
             text += f"; a reload did not do: {restart.doubt}"
-        if self.aliases_trouble:
-            text += f"; but the aliases are old: {self.aliases_trouble}"
+        if self.aliases.trouble:
+            text += f"; but the aliases are old: {self.aliases.trouble}"
         return text
 
     def _not_up(self, restart: Restart, pending: PendingActivation, reason: str) -> NotUp | None:
@@ -383,17 +380,14 @@ class Activation:
         return NotUp(pending, reason, restart.began_at, units)
 
     def _fail(self, pending: PendingActivation, reason: str) -> None:
-        self._restart = self._probing = None
+        self._rebuild = self._restart = self._probing = None
         self.failure = reason
         self.retry_at = self.ticks() + self._backoff.grow()
         self._failed_cycle = pending.cycle
         if (pending.cycle, reason) not in self._told:
             self._told.append((pending.cycle, reason))
-            self._record_failure(pending.cycle, reason)
-
-    def _record_failure(self, cycle: int | None, reason: str) -> None:
-        fields = {names.FIELD_REASON: reason}
-        self.emit(Record(Event.ACTIVATION_FAILED, reason, cycle, fields))
+            fields = {names.FIELD_REASON: reason}
+            self.emit(Record(Event.ACTIVATION_FAILED, reason, pending.cycle, fields))
 
 
 def _down(units: Iterable[UnitState]) -> str:

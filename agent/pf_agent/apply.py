@@ -13,6 +13,7 @@ from queue import Empty, SimpleQueue
 
 from pf_agent import configuration, names, rollback
 from pf_agent.activation import Activation, NotUp
+from pf_agent.alias_database import AliasDatabase
 from pf_agent.desired import by_instance, main_cf_of
 from pf_agent.exchange import MainCfFile
 from pf_agent.instance import emit_of, unit_of
@@ -71,6 +72,7 @@ class _Application:
         self._activation = Activation(
             systemd,
             self._postfix,
+            AliasDatabase(self._postfix, mailbox.put, self._emit),
             self._state,
             mailbox.put,
             self._emit,

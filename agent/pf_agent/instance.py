@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from pf_agent import names, pacing, render
 from pf_agent.activation import Activated, Activation, NotUp
+from pf_agent.alias_database import AliasDatabase, Rebuild
 from pf_agent.configuration import Configuration
 from pf_agent.correction import refusal
 from pf_agent.errors import PfAgentError
@@ -108,10 +109,13 @@ class Instance:
         self._postfix = Postfix(os.path.dirname(main_cf), state.run_directory)
         self._judge = Judge(self._postfix.judge)
         self._aliases = names.DEFAULT_ALIASES
+        self._alias_database = AliasDatabase(self._postfix, shared.post, self._emit)
+        self._rebuild: Rebuild | None = None
         shared.watch.follow(name, main_cf, self._aliases)
         self._activation = Activation(
             shared.systemd,
             self._postfix,
+            self._alias_database,
             state,
             shared.post,
             self._emit,
@@ -146,7 +150,9 @@ class Instance:
                 self._look(reasons)
             if self._may_activate():
                 self._advance()
-            if reasons & _LOOKS_AT_ALIASES:
+            if self._rebuild is not None:
+                self._end_rebuild(self._rebuild)
+            elif reasons & _LOOKS_AT_ALIASES:
                 self._look_at_aliases()
         except CorrectionFailed as error:
             self._outcome = error.outcome
@@ -260,9 +266,17 @@ class Instance:
             self._shared.journal.note(moved)
         if text is None or not self._postfix.aliases_are_stale(self._aliases):
             return
-        if self._activation.rebuild_aliases():
-            message = f"{self._aliases} had changed, newaliases was run"
+        self._rebuild = self._alias_database.rebuild(self._aliases)
+
+    def _end_rebuild(self, rebuild: Rebuild) -> None:
+        self._rebuild = None
+        worked = rebuild.worked()
+        if worked is None:
+            self._rebuild = rebuild
+        elif worked:
+            message = f"{rebuild.path} had changed, newaliases was run"
             self._emit(Record(Event.ACTIVATED, message))
+            self._look_at_aliases()  # what changed meanwhile was not looked at
 
     # --- a step of the activation -------------------------------------------------------------
 
@@ -360,5 +374,5 @@ class Instance:
             return Phase.OBSERVING, IN_SYNC_DETAIL
         if self._outcome.result is Result.IN_SYNC and self._outcome.summary:
             return Phase.IN_SYNC, self._outcome.summary
-        trouble = activation.aliases_trouble
+        trouble = self._alias_database.trouble
         return Phase.IN_SYNC, f"but the aliases are old: {trouble}" if trouble else ""

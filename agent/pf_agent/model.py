@@ -230,6 +230,7 @@ class Reason(str, Enum):
     CONFIGURATION = "configuration"
     ALIASES = "aliases"
     JOB = "job"
+    NEWALIASES = "newaliases"
     PROBE = "probe"
     BUS = "bus"
     STOP = "stop"

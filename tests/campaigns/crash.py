@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from tests.machine.image import CHECKOUT, image
 from tests.machine.nspawn import Machine, MachineError
 
 RELEASES = ("bookworm", "trixie")
+_WAYS = ("correction", "take-up", "power-cut", "apply")
 _POWER_CUTS = 12
 _TOLD_EVERY = 50
 
@@ -55,7 +56,9 @@ def every_point(
         yield point
 
 
-def campaign(release: str, deb: Path, every: int) -> tuple[list[Point], list[str]]:
+def campaign(
+    release: str, deb: Path, every: int, names: Collection[str]
+) -> tuple[list[Point], list[str]]:
     """Return the points of one release, and the faults."""
     begin, faults = time.monotonic(), []
 
@@ -72,7 +75,7 @@ def campaign(release: str, deb: Path, every: int) -> tuple[list[Point], list[str
         by_call = told(Counter(call for call, _ in calls))
         say(f"{release}: a correction makes {len(calls)} calls: {by_call}")
         try:
-            for point in all_points(crashes, every, len(calls) // _POWER_CUTS):
+            for point in all_points(crashes, every, names, len(calls) // _POWER_CUTS):
                 for text in point.faults:
                     fault(f"{point}: {text}")
                 if len(crashes.points) % _TOLD_EVERY == 0:
@@ -92,12 +95,16 @@ def campaign(release: str, deb: Path, every: int) -> tuple[list[Point], list[str
     return crashes.points, faults
 
 
-def all_points(crashes: Crashes, every: int, apart: int) -> Iterator[Point]:
-    """All ways, one after the other; the power is cut at calls that are so far `apart`."""
-    yield from every_point(crashes.correction, every)
-    yield from every_point(crashes.take_up, every)
-    yield from every_point(crashes.power_cut, max(1, apart), _POWER_CUTS)
-    yield from every_point(crashes.apply, every)
+def all_points(crashes: Crashes, every: int, names: Collection[str], apart: int) -> Iterator[Point]:
+    """These ways, one after the other; the power is cut at calls that are so far `apart`."""
+    ways = {
+        "correction": every_point(crashes.correction, every),
+        "take-up": every_point(crashes.take_up, every),
+        "power-cut": every_point(crashes.power_cut, max(1, apart), _POWER_CUTS),
+        "apply": every_point(crashes.apply, every),
+    }
+    for name in names:
+        yield from ways[name]
 
 
 def told(counts: Counter[str]) -> str:
@@ -110,11 +117,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="tools/campaign crash", description=__doc__)
     parser.add_argument("--release", choices=RELEASES, help="one release; default: both")
     parser.add_argument("--every", type=int, default=1, metavar="K", help="each K-th call only")
+    parser.add_argument("--way", choices=_WAYS, help="what is killed; default: all, in turn")
     arguments = parser.parse_args()
+    ways = [arguments.way] if arguments.way else _WAYS
     releases = [arguments.release] if arguments.release else list(RELEASES)
     deb = package()
     with ThreadPoolExecutor(len(releases)) as pool:
-        results = [pool.submit(campaign, name, deb, arguments.every) for name in releases]
+        results = [pool.submit(campaign, name, deb, arguments.every, ways) for name in releases]
     points = [point for result in results for point in result.result()[0]]
     faults = [fault for result in results for fault in result.result()[1]]
     say(f"by call: {told(Counter(point.call for point in points))}")

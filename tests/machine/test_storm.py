@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pf_agent.pacing import restart_allowed_at
+from pf_agent.postfix import NEWALIASES
 from tests.machine.nspawn import Machine
 from tests.machine.site import MAIN_CF, Site
 
@@ -121,6 +122,30 @@ def test_drift_during_a_restart_is_corrected_at_once_and_asks_for_one_more(site:
         site.wait_settled()
     assert len(site.starts(since)) == 2
     assert restarts_are_spaced(site)
+    assert site.serves()
+
+
+def test_drift_is_corrected_while_newaliases_takes_its_time(site: Site) -> None:
+    """It waits for a main.cf that was written a moment ago, and for who holds its database."""
+    site.forget_restarts()
+    since = site.cursor()
+    held = "touch /run/newaliases-runs; until test -e /run/newaliases-may; do sleep 0.1; done"
+    site.machine.run(["mv", NEWALIASES, f"{NEWALIASES}.real"])
+    try:
+        script = f'#!/bin/sh\n{held}\nexec {NEWALIASES}.real "$@"\n'
+        site.machine.write_text(NEWALIASES, script)
+        site.machine.run(["chmod", "755", NEWALIASES])
+        site.machine.run(["postconf", "-e", "mynetworks=0.0.0.0/0"])
+        site.machine.wait_until("test -e /run/newaliases-runs")
+        for name in ("mynetworks", "smtpd_banner"):
+            site.machine.run(["postconf", "-e", f"{name}=ipv4"])
+            site.wait_right()
+        assert site.starts(since) == []
+    finally:
+        site.machine.run(["mv", f"{NEWALIASES}.real", NEWALIASES])
+        site.machine.run(["touch", "/run/newaliases-may"])
+    site.wait_settled()
+    assert len(site.starts(since)) == 1
     assert site.serves()
 
 

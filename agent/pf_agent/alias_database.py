@@ -1,0 +1,85 @@
+"""newaliases, run beside the loop; what it complains of goes on record, once.
+
+It must not hold up the loop: where somebody has just written main.cf, it waits up to two seconds
+for the file to cool, and a drift that comes meanwhile would stand as long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Lock
+from typing import Protocol
+
+from pf_agent import names
+from pf_agent.aside import Aside, Spawn, in_a_thread
+from pf_agent.errors import HostError
+from pf_agent.model import Event, Reason, Record, Trigger
+from pf_agent.plan import Emit
+
+
+class Builder(Protocol):
+    """What builds the database, as `postfix.Postfix` does."""
+
+    def newaliases(self, path: str) -> None: ...
+
+
+class AliasDatabase:
+    """The alias database of one instance. `trouble` is what newaliases complained of last."""
+
+    def __init__(
+        self,
+        builder: Builder,
+        post: Callable[[Trigger], None],
+        emit: Emit,
+        spawn: Spawn = in_a_thread,
+    ) -> None:
+        self.trouble = ""
+        self._builder = builder
+        self._post = post
+        self._emit = emit
+        self._spawn = spawn
+        self._lock = Lock()
+        self._told: tuple[int | None, str] | None = None
+
+    def rebuild(self, path: str, cycle: int | None = None) -> Rebuild:
+        """Start newaliases for `path`, after the one that runs; a trigger says when it ended."""
+
+        def newaliases() -> str:
+            with self._lock:
+                try:
+                    self._builder.newaliases(path)
+                except HostError as error:
+                    return str(error)
+            return ""
+
+        ended = Trigger(Reason.NEWALIASES)
+        work = Aside("newaliases", newaliases, lambda: self._post(ended), self._spawn)
+        return Rebuild(self, work, path, cycle)
+
+    def note(self, trouble: str, cycle: int | None) -> None:
+        """Put on record why newaliases failed, unless that was done for this cycle."""
+        self.trouble = trouble
+        if not trouble:
+            self._told = None
+        elif self._told != (cycle, trouble):
+            self._told = (cycle, trouble)
+            fields = {names.FIELD_REASON: trouble}
+            self._emit(Record(Event.ACTIVATION_FAILED, trouble, cycle, fields))
+
+
+@dataclass(frozen=True)
+class Rebuild:
+    """One run of newaliases, for a file and a cycle."""
+
+    database: AliasDatabase
+    work: Aside
+    path: str
+    cycle: int | None
+
+    def worked(self) -> bool | None:
+        """Tell whether it worked, once; None while it runs. If not, the reason goes on record."""
+        trouble = self.work.answer()
+        if trouble is not None:
+            self.database.note(trouble, self.cycle)
+        return None if trouble is None else not trouble
