@@ -56,7 +56,8 @@ def writers(folder: Path) -> Writers:
     return found
 
 
-def test_a_writer_that_is_still_there_is_named(writers: Writers, folder: Path) -> None:
+def assert_named(writers: Writers, folder: Path) -> None:
+    """Somebody writes main.cf, and is named while he is still there."""
     script = 'import sys, time; print("b = 1", file=open(sys.argv[1], "a"), flush=True); input()'
     with subprocess.Popen(
         ["/usr/bin/python3", "-c", script, str(folder / "main.cf")], stdin=subprocess.PIPE
@@ -67,6 +68,19 @@ def test_a_writer_that_is_still_there_is_named(writers: Writers, folder: Path) -
         process.communicate(b"\n")
     assert found[names.FIELD_WRITER_PID] == str(process.pid)
     assert found[names.FIELD_WRITER].startswith("python3")
+
+
+def test_a_writer_that_is_still_there_is_named(writers: Writers, folder: Path) -> None:
+    assert_named(writers, folder)
+
+
+def test_a_writer_in_a_folder_that_was_replaced_is_named(writers: Writers, folder: Path) -> None:
+    for number in range(3):
+        folder.rename(folder.with_name(f"old-{number}"))
+        folder.mkdir()
+        (folder / "main.cf").write_text("a = 1\n")
+        writers.follow(str(folder))
+    assert_named(writers, folder)
 
 
 def test_one_that_wrote_before_is_not_taken_for_a_later_one(writers: Writers, folder: Path) -> None:

@@ -87,7 +87,9 @@ class Writers:
         handle = self._handle_of(path)
         mask = ctypes.c_uint64(_CHANGES | _ON_CHILD)
         if handle and self._libc.fanotify_mark(self._fd, _ADD, mask, _AT_FDCWD, path) == 0:
-            self._folders[handle] = folder
+            # One handle a folder: it may be replaced each day for years.
+            others = {h: f for h, f in self._folders.items() if f != folder}
+            self._folders = {**others, handle: folder}
 
     def fields(self, folder: str, written_at: float) -> Mapping[str, str]:
         """Return who wrote the main.cf in `folder` at `written_at`, as fields of a record."""
