@@ -12,7 +12,7 @@ from pf_agent.aside import Aside
 from pf_agent.errors import HostError
 
 
-def test_the_answer_is_given_once_and_waited_for_by_nobody() -> None:
+def test_nobody_waits_for_the_answer_who_does_not_want_to() -> None:
     go, ended = threading.Event(), SimpleQueue[str]()
 
     def work() -> str:
@@ -23,7 +23,7 @@ def test_the_answer_is_given_once_and_waited_for_by_nobody() -> None:
     assert aside.answer() is None
     go.set()
     assert ended.get(timeout=60) == "told"
-    assert [aside.answer(), aside.answer()] == ["by probe", None]
+    assert (aside.answer(), aside.wait()) == ("by probe", "by probe")
 
 
 @pytest.mark.parametrize("error", [HostError("no postconf"), ZeroDivisionError("ours")])
@@ -38,6 +38,7 @@ def test_a_failure_reaches_the_loop(error: Exception) -> None:
 
     aside = Aside("probe", work, lambda: told.append("told"), spawn)
     assert told == ["told"]
+    aside.join()
     with pytest.raises(type(error)) as caught:
-        aside.answer()
+        aside.wait()
     assert caught.value is error

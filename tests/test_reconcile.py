@@ -623,6 +623,23 @@ def test_a_text_that_passed_is_not_judged_again_and_a_refused_one_is() -> None:
     assert said == []
 
 
+def test_comments_blanks_and_folding_are_no_reason_to_judge_again() -> None:
+    asked: list[bytes] = []
+
+    def ask(text: bytes) -> Judgement:
+        asked.append(text)
+        return Judgement(warnings=("main.cf, line 1: old",)) if b"old" in text else Judgement()
+
+    judge = Judge(ask)
+    same = [b"a = 1\nb = 2 3\n", b"# more\na=1\n\nb = 2\n# between\n 3\n"]
+    other = [b"b = 2 3\na = 1\n", b"a = 1\nb = 2 3\nb = 2 3\n", b"a = 1\nb 2\n", b"a = 1\nb 3\n"]
+    other += [b"old = 1\n", b"\nold = 1\n"]
+    assert [judge(text).warnings for text in (*same, *other)][-2:] == [
+        ("main.cf, line 1: old",)
+    ] * 2
+    assert asked == [same[0], *other]
+
+
 # --- somebody who has it open for writing ---------------------------------------------------------
 
 HALF = b"# by hand\nmyorigin = $myhostname\nmynetworks = 0.0.0.0/0\n"

@@ -78,7 +78,7 @@ class Rebuild:
     cycle: int | None
 
     def worked(self) -> bool | None:
-        """Tell whether it worked, once; None while it runs. If not, the reason goes on record."""
+        """Tell whether it worked; None while it runs. If not, the reason goes on record."""
         trouble = self.work.answer()
         if trouble is not None:
             self.database.note(trouble, self.cycle)

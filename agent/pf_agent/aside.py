@@ -1,10 +1,9 @@
-"""Slow work beside the loop: a thread does it, and a trigger says when it has ended."""
+"""Slow work beside what goes on: a thread does it, and tells when it has ended."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
 
 Spawn = Callable[[str, Callable[[], None]], None]
 
@@ -14,34 +13,46 @@ def in_a_thread(name: str, run: Callable[[], None]) -> None:
     threading.Thread(target=run, name=name, daemon=True).start()
 
 
+def _nothing() -> None:
+    """For work that somebody waits for."""
+
+
 class Aside:
-    """One piece of work that answers in a word or fails; the loop asks for the answer."""
+    """One piece of work that answers in a word or fails."""
 
     def __init__(
         self,
         name: str,
         work: Callable[[], str],
-        ended: Callable[[], None],
+        ended: Callable[[], None] = _nothing,
         spawn: Spawn = in_a_thread,
     ) -> None:
         """Start `work`. `ended` is called in the work's thread, once the answer is there."""
-        self._answers: SimpleQueue[str | Exception] = SimpleQueue()
+        self._has_ended = threading.Event()
+        self._said = ""
+        self._error: Exception | None = None
 
         def run() -> None:
             try:
-                self._answers.put(work())
-            except Exception as error:  # noqa: BLE001 - it must reach the loop, which records it
-                self._answers.put(error)
+                self._said = work()
+            except Exception as error:  # noqa: BLE001 - raised to who asks for the answer
+                self._error = error
+            self._has_ended.set()
             ended()
 
         spawn(name, run)
 
     def answer(self) -> str | None:
-        """Return what the work said, once; None while it runs. Raises what the work raised."""
-        try:
-            said = self._answers.get_nowait()
-        except Empty:
-            return None
-        if isinstance(said, Exception):
-            raise said
-        return said
+        """Return what the work said; None while it runs. Raises what the work raised."""
+        return self.wait() if self._has_ended.is_set() else None
+
+    def join(self) -> None:
+        """Wait until the work has ended, well or not."""
+        self._has_ended.wait()
+
+    def wait(self) -> str:
+        """Return what the work said, when it has ended. Raises what the work raised."""
+        self.join()
+        if self._error is not None:
+            raise self._error
+        return self._said

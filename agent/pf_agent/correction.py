@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pf_agent import names, render
+from pf_agent.aside import Aside
 from pf_agent.drift import corrected, needs_activation
 from pf_agent.main_cf import MainCf
 from pf_agent.model import (
@@ -85,9 +86,15 @@ class Correction:
         """Exchange the text, with a marker around it for what is then to be activated."""
         activates = needs_activation(found.drift)
         if activates:
-            # On disk before main.cf changes: a crash from here on is taken up at the next look.
-            self._mark(found, durable=True)
-        kept, way = self._exchange(emit, found)
+            # On disk before main.cf changes: a crash from there on is taken up at the next look.
+            # Synced beside the new text, the two cost what one does.
+            marker = Aside("marker", lambda: self._mark(found, durable=True))
+            try:
+                kept, way = self._exchange(emit, found, marker.wait)
+            finally:
+                marker.join()  # it is written under the lock, or not at all
+        else:
+            kept, way = self._exchange(emit, found)
         if activates:
             self._keep_ran_with(found)
         done = replace(self, exposure=replace(self.exposure, corrected_at=self.policy.clock()))
@@ -118,16 +125,24 @@ class Correction:
         if is_first and text is not None and not self.policy.judge(text).fatal:
             self.pending.keep_ran_with(text)
 
-    def _mark(self, found: Plan, durable: bool) -> None:
-        """Write the marker; drift that an earlier cycle left to activate stays named in it."""
+    def _mark(self, found: Plan, durable: bool) -> str:
+        """Write the marker; drift that an earlier cycle left to activate stays named in it.
+
+        Returns "", as what is done aside does where there is nothing to say.
+        """
         drifted = render.drifted_names(found.drift)
         before = self.pending.pending()
         if before is not None:
             drifted = tuple(dict.fromkeys((*before.parameters, *drifted)))
         self.pending.mark_pending(PendingActivation(self.number, drifted, self.exposure), durable)
+        return ""
 
-    def _exchange(self, emit: Emit, found: Plan) -> tuple[list[str], str]:
-        """Swap the candidate in; return where the displaced texts are, and the way it was done.
+    def _exchange(
+        self, emit: Emit, found: Plan, ready: Callable[[], object] | None = None
+    ) -> tuple[list[str], str]:
+        """Swap the candidate in when all is `ready`.
+
+        Returns where the displaced texts are, and the way it was done.
 
         Where somebody who knows of no lock wrote between our read and the exchange, what he wrote
         is in our hand: it is corrected in its turn and exchanged for our first text, so that his
@@ -140,7 +155,7 @@ class Correction:
             kept.append(self.pending.keep_displaced(self.number, text))
 
         for _ in range(_MOST_TIMES_OVERTAKEN):
-            displaced = self.host.exchange(expected, candidate, keep)
+            displaced = self.host.exchange(expected, candidate, keep, ready)
             # Where the last good text stood in for what was being written, and its writer has
             # closed it in these milliseconds, it was whole after all.
             closed = expected.is_open and not displaced.is_open

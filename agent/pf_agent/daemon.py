@@ -87,6 +87,7 @@ class Daemon:
         )
         self._sinks.follow(self._configuration.options)
         self._suspension: Suspension | None = None
+        self._untold: list[Record] = []
         self._shared = Shared(
             self._configuration,
             self._systemd,
@@ -123,6 +124,7 @@ class Daemon:
                 self._tell("READY=1")
         self._tell("STOPPING=1")
         self._emit(Record(Event.STOPPED, "pf-agent stops; main.cf is watched no more"))
+        self._tell_sinks()
         self._sinks.close()
         self._watch.close()
         self._systemd.close()
@@ -204,6 +206,7 @@ class Daemon:
             instances=stands,
             suspension=self._suspension,
         )
+        self._tell_sinks()
         self._sinks.publish(self._status)
         self._tell("WATCHDOG=1", f"STATUS={render.summary(self._status, now)}")
         told = str(_without_moments(self._status))
@@ -221,9 +224,14 @@ class Daemon:
         self._try(lambda: notify(*states))
 
     def _emit(self, record: Record) -> None:
-        """Send a record to the journal, and to whoever else listens."""
+        """Send a record to the journal; who else listens hears of it when main.cf is right."""
         self._journal.emit(record)
-        self._sinks.note(record)
+        self._untold.append(record)
+
+    def _tell_sinks(self) -> None:
+        untold, self._untold = self._untold, []
+        for record in untold:
+            self._sinks.note(record)
 
     def _try(self, tell: Callable[[], object]) -> None:
         """One that cannot be told is noted and skipped; the others and the loop go on."""

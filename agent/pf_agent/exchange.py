@@ -86,17 +86,23 @@ class MainCfFile:
             raise _host_error(path, error, way_out) from error
 
     def exchange(
-        self, actual: ActualState, text: bytes, keep: Callable[[bytes], None]
+        self,
+        actual: ActualState,
+        text: bytes,
+        keep: Callable[[bytes], None],
+        ready: Callable[[], object] | None = None,
     ) -> Displaced:
         """Put `text` in main.cf's place, whole and durable, and return what it displaced.
 
         `keep` gets what was displaced before the last copy of it goes, and whatever an exchange
         that was cut short left behind. Where it is not `actual.text`, somebody wrote in between.
-        Call it inside `locked`. Raises HostError, and main.cf is then as it was.
+        `ready` is called when the text lies beside main.cf and only the swap is left; where it
+        raises, there is none. Call it inside `locked`. Raises HostError, and main.cf is then as it
+        was.
         """
         try:
             self._take_up(keep)
-            return self._exchange(actual, text, keep)
+            return self._exchange(actual, text, keep, ready)
         except OSError as error:
             raise _host_error(self.path, error, "it stays as it is until this is mended") from (
                 error
@@ -171,7 +177,11 @@ class MainCfFile:
         return []
 
     def _exchange(
-        self, actual: ActualState, text: bytes, keep: Callable[[bytes], None]
+        self,
+        actual: ActualState,
+        text: bytes,
+        keep: Callable[[bytes], None],
+        ready: Callable[[], object] | None,
     ) -> Displaced:
         handle, ours = tempfile.mkstemp(prefix=_OURS, dir=self._directory)
         try:
@@ -181,6 +191,8 @@ class MainCfFile:
                 self._dress(file.fileno(), actual)
                 os.utime(file.fileno(), _cooled())
                 os.fsync(file.fileno())
+            if ready is not None:
+                ready()
             displaced = self._swap_in(ours, actual, text, keep)
             if displaced.is_open:
                 # He goes on writing to what is no longer main.cf; it stays until he is done.

@@ -135,6 +135,18 @@ class MainCf:
                 values[logical.parameter.name] = logical.parameter.value
         return values
 
+    def content(self) -> tuple[tuple[str, str], ...]:
+        """What Postfix reads, in order: what it says of a text it says of each with this content.
+
+        But for the line numbers. Comments, blanks and the folding of a value do not count.
+        """
+        return tuple(
+            ("", decoded(b"".join(self.lines[row] for row in logical.rows)))
+            if logical.parameter is None
+            else (logical.parameter.name, logical.parameter.value)
+            for logical in self.logical_lines
+        )
+
     def unreadable(self) -> tuple[LogicalLine, ...]:
         """The lines that every Postfix program refuses to start with."""
         return tuple(logical for logical in self.logical_lines if logical.error)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from pf_agent import render
 from pf_agent.drift import corrected, damage, find_drift, unmanaged_drift
@@ -27,6 +27,10 @@ from pf_agent.model import (
 
 Emit = Callable[[Record], None]
 Clock = Callable[[], float]
+K = TypeVar("K")
+V = TypeVar("V")
+
+_MOST_REMEMBERED = 4
 
 
 class Host(Protocol):
@@ -38,7 +42,11 @@ class Host(Protocol):
     def read_template(self, path: str) -> bytes: ...
     def locked(self) -> AbstractContextManager[None]: ...
     def exchange(
-        self, actual: ActualState, text: bytes, keep: Callable[[bytes], None]
+        self,
+        actual: ActualState,
+        text: bytes,
+        keep: Callable[[bytes], None],
+        ready: Callable[[], object] | None = None,
     ) -> Displaced: ...
     def is_cut_off(self) -> bool: ...
     def take_up(self, keep: Callable[[bytes], None]) -> None: ...
@@ -76,24 +84,35 @@ class Policy:
 class Judge:
     """Postfix's judgement, asked once for each text: what passed once need not be judged again.
 
-    A refusal is not remembered: a name that does not resolve now may resolve at the next look.
+    Nor need a text that differs from one in comments, blanks and folding alone, where nothing was
+    said that names a line. A refusal is not remembered: a name that does not resolve now may
+    resolve at the next look.
     """
 
     def __init__(self, ask: Callable[[bytes], Judgement]) -> None:
         self._ask = ask
         self._passed: dict[bytes, Judgement] = {}
+        self._clean: dict[tuple[tuple[str, str], ...], None] = {}
 
     def __call__(self, text: bytes) -> Judgement:
         """Return what Postfix's own programs say of `text`. Raises HostError."""
         known = self._passed.get(text)
         if known is not None:
             return known
-        found = self._ask(text)
+        content = MainCf.parse(text).content()
+        found = Judgement() if content in self._clean else self._ask(text)
         if not found.fatal:
-            while len(self._passed) >= 4:
-                del self._passed[next(iter(self._passed))]
-            self._passed[text] = found
+            _remember(self._passed, text, found)
+        if found == Judgement():
+            _remember(self._clean, content, None)
         return found
+
+
+def _remember(passed: dict[K, V], key: K, value: V) -> None:
+    """The latest few alone."""
+    while len(passed) >= _MOST_REMEMBERED:
+        del passed[next(iter(passed))]
+    passed[key] = value
 
 
 class CorrectionFailed(HostError):

@@ -56,7 +56,9 @@ def reconcile(
         cut_off = _take_up(host, pending) if is_left else None
         if is_left:
             _bring_back(host, desired, policy, pending, emit)
-        found = plan(host, desired, _closed(host), pending.last_good(), policy.own)
+        actual = _closed(host)
+        if is_left or actual != found.actual:
+            found = plan(host, desired, actual, pending.last_good(), policy.own)
         if cut_off is not None and not found.drift:
             emit(cut_off)
         outcome = _at_rest(found, desired, policy, pending, emit, last)

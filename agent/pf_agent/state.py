@@ -44,6 +44,7 @@ class State:
         self.run_directory = run_directory
         self.displaced_directory = os.path.join(directory, "displaced")
         self._activation_lock: int | None = None
+        self._last_cycle: int | None = None
 
     @classmethod
     def of_instance(cls, name: str, directory: str, run_directory: str) -> State:
@@ -123,14 +124,17 @@ class State:
     def next_cycle(self) -> int:
         """Return the number of a new cycle, higher than any that left a trace."""
         # The counter may be lost or old: it is not synced, and a backup may bring another back.
-        last = max(self._displaced_cycles(), default=0)
+        last = self._last_cycle
+        if last is None:  # the folder is listed once: its 200 names take a tenth of a correction
+            last = max(self._displaced_cycles(), default=0)
         pending = self.pending()
         if pending is not None:
             last = max(last, pending.cycle)
         with suppress(ValueError):
             last = max(last, count_of(int(self._read("cycle") or b"0")))
-        self._write("cycle", b"%d\n" % (last + 1), durable=False)
-        return last + 1
+        self._last_cycle = last + 1
+        self._write("cycle", b"%d\n" % self._last_cycle, durable=False)
+        return self._last_cycle
 
     def pending(self) -> PendingActivation | None:
         """Return what Postfix was not yet seen to run with.
