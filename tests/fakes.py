@@ -29,7 +29,7 @@ class FakeHost:
 
     `closed` is what somebody wrote who had main.cf open when it was exchanged, and has closed it.
     `before_exchange` holds what happens right before each of the next exchanges, one call for each:
-    somebody writes, or the disk refuses (HostError).
+    somebody writes, or the disk refuses (HostError). `unlockable` is why there is no lock.
     """
 
     path = "/etc/postfix/main.cf"
@@ -40,6 +40,7 @@ class FakeHost:
         self.closed: Late | None = None
         self.left: list[bytes] = []  # by exchanges that were cut short
         self.before_exchange: list[Callable[[], None]] = []
+        self.unlockable = ""
         if text is not None:
             self.write(text)
 
@@ -70,6 +71,8 @@ class FakeHost:
         return self.templates[path]
 
     def locked(self) -> AbstractContextManager[None]:
+        if self.unlockable:
+            raise HostError(self.unlockable)
         return nullcontext()
 
     def is_cut_off(self) -> bool:

@@ -495,6 +495,15 @@ def test_a_lock_that_is_never_freed_is_an_error(
     assert real.read().text == b"relayhost = his\n"
 
 
+def test_a_lock_that_cannot_be_made_says_what_to_do(real: RealHost) -> None:
+    real.write(BEFORE)
+    real.file.unlink()
+    real.file.parent.rmdir()
+    told = pytest.raises(HostError, match="No such file or directory; bring the folder back")
+    with told, real.locked():
+        pytest.fail("there is no folder")
+
+
 def test_others_wait_for_us(real: RealHost) -> None:
     real.write(BEFORE)
     locked: list[bool] = []

@@ -388,6 +388,29 @@ def test_drift_that_stays_is_put_on_record_once_and_keeps_its_cycle(world: World
     assert world.text() == IN_SYNC
 
 
+def test_drift_is_put_on_record_where_the_folder_is_read_only(world: World) -> None:
+    world.host.unlockable = "main.cf: read-only file system; make its file system writable"
+    for _ in range(3):
+        with pytest.raises(CorrectionFailed, match="read-only") as caught:
+            world.look()
+        world.last = caught.value.outcome
+        assert world.records.events() == [Event.DRIFT_DETECTED] * 2
+    assert world.text() == DRIFTED
+    world.host.unlockable = ""
+    assert world.look().cycle == caught.value.outcome.cycle
+    assert world.text() == IN_SYNC
+
+
+def test_nothing_drifts_and_nothing_is_locked(world: World) -> None:
+    world.host.write(IN_SYNC)
+    world.host.unlockable = "main.cf: read-only file system"
+    assert world.look().result is Result.IN_SYNC
+    world.host.left.append(DRIFTED)
+    with pytest.raises(HostError, match="read-only"):
+        world.look()
+    assert world.host.left == [DRIFTED]
+
+
 # --- observing ------------------------------------------------------------------------------------
 
 

@@ -32,6 +32,16 @@ _LOCK_SECONDS = 10.0
 _OURS = ".main.cf.pf-agent-"
 _LATE = ".main.cf.late-"
 
+# What keeps the lock's file from being made.
+_CURES = {
+    errno.EROFS: "make its file system writable",
+    errno.ENOSPC: "free space",
+    errno.EDQUOT: "free space",
+    errno.EPERM: "see `lsattr -d` of its folder",
+    errno.EACCES: "give root the right to write there",
+    errno.ENOENT: "bring the folder back",
+}
+
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
 _RENAME_EXCHANGE = 2
@@ -118,7 +128,7 @@ class MainCfFile:
             try:
                 stack.enter_context(_postfix_lock(self.path))
             except OSError as error:
-                way_out = "free main.cf.tmp beside it"
+                way_out = _CURES.get(error.errno or 0, "free main.cf.tmp beside it")
                 raise _host_error(self.path, error, way_out) from error
             yield
 

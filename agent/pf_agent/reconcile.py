@@ -8,7 +8,7 @@ takes to stop.
 from __future__ import annotations
 
 import time
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import replace
 
 from pf_agent import names, render
@@ -51,10 +51,11 @@ def reconcile(
     is_left = not policy.observe_only and (host.late() is not None or host.is_cut_off())
     if not is_left and (outcome := _at_rest(found, desired, policy, pending, emit, last)):
         return outcome
-    # What somebody wrote while we waited for the lock is what counts.
-    with nullcontext() if policy.observe_only else host.locked():
-        cut_off = _take_up(host, pending) if is_left else None
-        if is_left:
+    with ExitStack() as held:
+        unlocked = None if policy.observe_only else _take_lock(host, held)
+        # What somebody wrote while we waited for the lock is what counts.
+        cut_off = _take_up(host, pending) if is_left and unlocked is None else None
+        if is_left and unlocked is None:
             _bring_back(host, desired, policy, pending, emit)
         actual = _closed(host)
         if is_left or actual != found.actual:
@@ -62,11 +63,24 @@ def reconcile(
         if cut_off is not None and not found.drift:
             emit(cut_off)
         outcome = _at_rest(found, desired, policy, pending, emit, last)
-        if outcome is not None:
+        if outcome is None:
+            outcome = _act(host, desired, policy, pending, emit, last, found, seen_at, unlocked)
+        elif unlocked is not None:
+            raise unlocked
+        else:
             return outcome
-        outcome = _act(host, desired, policy, pending, emit, last, found, seen_at)
     _report(found, pending, emit, last)
     return replace(outcome, reported=found.reported)
+
+
+def _take_lock(host: Host, held: ExitStack) -> HostError | None:
+    """Return why the lock cannot be had: the folder may be read-only for long, and what drifts
+    is to be on record all the same."""
+    try:
+        held.enter_context(host.locked())
+    except HostError as error:
+        return error
+    return None
 
 
 def _at_rest(
@@ -108,8 +122,9 @@ def _act(
     last: Outcome | None,
     found: Plan,
     seen_at: float,
+    unlocked: HostError | None = None,
 ) -> Outcome:
-    """Put the drift on record, and correct it where that may be."""
+    """Put the drift on record, and correct it where that may be: not without the lock."""
     was_written = _was_written(found, pending.last_good(), pending.pending())
     written_at = min(found.actual.written_at, seen_at) if was_written else seen_at
     known = _cycle_on_record(last, found.drift)
@@ -122,6 +137,8 @@ def _act(
     if policy.observe_only:
         return cycle.outcome(Result.OBSERVED, found, "drift")
     try:
+        if unlocked is not None:
+            raise unlocked
         accepted, refusal = cycle.judged(found)
         if refusal:
             return cycle.rejected(emit_new, found, refusal)

@@ -1,0 +1,78 @@
+"""Whether the agent stays calm under a fault: one process, little processor time, few records."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from pf_agent import names
+from tests.machine.site import Site, eventually
+
+_SECONDS = 3.0
+# Hundredths of a second in one. A guard may take one of these; a loop takes them all.
+_MOST_TICKS_A_SECOND = 20
+# Of one fault: how each look, newaliases and the restart fail.
+_MOST_RECORDS = 4
+# When a fault has ended, nobody may have to wait for longer: the backoff after some seconds of it.
+BACKOFF_SECONDS = 45.0
+
+
+@dataclass(frozen=True)
+class Calm:
+    """The agent as it was before the fault."""
+
+    site: Site
+    pid: str
+    restarts: str
+    since: str
+
+    @classmethod
+    def before(cls, site: Site) -> Calm:
+        pid, restarts = site.show("pf-agent", "MainPID"), site.show("pf-agent", "NRestarts")
+        return cls(site, pid, restarts, site.cursor())
+
+    def told(self, event: str, words: str) -> dict[str, Any]:
+        """Wait for a record of this event with these words; return it."""
+        found: list[dict[str, Any]] = []
+
+        def is_there() -> bool:
+            found[:] = [r for r in self.site.records(event, self.since) if words in r["MESSAGE"]]
+            return bool(found)
+
+        eventually(is_there, f"{event}: {words}")
+        return found[0]
+
+    def is_kept(self) -> None:
+        """Fail where it works or talks more than the fault is worth, or is not the same process."""
+        used, begun = self._ticks(), time.monotonic()
+        time.sleep(_SECONDS)
+        assert self._ticks() - used < _MOST_TICKS_A_SECOND * (time.monotonic() - begun)
+        assert self.site.show("pf-agent", "MainPID") == self.pid
+        assert self.site.show("pf-agent", "NRestarts") == self.restarts
+        records = [
+            record["MESSAGE"]
+            for event in ("correction-failed", "activation-failed", "config-rejected")
+            for record in self.site.records(event, self.since)
+        ]
+        assert len(set(records)) == len(records) <= _MOST_RECORDS
+        assert not any("\n" in record for record in records)
+
+    def returns(self) -> None:
+        """Wait until all is right again, by itself; `Site.wait_right` has its own limit."""
+        self.site.wait_right()
+        self.site.wait_settled()
+        assert self.site.serves()
+        assert self.site.is_obeyed()
+        assert self.site.show("pf-agent", "MainPID") == self.pid
+
+    def _ticks(self) -> int:
+        """The processor time that the agent has used, in hundredths of a second."""
+        fields = self.site.machine.read_text(f"/proc/{self.pid}/stat").rpartition(")")[2].split()
+        return int(fields[11]) + int(fields[12])
+
+
+def wait_in_status(site: Site, words: str, is_there: bool = True) -> None:
+    """Wait until `pf-agent status` says this, or says it no more."""
+    found = "" if is_there else "! "
+    site.machine.wait_until(f"{found}{names.PROGRAM} status | grep -F '{words}'", BACKOFF_SECONDS)
