@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from pf_agent import postfix as postfix_module
 from pf_agent.errors import HostError
 from pf_agent.model import Greeting, Judgement
 from pf_agent.postfix import POSTCONF, Postfix, alias_file
@@ -118,6 +119,66 @@ def test_without_postfix_the_way_out_is_its_package(tmp_path: Path) -> None:
     with pytest.raises(HostError, match=r"/postconf: .*; install the package postfix"):
         postfix.judge(b"")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def bin_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Programs in the place of Postfix's, which work, and of which a test breaks one."""
+    says = {"postconf": "echo mail_version = 3.7; echo daemon_directory = /no", "postmap": "echo y"}
+    for name, does in says.items():
+        program(tmp_path / name, does)
+        monkeypatch.setattr(postfix_module, name.upper(), str(tmp_path / name))
+    (tmp_path / "run").mkdir()
+    return tmp_path
+
+
+def program(path: Path, does: str) -> None:
+    path.write_text(f"#!/bin/sh\n{does}\n", "utf-8")
+    path.chmod(0o755)
+
+
+@pytest.mark.parametrize("name", ["postconf", "postmap"])
+@pytest.mark.parametrize(
+    ("does", "how"),
+    [
+        ("kill -SEGV $$", "ended by SIGSEGV"),
+        ("exit 3", "exit code 3"),
+        ("echo libpostfix.so: cannot open >&2; exit 127", "exit code 127, libpostfix.so: cannot"),
+    ],
+)
+def test_a_broken_program_says_nothing_of_the_text(
+    bin_folder: Path, name: str, does: str, how: str
+) -> None:
+    asked = Postfix(str(bin_folder), str(bin_folder / "run"))
+    text = b"daemon_directory = /no\nalias_maps =\nalias_database =\n"
+    assert not asked.judge(text).fatal
+    program(bin_folder / name, does)
+    told = f"/{name}: it does not work, whatever main.cf says: {how}.*; install postfix again"
+    with pytest.raises(HostError, match=told):
+        asked.judge(text)
+    assert list((bin_folder / "run").iterdir()) == []
+
+
+def test_a_postconf_that_says_nothing_is_no_judge(bin_folder: Path) -> None:
+    program(bin_folder / "postconf", "exit 0")
+    with pytest.raises(HostError, match="it printed no parameters"):
+        Postfix(str(bin_folder), str(bin_folder / "run")).judge(b"daemon_directory = /no\n")
+
+
+def test_a_text_that_crashes_a_program_that_works_is_refused(bin_folder: Path) -> None:
+    crash = 'grep -q "^a = [$]a" $2/main.cf 2>/dev/null && kill -SEGV $$'
+    program(bin_folder / "postconf", f"{crash}; echo mail_version = 3.7; echo daemon_directory=/no")
+    asked = Postfix(str(bin_folder), str(bin_folder / "run"))
+    assert "ended by SIGSEGV; does a value" in asked.judge(b"a = $a\n").fatal
+
+
+def test_output_without_end_does_not_take_the_memory(
+    bin_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postfix_module, "_MOST_BYTES", 1 << 20)
+    program(bin_folder / "postconf", "exec cat /dev/zero")
+    with pytest.raises(HostError, match="more than 1 MiB of output; it was killed"):
+        Postfix(str(bin_folder), str(bin_folder / "run")).judge(b"daemon_directory = /no\n")
 
 
 needs_postfix = pytest.mark.skipif(not HAS_POSTFIX, reason=f"no {POSTCONF}")

@@ -35,6 +35,9 @@ _SMTP_PORT = 25
 _CLEAN = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 _CANDIDATE = "judge-"
 _PIPE_BYTES = 1 << 16
+# Ten times what it prints of a parameter of some megabytes. One that never ends its output must
+# not take the agent's memory.
+_MOST_BYTES = 128 << 20
 _DEBIAN_ALIASES = "# See man 5 aliases for format\npostmaster:    root\n"
 _DATABASE_ENDS = (".db", ".lmdb", ".cdb")
 
@@ -63,18 +66,16 @@ class Postfix:
         main_cf = MainCf.parse(text)
         with self._candidate(text) as (folder, master_cf):
             said = complaints.Folders(folder, self._directory)
-            orders = [
-                _Order([POSTCONF, "-c", folder, "-x"]),
-                _Order([POSTMAP, "-c", folder, "-q", "x", "static:y"], judgement.UNLOGGED),
-            ]
-            smtpd = self._smtpd(main_cf, master_cf, folder)
-            orders += [smtpd] if smtpd is not None else []
-            answers = _run(orders)
+            answers = _run(self._questions(main_cf, folder, master_cf))
+        if any(answer.mute for answer in answers):
+            self._prove_sound(answers)
         syntax, *others = answers
         hidden = secrets(main_cf.parameters().items())
         if syntax.failed:
             return Judgement(without(complaints.reason(syntax.complaint, said), hidden))
         effective = judgement.settings(said.named(syntax.output))
+        if "mail_version" not in effective:
+            raise _broken(POSTCONF, "it printed no parameters")
         faults = judgement.faults(main_cf, effective, os.path.exists)
         lines = said.lines(syntax.complaint)
         for answer in others[1:] if not others[0].failed else ():
@@ -193,6 +194,26 @@ class Postfix:
                     file.write(master_cf)
             yield folder, decoded(master_cf)
 
+    def _questions(self, main_cf: MainCf, folder: str, master_cf: str) -> list[_Order]:
+        orders = [
+            _Order([POSTCONF, "-c", folder, "-x"]),
+            _Order([POSTMAP, "-c", folder, "-q", "x", "static:y"], judgement.UNLOGGED),
+        ]
+        smtpd = self._smtpd(main_cf, master_cf, folder)
+        return [*orders, smtpd] if smtpd is not None else orders
+
+    def _prove_sound(self, answers: Sequence[_Answer]) -> None:
+        """Raise HostError where a program fails in the same way on an empty main.cf.
+
+        One that crashed, or found no library while its package is being replaced, says nothing of
+        the text: that must not be refused for it.
+        """
+        with self._candidate(b"") as (folder, master_cf):
+            controls = _run(self._questions(MainCf.parse(b""), folder, master_cf))
+        for answer, control in zip(answers, controls, strict=False):
+            if answer.mute and control.mute:
+                raise _broken(control.program, control.mute)
+
     def _smtpd(self, main_cf: MainCf, master_cf: str, folder: str) -> _Order | None:
         """How to ask smtpd; None where master.cf runs none, or it cannot be told which it is."""
         explicit = main_cf.parameters()
@@ -226,6 +247,8 @@ class Postfix:
     def _ask(self, *questions: Sequence[str]) -> list[str]:
         answers = _run([_Order([POSTCONF, "-c", self._directory, *words]) for words in questions])
         for answer in answers:
+            if answer.mute:
+                raise _broken(POSTCONF, answer.mute)
             if answer.failed:
                 raise HostError(f"postconf: {complaints.reason(answer.complaint)}")
         return [answer.output for answer in answers]
@@ -280,11 +303,16 @@ class _Order(NamedTuple):
 
 
 class _Answer(NamedTuple):
-    """What a program wrote; `failed`: it ended, and not well."""
+    """What a program wrote; `failed`: it ended, and not well.
 
+    `mute` is how it ended where that was not well, and without a word of Postfix's own on why.
+    """
+
+    program: str
     failed: bool
     output: str
     complaint: str
+    mute: str = ""
 
 
 class _Running:
@@ -310,33 +338,44 @@ class _Running:
             ) from error
         assert self._process.stdout is not None
         assert self._process.stderr is not None
-        self.written = {self._process.stdout: b"", self._process.stderr: b""}
+        self.written = {self._process.stdout: bytearray(), self._process.stderr: bytearray()}
+        self._stderr = self._process.stderr
+        self._searched = 0
 
     def hear(self, pipe: IO[bytes]) -> bool:
-        """Take what stands in `pipe`; tell whether more may come."""
+        """Take what stands in `pipe`; tell whether more may come. Raises HostError for a flood."""
         heard = os.read(pipe.fileno(), _PIPE_BYTES)
-        self.written[pipe] += heard
-        whole = self.written[pipe].rpartition(b"\n")[0]
-        if pipe is self._process.stderr and complaints.FATAL.search(whole):
-            # The reason is there; what is left is the second of sleep that msg_fatal() ends with.
-            self._process.kill()
-            self.is_doomed = True
+        written = self.written[pipe]
+        written += heard
+        if len(written) > _MOST_BYTES:
+            much = f"more than {_MOST_BYTES >> 20} MiB of output"
+            raise HostError(f"{self.order.command[0]}: {much}; it was killed")
+        if pipe is self._stderr:
+            whole_lines = written.rfind(b"\n") + 1
+            if complaints.FATAL.search(written, self._searched, whole_lines):
+                # The reason is there; what is left is the second of sleep of msg_fatal().
+                self._process.kill()
+                self.is_doomed = True
+            self._searched = whole_lines
         return bool(heard)
 
     def answer(self) -> _Answer:
         """What it came to; raises HostError where it was to end in time and did not."""
+        program = self.order.command[0]
         if self.is_given_up and self.order.is_optional:
-            return _Answer(False, "", "")
+            return _Answer(program, False, "", "")
         if self.is_given_up:
             seconds = f"{self.order.seconds:.0f} s"
-            raise HostError(f"{self.order.command[0]}: no end after {seconds}; it was killed")
+            raise HostError(f"{program}: no end after {seconds}; it was killed")
         output, complaint = (
             text.decode("utf-8", "backslashreplace") for text in self.written.values()
         )
         code = self._process.wait()
+        has_said_why = complaints.FATAL.search(self.written[self._stderr])
+        mute = "" if code == 0 or has_said_why else _ending(code, complaint)
         if code < 0 and not self.is_doomed:
-            complaint += _killed(self.order.command[0], -code)
-        return _Answer(code != 0, output, complaint)
+            complaint += _killed(program, -code)
+        return _Answer(program, code != 0, output, complaint, mute)
 
     def end(self) -> None:
         """Leave nothing of it behind."""
@@ -344,6 +383,19 @@ class _Running:
         self._process.wait()
         for pipe in self.written:
             pipe.close()
+
+
+def _ending(code: int, complaint: str) -> str:
+    """How a program ended of which nothing else is known."""
+    how = f"ended by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    last = complaint.strip().rpartition("\n")[2]
+    return f"{how}, {last}" if last else how
+
+
+def _broken(program: str, how: str) -> HostError:
+    return HostError(
+        f"{program}: it does not work, whatever main.cf says: {how}; install postfix again"
+    )
 
 
 def _killed(program: str, number: int) -> str:
