@@ -1,4 +1,4 @@
-"""Alias files that are not there, in the words of the program that would miss them."""
+"""Which file holds the aliases; those that are not there, in the words of who would miss them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pf_agent.aliases import buildable, faults
+from pf_agent.aliases import alias_file, buildable, faults
 from pf_agent.model import Fault
 
 ABSENT = "No such file or directory"
@@ -65,3 +65,28 @@ def test_a_table_of_another_type_is_not_the_one_that_is_made() -> None:
 def test_debians_file_is_made_where_it_is_missing() -> None:
     values = {"alias_maps": "hash:/etc/aliases", "alias_database": "hash:/etc/aliases"}
     assert faults(values, there()) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        (b"", "/etc/aliases"),
+        (b"alias_database = hash:/etc/mail/aliases\n", "/etc/mail/aliases"),
+        (b"alias_database = lmdb:/srv/a, hash:/srv/b\n", "/srv/a"),
+        (b"alias_database =\n  hash:/srv/a,\n  hash:/srv/b\n", "/srv/a"),
+        (b"alias_database = hash:/srv/a\nalias_database = hash:/srv/b\n", "/srv/b"),
+        (b"alias_maps = hash:/srv/a, nis:x\nalias_database = $alias_maps\n", "/srv/a"),
+        (b"a = $b\nb = hash:/srv/a\nalias_database = $a\n", "/srv/a"),
+        (b"alias_maps = hash:/srv/a\n", "/etc/aliases"),
+        (b"#alias_database = hash:/srv/a\n", "/etc/aliases"),
+        (b"alias_database =\n", "/etc/aliases"),
+        (b"alias_database = hash:$config_directory/aliases\n", "/etc/aliases"),
+        (b"alias_database = hash:/srv/$mydomain/aliases\n", "/etc/aliases"),
+        (b"alias_database = hash:aliases\n", "/etc/aliases"),
+        (b"alias_database = $alias_database\n", "/etc/aliases"),
+        (b"alias_database = $a\na = $alias_database\n", "/etc/aliases"),
+        (b"alias_database = $no_such_name\n", "/etc/aliases"),
+    ],
+)
+def test_the_file_that_newaliases_reads(text: bytes, path: str) -> None:
+    assert alias_file(text) == path

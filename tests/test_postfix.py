@@ -1,4 +1,4 @@
-"""What Postfix's own programs are asked, and which file holds the aliases.
+"""What Postfix's own programs are asked, and how a program is run.
 
 The tests of the second half need these programs (not a running Postfix). That newaliases is run,
 and on which file, is seen on a booted machine.
@@ -6,8 +6,11 @@ and on which file, is seen on a booted machine.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +18,7 @@ import pytest
 from pf_agent import postfix as postfix_module
 from pf_agent.errors import HostError
 from pf_agent.model import Greeting, Judgement
-from pf_agent.postfix import POSTCONF, Postfix, alias_file
+from pf_agent.postfix import POSTCONF, Order, Postfix, run
 
 HAS_POSTFIX = os.path.exists(POSTCONF)
 NOW = 1_764_000_000
@@ -30,67 +33,6 @@ smtp      unix  -       -       y       -       -       smtp
 relay     unix  -       -       y       -       -       smtp
         -o syslog_name=postfix/$service_name
 """
-
-
-# --- the aliases -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "path"),
-    [
-        (b"", "/etc/aliases"),
-        (b"alias_database = hash:/etc/mail/aliases\n", "/etc/mail/aliases"),
-        (b"alias_database = lmdb:/srv/a, hash:/srv/b\n", "/srv/a"),
-        (b"alias_database =\n  hash:/srv/a,\n  hash:/srv/b\n", "/srv/a"),
-        (b"alias_database = hash:/srv/a\nalias_database = hash:/srv/b\n", "/srv/b"),
-        (b"alias_maps = hash:/srv/a, nis:x\nalias_database = $alias_maps\n", "/srv/a"),
-        (b"a = $b\nb = hash:/srv/a\nalias_database = $a\n", "/srv/a"),
-        (b"alias_maps = hash:/srv/a\n", "/etc/aliases"),
-        (b"#alias_database = hash:/srv/a\n", "/etc/aliases"),
-        (b"alias_database =\n", "/etc/aliases"),
-        (b"alias_database = hash:$config_directory/aliases\n", "/etc/aliases"),
-        (b"alias_database = hash:/srv/$mydomain/aliases\n", "/etc/aliases"),
-        (b"alias_database = hash:aliases\n", "/etc/aliases"),
-        (b"alias_database = $alias_database\n", "/etc/aliases"),
-        (b"alias_database = $a\na = $alias_database\n", "/etc/aliases"),
-        (b"alias_database = $no_such_name\n", "/etc/aliases"),
-    ],
-)
-def test_the_file_that_newaliases_reads(text: bytes, path: str) -> None:
-    assert alias_file(text) == path
-
-
-def stale(tmp_path: Path, aliases: int | None, **databases: int) -> bool:
-    """`aliases_are_stale` of a file and databases of these dates."""
-    path = tmp_path / "aliases"
-    dates = {path.with_name(f"aliases.{end}"): date for end, date in databases.items()}
-    if aliases is not None:
-        dates[path] = aliases
-    for file, date in dates.items():
-        file.touch()
-        os.utime(file, (date, date))
-    return Postfix("/etc/postfix", str(tmp_path)).aliases_are_stale(str(path))
-
-
-def test_aliases_newer_than_their_database_are_stale(tmp_path: Path) -> None:
-    assert stale(tmp_path, NOW, db=NOW - 1)
-
-
-@pytest.mark.parametrize("end", ["db", "lmdb", "cdb"])
-def test_aliases_with_a_database_of_their_date_or_later_are_not(tmp_path: Path, end: str) -> None:
-    assert not stale(tmp_path, NOW, **{end: NOW})
-
-
-def test_aliases_that_never_had_a_database_are_stale(tmp_path: Path) -> None:
-    assert stale(tmp_path, NOW)
-
-
-def test_of_several_databases_the_newest_counts(tmp_path: Path) -> None:
-    assert not stale(tmp_path, NOW, db=NOW - 9, lmdb=NOW + 9)
-
-
-def test_without_aliases_there_is_nothing_to_build(tmp_path: Path) -> None:
-    assert not stale(tmp_path, None, db=NOW)
 
 
 # --- what a crash left ----------------------------------------------------------------------------
@@ -108,6 +50,83 @@ def test_the_candidates_of_the_dead_are_removed(tmp_path: Path) -> None:
         "status.json",
         f"judge-{os.getppid()}-x_y",
     }
+
+
+# --- how a program is run ----------------------------------------------------------------------
+
+# Everything that a program might inherit, as JSON.
+INHERITED = """
+import json, os, sys
+print(json.dumps({
+    "environment": dict(os.environ),
+    "handles": [n for n in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{n}")],
+    "stdin": os.read(0, 1).decode(),
+    "folder": os.getcwd(),
+    "session": os.getsid(0) == os.getpid(),
+    "arguments": sys.argv[1:],
+}))
+"""
+
+
+def test_a_program_inherits_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("LD_PRELOAD", "")
+    monkeypatch.setenv("MAIL_CONFIG", "/nowhere")
+    monkeypatch.chdir(tmp_path)
+    words = ["$(id)", "a b", ";true"]
+    open_too = os.open("/dev/null", os.O_RDONLY)
+    os.set_inheritable(open_too, True)
+    try:
+        (answer,) = run([Order([sys.executable, "-I", "-c", INHERITED, *words], {"HERE": "1"})])
+    finally:
+        os.close(open_too)
+    found = json.loads(answer.output)
+    # Python's own start-up may add this one in the locale C.
+    found["environment"].pop("LC_CTYPE", None)
+    path = "/usr/sbin:/usr/bin:/sbin:/bin"
+    assert found["environment"] == {"PATH": path, "LC_ALL": "C", "HERE": "1"}
+    assert found["handles"] == ["0", "1", "2"]
+    assert found["stdin"] == ""
+    assert found["folder"] == "/"
+    assert found["session"]
+    assert found["arguments"] == words
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["sleep 600", "exec >&- 2>&-; sleep 600", "trap '' TERM HUP; sleep 600", "sleep 600 & exit"],
+)
+def test_what_does_not_end_in_time_is_killed_with_what_it_started(
+    tmp_path: Path, script: str
+) -> None:
+    started = tmp_path / "started"
+    command = ["/bin/sh", "-c", f"sleep 600 & echo $! > {started}; {script}"]
+    with pytest.raises(HostError, match=r"^/bin/sh: no end after 1 s; it was killed$"):
+        run([Order(command, seconds=1.0)])
+    pid = started.read_text().strip()
+    deadline = time.monotonic() + 20
+    while is_alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not is_alive(pid)
+
+
+def is_alive(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_what_is_optional_may_say_nothing() -> None:
+    script = "echo 'smtpd: warning: connect #1' >&2; exec sleep 600"
+    (answer,) = run([Order(["/bin/sh", "-c", script], seconds=0.2, is_optional=True)])
+    assert (answer.failed, answer.output, answer.complaint) == (False, "", "")
+
+
+def test_a_crash_is_told_by_the_name_of_its_signal() -> None:
+    (answer,) = run([Order(["/bin/sh", "-c", "kill -SEGV $$"])])
+    assert answer.failed
+    assert "sh was ended by SIGSEGV" in answer.complaint
 
 
 # --- Postfix's programs ------------------------------------------------------------------------
@@ -298,13 +317,12 @@ class TestJudge:
         text = GOOD + b"smtpd_relay_restrictions =\nsmtpd_recipient_restrictions =\n" + line
         assert postfix.judge(text).fatal == ""
 
-    def test_an_smtpd_that_does_not_end_has_said_nothing(
-        self, postfix: Postfix, folder: Path
-    ) -> None:
-        smtpd = folder / "smtpd"
-        smtpd.write_text("#!/bin/sh\necho 'smtpd: warning: connect #1' >&2\nexec sleep 600\n")
+    def test_a_text_does_not_say_which_program_is_run(self, postfix: Postfix, folder: Path) -> None:
+        smtpd, mark = folder / "smtpd", folder / "mark"
+        smtpd.write_text(f"#!/bin/sh\ntouch {mark}\n")
         smtpd.chmod(0o755)
         assert postfix.judge(GOOD + f"daemon_directory = {folder}\n".encode()) == Judgement()
+        assert not mark.exists()
 
 
 @pytest.mark.postfix

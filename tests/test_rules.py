@@ -25,14 +25,14 @@ PURE = frozenset(
 EFFECTS = frozenset(
     ["postfix", "exchange", "systemd", "smtp", "notify", "signals", "journal", "state", "watch"]
     + ["trust"]
-    + ["writer", "metrics", "notice"]
+    + ["writer", "metrics", "notice", "errands"]
     + ["authority", "bus_link"]
 )
 DRIVE = frozenset(
     ["plan", "correction", "reconcile", "activation", "alias_database", "aside", "apply", "daemon"]
     + ["cli", "configuration", "instance", "rollback", "sinks", "subject", "suspension", "tables"]
     + ["verbs_act", "verbs_look", "verbs_past", "verbs_status", "verbs_wish", "wish"]
-    + ["bus"]
+    + ["bus", "errands_unit"]
 )
 
 # All that a pure module may import from elsewhere: nothing here reads, writes or asks the time.

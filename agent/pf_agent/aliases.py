@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from pf_agent import names
+from pf_agent.main_cf import MainCf
 from pf_agent.model import Fault
 
 # What postalias(1) makes of a source file, by type; the other types read the file itself.
@@ -19,6 +20,19 @@ _BUILT: Final = {
 }
 _READ: Final = ("regexp", "pcre", "cidr", "texthash")
 _ABSENT: Final = "No such file or directory"
+
+
+def alias_file(text: bytes) -> str:
+    """Return the file that newaliases(1) reads first: postconf(5) alias_database."""
+    main_cf = MainCf.parse(text)
+    value = "$alias_database"
+    for _ in range(4):  # "alias_database = $alias_maps" and its like, never round in a circle
+        found = main_cf.get(value.removeprefix("$")) if value.startswith("$") else None
+        if found is None:
+            break
+        value = (found.value.replace(",", " ").split() or [""])[0]
+    path = value.partition(":")[2]
+    return path if path.startswith("/") and "$" not in path else names.DEFAULT_ALIASES
 
 
 def buildable(values: Mapping[str, str], exists: Callable[[str], bool]) -> frozenset[str]:

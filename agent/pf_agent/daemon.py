@@ -11,11 +11,13 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from queue import Empty, SimpleQueue
 
 from pf_agent import __version__, names, render, signals
 from pf_agent.configuration import Configuration
 from pf_agent.desired import main_cf_of
+from pf_agent.errands import Errands, listening
 from pf_agent.errors import ExitCode, HostError
 from pf_agent.instance import Instance, Shared
 from pf_agent.journal import Journal
@@ -56,12 +58,16 @@ def next_batch(mailbox: SimpleQueue[Trigger], patience: float, settle: float) ->
 
 @dataclass(frozen=True)
 class Machine:
-    """Where the daemon finds things; the defaults are the real ones."""
+    """Where the daemon finds things; the defaults are the real ones.
+
+    `errands` is the socket of who runs programs for it.
+    """
 
     main_cf: str = names.MAIN_CF
     config_directory: str = names.CONFIG_DIRECTORY
     state_directory: str = names.STATE_DIRECTORY
     run_directory: str = names.RUN_DIRECTORY
+    errands: str = names.ERRANDS_SOCKET
 
 
 class Daemon:
@@ -85,6 +91,7 @@ class Daemon:
             lambda: self._configuration.desired,
             self.mailbox.put,
             journal.note,
+            partial(listening, path=machine.errands),
         )
         self._sinks.follow(self._configuration.options)
         self._suspension: Suspension | None = None
@@ -98,6 +105,7 @@ class Daemon:
             journal,
             self.mailbox.put,
             lambda: self._suspension,
+            partial(Errands, path=machine.errands),
         )
         self._watch_note = ""
         default = Instance(names.DEFAULT_INSTANCE, machine.main_cf, self._state, self._shared)

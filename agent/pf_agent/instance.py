@@ -14,8 +14,10 @@ from dataclasses import dataclass, replace
 from pf_agent import names, pacing, render
 from pf_agent.activation import Activated, Activation, NotUp
 from pf_agent.alias_database import AliasDatabase, Rebuild
+from pf_agent.aliases import alias_file
 from pf_agent.configuration import Configuration
 from pf_agent.correction import refusal
+from pf_agent.errands import Errands
 from pf_agent.errors import PfAgentError
 from pf_agent.exchange import MainCfFile
 from pf_agent.journal import Journal, log_tail
@@ -37,7 +39,6 @@ from pf_agent.model import (
 )
 from pf_agent.pacing import Backoff, Contest
 from pf_agent.plan import CorrectionFailed, Emit, Judge, Policy, plan
-from pf_agent.postfix import Postfix, alias_file
 from pf_agent.reconcile import reconcile
 from pf_agent.rollback import roll_back
 from pf_agent.state import State
@@ -89,6 +90,7 @@ class Shared:
     journal: Journal
     post: Callable[[Trigger], None]
     suspension: Callable[[], Suspension | None]
+    errands: Callable[[str], Errands]
 
     def may_only_observe(self) -> bool:
         """Whether main.cf and Postfix are to be left as they are."""
@@ -106,7 +108,7 @@ class Instance:
         self._state = state
         self._emit = emit_of(name, shared.emit)
         self._host = MainCfFile(main_cf)
-        self._postfix = Postfix(os.path.dirname(main_cf), state.run_directory)
+        self._postfix = shared.errands(os.path.dirname(main_cf))
         self._judge = Judge(self._postfix.judge)
         self._aliases = names.DEFAULT_ALIASES
         self._alias_database = AliasDatabase(self._postfix, shared.post, self._emit)
@@ -119,6 +121,7 @@ class Instance:
             state,
             shared.post,
             self._emit,
+            self._postfix.probe,
             alias_file=lambda: self._aliases,
             unit=unit_of(name),
             text=lambda: self._host.read().text,
@@ -173,7 +176,6 @@ class Instance:
         self._state.prepare()
         if Reason.START in reasons:
             self._state.tidy()
-            self._postfix.tidy()
         if Reason.TIMER in reasons:
             self._reconsider()
         options = self._shared.configuration.options

@@ -12,6 +12,7 @@ import errno
 import hashlib
 import json
 import os
+import socket
 import sys
 import threading
 import time
@@ -43,9 +44,13 @@ class Metrics:
     """
 
     def __init__(
-        self, textfile: str, listen: str, desired: Callable[[], Mapping[str, DesiredState]]
+        self,
+        textfile: str,
+        listen: str,
+        desired: Callable[[], Mapping[str, DesiredState]],
+        listening: Callable[[str], socket.socket],
     ) -> None:
-        """Raises HostError where `listen` cannot be listened at."""
+        """`listening` makes the socket. Raises HostError where `listen` cannot be listened at."""
         self._textfile = textfile
         self._desired = desired
         self._tally = Tally()
@@ -54,7 +59,7 @@ class Metrics:
         self._stood: object = None
         self._told = ""
         self._version = ""
-        self.endpoint = Endpoint(listen) if listen else None
+        self.endpoint = Endpoint(listening(listen)) if listen else None
 
     def note(self, record: Record) -> None:
         """Count a record in."""
@@ -141,21 +146,15 @@ def write_textfile(path: str, text: bytes) -> None:
 
 
 class Endpoint:
-    """GET /metrics on `place` ("127.0.0.1:9825", "[::1]:9825"), in a thread of its own.
+    """GET /metrics on a socket that listens already, in a thread of its own.
 
     `texts` is what it answers, by content type; replaced whole by the acting thread.
     """
 
-    def __init__(self, place: str) -> None:
-        """Raises HostError."""
+    def __init__(self, listener: socket.socket) -> None:
         self.texts: Mapping[str, bytes] = {}
         self._fault: BaseException | None = None
-        try:
-            self._server = _server(place, lambda: self.texts, self._note_fault)
-        except OSError as error:
-            raise HostError(
-                f"[metrics] listen {place}: {error.strerror}; choose another port in agent.toml"
-            ) from error
+        self._server = _server(listener, lambda: self.texts, self._note_fault)
         self.port: int = self._server.server_address[1]
         self._thread = threading.Thread(
             target=self._server.serve_forever, name="metrics", daemon=True
@@ -181,17 +180,18 @@ class Endpoint:
 
 
 def _server(
-    place: str,
+    listener: socket.socket,
     texts: Callable[[], Mapping[str, bytes]],
     note_fault: Callable[[BaseException | None], None],
 ) -> Any:
-    import socket
     import socketserver
 
     # Not http.server's own server: that asks DNS for the host's name before it listens.
     class Server(socketserver.TCPServer):
-        allow_reuse_address = True
-        address_family = socket.AF_INET6 if place.startswith("[") else socket.AF_INET
+        def __init__(self) -> None:
+            # TCPServer's own makes a socket, which the agent's unit may not.
+            socketserver.BaseServer.__init__(self, listener.getsockname(), _handler(texts))
+            self.socket = listener
 
         def handle_error(self, *_: object) -> None:
             # One that hung up is no fault of ours; socketserver would print a traceback.
@@ -199,8 +199,7 @@ def _server(
             if not isinstance(fault, OSError):
                 note_fault(fault)
 
-    host, _, port = place.rpartition(":")
-    return Server((host.strip("[]"), int(port)), _handler(texts))
+    return Server()
 
 
 def _handler(texts: Callable[[], Mapping[str, bytes]]) -> Any:

@@ -17,6 +17,9 @@ AGENT_TOML: Final = "agent.toml"
 
 STATE_DIRECTORY: Final = "/var/lib/pf-agent"
 RUN_DIRECTORY: Final = "/run/pf-agent"
+# pf-agent-errands.service's.
+ERRANDS_DIRECTORY: Final = "/run/pf-agent-errands"
+ERRANDS_SOCKET: Final = "/run/pf-agent-errands.socket"
 
 # journald drops a field without a word when its name is not [A-Z][A-Z0-9_]* of at most 64
 # characters, so tests hold every name below to that (systemd.journal-fields(7)).

@@ -1,6 +1,7 @@
 """Postfix's own programs: judge a candidate, rebuild the aliases, tell what it must greet with.
 
-Every subprocess of the agent starts here: absolute paths, a clean environment, a time limit.
+Every subprocess of the agent starts here, in `run`: by an absolute path, without a shell, with a
+clean environment, in a process group of its own that is killed as a whole, within a time limit.
 """
 
 from __future__ import annotations
@@ -39,9 +40,6 @@ _PIPE_BYTES = 1 << 16
 # not take the agent's memory.
 _MOST_BYTES = 128 << 20
 _DEBIAN_ALIASES = "# See man 5 aliases for format\npostmaster:    root\n"
-_DATABASE_ENDS = (".db", ".lmdb", ".cdb")
-
-Fingerprint = tuple[int, int, int]
 
 
 class Postfix:
@@ -50,9 +48,8 @@ class Postfix:
     def __init__(self, directory: str, run_directory: str) -> None:
         self._directory = directory
         self._run_directory = run_directory
-        self._built_from: dict[str, Fingerprint] = {}
         self._defaults: dict[str, str] = {}
-        self._defaults_of: Fingerprint | None = None
+        self._defaults_of: tuple[int, int] | None = None
 
     def judge(self, text: bytes) -> Judgement:
         """Have Postfix's own programs read `text` in a private folder; raises HostError.
@@ -66,16 +63,14 @@ class Postfix:
         main_cf = MainCf.parse(text)
         with self._candidate(text) as (folder, master_cf):
             said = complaints.Folders(folder, self._directory)
-            answers = _run(self._questions(main_cf, folder, master_cf))
+            answers = run(self._questions(main_cf, folder, master_cf))
         if any(answer.mute for answer in answers):
             self._prove_sound(answers)
         syntax, *others = answers
         hidden = secrets(main_cf.parameters().items())
         if syntax.failed:
             return Judgement(without(complaints.reason(syntax.complaint, said), hidden))
-        effective = judgement.settings(said.named(syntax.output))
-        if "mail_version" not in effective:
-            raise _broken(POSTCONF, "it printed no parameters")
+        effective = _settings(said.named(syntax.output))
         faults = judgement.faults(main_cf, effective, os.path.exists)
         lines = said.lines(syntax.complaint)
         for answer in others[1:] if not others[0].failed else ():
@@ -96,32 +91,14 @@ class Postfix:
         Where Debian's alias file is missing, it is made as the package's postinst makes it: without
         its database local(8) defers all mail, and Debian 13 under "No configuration" has none.
         """
-        order = _Order([NEWALIASES], {"MAIL_CONFIG": self._directory})
-        found = _fingerprint(path)
-        (answer,) = _run([order])
+        order = Order([NEWALIASES], {"MAIL_CONFIG": self._directory})
+        (answer,) = run([order])
         if answer.failed and path == names.DEFAULT_ALIASES and not os.path.lexists(path):
             _make_aliases(path)
-            found = _fingerprint(path)
-            (answer,) = _run([order])
+            (answer,) = run([order])
         if answer.failed:
             why = complaints.reason(answer.complaint)
             raise HostError(f"newaliases: {why}; mend it and run newaliases")
-        if found is not None:
-            self._built_from[path] = found
-
-    def aliases_are_stale(self, path: str) -> bool:
-        """Tell whether `path` changed since its database was last built.
-
-        By the database's own date at first, then by what the file was at our last `newaliases`:
-        `mv` brings a file that is older than the database.
-        """
-        now = _fingerprint(path)
-        if now is None:
-            return False
-        if path in self._built_from:
-            return self._built_from[path] != now
-        built = [_fingerprint(path + end) for end in _DATABASE_ENDS]
-        return not any(database is not None and database[0] >= now[0] for database in built)
 
     def greeting(self) -> Greeting | None:
         """Return what port 25 must say, where Postfix has an SMTP service there; else None.
@@ -194,38 +171,42 @@ class Postfix:
                     file.write(master_cf)
             yield folder, decoded(master_cf)
 
-    def _questions(self, main_cf: MainCf, folder: str, master_cf: str) -> list[_Order]:
+    def _questions(self, main_cf: MainCf, folder: str, master_cf: str) -> list[Order]:
         orders = [
-            _Order([POSTCONF, "-c", folder, "-x"]),
-            _Order([POSTMAP, "-c", folder, "-q", "x", "static:y"], judgement.UNLOGGED),
+            Order([POSTCONF, "-c", folder, "-x"]),
+            Order([POSTMAP, "-c", folder, "-q", "x", "static:y"], judgement.UNLOGGED),
         ]
         smtpd = self._smtpd(main_cf, master_cf, folder)
         return [*orders, smtpd] if smtpd is not None else orders
 
-    def _prove_sound(self, answers: Sequence[_Answer]) -> None:
+    def _prove_sound(self, answers: Sequence[Answer]) -> None:
         """Raise HostError where a program fails in the same way on an empty main.cf.
 
         One that crashed, or found no library while its package is being replaced, says nothing of
         the text: that must not be refused for it.
         """
         with self._candidate(b"") as (folder, master_cf):
-            controls = _run(self._questions(MainCf.parse(b""), folder, master_cf))
+            controls = run(self._questions(MainCf.parse(b""), folder, master_cf))
         for answer, control in zip(answers, controls, strict=False):
             if answer.mute and control.mute:
                 raise _broken(control.program, control.mute)
 
-    def _smtpd(self, main_cf: MainCf, master_cf: str, folder: str) -> _Order | None:
-        """How to ask smtpd; None where master.cf runs none, or it cannot be told which it is."""
+    def _smtpd(self, main_cf: MainCf, master_cf: str, folder: str) -> Order | None:
+        """How to ask smtpd; None where master.cf runs none, or it cannot be told which it is.
+
+        It is the installed Postfix's own: a text does not say which program root runs.
+        """
         explicit = main_cf.parameters()
         disabled = explicit.get("master_service_disable", "")
         service = services.smtp_server(services.enabled(services.parse(master_cf), disabled))
-        daemons = explicit.get("daemon_directory") or self._known()["daemon_directory"]
-        program = os.path.join(daemons, "smtpd")
-        if service is None or not os.access(program, os.X_OK):
+        installed = self._known()["daemon_directory"]
+        program = os.path.join(installed, "smtpd")
+        is_own = explicit.get("daemon_directory", installed) == installed
+        if service is None or not is_own or not os.access(program, os.X_OK):
             return None
         arguments = judgement.smtpd_arguments(service, explicit, self._directory)
         environment = {"MAIL_CONFIG": folder, **judgement.UNLOGGED}
-        return _Order([program, *arguments], environment, _SMTPD_SECONDS, is_optional=True)
+        return Order([program, *arguments], environment, _SMTPD_SECONDS, is_optional=True)
 
     def _warnings(self, main_cf: MainCf, lines: Sequence[str]) -> list[str]:
         places = {
@@ -238,14 +219,14 @@ class Postfix:
 
     def _known(self) -> Mapping[str, str]:
         """The parameters of the installed Postfix with their defaults, asked for once."""
-        now = _fingerprint(POSTCONF)
+        now = _version(POSTCONF)
         if not self._defaults or now != self._defaults_of:
-            self._defaults = judgement.settings(self._ask(["-d"])[0])
+            self._defaults = _settings(self._ask(["-d"])[0])
             self._defaults_of = now
         return self._defaults
 
     def _ask(self, *questions: Sequence[str]) -> list[str]:
-        answers = _run([_Order([POSTCONF, "-c", self._directory, *words]) for words in questions])
+        answers = run([Order([POSTCONF, "-c", self._directory, *words]) for words in questions])
         for answer in answers:
             if answer.mute:
                 raise _broken(POSTCONF, answer.mute)
@@ -254,17 +235,12 @@ class Postfix:
         return [answer.output for answer in answers]
 
 
-def alias_file(text: bytes) -> str:
-    """Return the file that newaliases(1) reads first: postconf(5) alias_database."""
-    main_cf = MainCf.parse(text)
-    value = "$alias_database"
-    for _ in range(4):  # "alias_database = $alias_maps" and its like, never round in a circle
-        found = main_cf.get(value.removeprefix("$")) if value.startswith("$") else None
-        if found is None:
-            break
-        value = (found.value.replace(",", " ").split() or [""])[0]
-    path = value.partition(":")[2]
-    return path if path.startswith("/") and "$" not in path else names.DEFAULT_ALIASES
+def _settings(output: str) -> dict[str, str]:
+    """What postconf prints of all parameters. Raises HostError where it is not that."""
+    found = judgement.settings(output)
+    if "mail_version" not in found:
+        raise _broken(POSTCONF, "it printed no parameters")
+    return found
 
 
 def _make_aliases(path: str) -> None:
@@ -276,12 +252,12 @@ def _make_aliases(path: str) -> None:
         raise HostError(f"{path}: {error.strerror}; make an alias file there") from error
 
 
-def _fingerprint(path: str) -> Fingerprint | None:
+def _version(program: str) -> tuple[int, int] | None:
     try:
-        found = os.stat(path)
+        found = os.stat(program)
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_ino, found.st_size
+    return found.st_mtime_ns, found.st_ino
 
 
 def _address(interfaces: str, protocols: str) -> str:
@@ -293,7 +269,7 @@ def _address(interfaces: str, protocols: str) -> str:
     return names[0].strip("[]")
 
 
-class _Order(NamedTuple):
+class Order(NamedTuple):
     """A program to run. `is_optional`: where it does not end in time, it has said nothing."""
 
     command: Sequence[str]
@@ -302,7 +278,7 @@ class _Order(NamedTuple):
     is_optional: bool = False
 
 
-class _Answer(NamedTuple):
+class Answer(NamedTuple):
     """What a program wrote; `failed`: it ended, and not well.
 
     `mute` is how it ended where that was not well, and without a word of Postfix's own on why.
@@ -318,7 +294,7 @@ class _Answer(NamedTuple):
 class _Running:
     """A program that runs, and what it has written so far."""
 
-    def __init__(self, order: _Order) -> None:
+    def __init__(self, order: Order) -> None:
         self.order = order
         self.deadline = time.monotonic() + order.seconds
         self.is_doomed = False
@@ -331,6 +307,7 @@ class _Running:
                 stderr=subprocess.PIPE,
                 cwd="/",
                 env={**_CLEAN, **order.environment},
+                start_new_session=True,
             )
         except OSError as error:
             raise HostError(
@@ -354,32 +331,44 @@ class _Running:
             whole_lines = written.rfind(b"\n") + 1
             if complaints.FATAL.search(written, self._searched, whole_lines):
                 # The reason is there; what is left is the second of sleep of msg_fatal().
-                self._process.kill()
+                self._kill()
                 self.is_doomed = True
             self._searched = whole_lines
         return bool(heard)
 
-    def answer(self) -> _Answer:
+    def answer(self) -> Answer:
         """What it came to; raises HostError where it was to end in time and did not."""
         program = self.order.command[0]
-        if self.is_given_up and self.order.is_optional:
-            return _Answer(program, False, "", "")
-        if self.is_given_up:
+        # One that has closed its pipes may go on all the same.
+        is_late = self.is_given_up or not self._ends_in_time()
+        if is_late and self.order.is_optional:
+            return Answer(program, False, "", "")
+        if is_late:
             seconds = f"{self.order.seconds:.0f} s"
             raise HostError(f"{program}: no end after {seconds}; it was killed")
         output, complaint = (
             text.decode("utf-8", "backslashreplace") for text in self.written.values()
         )
-        code = self._process.wait()
+        code = self._process.returncode
         has_said_why = complaints.FATAL.search(self.written[self._stderr])
         mute = "" if code == 0 or has_said_why else _ending(code, complaint)
         if code < 0 and not self.is_doomed:
             complaint += _killed(program, -code)
-        return _Answer(program, code != 0, output, complaint, mute)
+        return Answer(program, code != 0, output, complaint, mute)
+
+    def _ends_in_time(self) -> bool:
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(max(self.deadline - time.monotonic(), 0.0))
+        return self._process.returncode is not None
+
+    def _kill(self) -> None:
+        # Until it was waited for, the number is its own. What it started goes with it.
+        if self._process.returncode is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     def end(self) -> None:
         """Leave nothing of it behind."""
-        self._process.kill()
+        self._kill()
         self._process.wait()
         for pipe in self.written:
             pipe.close()
@@ -407,7 +396,7 @@ def _killed(program: str, number: int) -> str:
     )
 
 
-def _run(orders: Sequence[_Order]) -> list[_Answer]:
+def run(orders: Sequence[Order]) -> list[Answer]:
     """Run programs side by side. Raises HostError where one is missing or does not end in time."""
     with ExitStack() as stack:
         selector = stack.enter_context(selectors.DefaultSelector())

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from socket import socket
 from typing import Protocol
 
 from pf_agent.bus import Bus
@@ -45,11 +46,13 @@ class Sinks:
         start: Callable[[str], object],
         desired: Callable[[], Mapping[str, DesiredState]],
         report: Callable[[str], None],
+        listening: Callable[[str], socket],
     ) -> None:
         self._bus = bus
         self._start = start
         self._desired = desired
         self._report = report
+        self._listening = listening
         self._options = AgentOptions()
         self._metrics: Metrics | None = None
         self._notice: Notice | None = None
@@ -86,7 +89,7 @@ class Sinks:
         yield from (sink for sink in (self._metrics, self._notice) if sink is not None)
 
     def _measure(self, options: AgentOptions) -> None:
-        self._metrics = Metrics(options.textfile, options.listen, self._desired)
+        self._metrics = Metrics(options.textfile, options.listen, self._desired, self._listening)
 
     def _try(self, tell: Callable[[], object]) -> None:
         try:
@@ -120,6 +123,7 @@ def sinks_of(
     desired: Callable[[], Mapping[str, DesiredState]],
     post: Callable[[Trigger], None],
     report: Callable[[str], None],
+    listening: Callable[[str], socket],
 ) -> Sinks:
-    """Return the real ones."""
-    return Sinks(bus_of(state, post), systemd.start, desired, report)
+    """Return the real ones; `listening` makes the socket that metrics are served at."""
+    return Sinks(bus_of(state, post), systemd.start, desired, report, listening)

@@ -1,0 +1,147 @@
+"""What pf-agent-errands.service runs: what the sandbox of pf-agent.service forbids the agent.
+
+The agent has no word in which program is run, with which arguments, or whom it talks to. It names
+one of five errands and one of Postfix's own instances; a candidate comes as its text.
+
+systemd hands over the socket that it listens at (sd_listen_fds(3)). After a while without an errand
+the process ends, so that nothing of it is in memory at rest. What is asked meanwhile waits in the
+socket's queue: systemd sees it there, and starts the unit again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+from contextlib import suppress
+from dataclasses import astuple
+from typing import Any
+
+from pf_agent import names, smtp
+from pf_agent.errors import HostError
+from pf_agent.main_cf import MainCf
+from pf_agent.postfix import Postfix
+
+# SD_LISTEN_FDS_START of sd_listen_fds(3).
+_FIRST_HANDLE = 3
+_IDLE_SECONDS = 10.0
+# How long the agent may take to say what it wants, and to hear the end.
+_TALK_SECONDS = 20.0
+_BACKLOG = 5
+_NO_ERRAND = "pf-agent-errands.service: not one of its errands; restart pf-agent"
+
+
+class Unit:
+    """The errands, for the Postfix whose default instance obeys `main_cf`."""
+
+    def __init__(self, main_cf: str, run_directory: str) -> None:
+        self._main_cf = main_cf
+        self._run_directory = run_directory
+        self._known: dict[str, Postfix] = {}
+
+    def serve(self, listener: socket.socket, idle: float) -> None:
+        """Do errands, each in a thread, until none came and none was left for `idle` seconds."""
+        busy: list[threading.Thread] = []
+        listener.settimeout(idle)
+        while True:
+            try:
+                client, _ = listener.accept()
+            except TimeoutError:
+                if not any(thread.is_alive() for thread in busy):
+                    return
+                continue
+            busy = [thread for thread in busy if thread.is_alive()]
+            # A probe must not hold up a judgement.
+            busy.append(threading.Thread(target=self._attend, args=[client], daemon=True))
+            busy[-1].start()
+
+    def _attend(self, client: socket.socket) -> None:
+        client.settimeout(_TALK_SECONDS)
+        # Where the agent was killed meanwhile there is nobody to answer.
+        with client, suppress(ConnectionError, TimeoutError):
+            client.sendall(b"\n")
+            with client.makefile("rb") as asking:
+                reply, found = self._reply(asking.read())
+            data = json.dumps(reply).encode()
+            if found is not None:
+                with found:
+                    data = data[socket.send_fds(client, [data], [found.fileno()]) :]
+            client.sendall(data)
+
+    def _reply(self, asked: bytes) -> tuple[dict[str, Any], socket.socket | None]:
+        try:
+            done = self._do(json.loads(asked))
+        except HostError as error:
+            return {"failure": str(error)}, None
+        except (ValueError, RecursionError):  # no JSON, or a text that is none of bytes
+            return {"failure": _NO_ERRAND}, None
+        if isinstance(done, socket.socket):
+            return {"done": None}, done
+        return {"done": done}, None
+
+    def _do(self, asked: object) -> Any:
+        """Do one errand. Raises HostError, and ValueError for what is none."""
+        match asked:
+            case {"errand": "judge", "directory": str(directory), "text": str(text)}:
+                return astuple(self._postfix(directory).judge(text.encode("latin-1")))
+            case {"errand": "newaliases", "directory": str(directory), "path": str(path)}:
+                return self._postfix(directory).newaliases(path)
+            case {"errand": "greeting", "directory": str(directory)}:
+                greeting = self._postfix(directory).greeting()
+                return None if greeting is None else astuple(greeting)
+            case {"errand": "probe", "directory": str(directory), "greeting": list(members)}:
+                return self._probe(directory, members)
+            case {"errand": "listen", "place": str(place)}:
+                return listening(place)
+        raise ValueError(asked)
+
+    def _postfix(self, directory: str) -> Postfix:
+        """Return one of Postfix's own instances: postconf(5), multi_instance_directories."""
+        default = os.path.dirname(self._main_cf)
+        if directory != default and directory not in self._others():
+            raise HostError(f"{directory}: no instance of Postfix; see `postmulti -l`")
+        return self._known.setdefault(directory, Postfix(directory, self._run_directory))
+
+    def _others(self) -> list[str]:
+        try:
+            with open(self._main_cf, "rb") as file:
+                named = MainCf.parse(file.read()).get("multi_instance_directories")
+        except OSError as error:
+            raise HostError(f"{self._main_cf}: {error.strerror}; mend the file") from error
+        return [] if named is None else named.value.replace(",", " ").split()
+
+    def _probe(self, directory: str, members: list[Any]) -> str:
+        greeting = self._postfix(directory).greeting()
+        if greeting is None or list(astuple(greeting)) != members:
+            raise HostError(f"{directory}: Postfix is to greet otherwise by now")
+        return smtp.probe(greeting.address, greeting.port, greeting.banner)
+
+
+def listening(place: str) -> socket.socket:
+    """Return a socket that listens at `place`, an address of loopback. Raises HostError."""
+    # Imported here: it reads TOML, which no other errand does.
+    from pf_agent.options import is_on_loopback
+
+    if not is_on_loopback(place):
+        raise HostError(f"{place}: not an address of loopback; mend [metrics] listen in agent.toml")
+    host, _, port = place.rpartition(":")
+    family = socket.AF_INET6 if place.startswith("[") else socket.AF_INET
+    try:
+        return socket.create_server((host.strip("[]"), int(port)), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        # Not its strerror: create_server adds to that what the sentence says already.
+        why = os.strerror(error.errno) if error.errno else str(error)
+        raise HostError(
+            f"[metrics] listen {place}: {why}; choose another port in agent.toml"
+        ) from error
+
+
+def main() -> None:
+    """Serve at systemd's socket."""
+    unit = Unit(names.MAIN_CF, names.ERRANDS_DIRECTORY)
+    unit.serve(socket.socket(fileno=_FIRST_HANDLE), _IDLE_SECONDS)
+
+
+if __name__ == "__main__":
+    main()
