@@ -1,6 +1,6 @@
 """What a judgement says of a candidate on a machine whose Postfix serves, and what it leaves alone.
 
-postfix.py runs inside, with the sandbox of the agent's own unit around it.
+postfix.py runs inside, with the sandbox of pf-agent-errands.service around it.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def serving(internet_site: Machine) -> Machine:
 @pytest.fixture(scope="module")
 def judge(serving: Machine) -> Judge:
     """Judges main.cf with these lines added, one judgement for each."""
-    unit = (CHECKOUT / "units" / "pf-agent.service").read_text()
+    unit = (CHECKOUT / "units" / "pf-agent-errands.service").read_text()
     sandbox = [f"-p{line}" for line in unit.splitlines() if SANDBOX.match(line)]
     assert any(property.startswith("-pSystemCallFilter=") for property in sandbox)
     command = ["systemd-run", "--quiet", "--wait", "--pipe", "-pRuntimeDirectory=judge"]
