@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import pf_agent
-from pf_agent import cli, journal, names
+from pf_agent import cli, errands, errands_unit, journal, names
 from pf_agent.errors import ExitCode
 from pf_agent.model import AgentOptions, DesiredState, DriftKind, Event, Mode
 
@@ -43,10 +43,10 @@ def catalog() -> dict[str, str]:
     return dict(zip(ids, texts, strict=True))
 
 
-def unit() -> configparser.RawConfigParser:
+def unit(name: str = "pf-agent.service") -> configparser.RawConfigParser:
     parser = configparser.RawConfigParser(strict=False)  # a filter of system calls has lines
     parser.optionxform = str  # type: ignore[assignment, method-assign]
-    parser.read_string(read("units/pf-agent.service"))
+    parser.read_string(read(f"units/{name}"))
     return parser
 
 
@@ -133,6 +133,20 @@ def test_the_unit_is_ordered_after_postfix_and_not_tied_to_it() -> None:
     section = unit()["Unit"]
     assert names.POSTFIX_UNIT in section["After"].split()
     assert not {"Requires", "Requisite", "BindsTo", "PartOf", "Upholds", "Conflicts"} & set(section)
+
+
+def test_the_other_unit_is_found_and_waited_for() -> None:
+    socket, service = unit("pf-agent-errands.socket"), unit("pf-agent-errands.service")
+    assert socket["Socket"]["ListenStream"] == names.ERRANDS_SOCKET
+    assert socket["Socket"]["SocketMode"] == "0600"
+    assert service["Service"]["RuntimeDirectory"] == Path(names.ERRANDS_DIRECTORY).name
+    assert service["Service"]["ExecStart"].endswith(f" -I -m {errands_unit.__name__}")
+    for part in (socket, service):
+        assert part["Unit"]["PartOf"] == "pf-agent.service"
+        assert not part.has_section("Install"), "it comes with the agent, and goes with it"
+    assert unit()["Unit"]["Wants"] == "pf-agent-errands.socket"
+    longest = errands._BEGIN_SECONDS + errands._DONE_SECONDS
+    assert longest < int(unit()["Service"]["WatchdogSec"])
 
 
 def test_debian_takes_the_unit_from_units() -> None:

@@ -98,10 +98,12 @@ class Unit:
 
     def _postfix(self, directory: str) -> Postfix:
         """Return one of Postfix's own instances: postconf(5), multi_instance_directories."""
-        default = os.path.dirname(self._main_cf)
-        if directory != default and directory not in self._others():
-            raise HostError(f"{directory}: no instance of Postfix; see `postmulti -l`")
-        return self._known.setdefault(directory, Postfix(directory, self._run_directory))
+        directory = os.path.normpath(directory)
+        if directory not in self._known:
+            if directory != os.path.dirname(self._main_cf) and directory not in self._others():
+                raise HostError(f"{directory}: no instance of Postfix; see `postmulti -l`")
+            self._known[directory] = Postfix(directory, self._run_directory)
+        return self._known[directory]
 
     def _others(self) -> list[str]:
         try:
@@ -109,7 +111,8 @@ class Unit:
                 named = MainCf.parse(file.read()).get("multi_instance_directories")
         except OSError as error:
             raise HostError(f"{self._main_cf}: {error.strerror}; mend the file") from error
-        return [] if named is None else named.value.replace(",", " ").split()
+        words = [] if named is None else named.value.replace(",", " ").split()
+        return [os.path.normpath(word) for word in words]
 
     def _probe(self, directory: str, members: list[Any]) -> str:
         greeting = self._postfix(directory).greeting()
