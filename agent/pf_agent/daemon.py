@@ -119,11 +119,12 @@ class Daemon:
         self._emit(Record(Event.STARTED, f"pf-agent {__version__} watches main.cf"))
         self._turn([Trigger(Reason.START)])
         self._tell("READY=1")
-        # What the start has made stays. The collector need not go through it again and again, and
-        # what comes later it collects sooner: by default, once that is a quarter of what there is.
-        gc.collect()
-        gc.freeze()
+        gc.freeze()  # what the start has made stays, and need not be gone through again and again
         while True:
+            if self.mailbox.empty():
+                # Now, and not amid a correction. By itself the collector would let a quarter of
+                # what there is gather first.
+                gc.collect()
             batch = next_batch(
                 self.mailbox, self._patience(), self._configuration.options.settle_seconds
             )
