@@ -26,12 +26,12 @@ EFFECTS = frozenset(
     ["postfix", "exchange", "systemd", "smtp", "notify", "signals", "journal", "state", "watch"]
     + ["trust"]
     + ["writer", "metrics", "notice", "errands"]
-    + ["authority", "bus_link"]
+    + ["authority", "bus_link", "lean"]
 )
 DRIVE = frozenset(
     ["plan", "correction", "reconcile", "activation", "alias_database", "aside", "apply", "daemon"]
     + ["cli", "configuration", "instance", "rollback", "sinks", "subject", "suspension", "tables"]
-    + ["verbs_act", "verbs_look", "verbs_past", "verbs_status", "verbs_wish", "wish"]
+    + ["verbs_act", "verbs_look", "verbs_run", "verbs_past", "verbs_status", "verbs_wish", "wish"]
     + ["bus", "errands_unit"]
 )
 

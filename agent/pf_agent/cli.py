@@ -117,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(verb=_late(module, f"cmd_{name}"))
         return added
 
-    add("run", "verbs_act", "watch main.cf and keep it right (what pf-agent.service runs)")
+    add("run", "verbs_run", "watch main.cf and keep it right (what pf-agent.service runs)")
     status = add("status", "verbs_status", "tell what the daemon is about; any user may ask")
     diff = add("diff", "verbs_look", "show what main.cf says against what it must say")
     apply = add("apply", "verbs_act", "look once, correct main.cf and restart Postfix")

@@ -1,4 +1,4 @@
-"""The verbs that act: run, apply, suspend, resume."""
+"""The verbs that act: apply, suspend, resume."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ import os
 import pwd
 import re
 import signal
-import sys
 import time
 
 from pf_agent import names, render
 from pf_agent.errors import ConfigError, ExitCode
-from pf_agent.model import Applied, Event, Record, Result, Suspension
+from pf_agent.model import Applied, Result, Suspension
 from pf_agent.plan import Policy
 from pf_agent.reconcile import reconcile
 from pf_agent.state import State, read_status
@@ -21,22 +20,6 @@ from pf_agent.suspension import MOST_SECONDS, resume
 from pf_agent.verbs_look import cmd_diff, print_json
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-def cmd_run(_arguments: argparse.Namespace) -> ExitCode:
-    """The daemon, until SIGTERM."""
-    from pf_agent.daemon import Daemon, Machine
-    from pf_agent.journal import Journal, console_of
-
-    journal = Journal(console_of(sys.stderr))
-    try:
-        daemon = Daemon(Machine(), journal)
-    except ConfigError as error:
-        for problem in error.problems:
-            fields = {names.FIELD_REASON: problem}
-            journal.emit(Record(Event.CONFIG_REJECTED, problem, fields=fields))
-        return error.exit_code
-    return daemon.run()
 
 
 def cmd_apply(arguments: argparse.Namespace) -> ExitCode:
