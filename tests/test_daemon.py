@@ -197,7 +197,6 @@ Start = Callable[..., Running]
 @pytest.fixture
 def start(site: Site, tmp_path: Path) -> Iterator[Start]:
     """Start the daemon, with more environment if need be; it is ended with the test."""
-    pytest.importorskip("systemd.daemon", reason="needs python3-systemd")
     running: list[subprocess.Popen[str]] = []
     path = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:

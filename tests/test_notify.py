@@ -18,7 +18,6 @@ class TestNotify:
         assert not notify("READY=1")
 
     def test_the_states_arrive(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        pytest.importorskip("systemd.daemon")
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
             listener.bind(str(tmp_path / "notify"))
             listener.settimeout(10)
@@ -26,8 +25,16 @@ class TestNotify:
             assert notify("READY=1", "STATUS=in sync: \udcff\nREADY=0")
             assert listener.recv(4096) == b"READY=1\nSTATUS=in sync: \\udcff READY=0"
 
+    def test_an_abstract_socket(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        name = f"pf-agent-test-{os.getpid()}"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+            listener.bind(f"\0{name}")
+            listener.settimeout(10)
+            monkeypatch.setenv("NOTIFY_SOCKET", f"@{name}")
+            assert notify("READY=1")
+            assert listener.recv(4096) == b"READY=1"
+
     def test_a_socket_that_is_gone(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        pytest.importorskip("systemd.daemon")
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "nowhere"))
         with pytest.raises(HostError, match="NotifyAccess"):
             notify("READY=1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterable
 
 from pf_agent.errors import HostError
@@ -17,16 +18,17 @@ def notify(*states: str) -> bool:
     Returns False when systemd does not listen, as when run by hand. Raises HostError when it
     should be told and cannot.
     """
-    if not os.environ.get("NOTIFY_SOCKET"):
+    place = os.environ.get("NOTIFY_SOCKET")
+    if not place:
         return False
     try:
-        from systemd import daemon
-
-        return bool(daemon.notify(assignments(states)))
-    except ImportError as error:
-        raise HostError(f"notify: {error}; install python3-systemd") from error
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as link:
+            # A name that begins with "@" stands for an abstract one (unix(7)).
+            link.connect(f"\0{place[1:]}" if place.startswith("@") else place)
+            link.send(assignments(states).encode())
     except OSError as error:
         raise HostError(f"notify: {error}; see NotifyAccess= in systemd.service(5)") from error
+    return True
 
 
 def assignments(states: Iterable[str]) -> str:
