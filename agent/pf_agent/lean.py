@@ -31,6 +31,8 @@ _DISPENSABLE: Final = (
 # Imported without a condition, and used in functions that nobody calls here.
 _PUT_OFF: Final = (
     "asyncio",  # structlog's asynchronous loggers
+    "uuid",  # structlog's records of a thread
+    "gi._option",  # GLib's options of a command line
 )
 
 
