@@ -10,7 +10,10 @@ from pathlib import Path
 import pf_agent
 
 # What `pf-agent run` imports when it starts, and at its first correction.
-USED = "pf_agent.daemon, structlog, watchdog.observers, tomli, smtplib, hashlib, tempfile"
+USED = (
+    "pf_agent.cli, pf_agent.verbs_run, pf_agent.daemon, structlog, watchdog.observers, tomli,"
+    " smtplib, hashlib, tempfile"
+)
 
 
 def said(code: str) -> str:
@@ -37,7 +40,7 @@ def test_the_daemon_has_no_tls_no_event_loop_and_no_colours_in_memory() -> None:
     lean = loaded("lean.forgo()")
     assert {"pf_agent.daemon", "structlog", "watchdog.observers", "tomli", "hashlib"} <= lean
     roots = {name.partition(".")[0] for name in lean}
-    assert not roots & {"_asyncio", "_bz2", "_hashlib", "_lzma", "_ssl", "http", "rich"}
+    assert not roots & {"_asyncio", "argparse", "_bz2", "_hashlib", "_lzma", "_ssl", "http", "rich"}
     assert not {name for name in lean if name.startswith("asyncio.")}
 
 

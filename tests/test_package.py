@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import pf_agent
-from pf_agent import cli, errands, errands_unit, journal, names
+from pf_agent import arguments, cli, errands, errands_unit, journal, names
 from pf_agent.errors import ExitCode
 from pf_agent.model import AgentOptions, DesiredState, DriftKind, Event, Mode
 
@@ -164,7 +164,7 @@ def test_the_completion_knows_every_verb() -> None:
     text = read("units/pf-agent.bash-completion")
     found = re.search(r'local verbs="(.*)"', text)
     assert found is not None
-    actions = cli._parser()._subparsers
+    actions = arguments.parser()._subparsers
     assert actions is not None
     (verbs,) = (action.choices for action in actions._group_actions)
     assert found[1].split() == sorted(verbs or ())

@@ -32,7 +32,7 @@ DRIVE = frozenset(
     ["plan", "correction", "reconcile", "activation", "alias_database", "aside", "apply", "daemon"]
     + ["cli", "configuration", "instance", "rollback", "sinks", "subject", "suspension", "tables"]
     + ["verbs_act", "verbs_look", "verbs_run", "verbs_past", "verbs_status", "verbs_wish", "wish"]
-    + ["bus", "errands_unit"]
+    + ["arguments", "bus", "errands_unit"]
 )
 
 # All that a pure module may import from elsewhere: nothing here reads, writes or asks the time.

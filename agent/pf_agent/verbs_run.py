@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 
 from pf_agent import lean, names
 from pf_agent.errors import ConfigError, ExitCode
 
 
-def cmd_run(_arguments: argparse.Namespace) -> ExitCode:
-    """The daemon, until SIGTERM."""
+def cmd_run(_arguments: object = None) -> ExitCode:
+    """The daemon, until SIGTERM. There is nothing that it could be told."""
     lean.forgo()
     from pf_agent.daemon import Daemon, Machine
     from pf_agent.journal import Journal, console_of
