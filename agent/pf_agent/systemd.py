@@ -28,6 +28,25 @@ _MOST_JOBS = 16
 _SYSTEMD = "org.freedesktop.systemd1"
 _MANAGER = f"{_SYSTEMD}.Manager"
 _MANAGER_PATH = "/org/freedesktop/systemd1"
+# What is called here of org.freedesktop.systemd1(5). Were it asked for by `Bus.get`, pydbus would
+# make 200 methods of systemd's answer and keep the text that says them: 0.7 MiB.
+_MANAGER_XML = f"""
+<interface name="{_MANAGER}">
+ <method name="GetJob"><arg type="u" direction="in"/><arg type="o" direction="out"/></method>
+ <method name="LoadUnit"><arg type="s" direction="in"/><arg type="o" direction="out"/></method>
+ <method name="ReloadUnit">
+  <arg type="s" direction="in"/><arg type="s" direction="in"/><arg type="o" direction="out"/>
+ </method>
+ <method name="ResetFailedUnit"><arg type="s" direction="in"/></method>
+ <method name="RestartUnit">
+  <arg type="s" direction="in"/><arg type="s" direction="in"/><arg type="o" direction="out"/>
+ </method>
+ <method name="StartUnit">
+  <arg type="s" direction="in"/><arg type="s" direction="in"/><arg type="o" direction="out"/>
+ </method>
+ <method name="Subscribe"/>
+</interface>
+"""
 _NO_SUCH_UNIT = f"{_SYSTEMD}.NoSuchUnit"
 _NO_SUCH_JOB = f"{_SYSTEMD}.NoSuchJob"
 _NO_REPLY = "org.freedesktop.DBus.Error.NoReply"
@@ -303,10 +322,10 @@ class Systemd:
             object=_MANAGER_PATH,
             signal_fired=self._job_removed,
         )
+        manager = _manager(bus)
         try:
             # dbus-daemon holds this call until systemd is on the bus, so a bus or a systemd that
             # has just started anew is waited for.
-            manager = bus.get(_SYSTEMD, _MANAGER_PATH, timeout=_CALL_SECONDS)[_MANAGER]
             _subscribe(manager)
         except BaseException:
             subscription.unsubscribe()
@@ -422,6 +441,15 @@ def _connect() -> Any:
         ).pydbus
     finally:
         alarm.cancel()
+
+
+def _manager(bus: Any) -> Any:
+    """systemd's manager as pydbus's proxy."""
+    from xml.etree import ElementTree
+
+    from pydbus.proxy import Interface
+
+    return Interface(ElementTree.fromstring(_MANAGER_XML))(bus, _SYSTEMD, _MANAGER_PATH)
 
 
 def _subscribe(manager: Any) -> None:
