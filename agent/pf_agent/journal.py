@@ -19,15 +19,17 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import suppress
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import structlog
 
 from pf_agent import names
 from pf_agent.errors import HostError
-from pf_agent.history import Entry
 from pf_agent.model import Event, Record
 from pf_agent.render import printable
+
+if TYPE_CHECKING:
+    from pf_agent.history import Entry
 
 _ID = "8f1c2a6e5d0b4c07a3f19e6b7d2c45"
 MESSAGE_IDS: Mapping[Event, str] = {
@@ -129,6 +131,9 @@ def read_back(since: float) -> Iterator[Entry]:
     journald alone says who did (systemd.journal-fields(7), trusted fields). What the caller may not
     read is not there. Raises HostError where the journal cannot be opened.
     """
+    # Here and not above: the daemon sends records, and never reads them back.
+    from pf_agent.history import Entry
+
     try:
         from systemd import journal
     except ImportError as error:

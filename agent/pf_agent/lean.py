@@ -31,6 +31,7 @@ _DISPENSABLE: Final = (
 # Imported without a condition, and used in functions that nobody calls here.
 _PUT_OFF: Final = (
     "asyncio",  # structlog's asynchronous loggers
+    "locale",  # the encoding of what subprocess reads and writes as text
     "uuid",  # structlog's records of a thread
     "gi._option",  # GLib's options of a command line
 )
