@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -190,6 +191,42 @@ def test_what_is_displaced_is_on_disk_while_it_is_kept(real: RealHost) -> None:
 
     real.exchange(real.read(), AFTER, keep)
     assert BEFORE in found
+
+
+def test_an_exchange_that_cannot_be_synced_is_done_all_the_same(
+    real: RealHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync = os.fsync
+
+    def failing_disk(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        sync(handle)
+
+    real.write(BEFORE)
+    monkeypatch.setattr(os, "fsync", failing_disk)
+    displaced = real.exchange(real.read(), AFTER, lose)
+    assert displaced.text == BEFORE
+    assert displaced.way.endswith("Input/output error")
+    assert real.read().text == AFTER
+
+
+def test_what_cannot_be_removed_is_taken_up_by_the_next_look(
+    real: RealHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+
+    real.write(BEFORE)
+    with real.locked(), monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", refuse)
+        assert real.exchange(real.read(), AFTER, lose).text == BEFORE
+    assert real.is_cut_off()
+    kept: list[bytes] = []
+    with real.locked():
+        real.take_up(kept.append)
+    assert kept == [BEFORE]
+    assert left_in(real.file.parent) == {"main.cf"}
 
 
 def test_no_file_of_ours_stays(real: RealHost) -> None:

@@ -272,6 +272,41 @@ def test_what_postfix_refuses_is_not_installed(world: World) -> None:
     assert world.records[-1].fields == {names.FIELD_REASON: "bad value: poison"}
 
 
+def test_what_is_refused_once_alone_was_no_fault_of_the_text(world: World) -> None:
+    """A judge that gets no socket or no memory ends as if main.cf were to blame."""
+    world.host.write(IN_SYNC)
+    world.look()
+    refusals = ["getifaddrs: Permission denied"]
+
+    def judge(text: bytes) -> Judgement:
+        return Judgement(fatal=refusals.pop() if refusals else "")
+
+    world.policy = replace(world.policy, judge=judge)
+    world.host.write(DRIFTED + b"# somebody's own\n")
+    assert world.look().result is Result.CORRECTED
+    assert world.text() == IN_SYNC + b"# somebody's own\n"
+
+
+class FullOnceExchanged(State):
+    """Nothing more can be written once main.cf was exchanged."""
+
+    def mark_pending(self, pending: PendingActivation, durable: bool = True) -> None:
+        if not durable:
+            raise HostError("pending.json: no space left on device; free space")
+        super().mark_pending(pending, durable)
+
+    def keep_ran_with(self, text: bytes) -> None:
+        raise HostError("ran-with.main.cf: no space left on device; free space")
+
+
+def test_what_was_exchanged_is_told_as_corrected_whatever_fails_then(world: World) -> None:
+    world.state = FullOnceExchanged(world.state.directory, world.state.run_directory)
+    assert world.look().result is Result.CORRECTED
+    assert world.records[-1].event is Event.DRIFT_CORRECTED
+    assert world.state.pending() is not None
+    assert world.text() == IN_SYNC
+
+
 def test_what_is_still_refused_is_not_recorded_again(world: World) -> None:
     world.host.write(DRIFTED + b"inet_interfaces = poison\n")
     first = world.look()

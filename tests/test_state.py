@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -128,6 +129,16 @@ def test_a_write_that_was_cut_short_changes_nothing(state: State) -> None:
     assert state.pending() == PENDING
     state.mark_pending(PENDING)
     assert not file_of(state, ".pending.json.new").exists()
+
+
+def test_a_write_that_fails_leaves_nothing(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing_disk(_handle: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", failing_disk)
+    with pytest.raises(HostError, match="pending.json: Input/output error; "):
+        state.mark_pending(PENDING)
+    assert {path.name for path in Path(state.directory).iterdir()} == {"displaced"}
 
 
 def half_written(state: State) -> list[Path]:

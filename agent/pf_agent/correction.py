@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from pf_agent import names, render
 from pf_agent.aside import Aside
 from pf_agent.drift import corrected, needs_activation
+from pf_agent.errors import HostError
 from pf_agent.main_cf import MainCf
 from pf_agent.model import (
     DesiredState,
@@ -65,6 +67,9 @@ class Correction:
         name, is as good as destroyed: where the last good text passes, that one comes back.
         """
         refused = refusal(self.desired, self.policy.judge(found.candidate))
+        if refused:
+            # A program that the machine failed has refused it as well: what counts it says twice.
+            refused = refusal(self.desired, self.policy.judge(found.candidate))
         last_good = self.pending.last_good() if refused else None
         if last_good is not None:
             text = corrected(MainCf.parse(last_good), self.desired).render()
@@ -95,12 +100,14 @@ class Correction:
                 marker.join()  # it is written under the lock, or not at all
         else:
             kept, way = self._exchange(emit, found)
-        if activates:
-            self._keep_ran_with(found)
         done = replace(self, exposure=replace(self.exposure, corrected_at=self.policy.clock()))
         if activates:
-            # The same marker, now with this moment: if a crash loses that, nothing depends on it.
-            done._mark(found, durable=False)
+            # From here on it is corrected, and told, whatever more fails: nothing depends on this.
+            with suppress(HostError):
+                # The same marker, now with this moment.
+                done._mark(found, durable=False)
+            with suppress(HostError):
+                self._keep_ran_with(found)
         outcome = done.outcome(Result.CORRECTED, found, "corrected")
         if way:
             outcome = replace(outcome, summary=f"{outcome.summary} ({way})")

@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from typing import TypeVar
 
 from pf_agent.drift import GROUP, MODE, OWNER
@@ -194,6 +195,7 @@ class MainCfFile:
         ready: Callable[[], object] | None,
     ) -> Displaced:
         handle, ours = tempfile.mkstemp(prefix=_OURS, dir=self._directory)
+        is_his = False
         try:
             with open(handle, "wb") as file:
                 file.write(text)
@@ -204,15 +206,25 @@ class MainCfFile:
             if ready is not None:
                 ready()
             displaced = self._swap_in(ours, actual, text, keep)
-            if displaced.is_open:
-                # He goes on writing to what is no longer main.cf; it stays until he is done.
+            is_his = displaced.is_open
+            if is_his:
+                # He goes on writing to what is no longer main.cf; it stays until he is done. Where
+                # it cannot get its name, the next look takes it up.
                 name = f"{_LATE}{time.time_ns()}-{_digest(text)}"
-                os.rename(ours, os.path.join(self._directory, name))
-            _sync_directory(self._directory)
+                with suppress(OSError):
+                    os.rename(ours, os.path.join(self._directory, name))
+            try:
+                _sync_directory(self._directory)
+            except OSError as error:
+                # It is done, and must not be told as if it were not.
+                unsure = f"a power cut may undo it: {self._directory}: {error.strerror}"
+                return replace(displaced, way="; ".join(filter(None, (displaced.way, unsure))))
             return displaced
         finally:
-            with suppress(FileNotFoundError):
-                os.unlink(ours)
+            # What was kept and stays here all the same, the next look takes up.
+            if not is_his:
+                with suppress(OSError):
+                    os.unlink(ours)
 
     def _dress(self, handle: int, actual: ActualState) -> None:
         """Give the new file its owner and mode, and the old one's ACL and extended attributes."""
@@ -279,6 +291,12 @@ def _read_regular(path: str) -> tuple[bytes, os.stat_result, bool]:
         with open(handle, "rb", closefd=False) as file:
             return file.read(), opened, is_open
     finally:
+        _close(handle)
+
+
+def _close(handle: int) -> None:
+    """Close what nothing was written through: Linux does, whatever it says of it (close(2))."""
+    with suppress(OSError):
         os.close(handle)
 
 
@@ -381,7 +399,7 @@ def _sync_directory(path: str) -> None:
     try:
         os.fsync(handle)
     finally:
-        os.close(handle)
+        _close(handle)
 
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -411,11 +429,13 @@ def _postfix_lock(main_cf: str) -> Iterator[None]:
                 try:
                     yield
                 finally:
-                    if _is_named(path, held):
-                        os.unlink(path)
+                    # Where it stays, the next look finds that nobody holds it.
+                    with suppress(OSError):
+                        if _is_named(path, held):
+                            os.unlink(path)
                 return
         finally:
-            os.close(handle)
+            _close(handle)
 
 
 def _is_named(path: str, held: os.stat_result) -> bool:
@@ -437,7 +457,7 @@ def _is_abandoned(path: str) -> bool:
     except OSError:
         return False
     finally:
-        os.close(handle)
+        _close(handle)
     return True
 
 

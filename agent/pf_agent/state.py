@@ -91,7 +91,7 @@ class State:
                 time.sleep(0.01)
             yield
         finally:
-            os.close(handle)
+            _close(handle)
 
     def hold_activation(self) -> bool:
         """Try to become the one that activates; False while another process is.
@@ -101,7 +101,7 @@ class State:
         if self._activation_lock is None:
             handle = self._open_lock("activation.lock")
             if not _try_flock(handle):
-                os.close(handle)
+                _close(handle)
                 return False
             self._activation_lock = handle
         return True
@@ -109,7 +109,7 @@ class State:
     def release_activation(self) -> None:
         """Let another process activate."""
         if self._activation_lock is not None:
-            os.close(self._activation_lock)
+            _close(self._activation_lock)
             self._activation_lock = None
 
     def _open_lock(self, name: str) -> int:
@@ -369,6 +369,12 @@ def _contents(path: str) -> bytes:
         return file.read()
 
 
+def _close(handle: int) -> None:
+    """Close what nothing was written through: Linux does, whatever it says of it (close(2))."""
+    with suppress(OSError):
+        os.close(handle)
+
+
 def _exposure(found: Mapping[str, Any]) -> Exposure:
     moments = [found["corrected_at"], found["activated_at"]]
     corrected_at, activated_at = [None if value is None else moment_of(value) for value in moments]
@@ -419,6 +425,8 @@ def write_whole(path: str, data: bytes, mode: int, durable: bool) -> None:
             try:
                 os.fsync(handle)
             finally:
-                os.close(handle)
+                _close(handle)
     except OSError as error:
+        with suppress(OSError):
+            os.unlink(temporary)
         raise HostError(f"{path}: {error.strerror}; free space or mend the folder") from error
