@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
@@ -13,6 +13,7 @@ from pf_agent import names
 from pf_agent.activation import Activated, Activation, NotUp
 from pf_agent.alias_database import AliasDatabase
 from pf_agent.aside import Spawn
+from pf_agent.errors import HostError
 from pf_agent.model import (
     ActivationWay,
     Event,
@@ -576,6 +577,97 @@ def test_the_same_failure_of_one_cycle_is_on_record_once(world: World) -> None:
     world.fail_once()
     reasons = [(record.cycle, record.message.split()[0]) for record in world.records]
     assert reasons == [(1, "the"), (1, "no"), (2, "the")]
+
+
+class FullMarkers(State):
+    """Its folders are full as long as `is_full`, and cannot be read while `is_unreadable`."""
+
+    is_full = is_unreadable = False
+
+    def note_restarts(self, moments: Sequence[float]) -> None:
+        self._write_at_all()
+        super().note_restarts(moments)
+
+    def keep_ran_with(self, text: bytes) -> None:
+        self._write_at_all()
+        super().keep_ran_with(text)
+
+    def pending(self) -> PendingActivation | None:
+        if self.is_unreadable:
+            raise HostError("pending.json: Input/output error; move away what is there")
+        return super().pending()
+
+    def _write_at_all(self) -> None:
+        if self.is_full:
+            raise HostError("no space left on device; free space")
+
+
+@pytest.fixture
+def full(world: World) -> FullMarkers:
+    markers = FullMarkers(world.state.directory, world.state.run_directory)
+    world.activation = world.a_process(markers)
+    markers.is_full = True
+    return markers
+
+
+def test_what_cannot_be_written_down_is_no_reason_for_another_restart(
+    world: World, full: FullMarkers
+) -> None:
+    world.correct(1)
+    assert world.activate() is None
+    assert world.activation.is_served()
+    assert world.records.events() == [Event.ACTIVATION_FAILED]
+    world.wait_for_next_step()
+    assert world.activation.advance() is None
+    full.is_full = False
+    world.wait_for_next_step()
+    assert isinstance(world.activation.advance(), Activated)
+    assert world.service.restarted == ["postfix.service"]
+    assert world.records.events() == [Event.ACTIVATION_FAILED, Event.ACTIVATED]
+    assert world.state.ran_with() == world.text
+    assert not world.activation.is_served()
+
+
+def test_restarts_that_cannot_be_noted_count_all_the_same(world: World, full: FullMarkers) -> None:
+    world.correct(1)
+    world.restart()
+    assert full.restarts() == ()
+    world.service.finish("failed", starts=False)
+    assert isinstance(world.activation.advance(), NotUp)
+    world.correct(2)
+    full.is_full = False
+    world.restart()
+    assert len(full.restarts()) == 2
+
+
+def test_a_marker_that_cannot_be_read_is_looked_at_again_soon(
+    world: World, full: FullMarkers
+) -> None:
+    full.is_unreadable = True
+    assert world.activation.patience() == 1.0
+    with pytest.raises(HostError, match="Input/output error"):
+        world.activation.advance()
+
+
+def test_newaliases_that_failed_is_run_again_by_itself(world: World) -> None:
+    """It may have left half a database, and Postfix waits for a whole one."""
+    aliases = AliasDatabase(
+        world.programs, world.posted.put, world.records, newaliases_at_once, world.clock
+    )
+
+    def fail() -> float | None:
+        assert aliases.rebuild(names.DEFAULT_ALIASES).worked() is False
+        return aliases.patience()
+
+    assert aliases.patience() is None
+    world.programs.aliases_trouble = "no space left"
+    assert [fail(), fail()] == [10.0, 20.0]
+    assert not aliases.is_due()
+    world.clock.now += 20.0
+    assert [aliases.is_due(), aliases.is_due()] == [True, False]
+    world.programs.aliases_trouble = ""
+    assert aliases.rebuild(names.DEFAULT_ALIASES).worked()
+    assert aliases.patience() is None
 
 
 def test_aliases_that_stay_bad_are_on_record_once_until_they_are_mended(world: World) -> None:

@@ -8,7 +8,7 @@ from queue import SimpleQueue
 
 import pytest
 
-from pf_agent.aside import Aside
+from pf_agent.aside import Aside, in_a_thread
 from pf_agent.errors import HostError
 
 
@@ -42,3 +42,12 @@ def test_a_failure_reaches_the_loop(error: Exception) -> None:
     with pytest.raises(type(error)) as caught:
         aside.wait()
     assert caught.value is error
+
+
+def test_a_machine_that_grants_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(HostError, match="probe: can't start new thread; see TasksMax="):
+        in_a_thread("probe", lambda: None)

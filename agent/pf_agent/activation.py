@@ -150,6 +150,8 @@ class Activation:
     _held_until: float = 0.0  # by budget or window; asked anew at each step, it may end sooner
     _rebuild: Rebuild | None = None  # of the alias database; the restart follows
     _restart: Restart | None = None
+    _served: Restart | None = None  # the one that Postfix was seen to come up with
+    _unnoted: tuple[float, ...] = ()  # restarts that could not be written down
     _probing: Aside | None = None
     _backoff: Backoff = field(default_factory=lambda: Backoff(first=10.0))
     _failed_cycle: int | None = None
@@ -165,7 +167,7 @@ class Activation:
         """
         pending = self.markers.pending()
         if pending is None:  # at rest, or another process has done it meanwhile
-            self._rebuild = self._restart = self._probing = None
+            self._rebuild = self._restart = self._probing = self._served = None
             self.failure = ""
             self._told.clear()
             self.markers.release_activation()
@@ -183,7 +185,10 @@ class Activation:
         """Seconds until `advance` must be called even if no trigger comes; None: at rest."""
         if self._rebuild is not None or self._restart is not None:
             return _GLANCE_SECONDS
-        pending = self.markers.pending()
+        try:
+            pending = self.markers.pending()
+        except HostError:
+            return _GLANCE_SECONDS  # `advance` meets it as well, and its error is told of
         if pending is None:
             return None
         held = 0.0 if self._is_urgent(pending) else max(self.retry_at, self._held_until)
@@ -193,7 +198,13 @@ class Activation:
         """Tell whether a restart or its verification is running."""
         return self._restart is not None
 
+    def is_served(self) -> bool:
+        """Tell whether Postfix was seen to come up, and only that could not be written down."""
+        return self._served is not None
+
     def _step(self, pending: PendingActivation) -> Activated | NotUp | None:
+        if self._served is not None:
+            return self._succeed(self._served, pending)
         if self._restart is None:
             self._begin(pending)
             return None
@@ -246,7 +257,7 @@ class Activation:
 
     def _is_due(self, pending: PendingActivation) -> bool:
         now, ticks = self.clock(), self.ticks()
-        past = self.markers.restarts()
+        past = self._past()
         apart = 0.0 if self.failure else self.apart()  # while mail is down, the budget is enough
         allowed_at = max(self.retry_at, ticks + restart_allowed_at(past, now, apart) - now)
         if allowed_at > ticks and not self._is_urgent(pending):
@@ -273,9 +284,22 @@ class Activation:
         text = self.text()
         # The umbrella's own reload would say nothing of the unit that holds master.
         job = self.service.reload(units[-1].name) if is_reload else self.service.restart(self.unit)
-        self.markers.note_restarts((*remembered_restarts(self.markers.restarts(), now), now))
+        self._note_restart(now)
         doubt, self._unserved = self._doubt(pending), None
         self._restart = Restart(pending.cycle, job, text, units, ticks, now, is_reload, doubt)
+
+    def _past(self) -> tuple[float, ...]:
+        return (*self.markers.restarts(), *self._unnoted)
+
+    def _note_restart(self, now: float) -> None:
+        moments = (*remembered_restarts(self._past(), now), now)
+        try:
+            self.markers.note_restarts(moments)
+        except HostError:
+            # A full /run is no reason to restart Postfix once more; the next process knows less.
+            self._unnoted = moments
+        else:
+            self._unnoted = ()
 
     def _may_reload(self, pending: PendingActivation, holder: UnitState) -> bool:
         return (
@@ -332,16 +356,20 @@ class Activation:
         self._probing = Aside("probe", ask, lambda: self.post(Trigger(Reason.PROBE)))
 
     def _succeed(self, restart: Restart, pending: PendingActivation) -> Activated | None:
-        self._restart = self._probing = None
-        self.failure = ""
-        self._told.clear()
-        self._backoff.reset()
+        # What was seen stays seen where a full disk keeps it from being written down: that is tried
+        # again, and Postfix is not restarted for it.
+        self._restart, self._probing, self._served = None, None, restart
         if restart.text is not None:
             self.markers.keep_ran_with(restart.text)
         if pending.failed:
             # Postfix did not come up with the old text either, until now: neither was to blame.
             self.markers.forget_rolled_back()
-        if not self.markers.clear_pending(restart.cycle):
+        is_clear = self.markers.clear_pending(restart.cycle)
+        self._served = None
+        self.failure = ""
+        self._told.clear()
+        self._backoff.reset()
+        if not is_clear:
             return None  # corrected once more since: the next step restarts for that
         now = self.clock()
         self.markers.release_activation()

@@ -6,6 +6,7 @@ for the file to cool, and a drift that comes meanwhile would stand as long.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
@@ -15,7 +16,8 @@ from pf_agent import names
 from pf_agent.aside import Aside, Spawn, in_a_thread
 from pf_agent.errors import HostError
 from pf_agent.model import Event, Reason, Record, Trigger
-from pf_agent.plan import Emit
+from pf_agent.pacing import Backoff
+from pf_agent.plan import Clock, Emit
 
 
 class Builder(Protocol):
@@ -33,6 +35,7 @@ class AliasDatabase:
         post: Callable[[Trigger], None],
         emit: Emit,
         spawn: Spawn = in_a_thread,
+        ticks: Clock = time.monotonic,
     ) -> None:
         self.trouble = ""
         self._builder = builder
@@ -41,9 +44,29 @@ class AliasDatabase:
         self._spawn = spawn
         self._lock = Lock()
         self._told: tuple[int | None, str] | None = None
+        self._ticks = ticks
+        self._backoff = Backoff(first=10.0)
+        self._retry_at: float | None = None
+
+    def patience(self) -> float | None:
+        """Seconds until newaliases is to be run again; None: it did not fail.
+
+        What it was at when it failed is gone or half written, and mail to local users waits.
+        """
+        return None if self._retry_at is None else max(0.0, self._retry_at - self._ticks())
+
+    def is_due(self) -> bool:
+        """Tell, once, whether it is to be run again by now."""
+        is_due = self.patience() == 0.0
+        if is_due:
+            self._retry_at = self._ticks() + self._backoff.grow()
+        return is_due
 
     def rebuild(self, path: str, cycle: int | None = None) -> Rebuild:
-        """Start newaliases for `path`, after the one that runs; a trigger says when it ended."""
+        """Start newaliases for `path`, after the one that runs; a trigger says when it ended.
+
+        Raises HostError where it cannot be started.
+        """
 
         def newaliases() -> str:
             with self._lock:
@@ -60,8 +83,10 @@ class AliasDatabase:
     def note(self, trouble: str, cycle: int | None) -> None:
         """Put on record why newaliases failed, unless that was done for this cycle."""
         self.trouble = trouble
+        self._retry_at = self._ticks() + self._backoff.grow() if trouble else None
         if not trouble:
             self._told = None
+            self._backoff.reset()
         elif self._told != (cycle, trouble):
             self._told = (cycle, trouble)
             fields = {names.FIELD_REASON: trouble}

@@ -5,12 +5,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from pf_agent.errors import HostError
+
 Spawn = Callable[[str, Callable[[], None]], None]
 
 
 def in_a_thread(name: str, run: Callable[[], None]) -> None:
-    """Run `run` in a thread called `name`, which does not hold up the end of the process."""
-    threading.Thread(target=run, name=name, daemon=True).start()
+    """Run `run` in a thread called `name`, which does not hold up the end of the process.
+
+    Raises HostError where the machine grants no thread.
+    """
+    try:
+        threading.Thread(target=run, name=name, daemon=True).start()
+    except RuntimeError as error:  # all that Python says of pthread_create(3)'s EAGAIN
+        raise HostError(f"{name}: {error}; see TasksMax= in systemd.resource-control(5)") from error
 
 
 def _nothing() -> None:
