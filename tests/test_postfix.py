@@ -6,12 +6,15 @@ and on which file, is seen on a booted machine.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -127,6 +130,38 @@ def test_a_crash_is_told_by_the_name_of_its_signal() -> None:
     (answer,) = run([Order(["/bin/sh", "-c", "kill -SEGV $$"])])
     assert answer.failed
     assert "sh was ended by SIGSEGV" in answer.complaint
+def test_a_candidate_is_removed_though_a_call_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove, failures = os.rmdir, [errno.EIO]
+
+    def failing_once(*arguments: Any, **more: Any) -> None:
+        if failures:
+            raise OSError(failures.pop(), "Input/output error")
+        remove(*arguments, **more)
+
+    monkeypatch.setattr(os, "rmdir", failing_once)
+    with Postfix(str(tmp_path), str(tmp_path))._candidate(b""):
+        assert len(list(tmp_path.iterdir())) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("free", [0, 1, 2, 3, 4, 5])
+def test_a_program_that_cannot_be_started_costs_no_descriptor(free: int) -> None:
+    """Each look tries again: what a try kept open would be missing for the next."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    handles = len(os.listdir("/proc/self/fd")) - 1  # but for the folder's own
+    highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+    filled = [os.open(os.devnull, os.O_RDONLY) for _ in range(highest - handles + 1)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(filled) + 1 + free, limits[1]))
+    try:
+        with pytest.raises((HostError, OSError), match="Too many open files"):
+            run([Order(["/bin/true"])])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for handle in filled:
+            os.close(handle)
+    assert len(os.listdir("/proc/self/fd")) - 1 == handles
 
 
 # --- Postfix's programs ------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import json
 import os
 import socket
 import threading
+import time
 from contextlib import suppress
 from dataclasses import astuple
 from typing import Any
@@ -29,7 +30,10 @@ _IDLE_SECONDS = 10.0
 # How long the agent may take to say what it wants, and to hear the end.
 _TALK_SECONDS = 20.0
 _BACKLOG = 5
-_NO_ERRAND = "pf-agent-errands.service: not one of its errands; restart pf-agent"
+_UNIT = "pf-agent-errands.service"
+_NO_ERRAND = f"{_UNIT}: not one of its errands; restart pf-agent"
+# Before the next caller is let in, where one could not be.
+_PAUSE_SECONDS = 0.1
 
 
 class Unit:
@@ -51,10 +55,20 @@ class Unit:
                 if not any(thread.is_alive() for thread in busy):
                     return
                 continue
+            except OSError:
+                # No descriptor is left, say. Were the unit to end for it, systemd would start it
+                # again at once, for the call that still waits, and soon no more.
+                time.sleep(_PAUSE_SECONDS)
+                continue
             busy = [thread for thread in busy if thread.is_alive()]
             # A probe must not hold up a judgement.
-            busy.append(threading.Thread(target=self._attend, args=[client], daemon=True))
-            busy[-1].start()
+            thread = threading.Thread(target=self._attend, args=[client], daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                client.close()  # no thread is to be had; who called hears that it broke off
+            else:
+                busy.append(thread)
 
     def _attend(self, client: socket.socket) -> None:
         client.settimeout(_TALK_SECONDS)
@@ -74,6 +88,9 @@ class Unit:
             done = self._do(json.loads(asked))
         except HostError as error:
             return {"failure": str(error)}, None
+        except OSError as error:  # of a call that none of us expected to fail
+            place = error.filename or _UNIT
+            return {"failure": f"{place}: {error.strerror}; look at its file system"}, None
         except (ValueError, RecursionError):  # no JSON, or a text that is none of bytes
             return {"failure": _NO_ERRAND}, None
         if isinstance(done, socket.socket):

@@ -222,7 +222,7 @@ class MainCfFile:
             return displaced
         finally:
             # What was kept and stays here all the same, the next look takes up.
-            if not is_his:
+            for _ in range(0 if is_his else 2):
                 with suppress(OSError):
                     os.unlink(ours)
 

@@ -18,7 +18,7 @@ from pf_agent.aliases import alias_file
 from pf_agent.configuration import Configuration
 from pf_agent.correction import refusal
 from pf_agent.errands import Errands
-from pf_agent.errors import PfAgentError
+from pf_agent.errors import HostError, PfAgentError
 from pf_agent.exchange import MainCfFile
 from pf_agent.journal import Journal, log_tail
 from pf_agent.model import (
@@ -140,9 +140,11 @@ class Instance:
 
     def patience(self) -> float:
         """Seconds until a look or a step of the activation is due, whatever comes."""
-        due = self._next_look - time.monotonic()
-        step = self._activation.patience()
-        return due if step is None or not self._may_activate() else min(due, step)
+        due = [self._next_look - time.monotonic()]
+        if self._may_activate():
+            steps = (self._activation.patience(), self._alias_database.patience())
+            due += [step for step in steps if step is not None]
+        return min(due)
 
     def turn(self, reasons: set[Reason]) -> None:
         """Look if there is a reason to, and take the activation a step on. Never raises."""
@@ -155,13 +157,16 @@ class Instance:
                 self._advance()
             if self._rebuild is not None:
                 self._end_rebuild(self._rebuild)
-            elif reasons & _LOOKS_AT_ALIASES:
+            elif self._alias_database.is_due() or reasons & _LOOKS_AT_ALIASES:
                 self._look_at_aliases()
         except CorrectionFailed as error:
             self._outcome = error.outcome
             self._fail(str(error))
         except PfAgentError as error:
             self._fail(str(error))
+        except OSError as error:  # of a call that none of us expected to fail
+            place = error.filename or self.main_cf
+            self._fail(f"{place}: {error.strerror or error}; look at its file system")
         except Exception as error:  # noqa: BLE001 - the last catch-all: recorded, then tried again
             self._shared.journal.fault("an error of pf-agent's own", error)
             self._fail(f"an error of pf-agent's own: {error!r}")
@@ -250,7 +255,10 @@ class Instance:
         """Where somebody keeps undoing us, say so once, and restart more and more seldom."""
         before = self._contest
         drifts = pacing.noted(self._state.drifts(), drifted, at)
-        self._state.note_drifts(drifts)
+        try:
+            self._state.note_drifts(drifts)
+        except HostError as error:
+            self._shared.journal.note(str(error))  # a contest is noticed a little later
         self._contest = pacing.contest(drifts, time.time())
         if self._contest is not None and before is None:
             text = render.contest_sentence(self._contest)
@@ -266,17 +274,20 @@ class Instance:
         moved = self._shared.watch.follow(self.name, self.main_cf, self._aliases)
         if moved:
             self._shared.journal.note(moved)
-        if text is None or not self._postfix.aliases_are_stale(self._aliases):
+        is_stale = self._alias_database.trouble or self._postfix.aliases_are_stale(self._aliases)
+        if text is None or not is_stale:
             return
         self._rebuild = self._alias_database.rebuild(self._aliases)
 
     def _end_rebuild(self, rebuild: Rebuild) -> None:
         self._rebuild = None
+        had_failed = self._alias_database.trouble
         worked = rebuild.worked()
         if worked is None:
             self._rebuild = rebuild
         elif worked:
-            message = f"{rebuild.path} had changed, newaliases was run"
+            why = "newaliases had failed" if had_failed else f"{rebuild.path} had changed"
+            message = f"{why}, newaliases was run"
             self._emit(Record(Event.ACTIVATED, message))
             self._look_at_aliases()  # what changed meanwhile was not looked at
 
@@ -328,7 +339,10 @@ class Instance:
 
     def status(self, now: float) -> Status:
         """Return how this instance stands at `now` (seconds since the epoch)."""
-        phase, detail = self._phase()
+        try:
+            phase, detail = self._phase()
+        except HostError as error:
+            phase, detail = Phase.STALLED, str(error)
         desired = self._shared.configuration.desired.get(self.name)
         self._status = Status(
             phase,
@@ -355,7 +369,8 @@ class Instance:
         if outcome.result is Result.REJECTED:
             return Phase.STALLED, outcome.summary
         if activation.failure and not activation.is_under_way():
-            trouble = f"Postfix is not up with main.cf as it is: {activation.failure}"
+            how = "runs, which cannot be noted" if activation.is_served() else "is not up"
+            trouble = f"Postfix {how} with main.cf as it is: {activation.failure}"
             brought_back = f"; {outcome.summary}" if outcome.result is Result.ROLLED_BACK else ""
             return Phase.STALLED, trouble + brought_back
         if outcome.result is Result.ROLLED_BACK:

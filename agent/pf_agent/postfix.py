@@ -6,6 +6,7 @@ clean environment, in a process group of its own that is killed as a whole, with
 
 from __future__ import annotations
 
+import errno
 import os
 import selectors
 import shutil
@@ -40,6 +41,14 @@ _PIPE_BYTES = 1 << 16
 # not take the agent's memory.
 _MOST_BYTES = 128 << 20
 _DEBIAN_ALIASES = "# See man 5 aliases for format\npostmaster:    root\n"
+# What keeps a program that is there from being started.
+_CURES = {
+    errno.EMFILE: "see LimitNOFILE= in systemd.exec(5)",
+    errno.ENFILE: "raise fs.file-max",
+    errno.EAGAIN: "see TasksMax= in systemd.resource-control(5)",
+    errno.ENOMEM: "free memory",
+    errno.EIO: "look at the disk",
+}
 
 
 class Postfix:
@@ -156,7 +165,8 @@ class Postfix:
     @contextmanager
     def _filled(self, text: bytes, place: str | None) -> Iterator[tuple[str, str]]:
         prefix = f"{_CANDIDATE}{os.getpid()}-"
-        with tempfile.TemporaryDirectory(prefix=prefix, dir=place) as folder:
+        folder = tempfile.mkdtemp(prefix=prefix, dir=place)
+        try:
             candidate = os.path.join(folder, "main.cf")
             with open(candidate, "wb") as file:
                 file.write(text)
@@ -170,6 +180,9 @@ class Postfix:
                 with open(os.path.join(folder, "master.cf"), "wb") as file:
                     file.write(master_cf)
             yield folder, decoded(master_cf)
+        finally:
+            for _ in range(2):  # where one call fails, the next may not; systemd removes the rest
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _questions(self, main_cf: MainCf, folder: str, master_cf: str) -> list[Order]:
         orders = [
@@ -291,6 +304,12 @@ class Answer(NamedTuple):
     mute: str = ""
 
 
+def _pipe(ours: ExitStack, its: ExitStack) -> tuple[IO[bytes], IO[bytes]]:
+    """A pipe: the end to read from and the one to write to, each closed with its stack."""
+    reading, writing = os.pipe()
+    return ours.enter_context(open(reading, "rb")), its.enter_context(open(writing, "wb"))
+
+
 class _Running:
     """A program that runs, and what it has written so far."""
 
@@ -299,25 +318,27 @@ class _Running:
         self.deadline = time.monotonic() + order.seconds
         self.is_doomed = False
         self.is_given_up = False
-        try:
-            self._process = subprocess.Popen(
-                order.command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                cwd="/",
-                env={**_CLEAN, **order.environment},
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise HostError(
-                f"{order.command[0]}: {error.strerror}; install the package postfix"
-            ) from error
-        assert self._process.stdout is not None
-        assert self._process.stderr is not None
-        self.written = {self._process.stdout: bytearray(), self._process.stderr: bytearray()}
-        self._stderr = self._process.stderr
         self._searched = 0
+        # Not Popen's own pipes: where it cannot get both, it leaves the first one open for ever.
+        with ExitStack() as ours, ExitStack() as its:
+            try:
+                (output, to_output), (self._stderr, to_stderr) = (
+                    _pipe(ours, its) for _ in range(2)
+                )
+                self._process = subprocess.Popen(
+                    order.command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=to_output,
+                    stderr=to_stderr,
+                    cwd="/",
+                    env={**_CLEAN, **order.environment},
+                    start_new_session=True,
+                )
+            except OSError as error:
+                cure = _CURES.get(error.errno or 0, "install the package postfix")
+                raise HostError(f"{order.command[0]}: {error.strerror}; {cure}") from error
+            self.written = {output: bytearray(), self._stderr: bytearray()}
+            ours.pop_all()
 
     def hear(self, pipe: IO[bytes]) -> bool:
         """Take what stands in `pipe`; tell whether more may come. Raises HostError for a flood."""
