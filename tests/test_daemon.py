@@ -318,6 +318,32 @@ def test_what_is_no_main_cf_stalls_it_until_there_is_one_again(site: Site, start
     daemon.told("STATUS=observing only: drift")
 
 
+def test_readiness_that_systemd_did_not_hear_is_told_again(start: Start, tmp_path: Path) -> None:
+    path = str(tmp_path / "late")
+    daemon = start(NOTIFY_SOCKET=path, WATCHDOG_USEC="100000")
+    for _ in range(2):  # how it stands, and that it is ready
+        daemon.recorded("note notify: ")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as late:
+        late.settimeout(PATIENCE)
+        late.bind(path)
+        while b"READY=1" not in late.recv(65536):
+            continue
+
+
+def test_a_status_that_cannot_be_written_is_told_of_and_written_later(
+    site: Site, start: Start
+) -> None:
+    in_its_way = Path(site.run_directory, "status.json")
+    in_its_way.mkdir(parents=True)
+    daemon = start()
+    daemon.recorded(f"note {in_its_way}: Is a directory; ")
+    in_its_way.rmdir()
+    deadline = time.monotonic() + PATIENCE
+    while not in_its_way.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert status_of(site)["phase"] == "observing"
+
+
 def test_systemds_watchdog_hears_of_it_though_nothing_happens(start: Start) -> None:
     daemon = start(WATCHDOG_USEC="100000")
     daemon.told("READY=1")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -32,6 +32,7 @@ from pf_agent.watch import Watch
 from pf_agent.writer import Writers
 
 _MOST_IN_A_BATCH = 10_000
+_UNTOLD_SECONDS = 5.0
 
 
 def next_batch(mailbox: SimpleQueue[Trigger], patience: float, settle: float) -> list[Trigger]:
@@ -112,13 +113,14 @@ class Daemon:
         self._instances = {default.name: default}
         self._status = Status(Phase.STARTING, time.time())
         self._told = ""
+        self._unwritten = ""  # why status.json could not be written
 
     def run(self) -> ExitCode:
         """Loop until SIGTERM."""
         signals.listen(self.mailbox.put)
         self._emit(Record(Event.STARTED, f"pf-agent {__version__} watches main.cf"))
         self._turn([Trigger(Reason.START)])
-        self._tell("READY=1")
+        is_heard = self._tell("READY=1")
         gc.freeze()  # what the start has made stays, and need not be gone through again and again
         while True:
             if self.mailbox.empty():
@@ -134,8 +136,8 @@ class Daemon:
             if Reason.RELOAD in reasons:
                 self._tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
             self._turn(batch)
-            if Reason.RELOAD in reasons:
-                self._tell("READY=1")
+            if Reason.RELOAD in reasons or not is_heard:
+                is_heard = self._tell("READY=1")  # unheard, a start or reload would never end
         self._tell("STOPPING=1")
         self._emit(Record(Event.STOPPED, "pf-agent stops; main.cf is watched no more"))
         self._tell_sinks()
@@ -151,6 +153,8 @@ class Daemon:
         limit = watchdog_seconds()
         if limit is not None:
             due.append(limit / 2)
+        if self._unwritten:
+            due.append(_UNTOLD_SECONDS)
         if self._suspension is not None and self._suspension.until is not None:
             due.append(self._suspension.until - time.time())
         return max(0.0, min(due))
@@ -225,8 +229,18 @@ class Daemon:
         self._tell("WATCHDOG=1", f"STATUS={render.summary(self._status, now)}")
         told = str(_without_moments(self._status))
         if told != self._told:
-            self._told = told
-            self._try(lambda: self._state.write_status(status_dict(self._status, now)))
+            self._write_status(told, now)
+
+    def _write_status(self, told: str, now: float) -> None:
+        """What cannot be written is on record once, and tried again: it would stand there wrong."""
+        try:
+            self._state.write_status(status_dict(self._status, now))
+        except HostError as error:
+            if str(error) != self._unwritten:
+                self._journal.note(str(error))
+            self._unwritten = str(error)
+        else:
+            self._told, self._unwritten = told, ""
 
     def _note_watch(self, sentence: str) -> None:
         """On record where the watch was mended or cannot be: once, for as long as that lasts."""
@@ -234,8 +248,14 @@ class Daemon:
             self._journal.note(sentence)
         self._watch_note = sentence
 
-    def _tell(self, *states: str) -> None:
-        self._try(lambda: notify(*states))
+    def _tell(self, *states: str) -> bool:
+        """Tell systemd; False where that failed, which is noted and skipped."""
+        try:
+            notify(*states)
+        except HostError as error:
+            self._journal.note(str(error))
+            return False
+        return True
 
     def _emit(self, record: Record) -> None:
         """Send a record to the journal; who else listens hears of it when main.cf is right."""
@@ -246,13 +266,6 @@ class Daemon:
         untold, self._untold = self._untold, []
         for record in untold:
             self._sinks.note(record)
-
-    def _try(self, tell: Callable[[], object]) -> None:
-        """One that cannot be told is noted and skipped; the others and the loop go on."""
-        try:
-            tell()
-        except HostError as error:
-            self._journal.note(str(error))
 
 
 def _without_moments(status: Status) -> Status:

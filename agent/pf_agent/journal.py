@@ -242,8 +242,9 @@ class _Sinks:
         try:
             _send(b"".join(fields), self._place)
         except OSError as error:
+            why = error.strerror or error
             if self._console is None:
-                _print(f"<3>{line} (the journal would not take it: {error})", sys.stderr)
+                _print(f"<3>{line} (the journal would not take it: {why})", sys.stderr)
 
 
 def _send(record: bytes, place: str) -> None:

@@ -27,7 +27,8 @@ def notify(*states: str) -> bool:
             link.connect(f"\0{place[1:]}" if place.startswith("@") else place)
             link.send(assignments(states).encode())
     except OSError as error:
-        raise HostError(f"notify: {error}; see NotifyAccess= in systemd.service(5)") from error
+        fact = error.strerror or error
+        raise HostError(f"notify: {fact}; see NotifyAccess= in systemd.service(5)") from error
     return True
 
 
