@@ -12,7 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,13 @@ from pf_agent import names
 from pf_agent.model import Exposure, PendingActivation
 from pf_agent.state import State
 from tests.machine import tracer
+from tests.machine.drifting import SECONDS, UNIT, Drifts, of_unit, stat_of
 from tests.machine.nspawn import Machine
-from tests.machine.site import MAIN_CF, Site
-from tests.machine.wholeness import LEFT_BESIDE, NOTES, Edit, Wholeness
+from tests.machine.site import MAIN_CF
+from tests.machine.wholeness import LEFT_BESIDE, Edit
 
-UNIT = "pf-agent.service"
 NEVER = 0  # no call has this number: nothing is killed, and the calls are counted
 
-_SECONDS = 60.0
 _HOLD = "/run/hold"
 
 # The shell stops itself before it becomes the agent, so that the tracer has that from its first
@@ -65,7 +64,7 @@ class Point:
         return f"{self.way} {self.number}: {self.call} of {self.who}, main.cf was the {stood} one"
 
 
-class Crashes:
+class Crashes(Drifts):
     """A machine where the agent is at rest, and is killed again and again.
 
     Each way takes the number of a call and returns the point; where the work ended before, the
@@ -73,87 +72,77 @@ class Crashes:
     """
 
     def __init__(self, machine: Machine) -> None:
-        """Settle it, with a correction behind it: what lies there from now on is no stray."""
-        site = Site.prepared(machine)
-        for unit in sorted({site.unit, names.POSTFIX_UNIT}):
-            site.dropin(unit, "often", "[Unit]\nStartLimitIntervalSec=0\n")
-        site.dropin(UNIT, "quick", _QUICK)
-        machine.run(["systemctl", "restart", UNIT])
-        site.drift_once()
-        site.wait_remembered()
+        super().__init__(machine, _QUICK)
         self.points: list[Point] = []
-        self._site, self._machine = site, machine
-        self._whole = Wholeness(site)
-        self._edits = 0
-        self._since = site.cursor()
+        self._since = self.site.cursor()
 
     # --- the ways -------------------------------------------------------------------------------
 
     def correction(self, number: int) -> Point | list[list[str]]:
         """Of a running daemon, from the drift to Postfix seen to run with the right text."""
-        before, edit = self._status(), self._ready()
-        with self._traced(self._agent(), number) as tracing:
-            self._put(edit.wrong)
-            told = self._told(tracing, lambda: self._is_done(edit, before))
-        return self._after(told, "correction", edit, lambda: self._wait_done(edit))
+        before, edit = self.status(), self.ready()
+        with self._traced(self.agent(), number) as tracing:
+            self.put(edit.wrong)
+            told = self._told(tracing, lambda: self.is_done(edit, before))
+        return self._after(told, "correction", edit, lambda: self.wait_done(edit))
 
     def take_up(self, number: int) -> Point | list[list[str]]:
         """Of a daemon that starts, where another was killed right after the exchange."""
-        self._machine.run(["systemctl", "stop", UNIT])
-        edit = self._ready()
+        self.machine.run(["systemctl", "stop", UNIT])
+        edit = self.ready()
         cycle = self._cut_off(edit)
-        self._whole.path(_HOLD).touch()
-        self._machine.run(["systemctl", "start", "--no-block", UNIT])
-        agent = self._poll(self._held_unit, "the unit is started")
-        self._whole.path(_HOLD).unlink()
+        self.whole.path(_HOLD).touch()
+        self.machine.run(["systemctl", "start", "--no-block", UNIT])
+        agent = self.poll(self._held_unit, "the unit is started")
+        self.whole.path(_HOLD).unlink()
         with self._traced(agent, number) as tracing:
-            told = self._told(tracing, lambda: self._is_done(edit))
-        return self._after(told, "take-up", edit, lambda: self._wait_done(edit), cycle)
+            told = self._told(tracing, lambda: self.is_done(edit))
+        return self._after(told, "take-up", edit, lambda: self.wait_done(edit), cycle)
 
     def apply(self, number: int) -> Point | list[list[str]]:
         """Of `pf-agent apply`, while no daemon runs; it is called again then."""
-        self._machine.run(["systemctl", "stop", UNIT])
-        edit = self._ready()
-        self._put(edit.wrong)
-        with self._machine.start(["sh", "-c", _HELD_APPLY], stdout=subprocess.DEVNULL) as held:
+        self.machine.run(["systemctl", "stop", UNIT])
+        edit = self.ready()
+        self.put(edit.wrong)
+        with self.machine.start(["sh", "-c", _HELD_APPLY], stdout=subprocess.DEVNULL) as held:
             # nsenter stops with what it has started.
-            agent = self._poll(
+            agent = self.poll(
                 lambda: _is_stopped(held.pid) and _stopped_below(held.pid), "apply is started"
             )
             with self._traced(agent, number) as tracing:
                 held.send_signal(signal.SIGCONT)
                 told = self._told(tracing, lambda: held.poll() is not None)
         return self._after(
-            told, "apply", edit, lambda: self._machine.run(["pf-agent", "apply"], timeout=_SECONDS)
+            told, "apply", edit, lambda: self.machine.run(["pf-agent", "apply"], timeout=SECONDS)
         )
 
     def power_cut(self, number: int) -> Point | list[list[str]]:
         """The whole machine, at a call of the daemon's correction; it is switched on again."""
-        before, edit = self._status(), self._ready()
-        with self._traced(self._agent(), number, self._machine.leader) as tracing:
-            self._put(edit.wrong)
-            told = self._told(tracing, lambda: self._is_done(edit, before))
+        before, edit = self.status(), self.ready()
+        with self._traced(self.agent(), number, self.machine.leader) as tracing:
+            self.put(edit.wrong)
+            told = self._told(tracing, lambda: self.is_done(edit, before))
         if told["killed"]:
-            self._machine.kill()  # what is left to do once all its processes are gone
+            self.machine.kill()  # what is left to do once all its processes are gone
 
         def switch_on() -> None:
-            self._machine.boot()
-            self._wait_done(edit)
+            self.machine.boot()
+            self.wait_done(edit)
 
         return self._after(told, "power cut", edit, switch_on)
 
     def rest(self) -> None:
         """Have the daemon run again, after the last `apply`."""
-        self._machine.run(["systemctl", "start", UNIT])
-        self._poll(lambda: self._status().get("phase") == "in-sync", "the daemon is at rest")
+        self.machine.run(["systemctl", "start", UNIT])
+        self.poll(lambda: self.status().get("phase") == "in-sync", "the daemon is at rest")
 
     # --- one of them ----------------------------------------------------------------------------
 
     def _told(self, tracing: subprocess.Popen[str], is_done: Callable[[], bool]) -> dict[str, Any]:
         """What the tracer tells once it has killed, or all is done without."""
-        self._poll(lambda: tracing.poll() is not None or is_done(), "killed, or done")
+        self.poll(lambda: tracing.poll() is not None or is_done(), "killed, or done")
         tracing.terminate()
-        printed, _ = tracing.communicate(timeout=_SECONDS)
+        printed, _ = tracing.communicate(timeout=SECONDS)
         told: dict[str, Any] = json.loads(printed)
         return told
 
@@ -168,11 +157,11 @@ class Crashes:
         if not told["killed"]:
             calls: list[list[str]] = told["points"]
             return calls
-        whole = self._whole
+        whole = self.whole
         faults = [*whole.at_death(edit)]
         was_right, is_pending = whole.main_cf() == edit.right, whole.is_pending()
-        if self._machine.is_running:
-            self._forget_restarts()
+        if self.machine.is_running:
+            self.forget_restarts()
         again()
         faults += whole.in_the_end(edit)
         number, (call, who) = len(told["points"]), told["points"][-1]
@@ -181,28 +170,13 @@ class Crashes:
         self.points.append(point)
         return point
 
-    def _ready(self) -> Edit:
-        self._forget_restarts()
-        self._edits += 1
-        return Edit(self._edits, self._site.good)
-
-    def _forget_restarts(self) -> None:
-        """A restart of Postfix that follows on another waits: the campaign has no time for that."""
-        for name in NOTES:
-            self._whole.path(f"{names.RUN_DIRECTORY}/{name}").unlink(missing_ok=True)
-
-    def _put(self, text: bytes) -> None:
-        new = self._whole.path(f"{MAIN_CF}.edited")
-        new.write_bytes(text)
-        new.rename(self._whole.path(MAIN_CF))
-
     def _cut_off(self, edit: Edit) -> int:
         """Make it as it is right after the exchange; return the cycle."""
-        path = self._whole.path
+        path = self.whole.path
         state = State(str(path(names.STATE_DIRECTORY)), str(path(names.RUN_DIRECTORY)))
         cycle, now = state.next_cycle(), time.time()
         state.mark_pending(PendingActivation(cycle, ("mynetworks",), Exposure(now, now)))
-        self._put(edit.right)
+        self.put(edit.right)
         path(f"/etc/postfix/{LEFT_BESIDE}cut_off").write_bytes(edit.wrong)
         path(f"{MAIN_CF}.tmp").touch(0o600)
         path(f"{names.RUN_DIRECTORY}/.drifts.json.new").touch(0o600)
@@ -212,7 +186,7 @@ class Crashes:
 
     def recorded(self) -> tuple[Counter[str], list[str]]:
         """How often what is on record of the points so far, and what should not be so."""
-        entries = self._machine.journal(f"--after-cursor={self._since}")
+        entries = self.machine.journal(f"--after-cursor={self._since}")
         found = Counter(
             (str(entry[names.FIELD_EVENT]), str(entry.get(names.FIELD_CYCLE)))
             for entry in entries
@@ -237,37 +211,8 @@ class Crashes:
 
     # --- the machine ----------------------------------------------------------------------------
 
-    def _status(self) -> dict[str, Any]:
-        """status.json; an empty one where there is none."""
-        with suppress(FileNotFoundError):
-            path = self._whole.path(f"{names.RUN_DIRECTORY}/status.json")
-            found: dict[str, Any] = json.loads(path.read_bytes())
-            return found
-        return {}
-
-    def _is_done(self, edit: Edit, before: dict[str, Any] | None = None) -> bool:
-        """Whether a daemon that lives says so; `before`, it had told of another drift."""
-        status = self._status()
-        if before is not None and status.get("last_drift") == before["last_drift"]:
-            return False
-        return (
-            status.get("phase") == "in-sync"
-            and self._whole.path(f"/proc/{status['pid']}").exists()
-            and not self._whole.is_pending()
-            and self._whole.main_cf() == edit.right
-        )
-
-    def _wait_done(self, edit: Edit) -> None:
-        self._poll(lambda: self._is_done(edit), "in sync again")
-
-    def _agent(self) -> int:
-        """The daemon's pid on the host."""
-        leader = self._machine.leader
-        (found,) = (pid for pid in _of_unit(self._machine) if int(_stat(pid)[1]) == leader)
-        return found
-
     def _held_unit(self) -> int:
-        return next((pid for pid in _of_unit(self._machine) if _is_stopped(pid)), 0)
+        return next((pid for pid in of_unit(self.machine) if _is_stopped(pid)), 0)
 
     @contextmanager
     def _traced(
@@ -282,14 +227,6 @@ class Crashes:
                 yield process
             finally:
                 process.kill()
-
-    def _poll(self, holds: Callable[[], int], what: str) -> int:
-        deadline = time.monotonic() + _SECONDS
-        while not (found := holds()):
-            if time.monotonic() > deadline:
-                raise AssertionError(f"not within {_SECONDS} s: {what}; {self._status()}")
-            time.sleep(0.02)
-        return found
 
 
 def _too_little(point: Point, times: dict[str, int]) -> Iterator[str]:
@@ -307,15 +244,6 @@ def _too_little(point: Point, times: dict[str, int]) -> Iterator[str]:
         yield f"{activated} activations on record"
 
 
-def _of_unit(machine: Machine) -> Iterator[int]:
-    """The pids, on the host, of the processes in the agent's unit."""
-    for path in Path("/proc").glob("[0-9]*/cgroup"):
-        with suppress(OSError):
-            groups = path.read_text()
-            if f"/{machine.name}/" in groups and f"/{UNIT}\n" in groups:
-                yield int(path.parent.name)
-
-
 def _stopped_below(pid: int) -> int:
     """The process stopped among the descendants of a process, 0 for none."""
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
@@ -326,11 +254,4 @@ def _stopped_below(pid: int) -> int:
 
 
 def _is_stopped(pid: int) -> bool:
-    return _stat(pid)[0] == "T"
-
-
-def _stat(pid: int) -> list[str]:
-    """proc(5), /proc/pid/stat from the state on."""
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return ["X", "0"]
+    return stat_of(pid)[0] == "T"

@@ -25,7 +25,7 @@ from typing import Any
 
 # Linux's numbers on x86-64 (asm/unistd_64.h).
 MACHINE = "x86_64"
-_CALLS = {
+CALLS = {
     **{1: "write", 18: "pwrite64", 20: "writev", 296: "pwritev", 40: "sendfile"},
     **{2: "open", 85: "creat", 257: "openat", 76: "truncate", 77: "ftruncate", 285: "fallocate"},
     **{326: "copy_file_range", 74: "fsync", 75: "fdatasync", 162: "sync", 306: "syncfs"},
@@ -53,14 +53,14 @@ _OPTIONS = 0x1 | 0x2 | 0x4 | 0x8 | 0x10
 _EVENT_STOP = 128
 _SYSCALL_STOP = signal.SIGTRAP | 0x80
 _WALL = 0x40000000
-_ENTRY = 1
+_ENTRY, _EXIT = 1, 2
 _STOPS = (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.ptrace.restype = ctypes.c_long
 
 
-class _CallInfo(ctypes.Structure):
+class CallInfo(ctypes.Structure):
     """struct ptrace_syscall_info, as it is at the entry into a call."""
 
     _fields_ = (
@@ -73,34 +73,45 @@ class _CallInfo(ctypes.Structure):
     )
 
 
-class _Enough(Exception):
-    """SIGTERM: what was traced goes on by itself."""
+class Enough(Exception):
+    """What is traced goes on by itself."""
 
 
-def _ptrace(request: int, tid: int, address: object = None, data: object = None) -> bool:
+def ptrace(request: int, tid: int, address: object = None, data: object = None) -> bool:
     """Tell whether it was done; not where the thread was killed meanwhile."""
     pointers = [ctypes.c_void_p(a) if isinstance(a, int) else a for a in (address, data)]
     return int(_libc.ptrace(ctypes.c_long(request), ctypes.c_long(tid), *pointers)) >= 0
 
 
-class _Tracer:
-    """Who is traced, and the points that were passed."""
+class Tracer:
+    """Who is traced; what is done at their calls, a subclass says."""
 
-    def __init__(self, pid: int, number: int, victim: int | None) -> None:
-        self._pid = pid
-        self._number = number
-        self._victim = victim
-        self._traced: set[int] = set()
-        self.points: list[tuple[str, str]] = []
-        self.has_killed = False
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.traced: set[int] = set()
+
+    def entered(self, tid: int, info: CallInfo) -> None:
+        """A call is about to be made."""
+        raise NotImplementedError
+
+    def left(self, tid: int) -> None:
+        """A call was made."""
+
+    def enough(self) -> None:
+        """SIGTERM has come. Raises Enough."""
+        raise Enough
+
+    def told(self) -> dict[str, Any]:
+        """What there is to print at the end."""
+        raise NotImplementedError
 
     def seize(self) -> None:
         """Take hold of every thread; one may start another meanwhile."""
-        while new := {int(t) for t in os.listdir(f"/proc/{self._pid}/task")} - self._traced:
+        while new := {int(t) for t in os.listdir(f"/proc/{self.pid}/task")} - self.traced:
             for tid in new:
-                if _ptrace(_SEIZE, tid, 0, _OPTIONS):
-                    _ptrace(_INTERRUPT, tid)
-                self._traced.add(tid)
+                if ptrace(_SEIZE, tid, 0, _OPTIONS):
+                    ptrace(_INTERRUPT, tid)
+                self.traced.add(tid)
 
     def follow(self) -> None:
         """Until nobody is left."""
@@ -110,47 +121,71 @@ class _Tracer:
             except ChildProcessError:
                 return
             if os.WIFSTOPPED(status):
-                self._traced.add(tid)
+                self.traced.add(tid)
                 self._go_on(tid, os.WSTOPSIG(status), status >> 16)
             else:
-                self._traced.discard(tid)
+                self.traced.discard(tid)
 
     def _go_on(self, tid: int, number: int, event: int) -> None:
         if event == _EVENT_STOP and number in _STOPS:
-            _ptrace(_LISTEN, tid)
+            ptrace(_LISTEN, tid)
             return
         if number == _SYSCALL_STOP:
             self._pass(tid)
         delivers = not event and number != _SYSCALL_STOP
-        _ptrace(_CONT_TO_NEXT_CALL, tid, 0, number if delivers else 0)
+        ptrace(_CONT_TO_NEXT_CALL, tid, 0, number if delivers else 0)
 
     def _pass(self, tid: int) -> None:
-        info = _CallInfo()
+        info = CallInfo()
         size = ctypes.sizeof(info)
-        if not _ptrace(_GET_SYSCALL_INFO, tid, size, ctypes.byref(info)) or info.op != _ENTRY:
-            return
-        name = _changing(tid, info)
-        if name is None or self.has_killed:
-            return
-        self.points.append((name, self._who(tid)))
-        if len(self.points) == self._number:
-            self.has_killed = True
-            for victim in (self._victim,) if self._victim else tuple(self._traced):
-                with suppress(ProcessLookupError):
-                    os.kill(victim, signal.SIGKILL)
+        if ptrace(_GET_SYSCALL_INFO, tid, size, ctypes.byref(info)):
+            if info.op == _ENTRY:
+                self.entered(tid, info)
+            elif info.op == _EXIT:
+                self.left(tid)
 
-    def _who(self, tid: int) -> str:
-        if tid == self._pid:
+    def who(self, tid: int) -> str:
+        """Who makes a call, in words."""
+        if tid == self.pid:
             return "the agent"
-        if os.path.exists(f"/proc/{self._pid}/task/{tid}"):
+        if self.is_agent(tid):
             return "a thread"
         name = Path(f"/proc/{tid}/comm").read_text().strip()
         return "a new child" if name == "pf-agent" else name
 
+    def is_agent(self, tid: int) -> bool:
+        """Whether it is a thread of the process itself, the first one or another."""
+        return os.path.exists(f"/proc/{self.pid}/task/{tid}")
 
-def _changing(tid: int, info: _CallInfo) -> str | None:
+
+class _Killer(Tracer):
+    """Kills at the N-th call; keeps the points that were passed."""
+
+    def __init__(self, pid: int, number: int, victim: int | None) -> None:
+        super().__init__(pid)
+        self._number = number
+        self._victim = victim
+        self._points: list[tuple[str, str]] = []
+        self._has_killed = False
+
+    def entered(self, tid: int, info: CallInfo) -> None:
+        name = changing(tid, info)
+        if name is None or self._has_killed:
+            return
+        self._points.append((name, self.who(tid)))
+        if len(self._points) == self._number:
+            self._has_killed = True
+            for victim in (self._victim,) if self._victim else tuple(self.traced):
+                with suppress(ProcessLookupError):
+                    os.kill(victim, signal.SIGKILL)
+
+    def told(self) -> dict[str, Any]:
+        return {"killed": self._has_killed, "points": self._points}
+
+
+def changing(tid: int, info: CallInfo) -> str | None:
     """The name of a call that counts, None for one that changes nothing."""
-    name = _CALLS.get(info.number)
+    name = CALLS.get(info.number)
     if name in ("open", "openat"):
         flags = info.arguments[1 if name == "open" else 2]
         return name if flags & _WRITING else None
@@ -162,28 +197,31 @@ def _changing(tid: int, info: _CallInfo) -> str | None:
     return name
 
 
-def main() -> int:
-    """Return 0 at the end of what was traced, killed or not."""
-    pid, number = int(sys.argv[1]), int(sys.argv[2])
-    victim = int(sys.argv[3]) if len(sys.argv) > 3 else None
+def trace(tracer: Tracer) -> int:
+    """Return 0 at the end of what is traced, or when it is enough; what it told is printed."""
     if platform.machine() != MACHINE:
         print(f"the numbers of the system calls are {MACHINE}'s", file=sys.stderr)
         return 2
 
-    def enough(_signal: int, _frame: FrameType | None) -> Any:
-        raise _Enough
+    def enough(_signal: int, _frame: FrameType | None) -> None:
+        tracer.enough()
 
     signal.signal(signal.SIGTERM, enough)
-    tracer = _Tracer(pid, number, victim)
     try:
         tracer.seize()
-        os.kill(pid, signal.SIGCONT)
+        os.kill(tracer.pid, signal.SIGCONT)
         print("ready", flush=True)
         tracer.follow()
-    except _Enough:
+    except Enough:
         pass
-    print(json.dumps({"killed": tracer.has_killed, "points": tracer.points}))
+    print(json.dumps(tracer.told()))
     return 0
+
+
+def main() -> int:
+    """Return 0 at the end of what was traced, killed or not."""
+    victim = int(sys.argv[3]) if len(sys.argv) > 3 else None
+    return trace(_Killer(int(sys.argv[1]), int(sys.argv[2]), victim))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,114 @@
+"""A settled machine whose main.cf drifts again and again, each time like never before.
+
+What a campaign does to the agent meanwhile is crashing.py's and faulting.py's. All is written and
+read from the host.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pf_agent import names
+from tests.machine.nspawn import Machine
+from tests.machine.site import MAIN_CF, Site
+from tests.machine.wholeness import NOTES, Edit, Wholeness
+
+UNIT = "pf-agent.service"
+SECONDS = 60.0
+
+
+class Drifts:
+    """The machine at rest, with a correction behind it: what lies there from now on is no stray.
+
+    `dropin` is for the agent's unit.
+    """
+
+    def __init__(self, machine: Machine, dropin: str = "") -> None:
+        site = Site.prepared(machine)
+        for unit in sorted({site.unit, names.POSTFIX_UNIT}):
+            site.dropin(unit, "often", "[Unit]\nStartLimitIntervalSec=0\n")
+        if dropin:
+            site.dropin(UNIT, "campaign", dropin)
+            machine.run(["systemctl", "restart", UNIT])
+        site.drift_once()
+        site.wait_remembered()
+        self.machine, self.site = machine, site
+        self.whole = Wholeness(site)
+        self._edits = 0
+
+    def ready(self) -> Edit:
+        """Return the next drift, for `put`."""
+        self.forget_restarts()
+        self._edits += 1
+        return Edit(self._edits, self.site.good)
+
+    def forget_restarts(self) -> None:
+        """A restart of Postfix that follows on another waits: the campaign has no time for that."""
+        for name in NOTES:
+            self.whole.path(f"{names.RUN_DIRECTORY}/{name}").unlink(missing_ok=True)
+
+    def put(self, text: bytes) -> None:
+        """Put a text in main.cf's place."""
+        new = self.whole.path(f"{MAIN_CF}.edited")
+        new.write_bytes(text)
+        new.rename(self.whole.path(MAIN_CF))
+
+    def status(self) -> dict[str, Any]:
+        """status.json; an empty one where there is none."""
+        with suppress(FileNotFoundError):
+            path = self.whole.path(f"{names.RUN_DIRECTORY}/status.json")
+            found: dict[str, Any] = json.loads(path.read_bytes())
+            return found
+        return {}
+
+    def is_done(self, edit: Edit, before: dict[str, Any] | None = None) -> bool:
+        """Whether a daemon that lives says so; `before`, it had told of another drift."""
+        status = self.status()
+        if before is not None and status.get("last_drift") == before["last_drift"]:
+            return False
+        return (
+            status.get("phase") == "in-sync"
+            and self.whole.path(f"/proc/{status['pid']}").exists()
+            and not self.whole.is_pending()
+            and self.whole.main_cf() == edit.right
+        )
+
+    def wait_done(self, edit: Edit) -> None:
+        """Until the daemon says so."""
+        self.poll(lambda: self.is_done(edit), "in sync again")
+
+    def agent(self) -> int:
+        """The daemon's pid on the host."""
+        leader = self.machine.leader
+        (found,) = (pid for pid in of_unit(self.machine) if int(stat_of(pid)[1]) == leader)
+        return found
+
+    def poll(self, holds: Callable[[], int], what: str, seconds: float = SECONDS) -> int:
+        """Return what `holds` returns once that is not 0. AssertionError after `seconds`."""
+        deadline = time.monotonic() + seconds
+        while not (found := holds()):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"not within {seconds:g} s: {what}; {self.status()}")
+            time.sleep(0.02)
+        return found
+
+
+def of_unit(machine: Machine) -> Iterator[int]:
+    """The pids, on the host, of the processes in the agent's unit."""
+    for path in Path("/proc").glob("[0-9]*/cgroup"):
+        with suppress(OSError):
+            groups = path.read_text()
+            if f"/{machine.name}/" in groups and f"/{UNIT}\n" in groups:
+                yield int(path.parent.name)
+
+
+def stat_of(pid: int) -> list[str]:
+    """proc(5), /proc/pid/stat from the state on."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return ["X", "0"]

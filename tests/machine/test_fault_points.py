@@ -1,0 +1,55 @@
+"""Some system calls of a correction fail; tests/campaigns/faults.py: all, with each error."""
+
+from __future__ import annotations
+
+import platform
+
+import pytest
+
+from tests.machine import tracer
+from tests.machine.faulting import FaultPoint, Faults
+from tests.machine.injector import ERRORS
+from tests.machine.nspawn import Machine
+
+pytestmark = pytest.mark.skipif(
+    platform.machine() != tracer.MACHINE, reason=f"the tracer knows {tracer.MACHINE}'s calls alone"
+)
+
+# Of each error, so many points.
+_POINTS = {error: 2 for error in ERRORS} | {"EIO": 4, "EACCES": 4, "EMFILE": 3, "EINTR": 3}
+
+
+@pytest.fixture(scope="module")
+def faults(agent_machine: Machine) -> Faults:
+    return Faults(agent_machine)
+
+
+def bad(points: list[FaultPoint]) -> list[str]:
+    return [f"{point}: {fault}" for point in points for fault in point.faults]
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_one_call_fails(faults: Faults, error: str) -> None:
+    calls = faults.calls(error)
+    times = _POINTS[error]
+    apart = len(calls) // (times + 1)  # the calls of threads come now sooner, now later
+    tried = [faults.fail(error, apart * number) for number in range(1, times + 1)]
+    points = [point for point in tried if point is not None]
+    assert len(points) >= times - 1
+    assert bad(points) == []
+    assert not any(point.restarts for point in points)
+
+
+@pytest.mark.parametrize(("error", "call"), [("ENOSPC", ""), ("EIO", "fsync")])
+def test_calls_fail_for_a_while(faults: Faults, error: str, call: str) -> None:
+    point = faults.fail(error, 1, 1.5, call)
+    assert point is not None
+    assert bad([point]) == []
+    assert point.failed > 1
+
+
+def test_the_journal_tells_of_each_of_them(faults: Faults) -> None:
+    counts, mistold = faults.recorded()
+    assert mistold == []
+    assert counts["activated"] >= len(faults.points)
+    assert counts["correction-failed"] > 0
