@@ -130,6 +130,8 @@ def test_a_crash_is_told_by_the_name_of_its_signal() -> None:
     (answer,) = run([Order(["/bin/sh", "-c", "kill -SEGV $$"])])
     assert answer.failed
     assert "sh was ended by SIGSEGV" in answer.complaint
+
+
 def test_a_candidate_is_removed_though_a_call_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

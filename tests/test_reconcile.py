@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pf_agent import names
+from pf_agent.correction import MOST_RECORDS
 from pf_agent.errors import HostError
 from pf_agent.main_cf import MainCf
 from pf_agent.model import (
@@ -31,6 +32,7 @@ from pf_agent.model import (
 )
 from pf_agent.plan import CorrectionFailed, Judge, Policy
 from pf_agent.reconcile import reconcile
+from pf_agent.render import MOST_NAMES
 from pf_agent.state import State
 from tests.fakes import FakeClock, FakeHost, Records
 
@@ -254,6 +256,21 @@ def test_an_unnamed_setting_that_postfix_cannot_run_with_brings_the_last_good_te
     assert world.text() == IN_SYNC
     assert world.displaced() == [poisoned]
     assert world.state.pending() is not None
+
+
+def test_very_many_names_flood_neither_the_journal_nor_the_status(world: World) -> None:
+    """Records that come too fast are dropped, those that matter among them."""
+    world.look()
+    world.records.clear()
+    junk = b"".join(b"junk%d = 1\n" % number for number in range(20_000))
+    world.host.write(DRIFTED + junk)
+    outcome = world.look(replace(DESIRED, unmanaged=Unmanaged.COMMENT_OUT))
+    assert outcome.result is Result.CORRECTED
+    assert len(world.records) == MOST_RECORDS + 2
+    assert world.records[-2].message.endswith(" and 19998 more")
+    pending = world.state.pending()
+    assert pending is not None
+    assert len(pending.parameters) == MOST_NAMES
 
 
 # --- refused --------------------------------------------------------------------------------------

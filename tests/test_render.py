@@ -118,6 +118,21 @@ def test_a_long_value_does_not_fill_the_screen() -> None:
     assert render.shortened("x" * 160) == '"' + "x" * 160 + '"'
 
 
+@pytest.mark.parametrize("kind", DriftKind)
+@pytest.mark.parametrize("character", ["x", "\x1b", "\udcff", "é", "\U0010ffff"])
+def test_nothing_that_is_told_is_longer_than_it_can_be_read(
+    kind: DriftKind, character: str
+) -> None:
+    long = character * 5_000_000
+    drift = Drift(long, kind, long, long, 1)
+    assert len(render.drift_sentence(drift)) < 10_000
+    assert max(map(len, render.drift_row(drift))) < 5_000
+    assert max(len(value) for value in render.drift_fields(drift).values()) < 50_000
+    names = render.drifted_names([drift])
+    assert len(names[0]) < 2_000
+    assert len(render.listed([long] * 5)) < 10_000
+
+
 def test_names_of_a_sentence() -> None:
     change = Drift("a", DriftKind.CHANGED, "1", "2", 1)
     drift = [change, replace(change, line=4), Drift("", DriftKind.MODE, "x", "y")]
@@ -156,6 +171,15 @@ def test_a_diff_shows_three_lines_around_each_change() -> None:
 def test_a_diff_of_odd_texts(before: bytes | None, after: bytes, hunk: str) -> None:
     old = "/dev/null" if before is None else "f"
     assert render.unified_diff(before, after, "f") == f"--- {old}\n+++ f (desired)\n{hunk}"
+
+
+@pytest.mark.parametrize("blank", ["\r", "\v", "\f", "\r \t"])
+def test_a_secret_is_known_by_any_blank_that_postfix_knows(blank: str) -> None:
+    lines = [f"a_password{blank}= s3cret", f"{blank}s3cret", "a = 1", "b = 2", "c = 3", "d = 4"]
+    before = "\n".join(lines)
+    for old, new in ((before, ""), (before, before.replace("d = 4", "d = 5"))):
+        diff = render.unified_diff(old.encode(), new.encode(), "f")
+        assert "s3cret" not in diff
 
 
 def test_no_diff_where_nothing_differs() -> None:

@@ -30,6 +30,9 @@ from pf_agent.plan import Emit, Host, Pending, Plan, Policy, plan
 # Each time round somebody wrote in the milliseconds between reading and exchanging. His last write
 # wakes the loop again anyway, so it need not be chased for ever within one cycle.
 _MOST_TIMES_OVERTAKEN = 20
+# Somebody could hide what he did behind records that the journal drops for their number
+# (RateLimitBurst= in journald.conf(5)).
+MOST_RECORDS = 1000
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,11 @@ class Correction:
         return Outcome(result, text, self.number, found.drift, found.diff, self.exposure)
 
     def record_drift(self, emit: Emit, found: Plan) -> None:
-        """On record before anything is touched: each drifted parameter, and the cycle."""
-        for drift in found.drift:
+        """On record before anything is touched: each drifted parameter, and the cycle.
+
+        Where there are very many, the cycle's record counts and shows the rest.
+        """
+        for drift in found.drift[:MOST_RECORDS]:
             text = render.drift_sentence(drift)
             fields = {**render.drift_fields(drift), **self.writer}
             emit(Record(Event.DRIFT_DETECTED, text, self.number, fields))
@@ -141,7 +147,8 @@ class Correction:
         before = self.pending.pending()
         if before is not None:
             drifted = tuple(dict.fromkeys((*before.parameters, *drifted)))
-        self.pending.mark_pending(PendingActivation(self.number, drifted, self.exposure), durable)
+        kept = drifted[: render.MOST_NAMES]
+        self.pending.mark_pending(PendingActivation(self.number, kept, self.exposure), durable)
         return ""
 
     def _exchange(

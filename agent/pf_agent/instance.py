@@ -246,7 +246,7 @@ class Instance:
         took = None
         if exposure.corrected_at is not None:
             took = exposure.corrected_at - exposure.written_at
-        drifted = render.drifted_names(outcome.drift)
+        drifted = render.drifted_names(outcome.drift)[: render.MOST_NAMES]
         self._last = LastDrift(outcome.cycle, exposure.seen_at, drifted, took)
         if outcome.result is Result.CORRECTED:
             self._note_contest(outcome.cycle, drifted, exposure.seen_at)

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from pf_agent import names, render
-from pf_agent.correction import Correction, refusal
+from pf_agent.correction import MOST_RECORDS, Correction, refusal
 from pf_agent.errors import HostError
 from pf_agent.model import (
     ActualState,
@@ -108,7 +108,7 @@ def _report(found: Plan, pending: Pending, emit: Emit, last: Outcome | None) -> 
     known = {(d.parameter, d.actual) for d in (last.reported if last else ())}
     new = [drift for drift in found.reported if (drift.parameter, drift.actual) not in known]
     number = pending.next_cycle() if new else None
-    for drift in new:
+    for drift in new[:MOST_RECORDS]:
         text = f"{render.drift_sentence(drift)}; it is only reported"
         emit(Record(Event.DRIFT_DETECTED, text, number, render.drift_fields(drift)))
 

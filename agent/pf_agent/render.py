@@ -20,7 +20,13 @@ from pf_agent.model import (
 )
 from pf_agent.pacing import Contest
 
+# Of the parameters that drifted, how many are kept by name. Whoever writes main.cf names as many
+# as he likes, and at any length, where the desired state has others commented out.
+MOST_NAMES = 1000
+
 _SHOWN_CHARACTERS = 160
+# The journal's field takes no more (journal.py); what is cut here need not be made printable first.
+_FIELD_CHARACTERS = 3900
 _CONTEXT = 3
 _COMPARED_LINES = 4000
 # The first that fits: a file's name is no removed line.
@@ -55,6 +61,12 @@ def shortened(text: str) -> str:
     )
 
 
+def _name(text: str) -> str:
+    """A parameter's name, cut where no real one is so long."""
+    cut = printable(text[:_SHOWN_CHARACTERS])
+    return cut if len(text) <= _SHOWN_CHARACTERS else f"{cut}..."
+
+
 def unified_diff(before: bytes | None, after: bytes, path: str) -> str:
     """What a correction changes, as diff -u shows it; "" where nothing differs.
 
@@ -87,9 +99,11 @@ def unified_diff(before: bytes | None, after: bytes, path: str) -> str:
 def _shown_lines(lines: Sequence[str], start: int, end: int) -> list[str]:
     """The lines without secrets; a value that began above is known from where it began."""
     begin = min(start, len(lines) - 1)
-    while begin > 0 and lines[begin][:1] in ("", " ", "\t", "#"):
+    while begin > 0 and lines[begin][:1] in ("", " ", "\t", "\v", "\f", "\r", "#"):
         begin -= 1
-    return masked_lines(lines[max(begin, 0) : end])[start - max(begin, 0) :]
+    # Masked as they stand: escaped, a blank that is a control character would not be seen as one.
+    shown = masked_lines(lines[max(begin, 0) : end])[start - max(begin, 0) :]
+    return list(map(printable, shown))
 
 
 def coloured(diff: str) -> str:
@@ -141,16 +155,16 @@ def _range(start: int, count: int) -> str:
 def _lines(data: bytes | None) -> list[str]:
     # "\n" alone ends a line of main.cf, so str.splitlines, which knows ten ends, would lie.
     text = as_text(data)
-    return [printable(line) for line in text.removesuffix("\n").split("\n")] if text else []
+    return text.removesuffix("\n").split("\n") if text else []
 
 
 def drift_sentence(drift: Drift) -> str:
     """One difference in words: what stands, what must stand, where."""
     where = "" if drift.line is None else f" (line {drift.line})"
-    name = printable(drift.parameter)
+    name = _name(drift.parameter)
     want, have = (value or "" for value in _shown_values(drift))
     expected, actual = shortened(want), shortened(have)
-    have, want = printable(have), printable(want)
+    have, want = _name(have), _name(want)
     return {
         DriftKind.CHANGED: f"{name} is {actual}, must be {expected}{where}",
         DriftKind.MISSING: f"{name} is not set, must be {expected}",
@@ -180,7 +194,7 @@ def drift_row(drift: Drift) -> tuple[str, ...]:
         DriftKind.MODE: (have, want),
         DriftKind.ABSENT_FILE: (have, want),
     }[drift.kind]
-    return drift.parameter or "main.cf", is_now, must_be, str(drift.line or "")
+    return _name(drift.parameter) or "main.cf", is_now, must_be, str(drift.line or "")
 
 
 def _shown_values(drift: Drift) -> tuple[str | None, str | None]:
@@ -196,12 +210,12 @@ def _shown_values(drift: Drift) -> tuple[str | None, str | None]:
 
 def drifted_names(drift: Iterable[Drift]) -> tuple[str, ...]:
     """The parameters that drifted, each once, or `main.cf` where it was the file itself."""
-    return tuple(dict.fromkeys(d.parameter or "main.cf" for d in drift))
+    return tuple(dict.fromkeys(_name(d.parameter) or "main.cf" for d in drift))
 
 
 def listed(found: Sequence[str], most: int = 4) -> str:
     """Names in a sentence; the rest is counted."""
-    shown = ", ".join(printable(name) for name in found[:most])
+    shown = ", ".join(map(_name, found[:most]))
     return shown if len(found) <= most else f"{shown} and {len(found) - most} more"
 
 
@@ -340,7 +354,13 @@ def drift_fields(drift: Drift) -> dict[str, str]:
         names.FIELD_LINE: None if drift.line is None else str(drift.line),
     }
     # journalctl -o json shows a value with a control character as an array of numbers.
-    return {name: printable(value) for name, value in fields.items() if value is not None}
+    return {name: _field(value) for name, value in fields.items() if value is not None}
+
+
+def _field(value: str) -> str:
+    if len(value) <= _FIELD_CHARACTERS:
+        return printable(value)
+    return f"{printable(value[:_FIELD_CHARACTERS])}... ({len(value)} characters)"
 
 
 def exposure_fields(exposure: Exposure) -> Mapping[str, str]:

@@ -7,6 +7,7 @@ read from the host.
 from __future__ import annotations
 
 import json
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -19,6 +20,7 @@ from tests.machine.site import MAIN_CF, Site
 from tests.machine.wholeness import NOTES, Edit, Wholeness
 
 UNIT = "pf-agent.service"
+ERRANDS_UNIT = "pf-agent-errands.service"
 SECONDS = 60.0
 
 
@@ -84,8 +86,22 @@ class Drifts:
 
     def agent(self) -> int:
         """The daemon's pid on the host."""
+        return self._main_of(UNIT)
+
+    def errands(self) -> int:
+        """The pid, on the host, of what runs Postfix's programs; it is started where it rests."""
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(SECONDS)
+            client.connect(str(self.whole.path(names.ERRANDS_SOCKET)))
+            client.sendall(b'{"errand": "greeting", "directory": "/etc/postfix"}')
+            client.shutdown(socket.SHUT_WR)
+            while client.recv(4096):
+                pass
+        return self._main_of(ERRANDS_UNIT)
+
+    def _main_of(self, unit: str) -> int:
         leader = self.machine.leader
-        (found,) = (pid for pid in of_unit(self.machine) if int(stat_of(pid)[1]) == leader)
+        (found,) = (pid for pid in of_unit(self.machine, unit) if int(stat_of(pid)[1]) == leader)
         return found
 
     def poll(self, holds: Callable[[], int], what: str, seconds: float = SECONDS) -> int:
@@ -98,12 +114,12 @@ class Drifts:
         return found
 
 
-def of_unit(machine: Machine) -> Iterator[int]:
-    """The pids, on the host, of the processes in the agent's unit."""
+def of_unit(machine: Machine, unit: str = UNIT) -> Iterator[int]:
+    """The pids, on the host, of the processes in a unit."""
     for path in Path("/proc").glob("[0-9]*/cgroup"):
         with suppress(OSError):
             groups = path.read_text()
-            if f"/{machine.name}/" in groups and f"/{UNIT}\n" in groups:
+            if f"/{machine.name}/" in groups and f"/{unit}\n" in groups:
                 yield int(path.parent.name)
 
 

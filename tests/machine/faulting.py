@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pf_agent import names
-from tests.machine.drifting import SECONDS, UNIT, Drifts
+from tests.machine.drifting import ERRANDS_UNIT, SECONDS, UNIT, Drifts
 from tests.machine.image import CHECKOUT
 from tests.machine.nspawn import Machine
 from tests.machine.site import MAIN_CF
@@ -185,8 +185,8 @@ class Faults(Drifts):
     def _injected(
         self, error: str, number: int, seconds: float, call: str
     ) -> Iterator[subprocess.Popen[str]]:
-        command = [sys.executable, "-m", "tests.machine.injector", str(self.agent()), error]
-        command += [str(number), str(seconds), call]
+        command = [sys.executable, "-m", "tests.machine.injector"]
+        command += [f"{self.agent()},{self.errands()}", error, str(number), str(seconds), call]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=CHECKOUT) as process:
             try:
                 assert process.stdout is not None
@@ -233,7 +233,7 @@ def _event(entry: Mapping[str, Any]) -> str:
 
 
 def _is_of_agent(entry: Mapping[str, Any]) -> bool:
-    return entry.get("_SYSTEMD_UNIT") == UNIT or entry.get("UNIT") == UNIT
+    return bool({UNIT, ERRANDS_UNIT} & {entry.get("_SYSTEMD_UNIT"), entry.get("UNIT")})
 
 
 def _at(entry: Mapping[str, Any]) -> float:

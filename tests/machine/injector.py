@@ -1,8 +1,8 @@
 """Lets the N-th system call that may fail with an error fail with it, or write less than asked.
 
-    python3 -m tests.machine.injector PID ERROR N [SECONDS [CALL]]
+    python3 -m tests.machine.injector PID[,PID] ERROR N [SECONDS [CALL]]
 
-It traces a process, its threads and its children as tracer.py does, and counts in one row the calls
+It traces processes, their threads and children as tracer.py does, and counts in one row the calls
 that may end with ERROR by their manual page, CALL alone where one is named. The N-th one is not
 made and fails; where SECONDS are given, so does each one after it, until they are over. With SHORT
 for ERROR it writes half of what it was asked to. Of the programs that the agent starts, only calls
@@ -97,8 +97,8 @@ class _Registers(ctypes.Structure):
 class _Injector(Tracer):
     """`points` are all calls that might have failed so, up to the end of the fault."""
 
-    def __init__(self, pid: int, error: str, number: int, seconds: float, only: str) -> None:
-        super().__init__(pid)
+    def __init__(self, pids: list[int], error: str, number: int, seconds: float, only: str) -> None:
+        super().__init__(*pids)
         self._error, self._number, self._seconds, self._only = error, number, seconds, only
         self._points: list[tuple[str, str, str]] = []
         self._failed = 0
@@ -220,9 +220,9 @@ def _change(tid: int, change: Callable[[Any], None]) -> None:
 
 def main() -> int:
     """Return 0 once the fault is over, or all that was traced has ended."""
-    pid, error, number, *more = sys.argv[1:]
+    pids, error, number, *more = sys.argv[1:]
     seconds, only = float(more[0]) if more else 0.0, more[1] if len(more) > 1 else ""
-    injector = _Injector(int(pid), error, int(number), seconds, only)
+    injector = _Injector([*map(int, pids.split(","))], error, int(number), seconds, only)
     signal.signal(signal.SIGALRM, lambda *_: injector.enough())
     return trace(injector)
 

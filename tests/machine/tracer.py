@@ -84,10 +84,13 @@ def ptrace(request: int, tid: int, address: object = None, data: object = None) 
 
 
 class Tracer:
-    """Who is traced; what is done at their calls, a subclass says."""
+    """Who is traced; what is done at their calls, a subclass says.
 
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
+    The first process is the agent, a second one its errands unit.
+    """
+
+    def __init__(self, *pids: int) -> None:
+        self.pids = pids
         self.traced: set[int] = set()
 
     def entered(self, tid: int, info: CallInfo) -> None:
@@ -107,11 +110,14 @@ class Tracer:
 
     def seize(self) -> None:
         """Take hold of every thread; one may start another meanwhile."""
-        while new := {int(t) for t in os.listdir(f"/proc/{self.pid}/task")} - self.traced:
+        while new := self._threads() - self.traced:
             for tid in new:
                 if ptrace(_SEIZE, tid, 0, _OPTIONS):
                     ptrace(_INTERRUPT, tid)
                 self.traced.add(tid)
+
+    def _threads(self) -> set[int]:
+        return {int(tid) for pid in self.pids for tid in os.listdir(f"/proc/{pid}/task")}
 
     def follow(self) -> None:
         """Until nobody is left."""
@@ -146,16 +152,19 @@ class Tracer:
 
     def who(self, tid: int) -> str:
         """Who makes a call, in words."""
-        if tid == self.pid:
+        if tid == self.pids[0]:
             return "the agent"
         if self.is_agent(tid):
-            return "a thread"
+            return "a thread" if self._is_of(self.pids[0], tid) else "the errands"
         name = Path(f"/proc/{tid}/comm").read_text().strip()
         return "a new child" if name == "pf-agent" else name
 
     def is_agent(self, tid: int) -> bool:
-        """Whether it is a thread of the process itself, the first one or another."""
-        return os.path.exists(f"/proc/{self.pid}/task/{tid}")
+        """Whether it is a thread of the processes themselves, the first one or another."""
+        return any(self._is_of(pid, tid) for pid in self.pids)
+
+    def _is_of(self, pid: int, tid: int) -> bool:
+        return os.path.exists(f"/proc/{pid}/task/{tid}")
 
 
 class _Killer(Tracer):
@@ -209,7 +218,8 @@ def trace(tracer: Tracer) -> int:
     signal.signal(signal.SIGTERM, enough)
     try:
         tracer.seize()
-        os.kill(tracer.pid, signal.SIGCONT)
+        for pid in tracer.pids:
+            os.kill(pid, signal.SIGCONT)
         print("ready", flush=True)
         tracer.follow()
     except Enough:

@@ -21,7 +21,8 @@ LEFT_BESIDE = ".main.cf.pf-agent-"
 NOTES = ("restarts.json", "drifts.json")
 
 _RIGHT = b"mynetworks = 127.0.0.0/8 [::1]/128 172.16.0.0/12 [fe80::]/64\n"
-_FOLDERS = ("/etc/postfix", names.STATE_DIRECTORY, names.RUN_DIRECTORY)
+_OURS = (names.STATE_DIRECTORY, names.RUN_DIRECTORY, names.ERRANDS_DIRECTORY)
+_FOLDERS = ("/etc/postfix", *_OURS)
 _LOCKS = [f"{names.RUN_DIRECTORY}/{name}" for name in ("lock", "activation.lock")]
 
 # How Postfix is: what its postconf says, since when master runs, whether it greets, its aliases.
