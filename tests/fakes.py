@@ -47,7 +47,7 @@ class FakeHost:
     def write(self, text: bytes) -> None:
         """Somebody saves main.cf; his file has the owner and the mode of the one before."""
         kind = FileKind.REGULAR if self.actual.kind is FileKind.ABSENT else self.actual.kind
-        self.actual = replace(self.actual, text=text, kind=kind, is_open=False)
+        self.actual = replace(self.actual, text=text, kind=kind, is_open=False, refused="")
 
     def hold_open(self, text: bytes) -> None:
         """Somebody has written `text` so far, and has it open still."""

@@ -10,7 +10,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pf_agent import desired as desired_state
-from pf_agent.drift import corrected, damage, find_drift, needs_activation, unmanaged_drift
+from pf_agent.drift import (
+    MOST_LINES,
+    corrected,
+    damage,
+    find_drift,
+    needs_activation,
+    unmanaged_drift,
+)
 from pf_agent.main_cf import MainCf
 from pf_agent.model import ActualState, DesiredState, Drift, DriftKind, FileKind, Unmanaged
 from pf_agent.toml_table import Source
@@ -193,6 +200,16 @@ def test_of_a_file_that_was_cut_off_the_parameters_are_named_too() -> None:
         ("a", DriftKind.CHANGED),
         ("b", DriftKind.MISSING),
     ]
+
+
+def test_a_text_of_too_many_lines_is_destroyed_and_not_taken_apart() -> None:
+    most = b"junk\n" * MOST_LINES
+    assert damage(b"a = 1\n" + most[5:], wanting(a="1"), None) == ""
+    text = b"a = 2\n" + most
+    why = damage(text, wanting(a="1"), b"a = 1\n")
+    assert why == f"it has more than {MOST_LINES} lines"
+    (drift,) = find_drift(wanting(a="1"), state(text), why, restorable=True)
+    assert (drift.kind, drift.actual) == (DriftKind.ABSENT_FILE, why)
 
 
 def test_drift_stands_in_the_order_of_the_file_and_what_is_missing_last_by_name() -> None:

@@ -427,6 +427,158 @@ def test_what_is_no_file_is_not_displaced(real: RealHost, make: Callable[[Path],
     assert left_in(real.file.parent) == {"main.cf"}
 
 
+# --- what leads elsewhere, and what is too much ---------------------------------------------------
+
+SECRET = b"root:$y$j9T$secret\n"
+
+
+def secret(real: RealHost) -> Path:
+    """A file of root's beside it that not everybody may read, as /etc/shadow is."""
+    path = real.file.with_name("shadow")
+    path.write_bytes(SECRET)
+    path.chmod(0o640)
+    return path
+
+
+def link_to_a_secret(real: RealHost) -> str:
+    real.file.symlink_to(secret(real))
+    return "no file that everybody may read"
+
+
+def second_name_of_a_secret(real: RealHost) -> str:
+    os.link(secret(real), real.file)
+    return "another name of a file that not everybody may read"
+
+
+def link_of_another(real: RealHost) -> str:
+    real.put_symlink(BEFORE)
+    os.chown(real.file, 65534, -1, follow_symlinks=False)
+    return "that uid 65534 made"
+
+
+def link_to_a_folder(real: RealHost) -> str:
+    real.file.symlink_to("/")
+    return "no file that everybody may read"
+
+
+@needs_root
+@pytest.mark.parametrize(
+    "plant",
+    [link_to_a_secret, second_name_of_a_secret, link_of_another, link_to_a_folder],
+)
+def test_what_leads_elsewhere_is_not_read_and_gives_way(
+    real: RealHost, plant: Callable[[RealHost], str]
+) -> None:
+    why = plant(real)
+    before = {path.name: path.stat() for path in real.file.parent.glob("[st]*")}
+    found = real.read()
+    assert found.text is None
+    assert why in found.refused
+    kept: list[bytes] = []
+    assert real.exchange(found, AFTER, kept.append) == Displaced(None)
+    assert kept == []
+    assert real.read().text == AFTER
+    assert left_in(real.file.parent) == {"main.cf", *before}
+    for name, then in before.items():
+        now = real.file.with_name(name).stat()
+        assert (now.st_mode, now.st_uid, now.st_mtime) == (then.st_mode, then.st_uid, then.st_mtime)
+
+
+def test_a_link_that_leads_round_in_a_circle_gives_way(real: RealHost) -> None:
+    real.file.with_name("other").symlink_to("main.cf")
+    real.file.symlink_to("other")
+    found = real.read()
+    assert (found.text, found.kind) == (None, FileKind.SYMLINK)
+    real.exchange(found, AFTER, lose)
+    assert (real.read().text, real.read().kind) == (AFTER, FileKind.REGULAR)
+
+
+@needs_root
+def test_of_a_file_that_is_not_our_own_its_caller_knows_where_it_leads(tmp_path: Path) -> None:
+    real = RealHost(tmp_path)
+    link_to_a_secret(real)
+    assert MainCfFile(real.path, own=False).read().text == SECRET
+
+
+@needs_root
+@pytest.mark.parametrize("name", [".main.cf.pf-agent-abc", ".main.cf.late-1-abc"])
+@pytest.mark.parametrize("plant", [os.symlink, os.link], ids=["link", "second name"])
+def test_what_is_planted_as_a_leftover_of_ours_is_not_read_but_removed(
+    real: RealHost, name: str, plant: Callable[[Path, Path], None]
+) -> None:
+    real.write(BEFORE)
+    shadow = secret(real)
+    plant(shadow, real.file.with_name(name))
+    kept: list[bytes] = []
+    real.take_up(kept.append)
+    assert real.late() is None
+    assert kept == []
+    if name.startswith(".main.cf.pf") or plant is os.link:
+        assert not real.file.with_name(name).is_symlink()
+    assert not real.is_awaited()
+    assert shadow.read_bytes() == SECRET
+
+
+def test_a_link_to_a_folder_that_is_planted_as_a_leftover_goes(real: RealHost) -> None:
+    real.file.with_name(".main.cf.pf-agent-abc").symlink_to("/")
+    assert real.is_cut_off()
+    real.take_up(lose)
+    assert not real.is_cut_off()
+
+
+def test_a_link_in_place_of_the_lock_keeps_nobody_out(real: RealHost) -> None:
+    real.write(BEFORE)
+    outside = real.file.with_name("outside")
+    outside.write_bytes(SECRET)
+    lock = real.file.with_name("main.cf.tmp")
+    for target in (outside, Path("nowhere")):
+        lock.symlink_to(target)
+        with real.locked():
+            assert not lock.is_symlink()
+    assert left_in(real.file.parent) == {"main.cf", "outside"}
+    assert outside.read_bytes() == SECRET
+
+
+def test_a_huge_main_cf_is_moved_aside_and_not_read(real: RealHost) -> None:
+    with open(real.file, "wb") as huge:
+        huge.truncate(1 << 40)
+    found = real.read()
+    assert found.text is None
+    assert found.refused == f"it is larger than {exchange.MOST_BYTES} bytes"
+    kept: list[bytes] = []
+    displaced = real.exchange(found, AFTER, kept.append)
+    assert (displaced.text, kept) == (None, [])
+    (aside,) = left_in(real.file.parent) - {"main.cf"}
+    assert displaced.way == f"what stood there is {real.path.removesuffix('main.cf')}{aside} now"
+    assert real.file.with_name(aside).stat().st_size == 1 << 40
+    assert real.read().text == AFTER
+
+
+def test_a_main_cf_as_large_as_may_be_is_read(real: RealHost) -> None:
+    text = b"#" * exchange.MOST_BYTES
+    real.write(text)
+    assert real.read().text == text
+
+
+def test_a_huge_leftover_is_moved_aside(real: RealHost) -> None:
+    real.write(BEFORE)
+    for name in (".main.cf.pf-agent-abc", ".main.cf.late-1-abc"):
+        with open(real.file.with_name(name), "wb") as huge:
+            huge.truncate(1 << 40)
+    real.take_up(lose)
+    assert real.late() is None
+    assert not real.is_awaited()
+    left = left_in(real.file.parent) - {"main.cf"}
+    assert len([name for name in left if name.startswith("main.cf.too-large-")]) == 2
+
+
+def test_a_huge_template_is_an_error_of_one_line(real: RealHost) -> None:
+    with open(real.file, "wb") as huge:
+        huge.truncate(1 << 40)
+    with pytest.raises(HostError, match="it is larger than"):
+        real.read_template(real.path)
+
+
 def test_a_fifo_as_template_does_not_hold_us_up(real: RealHost) -> None:
     template = real.file.with_name("main.cf.proto")
     os.mkfifo(template)

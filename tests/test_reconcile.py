@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from pf_agent import names
 from pf_agent.correction import MOST_RECORDS
+from pf_agent.drift import MOST_LINES
 from pf_agent.errors import HostError
 from pf_agent.main_cf import MainCf
 from pf_agent.model import (
@@ -241,6 +242,43 @@ def test_a_destroyed_main_cf_gets_the_last_good_text_back(
     assert outcome.result is Result.CORRECTED
     assert world.text() == IN_SYNC
     assert world.displaced() == [destroyed] * (destroyed is not None)
+
+
+def refuse(host: FakeHost) -> None:
+    """Somebody puts a link to a secret there."""
+    host.actual = replace(host.actual, text=None, kind=FileKind.SYMLINK, refused="it leads away")
+
+
+def overfill(host: FakeHost) -> None:
+    host.write(DRIFTED + b"#\n" * MOST_LINES)
+
+
+@pytest.mark.parametrize("spoil", [refuse, overfill])
+def test_what_is_not_looked_into_gives_way_to_the_last_good_text(
+    world: World, spoil: Callable[[FakeHost], None]
+) -> None:
+    world.host.write(IN_SYNC)
+    world.look()
+    spoil(world.host)
+    spoiled = world.text()
+    outcome = world.look()
+    assert outcome.result is Result.CORRECTED
+    assert outcome.drift[0].kind is DriftKind.ABSENT_FILE
+    assert world.text() == IN_SYNC
+    assert world.displaced() == ([] if spoiled is None else [spoiled])
+    assert len(outcome.diff) < 1000
+
+
+@pytest.mark.parametrize("spoil", [refuse, overfill])
+def test_what_was_never_good_and_is_not_looked_into_stays(
+    world: World, spoil: Callable[[FakeHost], None]
+) -> None:
+    """The template would take the place of settings that nobody has seen."""
+    spoil(world.host)
+    before = world.host.read()
+    with pytest.raises(HostError, match="put a main.cf there that everybody may read"):
+        world.look()
+    assert world.host.read() == before
 
 
 def test_an_unnamed_setting_that_postfix_cannot_run_with_brings_the_last_good_text_back(

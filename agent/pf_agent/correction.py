@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from pf_agent import names, render
 from pf_agent.aside import Aside
-from pf_agent.drift import corrected, needs_activation
+from pf_agent.drift import corrected, is_too_long, needs_activation
 from pf_agent.errors import HostError
 from pf_agent.main_cf import MainCf
 from pf_agent.model import (
@@ -134,8 +134,9 @@ class Correction:
         From the first restart of ours on it is known (activation.py).
         """
         text = found.actual.text
-        is_first = self.pending.ran_with() is None
-        if is_first and text is not None and not self.policy.judge(text).fatal:
+        if text is None or is_too_long(text) or self.pending.ran_with() is not None:
+            return
+        if not self.policy.judge(text).fatal:
             self.pending.keep_ran_with(text)
 
     def _mark(self, found: Plan, durable: bool) -> str:

@@ -4,6 +4,11 @@ The exchange is Postfix's own edit protocol (edit_file(3): an flock on `main.cf.
 `postconf -e` and we never lose each other's edits, with renameat2(2) RENAME_EXCHANGE at its end in
 place of rename(2): what was displaced is then in our hand even where somebody who knows of no
 lock wrote at the last instant.
+
+What is read may be copied into the new main.cf, which everybody may read, and into records. So
+where the host's own main.cf is but another name of a file, by a symbolic or a hard link, its text
+is taken only where everybody may read that file already: who can write to the folder would
+otherwise have us publish one that he cannot read.
 """
 
 from __future__ import annotations
@@ -20,7 +25,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
-from typing import TypeVar
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 from pf_agent.drift import GROUP, MODE, OWNER
 from pf_agent.errors import HostError
@@ -43,16 +49,34 @@ _CURES = {
     errno.ENOENT: "bring the folder back",
 }
 
+# Postfix's own is 27 kB. What is larger than this is not read: it would take our memory.
+MOST_BYTES = 16 * 1024 * 1024
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
 _RENAME_EXCHANGE = 2
+
+
+class _Found(NamedTuple):
+    """A regular file. `text` is None where `refused` says why it is not taken."""
+
+    text: bytes | None
+    opened: os.stat_result
+    is_open: bool = False
+    refused: str = ""
+    is_too_large: bool = False
+
+
+class _NotTaken(Exception):
+    """Why the text that a link leads to is not main.cf's."""
 
 
 class MainCfFile:
     """The file main.cf.
 
     `own` False is for a file that is not this host's own main.cf (an image, a checkout): it keeps
-    its owner and mode.
+    its owner and mode, and where it leads to is its caller's affair.
     """
 
     def __init__(self, path: str, own: bool = True) -> None:
@@ -65,20 +89,25 @@ class MainCfFile:
         try:
             entry = os.lstat(self.path)
             kind = FileKind.SYMLINK if stat.S_ISLNK(entry.st_mode) else FileKind.REGULAR
-            text, opened, is_open = _read_regular(self.path)
+            found = _read_regular(self.path, self.own)
         except FileNotFoundError:
             return self._absent()
         except OSError as error:
             raise _host_error(self.path, error, "look at what stands there") from error
+        opened = found.opened
+        if found.refused and not found.is_too_large:
+            # Owner and mode are those of a link, or of another's file.
+            return ActualState(None, kind, written_at=entry.st_ctime, refused=found.refused)
         # ctime and not mtime: `mv` and chmod leave the old mtime, and a write moves both.
         return ActualState(
-            text,
+            found.text,
             kind,
             opened.st_uid,
             opened.st_gid,
             stat.S_IMODE(opened.st_mode),
             max(entry.st_ctime, opened.st_ctime),
-            is_open,
+            found.is_open,
+            found.refused,
         )
 
     def _absent(self) -> ActualState:
@@ -91,7 +120,10 @@ class MainCfFile:
     def read_template(self, path: str) -> bytes:
         """Return the template's bytes. Raises HostError."""
         try:
-            return _read_regular(path)[0]
+            found = _read_regular(path, is_ours=False)
+            if found.text is None:
+                raise OSError(errno.EFBIG, found.refused)
+            return found.text
         except OSError as error:
             way_out = "name another file as `template` in desired.toml, or bring this one back"
             raise _host_error(path, error, way_out) from error
@@ -152,15 +184,24 @@ class MainCfFile:
 
     def _take_up(self, keep: Callable[[bytes], None]) -> None:
         for path in self._ours_paths():
-            text = _read_regular(path)[0] if os.path.isfile(path) else b""
-            if text:
-                keep(text)
+            found = _read_regular(path, self.own) if os.path.isfile(path) else None
+            if found is not None and found.text:
+                keep(found.text)
+            self._drop(path, found)
+
+    def _drop(self, path: str, found: _Found | None) -> str:
+        """Remove a file of ours; one too large to be kept elsewhere is moved: return where to."""
+        if found is None or not found.is_too_large:
             os.unlink(path)
+            return ""
+        aside = f"{self.path}.too-large-{time.time_ns()}"
+        os.rename(path, aside)
+        return aside
 
     def _ours_paths(self) -> list[str]:
         with suppress(OSError):
             found = [entry for entry in os.scandir(self._directory) if entry.name.startswith(_OURS)]
-            return sorted(entry.path for entry in found if not entry.is_dir())
+            return sorted(e.path for e in found if not e.is_dir(follow_symlinks=False))
         return []
 
     # --- who still writes ---------------------------------------------------------------------
@@ -172,9 +213,11 @@ class MainCfFile:
     def late(self) -> Late | None:
         """Return what he has written, once he has closed it; None until then."""
         for path in self._late_paths():
-            text, _, is_open = _read_regular(path)
-            if not is_open:
-                return Late(text, path.endswith(_digest(self.read().text or b"")), path)
+            found = _read_regular(path, self.own)
+            if found.text is None:
+                self._drop(path, found)
+            elif not found.is_open:
+                return Late(found.text, path.endswith(_digest(self.read().text or b"")), path)
         return None
 
     def drop_late(self, late: Late) -> None:
@@ -245,18 +288,21 @@ class MainCfFile:
         self, ours: str, actual: ActualState, text: bytes, keep: Callable[[bytes], None]
     ) -> Displaced:
         try:
-            return _exchanged(ours, self.path, text, keep)
+            return self._exchanged(ours, text, keep)
         except OSError as error:
             in_place = error.errno == errno.EBUSY  # main.cf is a mount point of its own
             if not in_place and error.errno not in (errno.EINVAL, errno.ENOSYS):
                 raise
-        before, _ = _read_if_there(self.path)
+        found = _read_if_there(self.path, self.own)
+        before = None if found is None else found.text
         if before is not None:
             keep(before)
+        if found is not None and found.is_too_large:
+            raise HostError(f"{self.path}: {found.refused}; move it away")
         if not in_place:
             os.rename(ours, self.path)
             return Displaced(before, "renamed over: this file system cannot exchange two files")
-        with open(self.path, "r+b") as file:
+        with open(os.open(self.path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC), "r+b") as file:
             file.write(text)
             file.truncate()
             file.flush()
@@ -264,6 +310,31 @@ class MainCfFile:
             os.utime(file.fileno(), _cooled())
             os.fsync(file.fileno())
         return Displaced(before, "written in place: main.cf is a mount point of its own")
+
+    def _exchanged(self, ours: str, text: bytes, keep: Callable[[bytes], None]) -> Displaced:
+        """Swap the two names and keep what stood there; what cannot be kept is put back."""
+        if not _placed(ours, self.path):
+            return Displaced(None)
+        try:
+            found = _read_if_there(ours, self.own)
+            before = None if found is None else found.text
+            is_open = found is not None and found.is_open
+            if before is not None:
+                keep(before)
+                # Who was about to open it when it was exchanged has it open or has written by now.
+                is_open = is_open or not _is_just(ours, before)
+        except (OSError, HostError) as error:
+            _put_back(ours, self.path, text)
+            if isinstance(error, OSError):
+                # Not the number itself: EINVAL is taken for a file system that cannot exchange.
+                raise HostError(f"{self.path}: {error.strerror}; put a regular file there") from (
+                    error
+                )
+            raise
+        if found is not None and found.is_too_large:
+            return Displaced(None, f"what stood there is {self._drop(ours, found)} now")
+        # A link's target is not what was displaced: whoever writes to it goes on doing so.
+        return Displaced(before, is_open=is_open and not os.path.islink(ours))
 
 
 def _cooled() -> tuple[float, float]:
@@ -276,20 +347,31 @@ def _host_error(path: str, error: OSError, way_out: str) -> HostError:
     return HostError(f"{path}: {error.strerror or error}; {way_out}")
 
 
-def _read_regular(path: str) -> tuple[bytes, os.stat_result, bool]:
+def _read_regular(path: str, is_ours: bool) -> _Found:
     """Read a regular file, and whether somebody has it open for writing.
 
-    A FIFO or device would hold the agent up, so it is refused.
+    A FIFO or device would hold the agent up, so it is refused (OSError). `is_ours`: it is, or was,
+    this host's own main.cf.
     """
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        handle = _opened(path) if is_ours else os.open(path, _READ)
+    except _NotTaken as error:
+        return _Found(None, os.lstat(path), refused=str(error))
     try:
         opened = os.fstat(handle)
         if not stat.S_ISREG(opened.st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file")
+        if is_ours and opened.st_nlink > 1 and not opened.st_mode & stat.S_IROTH:
+            refused = "it is another name of a file that not everybody may read"
+            return _Found(None, opened, refused=refused)
         # Asked before it is read: what he writes between the two is then known to be unfinished.
         is_open = _has_writer(handle)
         with open(handle, "rb", closefd=False) as file:
-            return file.read(), opened, is_open
+            text = file.read(MOST_BYTES + 1)
+        if len(text) > MOST_BYTES:
+            refused = f"it is larger than {MOST_BYTES} bytes"
+            return _Found(None, opened, is_open, refused, is_too_large=True)
+        return _Found(text, opened, is_open)
     finally:
         _close(handle)
 
@@ -298,6 +380,38 @@ def _close(handle: int) -> None:
     """Close what nothing was written through: Linux does, whatever it says of it (close(2))."""
     with suppress(OSError):
         os.close(handle)
+
+
+def _opened(path: str) -> int:
+    """Open a file, or what a symbolic link leads to. Raises OSError, _NotTaken."""
+    try:
+        return os.open(path, _READ | os.O_NOFOLLOW)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+    link = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        owner = os.fstat(link).st_uid
+        # By the handle: the name may mean another link by now.
+        target = os.path.join(os.path.dirname(path), os.readlink("", dir_fd=link))
+    finally:
+        os.close(link)
+    if owner not in (0, os.geteuid()):
+        # As the kernel has it in folders that all write to (proc(5), protected_symlinks).
+        raise _NotTaken(f"it is a symbolic link that uid {owner} made")
+    try:
+        handle = os.open(target, _READ)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise _NotTaken(f"it is a symbolic link to what cannot be read ({error.strerror})") from (
+            error
+        )
+    mode = os.fstat(handle).st_mode
+    if stat.S_ISREG(mode) and mode & stat.S_IROTH:
+        return handle
+    os.close(handle)
+    raise _NotTaken("it is a symbolic link to what is no file that everybody may read")
 
 
 def _has_writer(handle: int) -> bool:
@@ -319,50 +433,29 @@ def _digest(text: bytes) -> str:
     return hashlib.sha256(text).hexdigest()[:16]
 
 
-def _read_if_there(path: str) -> tuple[bytes | None, bool]:
-    """The text and whether somebody still writes it; (None, False) where there is none."""
+def _read_if_there(path: str, is_ours: bool) -> _Found | None:
     try:
-        text, _, is_open = _read_regular(path)
+        return _read_regular(path, is_ours)
     except FileNotFoundError:
-        return None, False
-    return text, is_open
+        return None
 
 
 def _copy_attributes(source: str, target: int) -> None:
-    for name in _unless_refused(os.listxattr, source) or ():
-        value = _unless_refused(os.getxattr, source, name)
+    """Copy the ACL and the extended attributes; those of a link's target are not main.cf's."""
+    for name in _unless_refused(partial(os.listxattr, source, follow_symlinks=False)) or ():
+        value = _unless_refused(partial(os.getxattr, source, name, follow_symlinks=False))
         if value is not None:
-            _unless_refused(os.setxattr, target, name, value)
+            _unless_refused(partial(os.setxattr, target, name, value))
 
 
-def _unless_refused(call: Callable[..., T], *arguments: object) -> T | None:
+def _unless_refused(call: Callable[[], T]) -> T | None:
     """What `call` returns; None where the file system or another program's rules forbid it."""
     try:
-        return call(*arguments)
+        return call()
     except OSError as error:
         if error.errno not in (errno.ENOTSUP, errno.EPERM, errno.ENODATA):
             raise
         return None
-
-
-def _exchanged(ours: str, path: str, text: bytes, keep: Callable[[bytes], None]) -> Displaced:
-    """Swap the two names and keep what stood there; what cannot be kept is put back."""
-    if not _placed(ours, path):
-        return Displaced(None)
-    try:
-        before, is_open = _read_if_there(ours)
-        if before is not None:
-            keep(before)
-            # Who was about to open it when it was exchanged has it open, or has written, by now.
-            is_open = is_open or _read_if_there(ours) != (before, False)
-    except (OSError, HostError) as error:
-        _put_back(ours, path, text)
-        if isinstance(error, OSError):
-            # Not the number itself: EINVAL would be taken for a file system that cannot exchange.
-            raise HostError(f"{path}: {error.strerror}; put a regular file there") from error
-        raise
-    # A link's target is not what was displaced: whoever writes to it goes on doing so.
-    return Displaced(before, is_open=is_open and not os.path.islink(ours))
 
 
 def _placed(ours: str, path: str) -> bool:
@@ -390,7 +483,8 @@ def _put_back(ours: str, path: str, text: bytes) -> None:
 
 def _is_just(path: str, text: bytes) -> bool:
     with suppress(OSError):
-        return _read_if_there(path) == (text, False)
+        found = _read_regular(path, is_ours=False)
+        return (found.text, found.is_open) == (text, False)
     return False
 
 
@@ -421,7 +515,7 @@ def _postfix_lock(main_cf: str) -> Iterator[None]:
     path = f"{main_cf}.tmp"
     deadline = time.monotonic() + _LOCK_SECONDS
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        handle = _open_lock(path)
         try:
             _flock(handle, deadline)
             held = os.fstat(handle)
@@ -436,6 +530,18 @@ def _postfix_lock(main_cf: str) -> Iterator[None]:
                 return
         finally:
             _close(handle)
+
+
+def _open_lock(path: str) -> int:
+    """Open the lock's file. A link there is nobody's lock, and goes: we are not to be kept out."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        return os.open(path, flags, 0o600)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+    os.unlink(path)
+    return os.open(path, flags, 0o600)
 
 
 def _is_named(path: str, held: os.stat_result) -> bool:

@@ -130,6 +130,7 @@ class ActualState:
 
     `text` is None where there is nothing to read. `written_at` is when it came to be so, in
     seconds since the epoch. `is_open`: somebody has it open for writing, so it may be half written.
+    `refused` says why what stands there is not taken for main.cf's text.
     """
 
     text: bytes | None
@@ -139,6 +140,7 @@ class ActualState:
     mode: int = 0o644
     written_at: float = 0.0
     is_open: bool = False
+    refused: str = ""
 
 
 @dataclass(frozen=True)

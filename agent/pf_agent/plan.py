@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from pf_agent import render
-from pf_agent.drift import corrected, damage, find_drift, unmanaged_drift
+from pf_agent.drift import corrected, damage, find_drift, is_too_long, unmanaged_drift
 from pf_agent.errors import HostError
 from pf_agent.main_cf import MainCf
 from pf_agent.model import (
@@ -146,9 +146,13 @@ def plan(
 ) -> Plan:
     """Compare, and work out the right text. Touches nothing; `diff` prints what `apply` writes.
 
-    Raises HostError where there is neither a main.cf nor a template to begin with.
+    Raises HostError where there is neither a main.cf nor a template to begin with, or what stands
+    there cannot be looked into, and there never was a good text.
     """
-    damaged = damage(actual.text, desired, last_good)
+    too_long = is_too_long(actual.text)
+    damaged = actual.refused or damage(actual.text, desired, last_good)
+    if last_good is None and (actual.refused or too_long):
+        raise HostError(f"{host.path}: {damaged}; put a main.cf there that everybody may read")
     if actual.is_open and last_good is not None and not damaged:
         # Half of a text may be all that is there yet. The last good one stands in for it, and what
         # he has written counts once he has closed it.
@@ -163,5 +167,6 @@ def plan(
     if base is None:
         base = host.read_template(desired.template) if desired.template else b""
     candidate = corrected(MainCf.parse(base), desired).render()
-    diff = render.unified_diff(actual.text, candidate, host.path)
+    shown = None if too_long else actual.text
+    diff = render.unified_diff(shown, candidate, host.path)
     return Plan(actual, drift, candidate, diff, reported)
