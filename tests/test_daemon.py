@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import queue
+import resource
 import select
 import signal
 import socket
@@ -333,14 +334,29 @@ def test_readiness_that_systemd_did_not_hear_is_told_again(start: Start, tmp_pat
 def test_a_status_that_cannot_be_written_is_told_of_and_written_later(
     site: Site, start: Start
 ) -> None:
+    daemon = start()
+    daemon.told("READY=1")
+    before = resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (10, before[1]))
+    state = State(site.machine.state_directory, site.machine.run_directory)
+    state.keep_suspension(Suspension(time.time(), None, "anna", "a test"))
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.recorded(f"note {site.run_directory}/status.json: File too large; ")
+    assert status_of(site)["phase"] == "observing"
+    resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, before)
+    daemon.process.send_signal(signal.SIGHUP)
+    deadline = time.monotonic() + PATIENCE
+    while status_of(site)["phase"] == "observing" and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert status_of(site)["phase"] == "suspended"
+
+
+def test_what_stands_in_the_place_of_the_status_is_moved_away(site: Site, start: Start) -> None:
     in_its_way = Path(site.run_directory, "status.json")
     in_its_way.mkdir(parents=True)
     daemon = start()
-    daemon.recorded(f"note {in_its_way}: Is a directory; ")
-    in_its_way.rmdir()
-    deadline = time.monotonic() + PATIENCE
-    while not in_its_way.exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    daemon.recorded(f"note {in_its_way}: it was no regular file, so it is not the agent's; ")
+    daemon.told("READY=1")
     assert status_of(site)["phase"] == "observing"
 
 

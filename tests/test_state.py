@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from pf_agent import names
 from pf_agent import state as state_module
 from pf_agent.errors import HostError
-from pf_agent.model import Exposure, PendingActivation, RolledBack
+from pf_agent.model import Exposure, PendingActivation, RolledBack, Suspension
 from pf_agent.state import State, read_status
 
 AGENT = str(Path(state_module.__file__).parent.parent)
@@ -292,6 +292,182 @@ def test_what_is_no_file_is_told_and_holds_nobody_up(
     assert state.desired() is None
     assert state.restarts() == ()
     assert state.drifts() == {}
+
+
+# --- what another put in the place of ours --------------------------------------------------------
+
+OUTSIDE = b"root:$y$j9T$secret\n"
+
+
+def planted_link(path: str) -> None:
+    os.symlink("/nonexistent/outside", path)
+
+
+def planted_device(path: str) -> None:
+    os.symlink("/dev/zero", path)
+
+
+STRANGE = pytest.mark.parametrize(
+    "make",
+    [os.mkfifo, os.mkdir, planted_link, planted_device],
+    ids=["a FIFO", "a folder", "a dangling link", "a link to a device"],
+)
+KEPT = ["cycle", "pending.json", "last-good.main.cf", "ran-with.main.cf", "desired.json"]
+KEPT += ["rolled-back.json", "suspension.json"]
+NOTED = ["lock", "activation.lock", "status.json", "restarts.json", "drifts.json"]
+
+
+def use(state: State) -> None:
+    """All that the agent keeps and notes, written and read back."""
+    cycle = state.next_cycle()
+    state.mark_pending(replace(PENDING, cycle=cycle))
+    for keep in (state.keep_last_good, state.keep_ran_with):
+        keep(b"text")
+    state.keep_desired({"a": 1})
+    state.keep_rolled_back(ROLLED_BACK)
+    state.keep_suspension(Suspension(1.5, None, "anna", "a test"))
+    state.write_status({"pid": os.getpid()})
+    state.note_restarts((1.5,))
+    state.note_drifts({"a": (1.5,)})
+    with state.lock():
+        assert state.hold_activation()
+        state.release_activation()
+    assert (state.last_good(), state.ran_with()) == (b"text", b"text")
+    assert (state.desired(), state.rolled_back()) == ({"a": 1}, ROLLED_BACK)
+    assert (state.restarts(), state.drifts()) == ((1.5,), {"a": (1.5,)})
+    assert read_status(state.run_directory) == {"pid": os.getpid()}
+    assert state.suspension() is not None
+    assert state.clear_pending(cycle)
+    assert state.pending() is None
+
+
+@STRANGE
+@pytest.mark.parametrize("prefix", ["", "."], ids=["whole", "half written"])
+def test_what_stands_in_the_place_of_a_file_is_moved_away_and_told(
+    state: State, make: Callable[[str], None], prefix: str
+) -> None:
+    places = [*(os.path.join(state.directory, name) for name in KEPT)]
+    places += (os.path.join(state.run_directory, name) for name in NOTED)
+    if prefix:
+        places = [str(Path(place).with_name(f".{Path(place).name}.new")) for place in places]
+    for place in places:
+        make(place)
+    moved = state.prepare()
+    assert len(moved) == len(places)
+    for place in places:
+        (told,) = (sentence for sentence in moved if sentence.startswith(f"{place}: "))
+        away = told.partition("; it is ")[2].removesuffix(" now")
+        assert os.path.lexists(away)
+        assert not os.path.lexists(place)
+    assert state.prepare() == ()
+    use(state)
+    state.tidy()
+
+
+def test_a_file_of_ours_that_is_huge_is_moved_away(state: State) -> None:
+    with open(file_of(state, "pending.json"), "wb") as huge:
+        huge.truncate(1 << 40)
+    with pytest.raises(HostError, match="it is larger than"):
+        state.pending()
+    (told,) = state.prepare()
+    assert f"it was larger than {state_module.MOST_BYTES} bytes" in told
+    assert state.pending() is None
+
+
+def test_what_is_in_order_is_left_where_it_is(state: State) -> None:
+    use(state)
+    state.keep_displaced(1, b"text")
+    file_of(state, "of-another").mkdir()
+    before = sorted(Path(state.directory).rglob("*")) + sorted(Path(state.run_directory).iterdir())
+    assert state.prepare() == ()
+    after = sorted(Path(state.directory).rglob("*")) + sorted(Path(state.run_directory).iterdir())
+    assert after == before
+
+
+@pytest.mark.parametrize(
+    "name", ["00000005.main.cf", ".00000005.main.cf.new", "00000005.1.main.cf"]
+)
+@STRANGE
+def test_a_text_is_kept_whatever_is_planted_under_its_name(
+    state: State, make: Callable[[str], None], name: str
+) -> None:
+    make(os.path.join(state.displaced_directory, name))
+    paths = [Path(state.keep_displaced(5, text)) for text in (b"first", b"second")]
+    assert [path.read_bytes() for path in paths] == [b"first", b"second"]
+    assert not any(path.is_symlink() for path in paths)
+    state.tidy()
+
+
+def test_what_a_link_leads_to_is_neither_read_nor_written(state: State, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.write_bytes(OUTSIDE)
+    outside.chmod(0o640)
+    for name in (*KEPT, "displaced/00000005.main.cf", "displaced/.00000006.main.cf.new"):
+        file_of(state, name).symlink_to(outside)
+    for name in NOTED:
+        Path(state.run_directory, name).symlink_to(outside)
+    for read in (state.last_good, state.ran_with, lambda: state.displaced(5)):
+        with pytest.raises(HostError):
+            read()
+    state.prepare()
+    assert state.last_good() is None
+    use(state)
+    for cycle in (5, 6):
+        assert Path(state.keep_displaced(cycle, OUTSIDE)).is_symlink() is False
+    assert outside.read_bytes() == OUTSIDE
+    assert stat.S_IMODE(outside.stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize("instance", [names.DEFAULT_INSTANCE, "out"])
+def test_a_link_in_the_place_of_a_folder_leads_nothing_outside(
+    tmp_path: Path, instance: str
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir(mode=0o755)
+    lib, run = tmp_path / "lib", tmp_path / "run"
+    lib.mkdir()
+    (lib / ("displaced" if instance == names.DEFAULT_INSTANCE else "instances")).symlink_to(outside)
+    state = State.of_instance(instance, str(lib), str(run))
+    (told,) = state.prepare()
+    assert "it was no folder" in told
+    state.keep_displaced(1, b"text")
+    assert list(outside.iterdir()) == []
+    assert stat.S_IMODE(outside.stat().st_mode) == 0o755
+
+
+def test_where_the_folders_lie_is_the_administrators_choice(tmp_path: Path) -> None:
+    for name in ("lib", "run"):
+        (tmp_path / f"real-{name}").mkdir()
+        (tmp_path / name).symlink_to(f"real-{name}")
+    state = State(str(tmp_path / "lib"), str(tmp_path / "run"))
+    assert state.prepare() == ()
+    assert Path(state.keep_displaced(1, b"text")).resolve().parent.parent.name == "real-lib"
+
+
+def test_folders_that_were_open_to_others_are_closed(tmp_path: Path) -> None:
+    state = State.of_instance("out", str(tmp_path / "lib"), str(tmp_path / "run"))
+    state.prepare()
+    kept = [*tmp_path.glob("lib/**/"), *tmp_path.glob("run/instances/**/")]
+    for folder in kept:
+        folder.chmod(0o777)
+    state.prepare()
+    modes = {str(f.relative_to(tmp_path)): stat.S_IMODE(f.stat().st_mode) for f in kept}
+    assert modes == {
+        "lib": 0o777,  # the default instance's
+        "lib/instances": 0o700,
+        "lib/instances/out": 0o700,
+        "lib/instances/out/displaced": 0o700,
+        "run/instances": 0o755,
+        "run/instances/out": 0o755,
+    }
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_a_folder_that_was_given_away_is_ours_again(state: State) -> None:
+    os.chown(state.displaced_directory, 65534, 65534)
+    state.prepare()
+    found = os.stat(state.displaced_directory)
+    assert (found.st_uid, found.st_gid) == (0, 0)
 
 
 def test_last_good_round_trip(state: State, tmp_path: Path) -> None:

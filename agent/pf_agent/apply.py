@@ -65,6 +65,7 @@ class _Application:
         self._name = name
         self._desired = desired
         self._mailbox = mailbox
+        self._journal = journal
         self._emit = emit_of(name, journal.emit)
         self._host = MainCfFile(main_cf)
         self._state = State.of_instance(name, names.STATE_DIRECTORY, names.RUN_DIRECTORY)
@@ -85,7 +86,8 @@ class _Application:
 
     def run(self, activate: bool) -> Applied:
         """One cycle, and its activation to the end. Raises HostError."""
-        self._state.prepare()
+        for moved in self._state.prepare():
+            self._journal.note(moved)
         self._state.tidy()
         self._postfix.tidy()
         with self._state.lock():

@@ -79,8 +79,7 @@ class Daemon:
         self._machine = machine
         self._journal = journal
         self.mailbox: SimpleQueue[Trigger] = SimpleQueue()
-        self._state = State(machine.state_directory, machine.run_directory)
-        self._state.prepare()
+        self._state = _prepared(machine, journal)
         self._configuration = Configuration(
             machine.config_directory, self._state, self._report_problem
         )
@@ -266,6 +265,13 @@ class Daemon:
         untold, self._untold = self._untold, []
         for record in untold:
             self._sinks.note(record)
+
+
+def _prepared(machine: Machine, journal: Journal) -> State:
+    state = State(machine.state_directory, machine.run_directory)
+    for moved in state.prepare():
+        journal.note(moved)
+    return state
 
 
 def _without_moments(status: Status) -> Status:

@@ -178,7 +178,8 @@ class Instance:
     # --- a look -------------------------------------------------------------------------------
 
     def _look(self, reasons: set[Reason]) -> None:
-        self._state.prepare()
+        for moved in self._state.prepare():
+            self._shared.journal.note(moved)
         if Reason.START in reasons:
             self._state.tidy()
         if Reason.TIMER in reasons:

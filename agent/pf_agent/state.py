@@ -1,7 +1,8 @@
 """What outlives a look: the pending marker, displaced and last good texts, status.json, the locks.
 
 Everything is written whole to a temporary file and renamed. What must survive a power cut is
-synced first; what is only for readers of the moment is not.
+synced first; what is only for readers of the moment is not. A link is never followed: what another
+put in the place of a file of ours is moved away, and that is told.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ from pf_agent.status_json import count_of, moment_of, suspension_of
 DISPLACED_COUNT = 200
 DISPLACED_BYTES = 50 * 1024 * 1024
 
+# No file of ours comes near it: the largest is a main.cf.
+MOST_BYTES = 64 * 1024 * 1024
+
 _LOCK_SECONDS = 30.0
 _ROLLED_BACK = "rolled-back.json"
 # What reading a damaged file may raise.
@@ -33,6 +37,11 @@ _DAMAGED = (ValueError, KeyError, TypeError, AttributeError, OverflowError, Recu
 _SUSPENSION = "suspension.json"
 # What is written without a lock may be half written by a process that lives, as these may.
 _HALF_WRITTEN = re.compile(r"\.(?!status|suspension).*\.new")
+_OURS = frozenset(
+    ["cycle", "pending.json", "last-good.main.cf", "ran-with.main.cf", "desired.json"]
+    + [_ROLLED_BACK, _SUSPENSION]
+    + ["lock", "activation.lock", "status.json", "restarts.json", "drifts.json"]
+)
 _DISPLACED_NAME = re.compile(r"(\d{8,12})(?:\.(\d+))?\.main\.cf")
 
 
@@ -43,6 +52,10 @@ class State:
         self.directory = directory
         self.run_directory = run_directory
         self.displaced_directory = os.path.join(directory, "displaced")
+        # main.cf may hold secrets that its owner later took out; old texts are for root.
+        self._folders = {directory: 0o700, self.displaced_directory: 0o700, run_directory: 0o755}
+        # Where these lie is the administrator's choice; below them nothing is a link.
+        self._may_be_links = {directory, run_directory}
         self._activation_lock: int | None = None
         self._last_cycle: int | None = None
 
@@ -51,17 +64,30 @@ class State:
         """Return the state of a Postfix instance; the default one's lies in the folders as such."""
         if name == names.DEFAULT_INSTANCE:
             return cls(directory, run_directory)
-        inner = os.path.join("instances", name)
-        return cls(os.path.join(directory, inner), os.path.join(run_directory, inner))
+        outer = {os.path.join(directory, "instances"): 0o700}
+        outer[os.path.join(run_directory, "instances")] = 0o755
+        state = cls(*(os.path.join(folder, name) for folder in outer))
+        state._folders = {**outer, **state._folders}
+        state._may_be_links = set()
+        return state
 
-    def prepare(self) -> None:
-        """Make the folders. Raises HostError."""
+    def prepare(self) -> tuple[str, ...]:
+        """Make the folders, for root alone to write to, and make room for our files in them.
+
+        Returns a sentence for each thing that was moved away since it is no file or folder of ours.
+        Raises HostError.
+        """
+        moved: list[str] = []
         try:
-            # main.cf may hold secrets that its owner later took out; old texts are for root.
-            os.makedirs(self.displaced_directory, mode=0o700, exist_ok=True)
-            os.makedirs(self.run_directory, mode=0o755, exist_ok=True)
+            for folder, mode in self._folders.items():
+                if not (folder in self._may_be_links and os.path.isdir(folder)):
+                    moved += _cleared_for_folder(folder)
+                _make(folder, mode)
+            for folder in (self.directory, self.run_directory):
+                moved += _cleared(folder)
         except OSError as error:
             raise HostError(f"{error.filename}: {error.strerror}; run as root") from error
+        return tuple(moved)
 
     def tidy(self) -> None:
         """Remove what a crash left half written, unless another process is at work. HostError."""
@@ -69,9 +95,10 @@ class State:
             if not self.hold_activation():
                 return
             for folder in (self.directory, self.displaced_directory, self.run_directory):
-                for name in os.listdir(folder):
-                    if _HALF_WRITTEN.fullmatch(name):
-                        _remove(os.path.join(folder, name))
+                for entry in os.scandir(folder):
+                    is_folder = entry.is_dir(follow_symlinks=False)
+                    if _HALF_WRITTEN.fullmatch(entry.name) and not is_folder:
+                        _remove(entry.path)
             self.release_activation()
 
     # --- locks --------------------------------------------------------------------------------
@@ -186,8 +213,8 @@ class State:
         """Keep `text` whole under `displaced/` and return its path; the oldest go."""
         name = os.path.join("displaced", f"{cycle:08d}.main.cf")
         again = 0
-        while os.path.exists(path := os.path.join(self.directory, name)):
-            if os.path.isfile(path) and self._read(name) == text:
+        while _type(path := os.path.join(self.directory, name)) or _is_blocked(path):
+            if _type(path) == stat.S_IFREG and self._read(name) == text:
                 return path  # a crash came between keeping it and removing where it stood
             again += 1
             name = os.path.join("displaced", f"{cycle:08d}.{again}.main.cf")
@@ -361,12 +388,75 @@ def read_status(run_directory: str) -> dict[str, Any] | None:
     return found if os.path.exists(f"/proc/{found.get('pid')}") else None
 
 
+def _cleared_for_folder(folder: str) -> Iterator[str]:
+    """Move away what is no folder."""
+    if _type(folder) not in (0, stat.S_IFDIR):
+        yield _moved_away(folder, "it was no folder")
+
+
+def _make(folder: str, mode: int) -> None:
+    """Make a folder; one that is another's, or open to more than `mode` says, becomes ours."""
+    os.makedirs(folder, mode, exist_ok=True)
+    found = os.stat(folder)
+    if found.st_uid == os.geteuid() and not stat.S_IMODE(found.st_mode) & ~mode:
+        return
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fchown(handle, os.geteuid(), os.getegid())
+        os.fchmod(handle, stat.S_IMODE(found.st_mode) & mode)
+    finally:
+        os.close(handle)
+
+
+def _cleared(folder: str) -> Iterator[str]:
+    """Move away what has the name of a file of ours, or of a half written one, and is none."""
+    for entry in list(os.scandir(folder)):
+        name = entry.name.removeprefix(".").removesuffix(".new")
+        if name not in _OURS or entry.name not in (name, f".{name}.new"):
+            continue
+        # What cannot be moved is told of where it is in the way, and stops nothing else.
+        with suppress(OSError):
+            found = entry.stat(follow_symlinks=False)
+            if not stat.S_ISREG(found.st_mode):
+                yield _moved_away(entry.path, "it was no regular file")
+            elif found.st_size > MOST_BYTES:
+                yield _moved_away(entry.path, f"it was larger than {MOST_BYTES} bytes")
+
+
+def _moved_away(path: str, why: str) -> str:
+    away = f"{path}.not-ours-{time.time_ns()}"
+    os.rename(path, away)
+    return f"{path}: {why}, so it is not the agent's; it is {away} now"
+
+
+def _type(path: str) -> int:
+    """What stands under a name, a link for itself: a file type of inode(7), 0 for nothing."""
+    try:
+        return stat.S_IFMT(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return 0
+
+
+def _is_blocked(path: str) -> bool:
+    """Whether a folder stands where the file is to be half written, so that it cannot be."""
+    return _type(_half_written(path)) == stat.S_IFDIR
+
+
+def _half_written(path: str) -> str:
+    folder, name = os.path.split(path)
+    return os.path.join(folder, f".{name}.new")
+
+
 def _contents(path: str) -> bytes:
     """Return a regular file's bytes; a FIFO would hold us up until somebody writes to it."""
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
+    with open(os.open(path, flags), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "it is no regular file", path)
-        return file.read()
+        data = file.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        raise OSError(errno.EFBIG, f"it is larger than {MOST_BYTES} bytes", path)
+    return data
 
 
 def _close(handle: int) -> None:
@@ -407,8 +497,7 @@ def _try_flock(handle: int) -> bool:
 
 def write_whole(path: str, data: bytes, mode: int, durable: bool) -> None:
     """Put `data` in the file's place at once, synced first where `durable`. Raises HostError."""
-    directory, name = os.path.split(path)
-    temporary = os.path.join(directory, f".{name}.new")
+    temporary = _half_written(path)
     try:
         with suppress(FileNotFoundError):
             os.unlink(temporary)  # a crash left it
@@ -421,7 +510,7 @@ def write_whole(path: str, data: bytes, mode: int, durable: bool) -> None:
                 os.fsync(file.fileno())
         os.rename(temporary, path)
         if durable:
-            handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            handle = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 os.fsync(handle)
             finally:

@@ -7,6 +7,7 @@ import os
 import pwd
 import re
 import signal
+import sys
 import time
 
 from pf_agent import names, render
@@ -63,7 +64,7 @@ def cmd_suspend(arguments: argparse.Namespace) -> ExitCode:
     until = None if arguments.seconds is None else now + arguments.seconds
     found = Suspension(now, until, who_asks(), arguments.reason or "")
     state = State(names.STATE_DIRECTORY, names.RUN_DIRECTORY)
-    state.prepare()
+    prepare(state)
     state.keep_suspension(found)
     wake_daemon()
     print(f"suspended {render.suspension_sentence(found)}")
@@ -73,11 +74,17 @@ def cmd_suspend(arguments: argparse.Namespace) -> ExitCode:
 def cmd_resume(_arguments: argparse.Namespace) -> ExitCode:
     """Have main.cf looked after again."""
     state = State(names.STATE_DIRECTORY, names.RUN_DIRECTORY)
-    state.prepare()
+    prepare(state)
     was_suspended = resume(state, who_asks(), time.time())
     wake_daemon()
     print("resumed" if was_suspended else "it was not suspended")
     return ExitCode.OK
+
+
+def prepare(state: State) -> None:
+    """Have the agent's folders there. Raises HostError."""
+    for moved in state.prepare():
+        print(f"{names.PROGRAM}: {moved}", file=sys.stderr)
 
 
 def seconds_of(text: str) -> float:

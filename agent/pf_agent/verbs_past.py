@@ -25,7 +25,7 @@ from pf_agent.postfix import POSTCONF, Postfix
 from pf_agent.state import State
 from pf_agent.tables import print_fields, print_table
 from pf_agent.values import description
-from pf_agent.verbs_act import duration_of, wake_daemon, who_asks
+from pf_agent.verbs_act import duration_of, prepare, wake_daemon, who_asks
 from pf_agent.verbs_look import print_json
 
 
@@ -152,13 +152,13 @@ def cmd_restore(arguments: argparse.Namespace) -> ExitCode:
     if desired is None:
         raise ConfigError(f"instance {instance}: no file names it; see /etc/pf-agent/desired.toml")
     state = State.of_instance(instance, names.STATE_DIRECTORY, names.RUN_DIRECTORY)
-    state.prepare()
+    prepare(state)
     text = state.displaced(cycle)
     if text is None:
         folder = state.displaced_directory
         raise HostError(f"cycle {cycle}: {folder} keeps no text of it; see `pf-agent history`")
     keeper = State(names.STATE_DIRECTORY, names.RUN_DIRECTORY)
-    keeper.prepare()
+    prepare(keeper)
     host = MainCfFile(main_cf_of(instance, desired))
     reason = f"the text that cycle {cycle} replaced was restored"
     # First: the daemon would undo it within milliseconds.
