@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pf_agent.errors import ConfigError
-from pf_agent.trust import owners_of, read_source
+from pf_agent.trust import owners_of, read_source, require_guarded
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 
@@ -109,3 +109,13 @@ def test_the_folders_are_told_apart_by_owner_and_mode(file: Path) -> None:
     file.parent.chmod(0o777)
     assert owners_of([str(file)]) != before
     assert owners_of(["/nonexistent/folder/file"])[0][0] == "/"
+
+
+def test_a_place_for_a_new_file_is_judged_by_the_folders_above_it(file: Path) -> None:
+    new = file.parent / "desired.d" / "50-local.toml"
+    require_guarded(str(new))
+    new.parent.mkdir(mode=0o755)
+    require_guarded(str(new))
+    new.parent.chmod(0o775)
+    with pytest.raises(ConfigError, match=f"chmod go-w {new.parent}$"):
+        require_guarded(str(new))

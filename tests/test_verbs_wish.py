@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import subprocess
@@ -113,6 +114,37 @@ def test_set_writes_through_a_symbolic_link(server: Server) -> None:
     assert server.run("set", "a=8").code == 0
     assert (server.folder / LOCAL).is_symlink()
     assert "a = 8" in server.read("etc/pf-agent/kept.toml")
+
+
+@pytest.mark.parametrize("verb", ["set", "init"])
+def test_nothing_is_written_where_others_may_change_it(server: Server, verb: str) -> None:
+    """There was no file yet whose place would have been judged."""
+    folder = server.folder / "etc/pf-agent" / ("desired.d" if verb == "set" else "")
+    if verb == "init":
+        (folder / "desired.toml").unlink()
+    folder.chmod(0o777)
+    arguments = ("set", "a=8") if verb == "set" else ("init", "--from", "guide")
+    answer = server.run(*arguments)
+    assert answer.code == 2
+    assert one_line(answer).endswith(f"chmod go-w /{folder.relative_to(server.folder)}")
+    assert [path for path in folder.iterdir() if path.is_file()] == []
+
+
+def test_nobody_keeps_root_waiting_by_a_lock_on_the_folder(server: Server) -> None:
+    """Anybody may open it, and what can be opened can be locked (flock(2))."""
+    handle = os.open(server.folder / "etc/pf-agent", os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    try:
+        assert server.run("set", "a=8").code == 0
+    finally:
+        os.close(handle)
+
+
+def test_a_fifo_in_place_of_the_drop_in_is_told(server: Server) -> None:
+    os.mkfifo(server.folder / LOCAL)
+    answer = server.run("set", "a=8")
+    assert answer.code == 2
+    assert "it is no regular file" in one_line(answer)
 
 
 def test_set_as_json(server: Server) -> None:

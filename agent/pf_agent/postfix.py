@@ -11,10 +11,11 @@ import os
 import selectors
 import shutil
 import signal
+import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import IO, NamedTuple
@@ -30,6 +31,8 @@ POSTMAP = "/usr/sbin/postmap"
 NEWALIASES = "/usr/bin/newaliases"
 
 _COMMAND_SECONDS = 30.0
+# Where a value is made to be expanded to gigabytes, a judgement has no end by itself.
+_JUDGE_SECONDS = 10.0
 # smtpd has no verdict where a table makes it wait; it is not worth more of the correction's time.
 _SMTPD_SECONDS = 2.0
 _GREETING_NAMES = ("inet_interfaces", "inet_protocols", "master_service_disable", "smtpd_banner")
@@ -37,9 +40,12 @@ _SMTP_PORT = 25
 _CLEAN = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 _CANDIDATE = "judge-"
 _PIPE_BYTES = 1 << 16
-# Ten times what it prints of a parameter of some megabytes. One that never ends its output must
+# Three times what it prints of a main.cf as large as may be. One that never ends its output must
 # not take the agent's memory.
-_MOST_BYTES = 128 << 20
+_MOST_BYTES = 64 << 20
+# Of all arguments of a program; execve(2) takes no more than twice that for one.
+_MOST_ARGUMENTS = 1 << 16
+_MOST_MASTER_CF = 1 << 20  # Debian's has 7 kB
 _DEBIAN_ALIASES = "# See man 5 aliases for format\npostmaster:    root\n"
 # What keeps a program that is there from being started.
 _CURES = {
@@ -76,22 +82,22 @@ class Postfix:
         if any(answer.mute for answer in answers):
             self._prove_sound(answers)
         syntax, *others = answers
-        hidden = secrets(main_cf.parameters().items())
+        told = _teller(main_cf)
         if syntax.failed:
-            return Judgement(without(complaints.reason(syntax.complaint, said), hidden))
+            return Judgement(told(complaints.reason(syntax.complaint, said)))
         effective = _settings(said.named(syntax.output))
         faults = judgement.faults(main_cf, effective, os.path.exists)
         lines = said.lines(syntax.complaint)
         for answer in others[1:] if not others[0].failed else ():
-            told = said.lines(answer.complaint)
-            lines += judgement.told_by_smtpd(told, effective, faults, os.path.exists)
+            heard = said.lines(answer.complaint)
+            lines += judgement.told_by_smtpd(heard, effective, faults, os.path.exists)
         reasons = [complaints.reason(a.complaint, said) for a in others if a.failed]
         fatal = next((why for why in reasons if not judgement.served_nobody(why)), "")
         warnings = self._warnings(main_cf, [line for line in lines if line != fatal])
         return Judgement(
-            without(fatal, hidden),
-            tuple(without(warning, hidden) for warning in warnings),
-            tuple(replace(fault, reason=without(fault.reason, hidden)) for fault in faults),
+            told(fatal),
+            tuple(map(told, warnings)),
+            tuple(replace(fault, reason=told(fault.reason)) for fault in faults),
         )
 
     def newaliases(self, path: str) -> None:
@@ -106,7 +112,7 @@ class Postfix:
             _make_aliases(path)
             (answer,) = run([order])
         if answer.failed:
-            why = complaints.reason(answer.complaint)
+            why = complaints.bounded(complaints.reason(answer.complaint))
             raise HostError(f"newaliases: {why}; mend it and run newaliases")
 
     def greeting(self) -> Greeting | None:
@@ -141,7 +147,7 @@ class Postfix:
                 pid = name.removeprefix(_CANDIDATE).partition("-")[0]
                 is_candidate = name.startswith(_CANDIDATE) and pid.isdecimal()
                 if is_candidate and (pid == str(os.getpid()) or not os.path.exists(f"/proc/{pid}")):
-                    shutil.rmtree(os.path.join(self._run_directory, name))
+                    _remove(os.path.join(self._run_directory, name))
         except OSError as error:
             raise HostError(f"{error.filename}: {error.strerror}; mend the folder") from error
 
@@ -173,21 +179,21 @@ class Postfix:
             cool = time.time() - COOL_SECONDS
             os.utime(candidate, (cool, cool))
             # Names made of a service's name (smtp_destination_...) are known by master.cf alone.
-            master_cf = b""
-            with suppress(FileNotFoundError):
-                with open(os.path.join(self._directory, "master.cf"), "rb") as file:
-                    master_cf = file.read()
+            master_cf = _read(os.path.join(self._directory, "master.cf"))
+            if master_cf is not None:
                 with open(os.path.join(folder, "master.cf"), "wb") as file:
                     file.write(master_cf)
-            yield folder, decoded(master_cf)
+            yield folder, decoded(master_cf or b"")
         finally:
             for _ in range(2):  # where one call fails, the next may not; systemd removes the rest
                 shutil.rmtree(folder, ignore_errors=True)
 
     def _questions(self, main_cf: MainCf, folder: str, master_cf: str) -> list[Order]:
         orders = [
-            Order([POSTCONF, "-c", folder, "-x"]),
-            Order([POSTMAP, "-c", folder, "-q", "x", "static:y"], judgement.UNLOGGED),
+            Order([POSTCONF, "-c", folder, "-x"], seconds=_JUDGE_SECONDS),
+            Order(
+                [POSTMAP, "-c", folder, "-q", "x", "static:y"], judgement.UNLOGGED, _JUDGE_SECONDS
+            ),
         ]
         smtpd = self._smtpd(main_cf, master_cf, folder)
         return [*orders, smtpd] if smtpd is not None else orders
@@ -212,12 +218,16 @@ class Postfix:
         explicit = main_cf.parameters()
         disabled = explicit.get("master_service_disable", "")
         service = services.smtp_server(services.enabled(services.parse(master_cf), disabled))
+        if service is None:
+            return None
         installed = self._known()["daemon_directory"]
         program = os.path.join(installed, "smtpd")
         is_own = explicit.get("daemon_directory", installed) == installed
-        if service is None or not is_own or not os.access(program, os.X_OK):
+        if not is_own or not os.access(program, os.X_OK):
             return None
         arguments = judgement.smtpd_arguments(service, explicit, self._directory)
+        if sum(map(len, arguments)) > _MOST_ARGUMENTS:
+            return None
         environment = {"MAIL_CONFIG": folder, **judgement.UNLOGGED}
         return Order([program, *arguments], environment, _SMTPD_SECONDS, is_optional=True)
 
@@ -244,8 +254,15 @@ class Postfix:
             if answer.mute:
                 raise _broken(POSTCONF, answer.mute)
             if answer.failed:
-                raise HostError(f"postconf: {complaints.reason(answer.complaint)}")
+                why = complaints.bounded(complaints.reason(answer.complaint))
+                raise HostError(f"postconf: {why}")
         return [answer.output for answer in answers]
+
+
+def _teller(main_cf: MainCf) -> Callable[[str], str]:
+    """How what is said of main.cf may be told: without its secrets, and at no great length."""
+    hidden = secrets(main_cf.parameters().items())
+    return lambda words: complaints.bounded(without(words, hidden))
 
 
 def _settings(output: str) -> dict[str, str]:
@@ -254,6 +271,34 @@ def _settings(output: str) -> dict[str, str]:
     if "mail_version" not in found:
         raise _broken(POSTCONF, "it printed no parameters")
     return found
+
+
+def _read(path: str) -> bytes | None:
+    """Return a file's bytes; None where there is none, or what no Postfix program could run with.
+
+    A FIFO would hold us up until somebody writes to it, an endless file take our memory.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > _MOST_MASTER_CF:
+            return None
+        leads_elsewhere = found.st_nlink > 1 or os.path.islink(path)
+        if leads_elsewhere and not found.st_mode & stat.S_IROTH:
+            return None  # what Postfix says of it goes on record
+        return os.read(handle, _MOST_MASTER_CF)
+    finally:
+        os.close(handle)
+
+
+def _remove(path: str) -> None:
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    else:
+        os.unlink(path)
 
 
 def _make_aliases(path: str) -> None:
@@ -317,7 +362,7 @@ class _Running:
         self.order = order
         self.deadline = time.monotonic() + order.seconds
         self.is_doomed = False
-        self.is_given_up = False
+        self.given_up = ""
         self._searched = 0
         # Not Popen's own pipes: where it cannot get both, it leaves the first one open for ever.
         with ExitStack() as ours, ExitStack() as its:
@@ -341,13 +386,13 @@ class _Running:
             ours.pop_all()
 
     def hear(self, pipe: IO[bytes]) -> bool:
-        """Take what stands in `pipe`; tell whether more may come. Raises HostError for a flood."""
+        """Take what stands in `pipe`; tell whether more may come."""
         heard = os.read(pipe.fileno(), _PIPE_BYTES)
         written = self.written[pipe]
         written += heard
         if len(written) > _MOST_BYTES:
-            much = f"more than {_MOST_BYTES >> 20} MiB of output"
-            raise HostError(f"{self.order.command[0]}: {much}; it was killed")
+            self.give_up(f"more than {_MOST_BYTES} bytes of output")
+            return False
         if pipe is self._stderr:
             whole_lines = written.rfind(b"\n") + 1
             if complaints.FATAL.search(written, self._searched, whole_lines):
@@ -357,16 +402,23 @@ class _Running:
             self._searched = whole_lines
         return bool(heard)
 
+    def give_up(self, why: str = "") -> None:
+        """Hear no more of it; where no reason is given, since its time is over."""
+        self._kill()
+        self.given_up = why or f"no end after {self.order.seconds:.0f} s"
+
     def answer(self) -> Answer:
-        """What it came to; raises HostError where it was to end in time and did not."""
+        """What it came to. What is optional and was given up has said nothing."""
         program = self.order.command[0]
         # One that has closed its pipes may go on all the same.
-        is_late = self.is_given_up or not self._ends_in_time()
-        if is_late and self.order.is_optional:
+        if not self.given_up and not self._ends_in_time():
+            self.give_up()
+        if self.given_up and self.order.is_optional:
             return Answer(program, False, "", "")
-        if is_late:
-            seconds = f"{self.order.seconds:.0f} s"
-            raise HostError(f"{program}: no end after {seconds}; it was killed")
+        if self.given_up:
+            name = os.path.basename(program)
+            complaint = f"{name}: fatal: {self.given_up}, {name} was killed\n"
+            return Answer(program, True, "", complaint, self.given_up)
         output, complaint = (
             text.decode("utf-8", "backslashreplace") for text in self.written.values()
         )
@@ -418,7 +470,10 @@ def _killed(program: str, number: int) -> str:
 
 
 def run(orders: Sequence[Order]) -> list[Answer]:
-    """Run programs side by side. Raises HostError where one is missing or does not end in time."""
+    """Run programs side by side; one that does not end in time has failed.
+
+    Raises HostError where one is missing.
+    """
     with ExitStack() as stack:
         selector = stack.enter_context(selectors.DefaultSelector())
         running = []
@@ -441,6 +496,6 @@ def run(orders: Sequence[Order]) -> list[Answer]:
                 if program.deadline < time.monotonic() or (
                     is_decided and program.order.is_optional and not program.is_doomed
                 ):
-                    program.is_given_up = True
+                    program.give_up()
                     selector.unregister(pipe)
         return [program.answer() for program in running]

@@ -41,6 +41,17 @@ def read_source(path: str, is_guarded: bool) -> Source:
     return Source(path, data)
 
 
+def require_guarded(path: str) -> None:
+    """Raise ConfigError where others than root may put another file in this one's place.
+
+    The file need not be there yet, nor the folders above it.
+    """
+    there = (above for above in _above(path) if os.path.isdir(above))
+    for problem in (_fault(above, os.stat(above)) for above in there):
+        if problem:
+            raise ConfigError(problem)
+
+
 def owners_of(paths: Iterable[str]) -> list[tuple[str, int, int, int]]:
     """Return owner and mode of the folders that decide whether these files are trusted."""
     found = []

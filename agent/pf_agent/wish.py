@@ -26,6 +26,7 @@ from pf_agent.model import DesiredState, FileKind
 from pf_agent.state import write_whole as write_whole_file
 from pf_agent.subject import Subject, judgement_of
 from pf_agent.toml_table import Source, shown_key
+from pf_agent.trust import require_guarded
 
 _DROPINS: Final = os.path.join(names.CONFIG_DIRECTORY, names.DESIRED_DROPINS)
 LOCAL: Final = os.path.join(_DROPINS, "50-local.toml")
@@ -61,7 +62,7 @@ def wish(instance: str, wishes: Wishes) -> Wished:
     Raises ConfigError, and nothing is written, where a later file has another word or Postfix
     refuses what main.cf would become. Raises HostError.
     """
-    with _locked(names.CONFIG_DIRECTORY):
+    with _locked():
         before = subject_of(instance, configuration.load_desired(names.CONFIG_DIRECTORY))
         new = {n: value for n, value in wishes.items() if not _is_desired(before.desired, n, value)}
         if not new:
@@ -155,9 +156,11 @@ def require_root(verb: str) -> None:
 def read_regular(path: str) -> bytes | None:
     """Return a file's bytes, None where there is none. Raises HostError."""
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise HostError(f"{path}: it is not a {FileKind.REGULAR.value}; move it away")
-        with open(path, "rb") as file:
+        # Without O_NONBLOCK a FIFO would hold us up until somebody writes to it.
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(handle, "rb") as file:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise HostError(f"{path}: it is not a {FileKind.REGULAR.value}; move it away")
             return file.read()
     except FileNotFoundError:
         return None
@@ -168,8 +171,10 @@ def read_regular(path: str) -> bytes | None:
 def write_whole(path: str, data: bytes) -> None:
     """Put `data` in the file's place at once and durably; a symbolic link stays one.
 
-    A new file is readable by all; another keeps its mode. Raises HostError.
+    A new file is readable by all; another keeps its mode. Raises HostError, and ConfigError where
+    others may change what stands there: it would not be obeyed.
     """
+    require_guarded(path)
     target = os.path.realpath(path)
     mode = _MODE
     try:
@@ -182,9 +187,14 @@ def write_whole(path: str, data: bytes) -> None:
 
 
 @contextmanager
-def _locked(folder: str) -> Iterator[None]:
-    """Keep a second `set` from writing what it read before the first one wrote."""
+def _locked() -> Iterator[None]:
+    """Keep a second `set` from writing what it read before the first one wrote.
+
+    Anybody can open /etc/pf-agent, and hold a lock on it for ever; this folder is root's alone.
+    """
+    folder = names.STATE_DIRECTORY
     try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise HostError(f"{folder}: {error.strerror}; make the folder") from error
