@@ -16,6 +16,8 @@ from pf_agent.masking import HIDDEN, masked, masked_lines, secrets, without
         ("smtp_sasl_password_maps", "static:user:s3cret"),
         ("smtp_sasl_password_maps", "inline:{[mail.example.org]=user:s3cret}"),
         ("smtp_sasl_password_maps", "hash:/etc/postfix/sasl, static:user:s3cret"),
+        ("smtp_sasl_password_maps", "hash:/etc/postfix/sasl s3cret"),
+        ("smtp_sasl_password_maps", "hash:/etc/a:s3cret"),
         ("my_api_key", "s3cret"),
         ("ldap_bind_pw", "s3cret"),
         ("password", "s3cret"),
@@ -31,7 +33,9 @@ def test_what_can_be_a_secret_is_hidden(name: str, value: str) -> None:
     [
         ("smtp_sasl_password_maps", "hash:/etc/postfix/sasl_passwd"),
         ("smtp_sasl_password_maps", "proxy:mysql:/etc/postfix/sasl.cf, lmdb:/etc/postfix/more"),
+        ("smtp_sasl_password_maps", "hash:/etc/postfix/sasl,lmdb:/etc/postfix/more,"),
         ("smtp_sasl_password_maps", ""),
+        ("smtp_sasl_password_maps", " , "),
         ("smtpd_tls_key_file", "/etc/ssl/private/mail.key"),
         ("relayhost", "[mail.example.org]:587"),
         ("virtual_alias_maps", "hash:/etc/postfix/virtual"),
@@ -50,6 +54,7 @@ def test_what_is_none_stays_readable(name: str, value: str) -> None:
         ("ldap://anna:s3cret@ldap.example.org/x", "ldap://anna:(hidden)@ldap.example.org/x"),
         ("a http://:s3cret@h, b", "a http://:(hidden)@h, b"),
         ("HTTPS://u:p/a:s3c@ret@h", "HTTPS://u:(hidden)@h"),
+        ("://u:p@h", "://u:p@h"),
     ],
 )
 def test_credentials_in_a_url_are_hidden(value: str, shown: str) -> None:
@@ -100,3 +105,19 @@ def test_what_a_program_quotes_is_hidden() -> None:
 def test_a_line_stays_a_line(lines: list[str]) -> None:
     assert len(masked_lines(lines)) == len(lines)
     assert masked_lines(masked_lines(lines)) == masked_lines(lines)
+
+
+LONG = 100_000
+
+
+@pytest.mark.parametrize("name", ["my_password", "x_url"])
+@pytest.mark.parametrize(
+    "piece",
+    ["a", "a.", "a:", "a:/", "a:/ ", "://", "x://", "x://y", "x://y:", "x://y:@ ", "@", "{", "\\"],
+)
+def test_no_value_is_slow_to_look_at(name: str, piece: str) -> None:
+    """Where it took the square of the length, each of these would take minutes."""
+    value = piece * LONG
+    assert masked(name, f"{value} x://u:s3cret@h").find("s3cret") < 0
+    assert len(masked_lines([f"{name} = {value}", value, f"#{value}"])) == 3
+    assert without(value, ("s3cret",)) == without(value, ())

@@ -16,9 +16,12 @@ HIDDEN: Final = "(hidden)"
 
 # mysql_table(5) and its like say `password`, ldap_table(5) `bind_pw`; not `..._key_file`.
 _SECRET_NAME: Final = re.compile(r"(?:^|_)(?:password|passwd|passphrase|secret)|_(?:key|pw)$")
-# Tables by their place: `hash:/etc/...`, `proxy:mysql:/etc/...` (DATABASE_README).
-_PLACE: Final = re.compile(r"(?:[a-z]+:)+/[^\s:@{}]*[,\s]*")
-_URL: Final = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s/:@]*):\S*@", re.IGNORECASE)
+# A table by its place: `hash:/etc/...`, `proxy:mysql:/etc/...` (DATABASE_README).
+_PLACE: Final = re.compile(r"(?:[a-z]+:)+/[^\s:@{}]*")
+_PARTED: Final = re.compile(r"[,\s]+")
+# A value of megabytes may be made to be slow to search: none of these looks at a place twice.
+_WORD: Final = re.compile(r"\S+")
+_USER: Final = re.compile(r"(?<=[A-Za-z0-9+.-])://[^\s/:@]*:")
 _SETTING: Final = re.compile(r"()([A-Za-z0-9_]+)(\s*=\s*|\s+)(.*)", re.DOTALL)
 _COMMENT: Final = re.compile(r"(\s*#+\s*)([A-Za-z0-9_]+)(\s*=\s*)(.*)", re.DOTALL)
 # Shorter ones would be found within other words.
@@ -29,7 +32,7 @@ def masked(name: str, value: str) -> str:
     """Return the value of the parameter as it may be shown."""
     if _is_secret(name, value):
         return HIDDEN
-    return _URL.sub(rf"\1:{HIDDEN}@", value)
+    return _without_credentials(value)
 
 
 def masked_lines(lines: Sequence[str]) -> list[str]:
@@ -51,7 +54,7 @@ def masked_lines(lines: Sequence[str]) -> list[str]:
         elif is_hidden and line.strip() and not is_comment:
             shown.append(f"{line[: len(line) - len(line.lstrip())]}{HIDDEN}")
         else:
-            shown.append(_URL.sub(rf"\1:{HIDDEN}@", line))
+            shown.append(_without_credentials(line))
     return shown
 
 
@@ -65,7 +68,19 @@ def without(words: str, hidden: Sequence[str]) -> str:
     """Return what a program said, without these values and without credentials in URLs."""
     for secret in hidden:
         words = words.replace(secret, HIDDEN)
-    return _URL.sub(rf"\1:{HIDDEN}@", words)
+    return _without_credentials(words)
+
+
+def _without_credentials(text: str) -> str:
+    """The text without what stands in a URL between the `:` after the user and the last `@`."""
+    return _WORD.sub(_without_its_password, text) if "://" in text else text
+
+
+def _without_its_password(found: re.Match[str]) -> str:
+    word = found[0]
+    end = word.rfind("@")
+    user = _USER.search(word, 0, end) if end > 0 else None
+    return word if user is None else f"{word[: user.end()]}{HIDDEN}{word[end:]}"
 
 
 def _is_secret(name: str, value: str) -> bool:
@@ -74,4 +89,4 @@ def _is_secret(name: str, value: str) -> bool:
 
 def _is_place(value: str) -> bool:
     """Whether it only names tables by their place; nothing at all is no secret either."""
-    return not _PLACE.sub("", value).strip()
+    return all(_PLACE.fullmatch(word) for word in _PARTED.split(value) if word)
