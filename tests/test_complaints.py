@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pf_agent.complaints import FATAL, Folders, has_unknown, nearest, reason, warnings
+from pf_agent.complaints import FATAL, Folders, bounded, has_unknown, nearest, reason, warnings
 
 FOLDERS = Folders("/run/pf-agent/judge-x1", "/etc/postfix")
 KNOWN = (
@@ -64,6 +64,26 @@ def test_warnings_come_in_the_order_of_main_cf_and_once() -> None:
         "mynetwork: Postfix knows no such parameter, it has no effect; did you mean mynetworks?",
         "main.cf: undefined parameter: nosuch",
     ]
+
+
+def test_of_very_many_the_first_are_told_and_the_rest_is_counted() -> None:
+    names = [f"mynetwork{number}" for number in range(100_000)]
+    lines = [f"main.cf: unused parameter: {name}=1" for name in names]
+    found = warnings(lines, {name: line for line, name in enumerate(names)}, KNOWN)
+    assert [line.partition(":")[0] for line in found[:-1]] == names[:100]
+    assert found[-1] == "and 99900 more"
+    assert [line for line in found if "did you mean mynetworks?" in line] == found[:20]
+
+
+@pytest.mark.parametrize("name", ["x" * 5_000_000, "mynetworks" * 100_000])
+def test_no_name_is_slow_to_look_up(name: str) -> None:
+    (told,) = warnings([f"main.cf: unused parameter: {name}=1. b"], {}, KNOWN)
+    assert told == f"{name}: Postfix knows no such parameter, it has no effect"
+
+
+def test_words_that_quote_a_value_of_megabytes_are_cut() -> None:
+    assert bounded("x" * 1000) == "x" * 1000
+    assert bounded("x" * 5_000_000) == "x" * 1000 + "... (5000000 characters)"
 
 
 def test_an_unknown_name_of_master_cf_says_where() -> None:

@@ -23,6 +23,12 @@ _LINE: Final = re.compile(r"main\.cf, line (\d+): ")
 _BARE: Final = ("macro processing error", "SASL per-process initialization failed")
 _LAST: Final = 1 << 62
 
+# Whoever writes main.cf says how much there is to be told of: this much of it is.
+_MOST_WARNINGS: Final = 100
+_MOST_CHARACTERS: Final = 1000
+_MOST_HINTS: Final = 20
+_LONGEST_NAME: Final = 100
+
 # A name with less in common has nothing in common (difflib's ratio).
 _ALIKE: Final = 0.75
 _ALMOST: Final = 0.93
@@ -62,19 +68,40 @@ def warnings(lines: Iterable[str], places: Mapping[str, int], known: Collection[
     """Return each warning once, in the order of main.cf, an unknown name with the nearest real one.
 
     `places` are the lines of the parameters, `known` the names that the installed Postfix has.
+    Where there are very many, the rest is counted.
     """
-    ordered: dict[str, tuple[int, str]] = {}
     whole = set(lines)
     # Debian's Postfix says the same twice, once with the package that is missing.
-    for line in [one for one in whole if not any(o.startswith(f"{one}. ") for o in whole)]:
+    whole -= {line.rpartition(". ")[0] for line in whole}
+    ordered = sorted((_place(line, places), line) for line in whole)
+    told: dict[str, None] = {}
+    hints = _MOST_HINTS
+    for _, line in ordered[:_MOST_WARNINGS]:
         unused = _UNUSED.match(line)
         if unused is None:
-            place = _LINE.match(line)
-            ordered[line] = (int(place[1]) if place else _LAST, line)
+            told[line] = None
         else:
-            told = f"{_file(unused[1])}{unused[2]}: {_unknown(unused[2], known)}"
-            ordered[told] = (places.get(unused[2], _LAST), told)
-    return sorted(ordered, key=lambda words: ordered[words])
+            name = unused[2]
+            told[f"{_file(unused[1])}{name}: {_unknown(name, known if hints > 0 else ())}"] = None
+            hints -= 1
+    more = len(ordered) - _MOST_WARNINGS
+    return [*told, *([f"and {more} more"] if more > 0 else [])]
+
+
+def bounded(words: str) -> str:
+    """Return what a program said, and its beginning where it quotes a value of megabytes."""
+    if len(words) <= _MOST_CHARACTERS:
+        return words
+    return f"{words[:_MOST_CHARACTERS]}... ({len(words)} characters)"
+
+
+def _place(line: str, places: Mapping[str, int]) -> int:
+    """The line of main.cf that a warning is about, `_LAST` where it names none."""
+    unused = _UNUSED.match(line)
+    if unused is not None:
+        return places.get(unused[2], _LAST)
+    found = _LINE.match(line)
+    return _LAST if found is None else int(found[1])
 
 
 def has_unknown(lines: Iterable[str]) -> bool:
@@ -88,6 +115,8 @@ def nearest(name: str, known: Collection[str]) -> str:
     Names of one family are long and alike (dovecot_destination_recipient_limit is no slip for
     default_destination_recipient_limit), so what differs must be near word by word, or missing.
     """
+    if len(name) > _LONGEST_NAME:
+        return ""
     for found in difflib.get_close_matches(name, known, n=3, cutoff=_ALIKE):
         if _is_slip(name.lower(), found.lower()):
             return found

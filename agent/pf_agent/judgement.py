@@ -91,6 +91,8 @@ def faults(
     """Return what a daemon would refuse in `main_cf`, and the alias files that are missing."""
     found = {}
     for name, raw in main_cf.parameters().items():
+        if name not in effective:
+            continue  # not Postfix's: there may be very many, and each would be looked up
         # postconf squeezes blanks, so it is believed only where there is something to expand.
         words = values.fault(name, effective.get(name, raw) if "$" in raw else raw)
         if words:
