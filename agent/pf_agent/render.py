@@ -25,6 +25,8 @@ from pf_agent.pacing import Contest
 MOST_NAMES = 1000
 
 _SHOWN_CHARACTERS = 160
+# Of what is no value: the reason that a program gave (complaints.py has its measure), a mode.
+_WORDS_CHARACTERS = 1200
 # The journal's field takes no more (journal.py); what is cut here need not be made printable first.
 _FIELD_CHARACTERS = 3900
 _CONTEXT = 3
@@ -63,8 +65,12 @@ def shortened(text: str) -> str:
 
 def _name(text: str) -> str:
     """A parameter's name, cut where no real one is so long."""
-    cut = printable(text[:_SHOWN_CHARACTERS])
-    return cut if len(text) <= _SHOWN_CHARACTERS else f"{cut}..."
+    return _cut(text, _SHOWN_CHARACTERS)
+
+
+def _cut(text: str, most: int) -> str:
+    cut = printable(text[:most])
+    return cut if len(text) <= most else f"{cut}..."
 
 
 def unified_diff(before: bytes | None, after: bytes, path: str) -> str:
@@ -164,7 +170,7 @@ def drift_sentence(drift: Drift) -> str:
     name = _name(drift.parameter)
     want, have = (value or "" for value in _shown_values(drift))
     expected, actual = shortened(want), shortened(have)
-    have, want = _name(have), _name(want)
+    have, want = _cut(have, _WORDS_CHARACTERS), _cut(want, _WORDS_CHARACTERS)
     return {
         DriftKind.CHANGED: f"{name} is {actual}, must be {expected}{where}",
         DriftKind.MISSING: f"{name} is not set, must be {expected}",
@@ -184,6 +190,7 @@ def drift_row(drift: Drift) -> tuple[str, ...]:
     """What `drift_sentence` says, as the columns of a table."""
     want, have = (value or "" for value in _shown_values(drift))
     expected, actual = shortened(want), shortened(have)
+    have, want = _cut(have, _WORDS_CHARACTERS), _cut(want, _WORDS_CHARACTERS)
     is_now, must_be = {
         DriftKind.CHANGED: (actual, expected),
         DriftKind.MISSING: ("not set", expected),
