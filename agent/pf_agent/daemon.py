@@ -111,8 +111,7 @@ class Daemon:
         default = Instance(names.DEFAULT_INSTANCE, machine.main_cf, self._state, self._shared)
         self._instances = {default.name: default}
         self._status = Status(Phase.STARTING, time.time())
-        self._told = ""
-        self._unwritten = ""  # why status.json could not be written
+        self._told = self._unwritten = ""  # of status.json: what it says, why it could not be
 
     def run(self) -> ExitCode:
         """Loop until SIGTERM."""

@@ -47,8 +47,9 @@ _MOST_BYTES = 64 << 20
 _MOST_ARGUMENTS = 1 << 16
 _MOST_MASTER_CF = 1 << 20  # Debian's has 7 kB
 _DEBIAN_ALIASES = "# See man 5 aliases for format\npostmaster:    root\n"
-# What keeps a program that is there from being started.
+# What keeps a program from being started.
 _CURES = {
+    errno.ENOENT: "install the package postfix",
     errno.EMFILE: "see LimitNOFILE= in systemd.exec(5)",
     errno.ENFILE: "raise fs.file-max",
     errno.EAGAIN: "see TasksMax= in systemd.resource-control(5)",
@@ -380,7 +381,7 @@ class _Running:
                     start_new_session=True,
                 )
             except OSError as error:
-                cure = _CURES.get(error.errno or 0, "install the package postfix")
+                cure = _CURES.get(error.errno or 0, "look at what stands there")
                 raise HostError(f"{order.command[0]}: {error.strerror}; {cure}") from error
             self.written = {output: bytearray(), self._stderr: bytearray()}
             ours.pop_all()
