@@ -46,13 +46,14 @@ class World:
         self.posted: SimpleQueue[Trigger] = SimpleQueue()
         self.records = Records()
         self.spawn: Spawn = newaliases_at_once
+        self.clock = FakeClock()
         self.aliases = AliasDatabase(
             self.programs,
             self.posted.put,
             self.records,
             lambda name, run: self.spawn(name, run),
+            self.clock,
         )
-        self.clock = FakeClock()
         self.answer = ""
         self.answers: SimpleQueue[str] = SimpleQueue()
         self.asked: list[Greeting] = []
@@ -682,6 +683,26 @@ def test_aliases_that_stay_bad_are_on_record_once_until_they_are_mended(world: W
     world.programs.aliases_trouble = "bad; mend it"
     rebuild()
     assert len(world.records) == 2
+
+
+def test_aliases_that_stay_bad_are_tried_again_more_and_more_seldom(world: World) -> None:
+    assert world.aliases.patience() is None
+    waits = []
+    for _ in range(7):
+        world.aliases.note("bad; mend it", None)
+        waits.append(world.aliases.patience())
+        world.clock.now += waits[-1] or 0.0
+        assert world.aliases.patience() == 0
+    assert waits == [10, 20, 40, 80, 160, 300, 300]
+    assert len(world.records) == 1
+    world.aliases.note("", None)
+    assert world.aliases.patience() is None
+
+
+def test_aliases_that_stay_bad_are_on_record_once_more_for_each_correction(world: World) -> None:
+    for number in (None, 1, None, 1, 2, None):
+        world.aliases.note("bad; mend it", number)
+    assert [record.cycle for record in world.records] == [None, 1, 2]
 
 
 def test_newaliases_does_not_hold_up_the_loop(world: World) -> None:

@@ -323,6 +323,10 @@ def test_aliases_that_never_had_a_database_are_stale(tmp_path: Path) -> None:
     assert stale(tmp_path, NOW)
 
 
+def test_a_database_of_the_future_proves_nothing(tmp_path: Path) -> None:
+    assert stale(tmp_path, NOW, db=int(time.time()) + 86_400)
+
+
 def test_of_several_databases_the_newest_counts(tmp_path: Path) -> None:
     assert not stale(tmp_path, NOW, db=NOW - 9, lmdb=NOW + 9)
 

@@ -473,6 +473,7 @@ def set_limit(number):
 for line in sys.stdin:
     set_limit(line)
     say("ensure: " + watch.ensure())
+    say(f"patience: {watch.patience()}")
 """
 
 
@@ -568,9 +569,11 @@ def test_limits_of_inotify_are_told_and_survived(
         said = child.ensure(low)
         assert said.startswith("cannot watch ")
         assert f"{fact}; raise fs.inotify.max_user_" in said
+        assert 9 < float(child.wait_for("patience: ").split()[1]) <= 10
         assert len(os.listdir(f"/proc/{child.process.pid}/fd")) < 12  # none is left open
     child.ensure(1000)
     assert child.ensure(1000) == ""
+    child.wait_for("patience: None")
     rewrite(host.main_cf)
     child.wait_for(f"{Reason.MAIN_CF.value}: closed: {host.main_cf}")
     child.end()

@@ -43,7 +43,7 @@ class AliasDatabase:
         self._emit = emit
         self._spawn = spawn
         self._lock = Lock()
-        self._told: tuple[int | None, str] | None = None
+        self._told: tuple[int | None, str] = (None, "")
         self._ticks = ticks
         self._backoff = Backoff(first=10.0)
         self._retry_at: float | None = None
@@ -81,13 +81,13 @@ class AliasDatabase:
         return Rebuild(self, work, path, cycle)
 
     def note(self, trouble: str, cycle: int | None) -> None:
-        """Put on record why newaliases failed, unless that was done for this cycle."""
+        """Put on record why newaliases failed, once, and once more for each cycle."""
         self.trouble = trouble
         self._retry_at = self._ticks() + self._backoff.grow() if trouble else None
         if not trouble:
-            self._told = None
+            self._told = (None, "")
             self._backoff.reset()
-        elif self._told != (cycle, trouble):
+        elif trouble != self._told[1] or cycle not in (None, self._told[0]):
             self._told = (cycle, trouble)
             fields = {names.FIELD_REASON: trouble}
             self._emit(Record(Event.ACTIVATION_FAILED, trouble, cycle, fields))

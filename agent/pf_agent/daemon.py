@@ -155,6 +155,9 @@ class Daemon:
             due.append(_UNTOLD_SECONDS)
         if self._suspension is not None and self._suspension.until is not None:
             due.append(self._suspension.until - time.time())
+        deaf = self._watch.patience()
+        if deaf is not None:
+            due.append(deaf)
         return max(0.0, min(due))
 
     # --- one turn of the loop -----------------------------------------------------------------
@@ -164,6 +167,8 @@ class Daemon:
         triggers = list(batch)
         if self._follow_suspension():
             triggers.append(Trigger(Reason.TIMER, "suspended or resumed"))
+        if self._watch.patience() == 0:
+            triggers.append(Trigger(Reason.TIMER, "not all can be watched"))
         reasons = {trigger.reason for trigger in triggers}
         if reasons or min(instance.patience() for instance in self._instances.values()) <= 0:
             # Armed before the files are read: what changes after that is heard.

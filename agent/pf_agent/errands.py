@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -53,7 +54,8 @@ class Errands:
         """Tell whether `path` changed since its database was last built.
 
         By the database's own date at first, then by what the file was at our last `newaliases`:
-        `mv` brings a file that is older than the database.
+        `mv` brings a file that is older than the database. A database of the future was made
+        before the clock was set back, and proves nothing.
         """
         now = _fingerprint(path)
         if now is None:
@@ -61,7 +63,8 @@ class Errands:
         if path in self._built_from:
             return self._built_from[path] != now
         built = [_fingerprint(path + end) for end in _DATABASE_ENDS]
-        return not any(database is not None and database[0] >= now[0] for database in built)
+        dates = [database[0] for database in built if database is not None]
+        return not any(now[0] <= date <= time.time_ns() for date in dates)
 
     def greeting(self) -> Greeting | None:
         """Return what port 25 must say, None where there is no SMTP service. Raises HostError."""

@@ -20,6 +20,7 @@ from __future__ import annotations
 import errno
 import inspect
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -37,6 +38,9 @@ _WRITING: Final = "modified"
 
 # Watchdog 2.1 wakes up each `timeout` to look whether it shall stop; later ones never do.
 _A_DAY: Final = 86400.0
+
+# How often to look while something cannot be watched.
+_DEAF_SECONDS: Final = 10.0
 
 # Seconds for a thread of watchdog to see that it shall end; it takes a millisecond.
 _READER_ENDS: Final = 5.0
@@ -266,6 +270,7 @@ class Watch:
         self._armed: dict[str, tuple[int, int]] = {}
         self._wanted: frozenset[str] = frozenset()
         self._was_deaf = False
+        self._retry_at: float | None = None
 
     def ensure(self) -> str:
         """Arm what is not armed. Call it before reading the files, so that no change falls between.
@@ -277,7 +282,12 @@ class Watch:
             return self._ensure()
         except Exception as error:  # noqa: BLE001 - the look that asks is itself the backstop
             self._was_deaf = True
+            self._retry_at = time.monotonic() + _DEAF_SECONDS
             return _cannot([files.main_cf for files in self._instances.values()], error)
+
+    def patience(self) -> float | None:
+        """Seconds until the next look for what could not be watched; None where all is."""
+        return None if self._retry_at is None else max(0.0, self._retry_at - time.monotonic())
 
     def follow(self, instance: str, main_cf: str, aliases: str) -> str:
         """Watch these files of an instance from now on. Returns what `ensure` returns."""
@@ -336,6 +346,7 @@ class Watch:
             except OSError as error:
                 failed[path] = error
         self._wanted = wanted
+        self._retry_at = time.monotonic() + _DEAF_SECONDS if failed else None
         for path in mended if not self._was_deaf else ():
             self._wake.post_all(places.unheard_in(path), f"watching {path} again")
         notes = [f"now watching {', '.join(mended)}"] if mended and not self._was_deaf else []
