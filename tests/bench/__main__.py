@@ -1,0 +1,90 @@
+"""Measure pf-agent beside what people would use instead, in one run, and print one table.
+
+Each peer is at work alone, on one booted machine, after the other. The table is Markdown; beside
+it the samples and the plot of the latencies are kept in the folder that the last line names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.bench import peers
+from tests.bench.figures import GROUPS, PEERS, PF_AGENT, markdown, misses
+from tests.bench.image import bench_image
+from tests.bench.measure import Measure
+from tests.bench.peers import AGENT, Peer
+from tests.bench.plot import draw
+from tests.campaigns.crash import package
+from tests.machine.image import ImageError, cache_dir
+from tests.machine.nspawn import Machine, MachineError
+
+RELEASES = ("bookworm", "trixie")
+BEGAN = time.monotonic()
+
+
+def say(text: str) -> None:
+    print(f"[{time.monotonic() - BEGAN:5.0f} s] {text}", file=sys.stderr, flush=True)
+
+
+def run(measure: Measure, machine: Machine, wanted: Sequence[Peer], groups: Sequence[str]) -> None:
+    """Measure each of these peers in each of these groups of rows."""
+    for peer in wanted:
+        if not peers.is_there(machine, peer):
+            say(f"{peer.name}: not in this release")
+            continue
+        with peers.at_work(machine, peer):
+            for group in groups:
+                say(f"{peer.name}: {group}")
+                getattr(measure, group)(peer)
+
+
+def keep(release: str, measure: Measure) -> Path:
+    """Write the samples, the table and the plot; return the folder."""
+    folder = cache_dir() / "bench"
+    (folder / f"{release}.json").write_text(json.dumps(measure.found, indent=1))
+    (folder / f"{release}.md").write_text(markdown(measure.found))
+    if "right" in measure.found:
+        draw(measure.found, folder / f"latency-{release}.svg")
+    return folder
+
+
+def main() -> int:
+    """Return 0 when all was measured, whatever came out of it."""
+    parser = argparse.ArgumentParser(prog="tools/bench", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--release", choices=RELEASES, default="trixie", help="(trixie)")
+    parser.add_argument("--only", metavar="ROW,...", help=f"of {','.join(GROUPS)}")
+    parser.add_argument("--peers", metavar="PEER,...", help=f"of {','.join([PF_AGENT, *PEERS])}")
+    parser.add_argument("--drifts", type=int, default=25, help="for each median, at least 15 (25)")
+    arguments = parser.parse_args()
+    if arguments.drifts < 15:
+        parser.error("a median of fewer than 15 drifts says little: --drifts 15 at least")
+    groups = arguments.only.split(",") if arguments.only else list(GROUPS)
+    names = arguments.peers.split(",") if arguments.peers else [PF_AGENT, *PEERS]
+    wanted = [peer for peer in (AGENT, *peers.ALL) if peer.name in names]
+    if unknown := [*({*groups} - {*GROUPS}), *({*names} - {PF_AGENT, *PEERS})]:
+        parser.error(f"unknown: {', '.join(unknown)}")
+    try:
+        with Machine(bench_image(arguments.release)) as machine:
+            machine.serve_apt([package()])
+            machine.apt_install("pf-agent")
+            measure = Measure(machine, arguments.drifts, say)
+            run(measure, machine, wanted, groups)
+    except (ImageError, MachineError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    folder = keep(arguments.release, measure)
+    print(markdown(measure.found))
+    for miss in misses(measure.found):
+        print(f"not reached: {miss}")
+    say(f"the samples, the table and the plot are in {folder}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,209 @@
+"""One machine, and what is measured on it: each group of rows is a method of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pf_agent import names
+from tests.bench import peers
+from tests.bench.figures import CURVE, PF_AGENT, RESTART, SCRIPT, Samples
+from tests.bench.peers import AGENT, Peer
+from tests.machine.nspawn import Machine
+from tests.machine.site import Site
+
+INSIDE = Path(__file__).with_name("inside")
+_THERE = "/root/inside"
+_UNIT = AGENT.units[0]
+_GIVE_UP = 60.0
+# Twice our own word to systemd's watchdog; the others have shorter cycles or none.
+_OURS_SECONDS, _REST_SECONDS = 60, 20
+_OPENS = 5_000
+_STORMS = 5
+_LOOKS = 200
+_STARTS = 15
+_RUNS = 20
+_INSTANCES = 100
+_INSTANCES_TOML = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/60-instances.toml"
+
+Say = Callable[[str], None]
+
+
+class Measure:
+    """The measurements on one machine with pf-agent; `found` has what was measured so far."""
+
+    def __init__(self, machine: Machine, drifts: int, say: Say) -> None:
+        self._machine = machine
+        self._drifts, self._say = drifts, say
+        self.found: dict[str, dict[str, Samples]] = {}
+        self._site = Site.prepared(machine)
+        machine.copy_in([INSIDE], "/root")
+        peers.bring(machine)
+        machine.run(["systemctl", "stop", _UNIT])
+
+    def note(self, sample: str, who: str, values: Sequence[float | None]) -> None:
+        self.found.setdefault(sample, {})[who] = list(values)
+
+    # --- drift --------------------------------------------------------------------------------
+
+    def correct(self, peer: Peer) -> None:
+        """Drift in rest, until main.cf is right and Postfix greets again."""
+        found = self._drift(peer, "single", self._drifts)
+        self.note("right", peer.name, [each["right"] for each in found])
+        self.note("greets", peer.name, [each["greets"] for each in found])
+
+    def fresh(self, peer: Peer) -> None:
+        """The same with texts that were never there before: what was judged is of no use."""
+        if peer.name in (PF_AGENT, SCRIPT):
+            found = self._drift(peer, "fresh", self._drifts)
+            self.note("fresh", peer.name, [each["right"] for each in found])
+
+    def during(self, peer: Peer) -> None:
+        """Drift while Postfix is being restarted for another one."""
+        if peer.units:
+            found = self._drift(peer, "during", min(self._drifts, 15))
+            self.note("during", peer.name, [each["during"] for each in found])
+
+    def restart(self, _peer: Peer) -> None:
+        """What no correction can be faster than; measured once."""
+        if RESTART not in self.found:
+            command = ["systemctl", "restart", names.POSTFIX_UNIT]
+            alone = Peer(RESTART, command=command)
+            found = self._drift(alone, "restart", 15)
+            self.note(RESTART, RESTART, [each["greets"] for each in found])
+
+    def storm(self, peer: Peer) -> None:
+        """200 drifts in 2 s."""
+        if peer is not AGENT:
+            return
+        right, restarts = [], []
+        for _ in range(_STORMS):
+            since = self._site.cursor()
+            right += [each["right"] for each in self._drift(peer, "storm", 200)]
+            self._machine.sh(peer.settle, timeout=300)
+            restarts.append(float(len(self._site.starts(since))))
+        self.note("storm", peer.name, right)
+        self.note("storm-restarts", peer.name, restarts)
+
+    def _drift(self, peer: Peer, way: str, count: int) -> list[dict[str, float | None]]:
+        request = {
+            "way": way,
+            "count": count,
+            "command": peer.command,
+            "settle": peer.settle,
+            "least": 0.5,
+            "most": 0.5 + peer.cycle,
+            "give_up": _GIVE_UP,
+        }
+        command = ["python3", f"{_THERE}/drifts.py", json.dumps(request)]
+        found: list[dict[str, float | None]] = []
+        with self._machine.start(command, stdout=subprocess.PIPE) as running:
+            assert running.stdout is not None
+            for line in running.stdout:
+                found.append(json.loads(line))
+                self._say(f"{peer.name}: {way} {len(found)}: {_words(found[-1])}")
+        if running.returncode:
+            raise RuntimeError(f"{peer.name}: {way}: exit code {running.returncode}")
+        return found
+
+    # --- rest ---------------------------------------------------------------------------------
+
+    def idle(self, peer: Peer) -> None:
+        """Nothing happens."""
+        self._rest(peer, "idle", 0)
+
+    def opened(self, peer: Peer) -> None:
+        """Postfix reads main.cf all the time."""
+        self._rest(peer, "opened", _OPENS)
+
+    def memory(self, peer: Peer) -> None:
+        """PSS of the processes that are there all the time."""
+        if peer.units:
+            self.note("pss", peer.name, [self._unit(peer, 3, 0)["pss"]])
+
+    def _rest(self, peer: Peer, name: str, opens: int) -> None:
+        if peer.units:
+            seconds = _OURS_SECONDS if peer is AGENT else _REST_SECONDS
+            found = self._unit(peer, seconds, opens)
+            self._say(f"{peer.name}: {name}: {found}")
+            self.note(f"{name}-wakeups", peer.name, [found["wakeups"]])
+            self.note(f"{name}-cpu", peer.name, [found["cpu"]])
+
+    def _unit(self, peer: Peer, *arguments: Any) -> dict[str, float]:
+        command = ["python3", f"{_THERE}/rest.py", peer.units[0], *map(str, arguments)]
+        done = self._machine.run(command, timeout=300)
+        found: dict[str, float] = json.loads(done.stdout)
+        return found
+
+    # --- pf-agent alone -----------------------------------------------------------------------
+
+    def look(self, peer: Peer) -> None:
+        """A look that finds nothing, beside `postconf -n`, and a whole turn of the daemon."""
+        if peer is AGENT:
+            self.note("look", PF_AGENT, self._looks("look", 25, 27_000, _LOOKS))
+            self.note("look", SCRIPT, self._looks("run", _LOOKS, "postconf", "-n"))
+            turn = self._unit(peer, "looks", _LOOKS)
+            self.note("turn", PF_AGENT, [turn["cpu"] * turn["seconds"] / _LOOKS])
+
+    def curve(self, peer: Peer) -> None:
+        """A look by the number of managed parameters."""
+        for parameters in CURVE if peer is AGENT else ():
+            rounds = max(15, min(_LOOKS, 100_000 // parameters))
+            found = self._looks("look", parameters, 1_000_000, rounds)
+            self._say(f"a look at {parameters} parameters: {min(found) * 1000:.1f} ms")
+            self.note(f"look-{parameters}", PF_AGENT, found)
+
+    def status(self, peer: Peer) -> None:
+        """How long a person waits for `pf-agent status`."""
+        if peer is AGENT:
+            self.note("status", PF_AGENT, self._looks("run", _RUNS, "pf-agent", "status"))
+
+    def start(self, peer: Peer) -> None:
+        """From the unit's start to READY, by systemd's own clock."""
+        if peer is not AGENT:
+            return
+        moments = ("InactiveExitTimestampMonotonic", "ActiveEnterTimestampMonotonic")
+        found = []
+        for _ in range(_STARTS):
+            self._machine.run(["systemctl", "restart", _UNIT])
+            began, ready = (int(self._site.show(_UNIT, name)) for name in moments)
+            found.append((ready - began) / 1e6)
+            time.sleep(0.5)
+        self.note("start", PF_AGENT, found)
+
+    def instances(self, peer: Peer) -> None:
+        """Memory of 100 more Postfix instances whose main.cf is right."""
+        if peer is not AGENT:
+            return
+        before = self._unit(peer, 3, 0)["pss"]
+        script = f"""
+            seq -w {_INSTANCES} | while read -r number; do
+                cp -a /etc/postfix "/etc/postfix-i$number"
+                echo "[instances.i$number.settings]"
+                echo 'mynetworks = ["127.0.0.0/8", "[::1]/128", "172.16.0.0/12", "[fe80::]/64"]'
+            done > /root/instances.toml
+            mv /root/instances.toml {_INSTANCES_TOML}
+        """
+        self._machine.sh(script)
+        in_sync = 'pf-agent status --json | grep -c \'"phase": "in-sync"\''
+        self._machine.wait_until(f"test $({in_sync}) = {_INSTANCES + 1}", 180)
+        time.sleep(5)
+        found = self._unit(peer, 3, 0)
+        self._machine.sh(f"rm -rf {_INSTANCES_TOML} /etc/postfix-i*")
+        self._machine.sh(peer.settle, timeout=120)
+        self.note("instances-pss", PF_AGENT, [(found["pss"] - before) / _INSTANCES])
+        self.note("instances-processes", PF_AGENT, [found["processes"]])
+
+    def _looks(self, *arguments: Any) -> list[float]:
+        command = ["python3", f"{_THERE}/looks.py", *map(str, arguments)]
+        found: list[float] = json.loads(self._machine.run(command, timeout=600).stdout)
+        return found
+
+
+def _words(found: dict[str, float | None]) -> str:
+    times = {name: value for name, value in found.items() if value is not None}
+    return ", ".join(f"{name} {value * 1000:.1f} ms" for name, value in times.items()) or "never"
