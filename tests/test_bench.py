@@ -7,7 +7,7 @@ from tomli import loads
 
 from tests.bench import figures, peers
 from tests.bench.figures import GROUPS, PEERS, PF_AGENT, RESTART, ROWS, SCRIPT, Results, Samples
-from tests.bench.measure import Measure
+from tests.bench.measure import Measure, concerns
 from tests.bench.plot import script
 from tests.machine.image import CHECKOUT
 
@@ -64,7 +64,13 @@ def test_every_figure_that_is_promised_is_a_row() -> None:
 
 
 def test_every_group_of_rows_is_measured() -> None:
+    everybody = (peers.AGENT, peers.ALONE, *peers.ALL)
+    concerned = {g: [each.name for each in everybody if concerns(g, each)] for g in GROUPS}
     assert all(callable(getattr(Measure, group)) for group in GROUPS)
+    assert concerned.pop("restart") == [RESTART]
+    assert all(names[0] == PF_AGENT for names in concerned.values())
+    assert concerned["correct"] == [PF_AGENT, *PEERS]
+    assert concerned["during"] == [peer.name for peer in everybody if peer.units]
 
 
 def complete() -> Results:

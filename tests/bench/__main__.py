@@ -16,14 +16,16 @@ from pathlib import Path
 from tests.bench import peers
 from tests.bench.figures import GROUPS, PEERS, PF_AGENT, markdown, misses
 from tests.bench.image import bench_image
-from tests.bench.measure import Measure
-from tests.bench.peers import AGENT, Peer
+from tests.bench.measure import Measure, concerns
+from tests.bench.peers import AGENT, ALONE, Peer
 from tests.bench.plot import draw
 from tests.campaigns.crash import package
 from tests.machine.image import ImageError, cache_dir
 from tests.machine.nspawn import Machine, MachineError
 
 RELEASES = ("bookworm", "trixie")
+ROUNDS = 3
+IN_ROUNDS = ("correct", "fresh", "restart")
 BEGAN = time.monotonic()
 
 
@@ -33,14 +35,16 @@ def say(text: str) -> None:
 
 def run(measure: Measure, machine: Machine, wanted: Sequence[Peer], groups: Sequence[str]) -> None:
     """Measure each of these peers in each of these groups of rows."""
-    for peer in wanted:
-        if not peers.is_there(machine, peer):
-            say(f"{peer.name}: not in this release")
-            continue
-        with peers.at_work(machine, peer):
-            for group in groups:
-                say(f"{peer.name}: {group}")
-                getattr(measure, group)(peer)
+    # What is compared is measured in turn: a machine that gets slower gets slower for all.
+    turns = [[group for group in groups if group in IN_ROUNDS]] * ROUNDS
+    turns += [[group] for group in groups if group not in IN_ROUNDS]
+    for number, turn in enumerate(turns, 1):
+        for peer in wanted:
+            for group in turn:
+                if concerns(group, peer):
+                    say(f"{number} of {len(turns)}: {peer.name}: {group}")
+                    with peers.at_work(machine, peer):
+                        getattr(measure, group)(peer)
 
 
 def keep(release: str, measure: Measure) -> Path:
@@ -66,15 +70,16 @@ def main() -> int:
         parser.error("a median of fewer than 15 drifts says little: --drifts 15 at least")
     groups = arguments.only.split(",") if arguments.only else list(GROUPS)
     names = arguments.peers.split(",") if arguments.peers else [PF_AGENT, *PEERS]
-    wanted = [peer for peer in (AGENT, *peers.ALL) if peer.name in names]
+    wanted = [peer for peer in (AGENT, ALONE, *peers.ALL) if peer is ALONE or peer.name in names]
     if unknown := [*({*groups} - {*GROUPS}), *({*names} - {PF_AGENT, *PEERS})]:
         parser.error(f"unknown: {', '.join(unknown)}")
     try:
         with Machine(bench_image(arguments.release)) as machine:
             machine.serve_apt([package()])
             machine.apt_install("pf-agent")
-            measure = Measure(machine, arguments.drifts, say)
-            run(measure, machine, wanted, groups)
+            measure = Measure(machine, -(-arguments.drifts // ROUNDS), say)
+            there = [peer for peer in wanted if peers.is_there(machine, peer)]
+            run(measure, machine, there, groups)
     except (ImageError, MachineError) as error:
         print(error, file=sys.stderr)
         return 1

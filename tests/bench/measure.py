@@ -11,8 +11,8 @@ from typing import Any
 
 from pf_agent import names
 from tests.bench import peers
-from tests.bench.figures import CURVE, PF_AGENT, RESTART, SCRIPT, Samples
-from tests.bench.peers import AGENT, Peer
+from tests.bench.figures import CURVE, PF_AGENT, SCRIPT, Samples
+from tests.bench.peers import AGENT, ALONE, Peer
 from tests.machine.nspawn import Machine
 from tests.machine.site import Site
 
@@ -23,6 +23,7 @@ _GIVE_UP = 60.0
 # Twice our own word to systemd's watchdog; the others have shorter cycles or none.
 _OURS_SECONDS, _REST_SECONDS = 60, 20
 _OPENS = 5_000
+_DURING = 15
 _STORMS = 5
 _LOOKS = 200
 _STARTS = 15
@@ -33,8 +34,22 @@ _INSTANCES_TOML = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/60-instance
 Say = Callable[[str], None]
 
 
+def concerns(group: str, peer: Peer) -> bool:
+    """Tell whether a group of rows has a figure of this peer."""
+    if peer is ALONE or group == "restart":
+        return peer is ALONE and group == "restart"
+    if group == "fresh":
+        return peer.name in (PF_AGENT, SCRIPT)
+    if group in ("during", "idle", "opened", "memory"):
+        return bool(peer.units)
+    return group == "correct" or peer is AGENT
+
+
 class Measure:
-    """The measurements on one machine with pf-agent; `found` has what was measured so far."""
+    """The measurements on one machine with pf-agent; `found` has what was measured so far.
+
+    `drifts` is for one call: what is measured in rounds is called once in each.
+    """
 
     def __init__(self, machine: Machine, drifts: int, say: Say) -> None:
         self._machine = machine
@@ -46,40 +61,35 @@ class Measure:
         machine.run(["systemctl", "stop", _UNIT])
 
     def note(self, sample: str, who: str, values: Sequence[float | None]) -> None:
-        self.found.setdefault(sample, {})[who] = list(values)
+        """Add these to what was measured of it before."""
+        by = self.found.setdefault(sample, {})
+        by[who] = [*by.get(who, ()), *values]
 
     # --- drift --------------------------------------------------------------------------------
 
     def correct(self, peer: Peer) -> None:
-        """Drift in rest, until main.cf is right and Postfix greets again."""
+        """Drift in rest, until main.cf is right and Postfix greets again; a part of the drifts."""
         found = self._drift(peer, "single", self._drifts)
         self.note("right", peer.name, [each["right"] for each in found])
         self.note("greets", peer.name, [each["greets"] for each in found])
 
     def fresh(self, peer: Peer) -> None:
         """The same with texts that were never there before: what was judged is of no use."""
-        if peer.name in (PF_AGENT, SCRIPT):
-            found = self._drift(peer, "fresh", self._drifts)
-            self.note("fresh", peer.name, [each["right"] for each in found])
+        found = self._drift(peer, "fresh", self._drifts)
+        self.note("fresh", peer.name, [each["right"] for each in found])
+
+    def restart(self, peer: Peer) -> None:
+        """What no correction can be faster than."""
+        found = self._drift(peer, "restart", self._drifts)
+        self.note("restart", peer.name, [each["greets"] for each in found])
 
     def during(self, peer: Peer) -> None:
         """Drift while Postfix is being restarted for another one."""
-        if peer.units:
-            found = self._drift(peer, "during", min(self._drifts, 15))
-            self.note("during", peer.name, [each["during"] for each in found])
-
-    def restart(self, _peer: Peer) -> None:
-        """What no correction can be faster than; measured once."""
-        if RESTART not in self.found:
-            command = ["systemctl", "restart", names.POSTFIX_UNIT]
-            alone = Peer(RESTART, command=command)
-            found = self._drift(alone, "restart", 15)
-            self.note(RESTART, RESTART, [each["greets"] for each in found])
+        found = self._drift(peer, "during", _DURING)
+        self.note("during", peer.name, [each["during"] for each in found])
 
     def storm(self, peer: Peer) -> None:
         """200 drifts in 2 s."""
-        if peer is not AGENT:
-            return
         right, restarts = [], []
         for _ in range(_STORMS):
             since = self._site.cursor()
@@ -122,16 +132,14 @@ class Measure:
 
     def memory(self, peer: Peer) -> None:
         """PSS of the processes that are there all the time."""
-        if peer.units:
-            self.note("pss", peer.name, [self._unit(peer, 3, 0)["pss"]])
+        self.note("pss", peer.name, [self._unit(peer, 3, 0)["pss"]])
 
     def _rest(self, peer: Peer, name: str, opens: int) -> None:
-        if peer.units:
-            seconds = _OURS_SECONDS if peer is AGENT else _REST_SECONDS
-            found = self._unit(peer, seconds, opens)
-            self._say(f"{peer.name}: {name}: {found}")
-            self.note(f"{name}-wakeups", peer.name, [found["wakeups"]])
-            self.note(f"{name}-cpu", peer.name, [found["cpu"]])
+        seconds = _OURS_SECONDS if peer is AGENT else _REST_SECONDS
+        found = self._unit(peer, seconds, opens)
+        self._say(f"{peer.name}: {name}: {found}")
+        self.note(f"{name}-wakeups", peer.name, [found["wakeups"]])
+        self.note(f"{name}-cpu", peer.name, [found["cpu"]])
 
     def _unit(self, peer: Peer, *arguments: Any) -> dict[str, float]:
         command = ["python3", f"{_THERE}/rest.py", peer.units[0], *map(str, arguments)]
@@ -143,29 +151,25 @@ class Measure:
 
     def look(self, peer: Peer) -> None:
         """A look that finds nothing, beside `postconf -n`, and a whole turn of the daemon."""
-        if peer is AGENT:
-            self.note("look", PF_AGENT, self._looks("look", 25, 27_000, _LOOKS))
-            self.note("look", SCRIPT, self._looks("run", _LOOKS, "postconf", "-n"))
-            turn = self._unit(peer, "looks", _LOOKS)
-            self.note("turn", PF_AGENT, [turn["cpu"] * turn["seconds"] / _LOOKS])
+        self.note("look", PF_AGENT, self._looks("look", 25, 27_000, _LOOKS))
+        self.note("look", SCRIPT, self._looks("run", _LOOKS, "postconf", "-n"))
+        turn = self._unit(peer, "looks", _LOOKS)
+        self.note("turn", PF_AGENT, [turn["cpu"] * turn["seconds"] / _LOOKS])
 
-    def curve(self, peer: Peer) -> None:
+    def curve(self, _peer: Peer) -> None:
         """A look by the number of managed parameters."""
-        for parameters in CURVE if peer is AGENT else ():
+        for parameters in CURVE:
             rounds = max(15, min(_LOOKS, 100_000 // parameters))
             found = self._looks("look", parameters, 1_000_000, rounds)
             self._say(f"a look at {parameters} parameters: {min(found) * 1000:.1f} ms")
             self.note(f"look-{parameters}", PF_AGENT, found)
 
-    def status(self, peer: Peer) -> None:
+    def status(self, _peer: Peer) -> None:
         """How long a person waits for `pf-agent status`."""
-        if peer is AGENT:
-            self.note("status", PF_AGENT, self._looks("run", _RUNS, "pf-agent", "status"))
+        self.note("status", PF_AGENT, self._looks("run", _RUNS, "pf-agent", "status"))
 
-    def start(self, peer: Peer) -> None:
+    def start(self, _peer: Peer) -> None:
         """From the unit's start to READY, by systemd's own clock."""
-        if peer is not AGENT:
-            return
         moments = ("InactiveExitTimestampMonotonic", "ActiveEnterTimestampMonotonic")
         found = []
         for _ in range(_STARTS):
@@ -177,8 +181,6 @@ class Measure:
 
     def instances(self, peer: Peer) -> None:
         """Memory of 100 more Postfix instances whose main.cf is right."""
-        if peer is not AGENT:
-            return
         before = self._unit(peer, 3, 0)["pss"]
         script = f"""
             seq -w {_INSTANCES} | while read -r number; do

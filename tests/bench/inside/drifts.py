@@ -156,9 +156,15 @@ class Bench:
         return None
 
     def settle(self) -> None:
+        self.leave()
         subprocess.run(["sh", "-c", self._request.settle], check=True, timeout=300)
         time.sleep(random.uniform(self._request.least, self._request.most))
         self._ear.empty()
+
+    def leave(self) -> None:
+        """Take away what nobody manages."""
+        if read() != self._good:
+            write(self._good)
 
     def repair(self) -> None:
         """After what nobody mended."""
@@ -210,6 +216,7 @@ def main() -> None:
     once = bench.restart if request.way == "restart" else bench.single
     for _ in range(request.count):
         print(json.dumps(once()), flush=True)
+    bench.leave()
 
 
 if __name__ == "__main__":
