@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from tests.bench import peers
 from tests.bench.figures import GROUPS, PEERS, PF_AGENT, markdown, misses
@@ -36,7 +36,8 @@ def say(text: str) -> None:
 def run(measure: Measure, machine: Machine, wanted: Sequence[Peer], groups: Sequence[str]) -> None:
     """Measure each of these peers in each of these groups of rows."""
     # What is compared is measured in turn: a machine that gets slower gets slower for all.
-    turns = [[group for group in groups if group in IN_ROUNDS]] * ROUNDS
+    in_rounds = [group for group in groups if group in IN_ROUNDS]
+    turns = [in_rounds] * ROUNDS if in_rounds else []
     turns += [[group] for group in groups if group not in IN_ROUNDS]
     for number, turn in enumerate(turns, 1):
         for peer in wanted:
@@ -47,14 +48,18 @@ def run(measure: Measure, machine: Machine, wanted: Sequence[Peer], groups: Sequ
                         getattr(measure, group)(peer)
 
 
-def keep(release: str, measure: Measure) -> Path:
-    """Write the samples, the table and the plot; return the folder."""
+def report(release: str, measure: Measure) -> None:
+    """Print the table of what was measured so far; keep it with the samples and the plot."""
     folder = cache_dir() / "bench"
+    table = markdown(measure.found)
     (folder / f"{release}.json").write_text(json.dumps(measure.found, indent=1))
-    (folder / f"{release}.md").write_text(markdown(measure.found))
+    (folder / f"{release}.md").write_text(table)
     if "right" in measure.found:
         draw(measure.found, folder / f"latency-{release}.svg")
-    return folder
+    print(table)
+    for miss in misses(measure.found):
+        print(f"not reached: {miss}")
+    say(f"the samples, the table and the plot are in {folder}")
 
 
 def main() -> int:
@@ -79,15 +84,13 @@ def main() -> int:
             machine.apt_install("pf-agent")
             measure = Measure(machine, -(-arguments.drifts // ROUNDS), say)
             there = [peer for peer in wanted if peers.is_there(machine, peer)]
-            run(measure, machine, there, groups)
-    except (ImageError, MachineError) as error:
+            try:
+                run(measure, machine, there, groups)
+            finally:
+                report(arguments.release, measure)
+    except (ImageError, MachineError, subprocess.TimeoutExpired) as error:
         print(error, file=sys.stderr)
         return 1
-    folder = keep(arguments.release, measure)
-    print(markdown(measure.found))
-    for miss in misses(measure.found):
-        print(f"not reached: {miss}")
-    say(f"the samples, the table and the plot are in {folder}")
     return 0
 
 

@@ -137,6 +137,7 @@ ROWS: Sequence[Row] = (
         most=_times(2.0, "right", SCRIPT),
         demand="2 x the script",
     ),
+    Row("correct", "first", "the same, the first drift after the start, worst", of=max),
     Row(
         "fresh",
         "fresh",

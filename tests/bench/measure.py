@@ -13,8 +13,8 @@ from pf_agent import names
 from tests.bench import peers
 from tests.bench.figures import CURVE, PF_AGENT, SCRIPT, Samples
 from tests.bench.peers import AGENT, ALONE, Peer
-from tests.machine.nspawn import Machine
-from tests.machine.site import Site
+from tests.machine.nspawn import Machine, MachineError
+from tests.machine.site import MAIN_CF, Site
 
 INSIDE = Path(__file__).with_name("inside")
 _THERE = "/root/inside"
@@ -69,13 +69,14 @@ class Measure:
 
     def correct(self, peer: Peer) -> None:
         """Drift in rest, until main.cf is right and Postfix greets again; a part of the drifts."""
-        found = self._drift(peer, "single", self._drifts)
+        found = self._drift(peer, "single", self._drifts + 1)
+        self.note("first", peer.name, [found.pop(0)["right"]])
         self.note("right", peer.name, [each["right"] for each in found])
         self.note("greets", peer.name, [each["greets"] for each in found])
 
     def fresh(self, peer: Peer) -> None:
         """The same with texts that were never there before: what was judged is of no use."""
-        found = self._drift(peer, "fresh", self._drifts)
+        found = self._drift(peer, "fresh", self._drifts + 1)[1:]
         self.note("fresh", peer.name, [each["right"] for each in found])
 
     def restart(self, peer: Peer) -> None:
@@ -117,7 +118,7 @@ class Measure:
                 found.append(json.loads(line))
                 self._say(f"{peer.name}: {way} {len(found)}: {_words(found[-1])}")
         if running.returncode:
-            raise RuntimeError(f"{peer.name}: {way}: exit code {running.returncode}")
+            raise MachineError(f"{peer.name}: {way}: exit code {running.returncode}")
         return found
 
     # --- rest ---------------------------------------------------------------------------------
@@ -142,7 +143,8 @@ class Measure:
         self.note(f"{name}-cpu", peer.name, [found["cpu"]])
 
     def _unit(self, peer: Peer, *arguments: Any) -> dict[str, float]:
-        command = ["python3", f"{_THERE}/rest.py", peer.units[0], *map(str, arguments)]
+        units = ",".join([*peer.units, *peer.helpers])
+        command = ["python3", f"{_THERE}/rest.py", units, *map(str, arguments)]
         done = self._machine.run(command, timeout=300)
         found: dict[str, float] = json.loads(done.stdout)
         return found
@@ -183,11 +185,13 @@ class Measure:
         """Memory of 100 more Postfix instances whose main.cf is right."""
         before = self._unit(peer, 3, 0)["pss"]
         script = f"""
-            seq -w {_INSTANCES} | while read -r number; do
-                cp -a /etc/postfix "/etc/postfix-i$number"
-                echo "[instances.i$number.settings]"
+            all=$(seq -f /etc/postfix-i%03g {_INSTANCES})
+            for folder in $all; do
+                cp -a /etc/postfix "$folder"
+                echo "[instances.${{folder#/etc/postfix-}}.settings]"
                 echo 'mynetworks = ["127.0.0.0/8", "[::1]/128", "172.16.0.0/12", "[fe80::]/64"]'
             done > /root/instances.toml
+            postconf -e "multi_instance_directories = $(echo $all)"
             mv /root/instances.toml {_INSTANCES_TOML}
         """
         self._machine.sh(script)
@@ -195,7 +199,7 @@ class Measure:
         self._machine.wait_until(f"test $({in_sync}) = {_INSTANCES + 1}", 180)
         time.sleep(5)
         found = self._unit(peer, 3, 0)
-        self._machine.sh(f"rm -rf {_INSTANCES_TOML} /etc/postfix-i*")
+        self._machine.sh(f"rm -rf {_INSTANCES_TOML} /etc/postfix-i*; cp {peers.GOOD} {MAIN_CF}")
         self._machine.sh(peer.settle, timeout=120)
         self.note("instances-pss", PF_AGENT, [(found["pss"] - before) / _INSTANCES])
         self.note("instances-processes", PF_AGENT, [found["processes"]])

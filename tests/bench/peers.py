@@ -53,7 +53,7 @@ systemctl reload pf-agent
 class Peer:
     """Who keeps main.cf right.
 
-    `units` watch by themselves, `starts` seconds after their start; a `command` is run in the
+    `units` watch by themselves, `starts` seconds after their start; they start their `helpers`. A `command` is run in the
     instant of the drift. `needs` is a program, without which this release has no such peer. Between
     drifts it is quiet for at least half a second, and for up to `cycle` seconds more, so that a
     loop is met at any point.
@@ -61,6 +61,7 @@ class Peer:
 
     name: str
     units: Sequence[str] = ()
+    helpers: Sequence[str] = ()
     command: Sequence[str] = ()
     needs: str = ""
     starts: float = 1.0
@@ -68,7 +69,7 @@ class Peer:
     settle: str = _SETTLED
 
 
-AGENT = Peer(PF_AGENT, ["pf-agent.service"], settle=_AGENT_SETTLED)
+AGENT = Peer(PF_AGENT, ["pf-agent.service"], ["pf-agent-errands.service"], settle=_AGENT_SETTLED)
 # Nobody: Postfix is restarted, and nothing else.
 ALONE = Peer(RESTART, command=["systemctl", "restart", names.POSTFIX_UNIT])
 ALL: Sequence[Peer] = (

@@ -1,7 +1,7 @@
-"""Runs in the machine: what the processes of a unit cost while nothing is to be done.
+"""Runs in the machine: what the processes of some units cost while nothing is to be done.
 
-    python3 rest.py UNIT SECONDS OPENS       OPENS: how often a second main.cf is opened and read
-    python3 rest.py UNIT looks COUNT         so many changes of main.cf that are no drift
+    python3 rest.py UNIT,... SECONDS OPENS       OPENS: how often a second main.cf is opened and read
+    python3 rest.py UNIT,... looks COUNT         so many changes of main.cf that are no drift
 
 Prints a JSON object: wake-ups, processor time in seconds, PSS in KiB.
 """
@@ -25,15 +25,15 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 Threads = Mapping[str, tuple[int, float]]
 
 
-def processes(unit: str) -> list[str]:
-    """The pids of a unit's control group."""
+def processes(units: frozenset[str]) -> list[str]:
+    """The pids of the control groups of some units."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             groups = (folder / "cgroup").read_text()
         except OSError:
             continue
-        if any(unit in line.split("/") for line in groups.splitlines()):
+        if any(units.intersection(line.split("/")) for line in groups.splitlines()):
             found.append(folder.name)
     return found
 
@@ -93,8 +93,9 @@ def touch(count: int) -> None:
 
 
 def main() -> None:
-    unit, how, number = sys.argv[1], sys.argv[2], int(sys.argv[3])
-    pids = processes(unit)
+    units = frozenset(sys.argv[1].split(","))
+    how, number = sys.argv[2], int(sys.argv[3])
+    pids = processes(units)
     before, children = threads(pids), ended(pids)
     begin = time.monotonic()
     if how == "looks":
@@ -112,7 +113,7 @@ def main() -> None:
         "wakeups": sum(after[name][0] - before[name][0] for name in both) / seconds * 60,
         "cpu": (sum(after[n][1] - before[n][1] for n in both) + ended(pids) - children) / seconds,
         "seconds": seconds,
-        "pss": pss(processes(unit)),
+        "pss": pss(processes(units)),
         "processes": len(pids),
     }
     print(json.dumps(found))
