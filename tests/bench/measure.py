@@ -133,9 +133,16 @@ class Measure:
 
     def memory(self, peer: Peer) -> None:
         """PSS of the processes that are there all the time."""
+        self._rests(peer)
         self.note("pss", peer.name, [self._unit(peer, 3, 0)["pss"]])
 
+    def _rests(self, peer: Peer) -> None:
+        """Wait until its helpers have ended."""
+        for unit in peer.helpers:
+            self._machine.wait_until(f"! systemctl -q is-active {unit}", 180)
+
     def _rest(self, peer: Peer, name: str, opens: int) -> None:
+        self._rests(peer)
         seconds = _OURS_SECONDS if peer is AGENT else _REST_SECONDS
         found = self._unit(peer, seconds, opens)
         self._say(f"{peer.name}: {name}: {found}")
@@ -183,6 +190,7 @@ class Measure:
 
     def instances(self, peer: Peer) -> None:
         """Memory of 100 more Postfix instances whose main.cf is right."""
+        self._rests(peer)
         before = self._unit(peer, 3, 0)["pss"]
         script = f"""
             all=$(seq -f /etc/postfix-i%03g {_INSTANCES})
@@ -197,7 +205,7 @@ class Measure:
         self._machine.sh(script)
         in_sync = 'pf-agent status --json | grep -c \'"phase": "in-sync"\''
         self._machine.wait_until(f"test $({in_sync}) = {_INSTANCES + 1}", 180)
-        time.sleep(5)
+        self._rests(peer)
         found = self._unit(peer, 3, 0)
         self._machine.sh(f"rm -rf {_INSTANCES_TOML} /etc/postfix-i*; cp {peers.GOOD} {MAIN_CF}")
         self._machine.sh(peer.settle, timeout=120)

@@ -53,10 +53,10 @@ systemctl reload pf-agent
 class Peer:
     """Who keeps main.cf right.
 
-    `units` watch by themselves, `starts` seconds after their start; they start their `helpers`. A `command` is run in the
-    instant of the drift. `needs` is a program, without which this release has no such peer. Between
-    drifts it is quiet for at least half a second, and for up to `cycle` seconds more, so that a
-    loop is met at any point.
+    `units` watch by themselves, `starts` seconds after their start, and start `helpers` that end
+    by themselves. A `command` is run in the instant of the drift. `needs` is a program, without
+    which this release has no such peer. Between drifts it is quiet for at least half a second, and
+    for up to `cycle` seconds more, so that a loop is met at any point.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """Runs in the machine: what the processes of some units cost while nothing is to be done.
 
-    python3 rest.py UNIT,... SECONDS OPENS       OPENS: how often a second main.cf is opened and read
-    python3 rest.py UNIT,... looks COUNT         so many changes of main.cf that are no drift
+    python3 rest.py UNIT,... SECONDS OPENS     OPENS: how often a second main.cf is opened and read
+    python3 rest.py UNIT,... looks COUNT       so many changes of main.cf that are no drift
 
 Prints a JSON object: wake-ups, processor time in seconds, PSS in KiB.
 """
