@@ -132,7 +132,8 @@ def test_the_unit_keeps_its_promises() -> None:
 def test_the_unit_is_ordered_after_postfix_and_not_tied_to_it() -> None:
     section = unit()["Unit"]
     assert names.POSTFIX_UNIT in section["After"].split()
-    assert not {"Requires", "Requisite", "BindsTo", "PartOf", "Upholds", "Conflicts"} & set(section)
+    assert not {"Requires", "Requisite", "BindsTo", "PartOf", "Conflicts"} & set(section)
+    assert section["Upholds"] == "pf-agent-errands.socket"
 
 
 def test_the_other_unit_is_found_and_waited_for() -> None:
@@ -144,7 +145,7 @@ def test_the_other_unit_is_found_and_waited_for() -> None:
     for part in (socket, service):
         assert part["Unit"]["PartOf"] == "pf-agent.service"
         assert not part.has_section("Install"), "it comes with the agent, and goes with it"
-    assert unit()["Unit"]["Wants"] == "pf-agent-errands.socket"
+    assert socket["Unit"]["StartLimitIntervalSec"] == "0"
     longest = errands._BEGIN_SECONDS + errands._DONE_SECONDS
     assert longest < int(unit()["Service"]["WatchdogSec"])
 

@@ -43,6 +43,11 @@ class Calm:
         eventually(is_there, f"{event}: {words}")
         return found[0]
 
+    def noted(self, words: str) -> None:
+        """Wait for a line of its journal that is no record of an event."""
+        command = f"journalctl -u pf-agent -o cat --after-cursor='{self.since}' | grep -F '{words}'"
+        self.site.machine.wait_until(command)
+
     def is_kept(self) -> None:
         """Fail where it works or talks more than the fault is worth, or is not the same process."""
         used, begun = self._ticks(), time.monotonic()

@@ -121,7 +121,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
 
 def _journal_tail(machine: Machine) -> str:
     command = ["journalctl", "-b", "--no-pager", "-n", "80", "-o", "short-precise"]
-    command += ["-u", "pf-agent", "-u", "postfix*"]
+    command += ["-u", "pf-agent*", "-u", "postfix*"]
     try:
         return machine.run(command, check=False, timeout=20).stdout
     except (MachineError, subprocess.TimeoutExpired) as error:

@@ -245,6 +245,18 @@ def test_killed_again_and_again_it_comes_with_the_next_errand(site: Site) -> Non
     assert site.show(AGENT, "NRestarts") == "0"
 
 
+def test_a_socket_that_somebody_stopped_comes_back(site: Site) -> None:
+    """And where the agent itself is killed more often than systemd lets a unit be started."""
+    site.machine.run(["systemctl", "stop", "pf-agent-errands.socket", ERRANDS])
+    eventually(lambda: site.show("pf-agent-errands.socket", "ActiveState") == "active", "a socket")
+    for _ in range(7):
+        site.machine.run(["systemctl", "restart", AGENT])
+    assert site.show("pf-agent-errands.socket", "Result") == "success"
+    since = site.cursor()
+    site.drift_once()
+    assert site.records("activation-failed", since) == []
+
+
 def test_one_that_does_not_start_is_told_and_waited_for(site: Site) -> None:
     site.machine.run(["systemctl", "stop", ERRANDS])
     site.dropin(ERRANDS, "broken", "[Service]\nExecStart=\nExecStart=/bin/false\n")
