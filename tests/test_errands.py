@@ -5,6 +5,7 @@ Both ends are real, with a socket between them as systemd hands it over.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -16,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -256,6 +258,49 @@ def test_one_errand_does_not_hold_up_another(host: Host) -> None:
     with host.served(), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as slow:
         slow.connect(host.path)
         assert "failure" in host.says(b"{}")
+
+
+# --- when the machine fails -----------------------------------------------------------------------
+
+
+def test_a_call_that_fails_is_told_by_its_place(host: Host) -> None:
+    class Failing(Unit):
+        def _do(self, asked: object) -> None:
+            raise OSError(errno.EIO, "Input/output error", "/run/x")
+
+    host.unit = Failing("", "")
+    with host.served(), pytest.raises(HostError, match=r"^/run/x: Input/output error; look at"):
+        host.errands().judge(b"")
+
+
+def test_where_no_thread_is_to_be_had_the_next_call_is_served(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with host.served():
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(HostError, match="no answer"):
+                host.errands().judge(b"")
+        assert "failure" in host.says(b"{}")
+
+
+def test_where_no_descriptor_is_to_be_had_the_call_waits(host: Host) -> None:
+    class Full(socket.socket):
+        refusals = 2
+
+        def accept(self) -> tuple[socket.socket, Any]:
+            if self.refusals:
+                self.refusals -= 1
+                raise OSError(errno.EMFILE, "Too many open files")
+            return super().accept()
+
+    host.listener = Full(fileno=host.listener.detach())
+    with host.served() as starts:
+        assert "failure" in host.says(b"{}")
+    assert len(starts) == 1
 
 
 # --- when there is no answer ----------------------------------------------------------------------
