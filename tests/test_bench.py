@@ -108,7 +108,7 @@ def test_a_drift_that_was_never_corrected_is_no_figure() -> None:
 def test_the_plot_has_a_line_for_each_that_was_measured() -> None:
     text = script(RESULTS)
     assert text.count("<< END") == 3
-    assert '$data0 using 1:2 with fsteps linewidth 4 title "pf-agent"' in text
+    assert '$data0 using 1:2 with fsteps linewidth 4 dashtype 1 title "pf-agent"' in text
     assert "500.000 50.00" in text
 
 

@@ -257,9 +257,10 @@ def misses(results: Results) -> list[str]:
 
 def _line(row: Row, results: Results, peers: Sequence[str]) -> list[str]:
     most = row.most(results)
-    asked = ": ".join(filter(None, [row.demand, "" if most is None else row.show(most)]))
-    # The job alone is nobody's figure; it stands where pf-agent's would.
-    ours = _cell(row, results, RESTART if row.group == "restart" else PF_AGENT)
+    shown = "" if most is None else row.show(most)
+    # The job alone is nobody's figure: it is what all of them need at least.
+    asked = ": ".join(filter(None, [row.demand, shown or _cell(row, results, RESTART)]))
+    ours = _cell(row, results, PF_AGENT)
     if _is_missed(row, results):
         ours = f"**{ours}**"
     return [row.title, asked, ours, *(_cell(row, results, name) for name in peers)]

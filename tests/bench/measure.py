@@ -19,7 +19,7 @@ from tests.machine.site import MAIN_CF, Site
 INSIDE = Path(__file__).with_name("inside")
 _THERE = "/root/inside"
 _UNIT = AGENT.units[0]
-_GIVE_UP = 60.0
+_GIVE_UP = 20.0
 # Twice our own word to systemd's watchdog; the others have shorter cycles or none.
 _OURS_SECONDS, _REST_SECONDS = 60, 20
 _OPENS = 5_000

@@ -9,7 +9,7 @@ from tests.bench.figures import PEERS, PF_AGENT, Results
 
 _HEAD = """
 set terminal svg size 960,540 font "sans-serif,13" background rgb "white"
-set title "Drift written until main.cf is right: the share of the drifts that were right by then"
+set title "Drifts that were right again by then"
 set xlabel "milliseconds"
 set ylabel "percent"
 set logscale x
@@ -38,7 +38,10 @@ def script(results: Results) -> str:
             lines += [f"{x:.3f} {y:.2f}" for x, y in points]
             lines.append("END")
             width = 4 if name == PF_AGENT else 2
-            curves.append(f'{block} using 1:2 with fsteps linewidth {width} title "{title}"')
+            # gnuplot has eight colours.
+            dash = 1 + len(curves) // 8
+            style = f"fsteps linewidth {width} dashtype {dash}"
+            curves.append(f'{block} using 1:2 with {style} title "{title}"')
     return "\n".join([*lines, f"plot {', '.join(curves)}", ""])
 
 
