@@ -24,7 +24,7 @@ PURE = frozenset(
 )
 EFFECTS = frozenset(
     ["postfix", "exchange", "systemd", "smtp", "notify", "signals", "journal", "state", "watch"]
-    + ["trust"]
+    + ["trust", "memory"]
     + ["writer", "metrics", "notice", "errands"]
     + ["authority", "bus_link", "lean"]
 )

@@ -6,7 +6,6 @@ into the mailbox and do nothing else.
 
 from __future__ import annotations
 
-import gc
 import os
 import time
 from collections.abc import Iterable, Mapping
@@ -14,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from queue import Empty, SimpleQueue
 
-from pf_agent import __version__, names, render, signals
+from pf_agent import __version__, memory, names, render, signals
 from pf_agent.configuration import Configuration
 from pf_agent.desired import main_cf_of
 from pf_agent.errands import Errands, listening
@@ -119,12 +118,10 @@ class Daemon:
         self._emit(Record(Event.STARTED, f"pf-agent {__version__} watches main.cf"))
         self._turn([Trigger(Reason.START)])
         is_heard = self._tell("READY=1")
-        gc.freeze()  # what the start has made stays, and need not be gone through again and again
+        memory.keep_what_there_is()
         while True:
             if self.mailbox.empty():
-                # Now, and not amid a correction. By itself the collector would let a quarter of
-                # what there is gather first.
-                gc.collect()
+                memory.give_back()
             batch = next_batch(
                 self.mailbox, self._patience(), self._configuration.options.settle_seconds
             )
