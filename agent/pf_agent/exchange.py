@@ -20,7 +20,6 @@ import hashlib
 import os
 import signal
 import stat
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -237,7 +236,7 @@ class MainCfFile:
         keep: Callable[[bytes], None],
         ready: Callable[[], object] | None,
     ) -> Displaced:
-        handle, ours = tempfile.mkstemp(prefix=_OURS, dir=self._directory)
+        handle, ours = _new_file(self._directory)
         is_his = False
         try:
             with open(handle, "wb") as file:
@@ -427,6 +426,12 @@ def _has_writer(handle: int) -> bool:
     except OSError as error:
         return error.errno == errno.EAGAIN
     return False
+
+
+def _new_file(directory: str) -> tuple[int, str]:
+    """Return a new file of ours, open, and its path; tempfile would be 0.4 MiB of memory."""
+    path = os.path.join(directory, f"{_OURS}{os.getpid()}-{time.time_ns()}")
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), path
 
 
 def _digest(text: bytes) -> str:
