@@ -26,13 +26,13 @@ EFFECTS = frozenset(
     ["postfix", "exchange", "systemd", "smtp", "notify", "signals", "journal", "state", "watch"]
     + ["trust", "memory"]
     + ["writer", "metrics", "notice", "errands"]
-    + ["authority", "bus_link", "lean"]
+    + ["authority", "bus_link"]
 )
 DRIVE = frozenset(
     ["plan", "correction", "reconcile", "activation", "alias_database", "aside", "apply", "daemon"]
     + ["cli", "configuration", "instance", "rollback", "sinks", "subject", "suspension", "tables"]
     + ["verbs_act", "verbs_look", "verbs_run", "verbs_past", "verbs_status", "verbs_wish", "wish"]
-    + ["arguments", "bus", "errands_unit"]
+    + ["arguments", "bus", "errands_unit", "lean"]
 )
 
 # All that a pure module may import from elsewhere: nothing here reads, writes or asks the time.

@@ -20,9 +20,6 @@ _DISPENSABLE: Final = (
     "_hashlib",
     # asyncio, smtplib: nothing here speaks TLS.
     "ssl",
-    # shutil, for archives.
-    "bz2",
-    "lzma",
     # structlog.dev, for tracebacks in colours.
     "rich",
     "better_exceptions",
@@ -31,8 +28,10 @@ _DISPENSABLE: Final = (
 # Imported without a condition, and used in functions that nobody calls here.
 _PUT_OFF: Final = (
     "asyncio",  # structlog's asynchronous loggers
-    "locale",  # the encoding of what subprocess reads and writes as text
+    "shutil",  # structlog's width of a terminal
     "uuid",  # structlog's records of a thread
+    "ctypes.util",  # watchdog's search for the C library, in some versions; subprocess and tempfile
+    "tokenize",  # linecache's lines of a traceback, inspect's of a function
     "gi._option",  # GLib's options of a command line
 )
 
@@ -53,3 +52,7 @@ def forgo() -> None:
         modules.setdefault(name, None)
     for name in _PUT_OFF:
         modules.setdefault(name, _PutOff(name))
+    import logging
+
+    # From Python 3.12 on each record of logging asks for the task of an asyncio in `sys.modules`.
+    logging.logAsyncioTasks = False  # type: ignore[attr-defined]
