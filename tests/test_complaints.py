@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from pf_agent.complaints import FATAL, Folders, bounded, has_unknown, nearest, reason, warnings
+from pf_agent.complaints import (
+    FATAL,
+    Folders,
+    bounded,
+    has_unknown,
+    nearest,
+    reason,
+    unquoted,
+    warnings,
+)
 
 FOLDERS = Folders("/run/pf-agent/judge-x1", "/etc/postfix")
 KNOWN = (
@@ -79,6 +88,12 @@ def test_of_very_many_the_first_are_told_and_the_rest_is_counted() -> None:
 def test_no_name_is_slow_to_look_up(name: str) -> None:
     (told,) = warnings([f"main.cf: unused parameter: {name}=1. b"], {}, KNOWN)
     assert told == f"{name}: Postfix knows no such parameter, it has no effect"
+
+
+def test_what_stood_in_the_hosts_own_main_cf_is_not_quoted() -> None:
+    said = "/etc/postfix/main.cf, line 3: missing '=' after attribute name"
+    assert unquoted(f'{said}: "root:$y$j9T$secret"') == said
+    assert unquoted('unsupported dictionary type: "x"') == 'unsupported dictionary type: "x"'
 
 
 def test_words_that_quote_a_value_of_megabytes_are_cut() -> None:

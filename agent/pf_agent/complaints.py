@@ -88,6 +88,14 @@ def warnings(lines: Iterable[str], places: Mapping[str, int], known: Collection[
     return [*told, *([f"and {more} more"] if more > 0 else [])]
 
 
+def unquoted(words: str) -> str:
+    """Return what a program said of the host's own main.cf without the text that it quotes.
+
+    In that instant a link to a secret may have stood there, which root's programs can read.
+    """
+    return words.partition('"')[0].rstrip(": ") if _LINE.search(words) else words
+
+
 def bounded(words: str) -> str:
     """Return what a program said, and its beginning where it quotes a value of megabytes."""
     if len(words) <= _MOST_CHARACTERS:

@@ -113,7 +113,7 @@ class Postfix:
             _make_aliases(path)
             (answer,) = run([order])
         if answer.failed:
-            why = complaints.bounded(complaints.reason(answer.complaint))
+            why = complaints.unquoted(complaints.bounded(complaints.reason(answer.complaint)))
             raise HostError(f"newaliases: {why}; mend it and run newaliases")
 
     def greeting(self) -> Greeting | None:
@@ -255,7 +255,7 @@ class Postfix:
             if answer.mute:
                 raise _broken(POSTCONF, answer.mute)
             if answer.failed:
-                why = complaints.bounded(complaints.reason(answer.complaint))
+                why = complaints.unquoted(complaints.bounded(complaints.reason(answer.complaint)))
                 raise HostError(f"postconf: {why}")
         return [answer.output for answer in answers]
 

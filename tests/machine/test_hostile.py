@@ -1,0 +1,382 @@
+"""Hostile local users: what they plant, write and call is neither obeyed, published nor fatal."""
+
+from __future__ import annotations
+
+import json
+import stat
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from pf_agent import names
+from pf_agent.bus import NAME, PATH
+from tests.machine.nspawn import Machine
+from tests.machine.site import DISPLACED, INTRUDE, MAIN_CF, Site, eventually
+
+OUTSIDE = "/etc/outside"
+SECRET = f"{OUTSIDE}/secret"
+MARK = "planted-s3cret"
+# Each line as main.cf may have it, so that it would be taken over without a word.
+TEXT = f"{MARK}_one = {MARK}\nmynetworks = 0.0.0.0/0\n{MARK} that no Postfix program can read\n"
+
+KEPT = ["cycle", "pending.json", "last-good.main.cf", "ran-with.main.cf", "desired.json"]
+KEPT += ["rolled-back.json", "suspension.json"]
+NOTED = ["lock", "activation.lock", "status.json", "restarts.json", "drifts.json"]
+OURS = [f"{names.STATE_DIRECTORY}/{name}" for name in KEPT]
+OURS += [f"{names.RUN_DIRECTORY}/{name}" for name in NOTED]
+
+# The widest that a record may be: the diff's 256 KiB, and what belongs to it.
+MOST_RECORD = 300_000
+MOST_TOLD = 20_000
+
+PLANT = """
+import os, shutil, stat, sys
+what, *paths = sys.argv[1:]
+for path in paths:
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    elif os.path.lexists(path):
+        os.unlink(path)
+    if what == "folder":
+        os.mkdir(path)
+    elif what == "fifo":
+        os.mkfifo(path)
+    elif what == "device":
+        os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 5))
+    elif what == "second name":
+        os.link("/etc/outside/secret", path)
+    else:
+        os.symlink(what, path)
+"""
+
+# As fast as they go, 100 under way at once (the bus itself refuses more than 128 of one client);
+# what came of them, by the error's name.
+FLOOD = f"""
+import collections, json, sys
+from gi.repository import Gio, GLib
+bus = Gio.bus_get_sync(Gio.BusType.SYSTEM)
+loop, found = GLib.MainLoop(), collections.Counter()
+CALLS = [
+    ("{NAME}", "Reconcile", None),
+    ("{NAME}", "Suspend", GLib.Variant("(ts)", (0, "x" * 900))),
+    ("{NAME}", "Resume", None),
+    ("org.freedesktop.DBus.Properties", "GetAll", GLib.Variant("(s)", ("{NAME}",))),
+]
+todo = int(sys.argv[1])
+begun = 0
+def begin():
+    global begun
+    interface, method, arguments = CALLS[begun % len(CALLS)]
+    begun += 1
+    bus.call("{NAME}", "{PATH}", interface, method, arguments, None, 0, 60_000, None, ended)
+def ended(bus, result):
+    try:
+        bus.call_finish(result)
+        found["answered"] += 1
+    except GLib.Error as error:
+        found[Gio.dbus_error_get_remote_error(error)] += 1
+    if begun < todo:
+        begin()
+    elif found.total() == todo:
+        loop.quit()
+for _ in range(100):
+    begin()
+loop.run()
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def site(agent_machine: Machine) -> Site:
+    site = Site.prepared(agent_machine)
+    site.wait_remembered()
+    site.machine.write_text(SECRET, TEXT)
+    site.machine.run(["chmod", "640", SECRET])
+    return site
+
+
+@pytest.fixture(autouse=True)
+def _as_before(site: Site) -> Iterator[None]:
+    """Whatever was done: the agent still guards the same text, and has told no secret."""
+    secret = state_of_secret(site)
+    yield
+    site.wait_right()
+    site.forget_restarts()
+    site.end_contest()
+    assert site.show("pf-agent", "NRestarts") == "0"
+    assert site.show("pf-agent-errands", "Result") == "success"
+    assert state_of_secret(site) == secret
+    assert told_of_secret(site) == ""
+
+
+def state_of_secret(site: Site) -> str:
+    """All but the number of its names, which the tests themselves change."""
+    return site.machine.sh(f"stat -c '%a %u %g %s %Y' {SECRET}; sha256sum {SECRET}; ls {OUTSIDE}")
+
+
+def told_of_secret(site: Site) -> str:
+    """The files that hold a part of it, the journal among them; links are not followed."""
+    places = f"{names.STATE_DIRECTORY} {names.RUN_DIRECTORY} /etc/postfix"
+    return site.machine.sh(
+        f"grep -rl {MARK} {places}; journalctl --sync; journalctl -o export -a -t pf-agent"
+        f" | grep -am1 {MARK}; true"
+    )
+
+
+def plant(site: Site, what: str, *paths: str) -> None:
+    site.run_python(PLANT, what, *paths)
+
+
+def corrected(site: Site, since: str) -> dict[str, Any]:
+    """The record of the first correction since then."""
+    eventually(lambda: bool(site.records("drift-corrected", since)), "a correction", 120)
+    return site.records("drift-corrected", since)[0]
+
+
+def reasons(site: Site, since: str) -> list[str]:
+    return [record["MESSAGE"] for record in site.records("correction-failed", since)]
+
+
+# What they plant
+
+
+def test_what_is_planted_beside_main_cf_goes_unread(site: Site) -> None:
+    there = ["main.cf.tmp", ".main.cf.pf-agent-abc", ".main.cf.late-1-abc"]
+    for what in (SECRET, "second name", "/nowhere", "/"):
+        # A second name of it in the lock's place would be locked, and go: as Postfix's.
+        planted = there[1:] if what == "second name" else there
+        plant(site, what, *(f"/etc/postfix/{name}" for name in planted))
+        site.machine.sh(INTRUDE)
+        site.wait_right()
+        site.machine.run(["rm", "-f", "/etc/postfix/.main.cf.late-1-abc"])
+        site.machine.wait_until("! ls -A /etc/postfix | grep -e pf-agent -e tmp")
+
+
+def test_main_cf_that_leads_elsewhere_gives_way_to_the_last_good_text(site: Site) -> None:
+    for what in (SECRET, "second name", "/dev/zero", "/"):
+        since = site.cursor()
+        plant(site, what, f"{MAIN_CF}.new")
+        site.machine.run(["mv", "-T", f"{MAIN_CF}.new", MAIN_CF])
+        site.wait_right()
+        corrected(site, since)
+
+
+def test_a_link_that_another_made_is_not_followed(site: Site) -> None:
+    site.machine.write_text("/etc/outside.cf", "mynetworks = 0.0.0.0/0\nbiff = yes\n")
+    site.machine.sh(
+        f"ln -s /etc/outside.cf {MAIN_CF}.new; chown -h nobody {MAIN_CF}.new;"
+        f" mv -T {MAIN_CF}.new {MAIN_CF}"
+    )
+    site.wait_right()
+    assert "biff" in site.machine.read_text("/etc/outside.cf")
+    site.machine.run(["rm", "/etc/outside.cf"])
+
+
+@pytest.mark.parametrize("what", [SECRET, "folder", "fifo"], ids=["link", "folder", "fifo"])
+def test_what_stands_in_the_place_of_our_own_files_is_moved_away_and_told(
+    site: Site, what: str
+) -> None:
+    site.wait_settled()
+    since = site.cursor()
+    plant(site, what, *OURS)
+    site.machine.sh(INTRUDE)
+    site.wait_right()
+    site.wait_settled()
+    entries = site.machine.journal(f"--after-cursor={since}", "-t", "pf-agent")
+    told = [entry["MESSAGE"] for entry in entries]
+    for place in OURS:
+        assert any(message.startswith(f"{place}: it was no") for message in told), told
+    folders = f"{names.STATE_DIRECTORY} {names.RUN_DIRECTORY}"
+    assert site.machine.sh(f"find {folders} -name '*.not-ours-*' | wc -l") == f"{len(OURS)}\n"
+    site.machine.sh(f"find {folders} -name '*.not-ours-*' -exec rm -rf {{}} +")
+    assert site.machine.run(["pf-agent", "status"]).returncode == 0
+
+
+def test_a_displaced_text_is_kept_whatever_has_its_name(site: Site) -> None:
+    for what in (SECRET, "second name", "folder", "fifo"):
+        last = int(site.machine.read_text(f"{names.STATE_DIRECTORY}/cycle"))
+        places = [
+            f"{DISPLACED}/{name}"
+            for number in range(last + 1, last + 4)
+            for name in (f"{number:08d}.main.cf", f".{number:08d}.main.cf.new")
+        ]
+        plant(site, what, *places)
+        since = site.cursor()
+        drifted = site.good + b"mynetworks = 10.0.0.0/8\n"
+        site.put(drifted)
+        site.wait_right()
+        kept = corrected(site, since)[names.FIELD_DISPLACED]
+        assert site.machine.read_bytes(kept) == drifted
+        found = site.machine.run(["stat", "-c", "%F %a %h", kept]).stdout
+        assert found == "regular file 600 1\n"
+        site.machine.run(["rm", "-rf", *places])
+
+
+def test_displaced_that_leads_elsewhere_or_is_open_to_all_is_ours_again(site: Site) -> None:
+    site.machine.sh(f"mv {DISPLACED} {DISPLACED}.kept; ln -s {OUTSIDE} {DISPLACED}")
+    site.machine.sh(INTRUDE)
+    site.wait_right()
+    assert site.machine.run(["stat", "-c", "%F %a", DISPLACED]).stdout == "directory 700\n"
+    eventually(lambda: site.machine.sh(f"ls {DISPLACED}") != "", "the displaced text")
+    site.machine.sh(f"chmod 777 {DISPLACED}; chown nobody {DISPLACED}")
+    site.machine.sh(INTRUDE)
+    site.wait_right()
+    assert site.machine.run(["stat", "-c", "%F %a %u", DISPLACED]).stdout == "directory 700 0\n"
+
+
+@pytest.mark.parametrize("what", ["fifo", "device", "folder"])
+def test_what_is_no_file_is_told_and_holds_nobody_up(site: Site, what: str) -> None:
+    # Postfix's own programs would wait at a FIFO, and hold up whatever systemd orders after them.
+    site.wait_settled()
+    since = site.cursor()
+    plant(site, what, MAIN_CF)
+    eventually(lambda: bool(reasons(site, since)), "a record")
+    why = "it is not a regular file; look at what stands there"
+    assert f"{MAIN_CF}: {why}" in reasons(site, since)
+    eventually(lambda: why in site.show("pf-agent", "StatusText"), "a status of it")
+    assert site.machine.run(["busctl", "call", NAME, PATH, NAME, "Reconcile"]).returncode == 0
+    assert site.machine.run(["pf-agent", "status"], check=False).returncode == 1
+    site.machine.sh(f"rm -rf {MAIN_CF}")
+    site.put(site.good)
+    eventually(lambda: why not in site.show("pf-agent", "StatusText"), "recovery")
+
+
+def test_a_main_cf_of_another_becomes_roots(site: Site) -> None:
+    since = site.cursor()
+    new = f"{MAIN_CF}.new"
+    site.machine.sh(f"cp {MAIN_CF} {new}; chown nobody {new}; mv {new} {MAIN_CF}")
+    site.wait_right()
+    eventually(lambda: bool(site.drift_of(since)), "a record")
+    assert site.drift_of(since)[0][names.FIELD_ACTUAL] == "owner 65534:0 mode 0644"
+
+
+# What they write
+
+
+def measure(site: Site, since: str) -> None:
+    """Each of the agent's records can be read as text, is bounded, and forges none."""
+    site.machine.run(["journalctl", "--sync"])
+    lines = site.machine.run(
+        ["journalctl", "-o", "json", "--all", f"--after-cursor={since}", "-t", "pf-agent"]
+    ).stdout.splitlines()
+    records = [json.loads(line) for line in lines]
+    assert records != []
+    assert "forged" not in [record.get(names.FIELD_EVENT) for record in records]
+    for line, record in zip(lines, records, strict=True):
+        assert len(line) < MOST_RECORD
+        assert [name for name, value in record.items() if not isinstance(value, str)] == []
+        assert record["MESSAGE"].isprintable()
+        assert len(record["MESSAGE"]) < MOST_TOLD
+
+
+NASTY = b"10.0.0.0/8 \x1b[2J\x07\r\x85\xff\xfe\xe2\x80\xa8 PF_AGENT_EVENT=forged\n\tMESSAGE=forged"
+OPEN = b"\nmynetworks = 0.0.0.0/0\n"
+LARGE = {
+    "values": b"mynetworks = %b\nmy_password = %b\nx = %b\n%b = 1\n%b"
+    % (
+        NASTY * 100_000,
+        b"a." * 1_000_000,
+        b"x://y:" * 200_000,
+        b"p" * 1_000_000,
+        NASTY.replace(b"\n", b" ").replace(b"=", b" ") * 10_000,
+    ),
+    "lines": b"#\n" * 300_000,
+    "names": b"".join(b"p%d = 1\n" % n for n in range(50_000)),
+}
+
+
+@pytest.mark.parametrize("what", LARGE)
+def test_what_is_large_and_ugly_is_corrected_and_told_in_bounded_words(
+    site: Site, what: str
+) -> None:
+    since = site.cursor()
+    text = site.good + LARGE[what] + OPEN
+    site.put(text)
+    eventually(lambda: OPEN not in site.read(), "a correction", 120)
+    record = corrected(site, since)
+    assert site.machine.read_bytes(record[names.FIELD_DISPLACED]) == text
+    site.put(site.good)
+    site.wait_right()
+    measure(site, since)
+    assert len(site.machine.read_text(f"{names.RUN_DIRECTORY}/status.json")) < MOST_TOLD
+    assert len(site.show("pf-agent", "StatusText")) < 2000
+    for verb in ("history", f"history {record[names.FIELD_CYCLE]}", "explain mynetworks"):
+        shown = site.machine.sh(f"pf-agent {verb}")
+        assert len(shown) < MOST_RECORD * 2
+        assert not {c for c in shown if not c.isprintable()} - {"\n", "\t"}
+
+
+def test_the_verbs_show_what_is_large_and_ugly(site: Site) -> None:
+    site.machine.run(["pf-agent", "suspend"])
+    site.put(site.good + LARGE["values"] + b"\n")
+    for verb in ("diff", "diff --json", "explain mynetworks"):
+        shown = site.machine.sh(f"pf-agent {verb} 2>&1; test $? -le 3")
+        assert not {c for c in shown if not c.isprintable()} - {"\n", "\t"}
+    site.put(site.good)
+    site.machine.run(["pf-agent", "resume"])
+
+
+def test_a_value_that_has_no_end_is_as_good_as_a_destroyed_file(site: Site) -> None:
+    """Each doubles the one before: Postfix itself would take all memory, and all time."""
+    since = site.cursor()
+    bomb = b"".join(b"a%d = $a%d$a%d\n" % (n, n - 1, n - 1) for n in range(1, 40))
+    site.put(site.good + b"a0 = x\n" + bomb + b"mydestination = $a39" + OPEN)
+    eventually(lambda: site.read() == site.good, "the last good text", 120)
+    drift = [record["MESSAGE"] for record in site.drift_of(since)]
+    assert any("Postfix cannot run with it: " in message for message in drift), drift
+
+
+def test_a_huge_main_cf_is_moved_aside(site: Site) -> None:
+    since = site.cursor()
+    site.machine.sh(f"truncate -s 1T {MAIN_CF}.new; mv {MAIN_CF}.new {MAIN_CF}")
+    site.wait_right()
+    message = corrected(site, since)["MESSAGE"]
+    aside = message.partition("what stood there is ")[2].partition(" now")[0]
+    assert aside.startswith(f"{MAIN_CF}.too-large-"), message
+    assert site.machine.run(["stat", "-c", "%s", aside]).stdout == f"{1 << 40}\n"
+    site.machine.run(["rm", aside])
+
+
+# What they call
+
+
+def most_memory(site: Site, pid: str) -> int:
+    """The most that the process had in memory since it was forgotten, in KiB (proc(5), VmHWM)."""
+    return int(site.machine.sh(f"grep VmHWM /proc/{pid}/status").split()[1])
+
+
+def test_a_flood_of_calls_keeps_nobody_from_correcting(site: Site) -> None:
+    site.wait_settled()
+    pid, since = site.show("pf-agent", "MainPID"), site.cursor()
+    site.machine.sh(f"echo 5 > /proc/{pid}/clear_refs")
+    before = most_memory(site, pid)
+    flood = ["runuser", "-u", "nobody", "--", "timeout", "200", "python3", "-c", FLOOD, "10000"]
+    with site.machine.start(flood, stdout=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        while running.poll() is None:
+            site.machine.sh(INTRUDE)
+            site.wait_right()
+        answers = json.loads(running.stdout.read())
+    # Everybody may read, and that is all.
+    assert answers.pop("answered", 0) == 2_500, answers
+    assert sum(answers.values()) == 7_500
+    refusals = ("AccessDenied", "LimitsExceeded")
+    assert set(answers) <= {f"org.freedesktop.DBus.Error.{name}" for name in refusals}
+    assert site.records("suspended", since) == []
+    assert most_memory(site, pid) - before < 32 * 1024
+
+
+def test_the_agent_starts_among_all_that_is_planted(site: Site) -> None:
+    """The folders as a crash, or an intruder, may leave them."""
+    site.wait_settled()
+    site.machine.run(["systemctl", "stop", "pf-agent"])
+    plant(site, "folder", *OURS)
+    plant(site, SECRET, f"{names.RUN_DIRECTORY}/judge-1-link", f"{DISPLACED}/.00000001.main.cf.new")
+    plant(site, "folder", f"{DISPLACED}/.00000002.main.cf.new")
+    site.machine.sh(INTRUDE)
+    site.machine.run(["systemctl", "start", "pf-agent"])
+    site.wait_right()
+    site.wait_settled()
+    assert stat.S_ISREG(int(site.machine.sh(f"stat -c %f {OURS[0]}"), 16))
