@@ -451,6 +451,16 @@ def test_a_full_disk_is_said_in_one_line(options: Sequence[str]) -> None:
     assert done.stderr == (b"pf-agent: what it says cannot be written: No space left on device\n")
 
 
+def test_too_little_memory_is_said_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "desired.toml").write_text(DESIRED)
+    (tmp_path / "main.cf").write_bytes(b"note = " + b"x" * (30 << 20))
+    files = ["--main-cf", str(tmp_path / "main.cf"), "--desired", str(tmp_path / "desired.toml")]
+    limited = ["prlimit", f"--as={256 << 20}", *command("diff", *files)]
+    done = subprocess.run(limited, capture_output=True, env=environment(), check=False)
+    assert done.returncode == 1
+    assert done.stderr == b"pf-agent: too little memory; raise its limit (MemoryMax=)\n"
+
+
 def test_a_watched_status_ends_when_it_is_interrupted() -> None:
     with subprocess.Popen(
         command("status", "--watch"),

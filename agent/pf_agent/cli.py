@@ -47,6 +47,9 @@ def _run(argv: Sequence[str] | None) -> int:
         for line in str(error).splitlines():
             print(f"{names.PROGRAM}: {line}", file=sys.stderr)
         return int(error.exit_code)
+    except MemoryError:
+        print(f"{names.PROGRAM}: too little memory; raise its limit (MemoryMax=)", file=sys.stderr)
+        return int(ExitCode.FAILURE)
 
 
 def _order(words: Sequence[str]) -> Callable[[], ExitCode]:

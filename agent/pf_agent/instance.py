@@ -167,6 +167,8 @@ class Instance:
         except OSError as error:  # of a call that none of us expected to fail
             place = error.filename or self.main_cf
             self._fail(f"{place}: {error.strerror or error}; look at its file system")
+        except MemoryError:
+            self._fail(f"{self.main_cf}: too little memory for a look; raise pf-agent's MemoryMax=")
         except Exception as error:  # noqa: BLE001 - the last catch-all: recorded, then tried again
             self._shared.journal.fault("an error of pf-agent's own", error)
             self._fail(f"an error of pf-agent's own: {error!r}")
