@@ -58,6 +58,23 @@ def test_it_ends_by_itself(state: State) -> None:
     assert len(records) == 1
 
 
+def test_it_does_not_last_longer_where_the_clock_is_set_back(state: State) -> None:
+    records = Records()
+    state.keep_suspension(FOUND)
+    assert followed(state, records, FOUND, NOW - 0.9) == FOUND
+    shorter = followed(state, records, FOUND, NOW - 900)
+    assert shorter == replace(FOUND, since=NOW - 900, until=NOW - 840)
+    assert followed(state, records, shorter, NOW - 841) == shorter
+    assert followed(state, records, shorter, NOW - 840) is None
+    assert [record.event for record in records] == [Event.SUSPENDED, Event.RESUMED]
+
+
+def test_one_without_an_end_lasts_where_the_clock_is_set_back(state: State) -> None:
+    endless = replace(FOUND, until=None)
+    state.keep_suspension(endless)
+    assert followed(state, Records(), endless, NOW - 900) == endless
+
+
 def test_somebody_ends_it_and_is_named(state: State) -> None:
     records = Records()
     state.keep_suspension(FOUND)

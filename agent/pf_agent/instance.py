@@ -248,7 +248,7 @@ class Instance:
             return
         took = None
         if exposure.corrected_at is not None:
-            took = exposure.corrected_at - exposure.written_at
+            took = max(0.0, exposure.corrected_at - exposure.written_at)  # the clock may be set
         drifted = render.drifted_names(outcome.drift)[: render.MOST_NAMES]
         self._last = LastDrift(outcome.cycle, exposure.seen_at, drifted, took)
         if outcome.result is Result.CORRECTED:
@@ -326,8 +326,8 @@ class Instance:
             pending.cycle,
             exposure.seen_at,
             pending.parameters,
-            corrected_at - exposure.written_at,
-            activated.at - corrected_at,
+            max(0.0, corrected_at - exposure.written_at),
+            max(0.0, activated.at - corrected_at),
         )
 
     def _fail(self, reason: str) -> None:

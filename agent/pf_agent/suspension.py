@@ -15,6 +15,8 @@ from pf_agent.plan import Emit
 
 # Whoever means longer than this means for ever, and can say so.
 MOST_SECONDS = 366 * 86400
+# A clock is corrected by this much without having been set.
+_SLACK_SECONDS = 1.0
 
 
 class Kept(Protocol):
@@ -37,9 +39,13 @@ def resume(kept: Kept, who: str, now: float) -> bool:
 def followed(kept: Kept, emit: Emit, before: Suspension | None, now: float) -> Suspension | None:
     """Return the suspension in force at `now`, with what changed since `before` on record.
 
-    One that is over is forgotten. Raises HostError.
+    One that is over is forgotten. One of an hour lasts no longer than that where the clock was set
+    back since it began. Raises HostError.
     """
     found = kept.suspension()
+    if found is not None and found.until is not None and found.since > now + _SLACK_SECONDS:
+        found = replace(found, since=now, until=now + found.until - found.since)
+        kept.keep_suspension(found)
     if found is None:
         if before is not None:
             _record_end(emit, "resumed: what was written down of it is gone")
