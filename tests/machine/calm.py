@@ -56,12 +56,12 @@ class Calm:
         assert self.site.show("pf-agent", "MainPID") == self.pid
         assert self.site.show("pf-agent", "NRestarts") == self.restarts
         records = [
-            record["MESSAGE"]
+            (record["MESSAGE"], record.get(names.FIELD_CYCLE))
             for event in ("correction-failed", "activation-failed", "config-rejected")
             for record in self.site.records(event, self.since)
         ]
         assert len(set(records)) == len(records) <= _MOST_RECORDS
-        assert not any("\n" in record for record in records)
+        assert not any("\n" in message for message, _ in records)
 
     def returns(self) -> None:
         """Wait until all is right again, by itself; `Site.wait_right` has its own limit."""
