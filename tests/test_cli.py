@@ -451,14 +451,32 @@ def test_a_full_disk_is_said_in_one_line(options: Sequence[str]) -> None:
     assert done.stderr == (b"pf-agent: what it says cannot be written: No space left on device\n")
 
 
+# With all its modules in it, and 8 MiB more.
+LITTLE_MEMORY = """
+import resource, sys
+from pf_agent import cli
+arguments = ["diff", "--main-cf", sys.argv[1] + "/main.cf", "--desired", sys.argv[1] + "/d.toml"]
+cli.main(arguments)
+with open(sys.argv[1] + "/main.cf", "ab") as main_cf:
+    main_cf.write(b"note = " + b"x" * (15 << 20))
+with open("/proc/self/statm") as file:
+    used = int(file.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (8 << 20),) * 2)
+sys.exit(cli.main(arguments))
+"""
+
+
 def test_too_little_memory_is_said_in_one_line(tmp_path: Path) -> None:
-    (tmp_path / "desired.toml").write_text(DESIRED)
-    (tmp_path / "main.cf").write_bytes(b"note = " + b"x" * (30 << 20))
-    files = ["--main-cf", str(tmp_path / "main.cf"), "--desired", str(tmp_path / "desired.toml")]
-    limited = ["prlimit", f"--as={256 << 20}", *command("diff", *files)]
-    done = subprocess.run(limited, capture_output=True, env=environment(), check=False)
-    assert done.returncode == 1
+    (tmp_path / "d.toml").write_text(DESIRED)
+    (tmp_path / "main.cf").write_text(RIGHT)
+    done = subprocess.run(
+        [sys.executable, "-c", LITTLE_MEMORY, str(tmp_path)],
+        capture_output=True,
+        env=environment(),
+        check=False,
+    )
     assert done.stderr == b"pf-agent: too little memory; raise its limit (MemoryMax=)\n"
+    assert done.returncode == 1
 
 
 def test_a_watched_status_ends_when_it_is_interrupted() -> None:
