@@ -159,7 +159,8 @@ def _failing(tid: int, info: CallInfo, error: str, is_agent: bool) -> str | None
     if name in ("sendto", "sendmsg") and error == "EACCES":
         return name if _is_addressed(tid, name, info) else None
     if name == "sendto" and error == SHORT:
-        return name if not info.arguments[4] and info.arguments[2] > 1 else None
+        is_whole = bool(info.arguments[4]) or _is_datagram(tid, info.arguments[0])
+        return name if info.arguments[2] > 1 and not is_whole else None
     if name == "fcntl":
         return changing(tid, info)
     if name in _OF_DESCRIPTOR:
@@ -181,6 +182,14 @@ def _target(tid: int, descriptor: int) -> str:
     with suppress(OSError):
         return os.readlink(f"/proc/{tid}/fd/{descriptor}")
     return ""
+
+
+def _is_datagram(tid: int, descriptor: int) -> bool:
+    """Whether a message goes as a whole or not at all, by the list of sockets in proc(5)."""
+    inode = _target(tid, descriptor).removeprefix("socket:[").removesuffix("]")
+    with open(f"/proc/{tid}/net/unix") as listed:
+        rows = [line.split() for line in listed]
+    return any(row[6] == inode and row[4] != "0001" for row in rows[1:])
 
 
 def _is_addressed(tid: int, name: str, info: CallInfo) -> bool:

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 # Of each error, so many points.
-_POINTS = {error: 2 for error in ERRORS} | {"EIO": 4, "EACCES": 4, "EMFILE": 3, "EINTR": 3}
+_POINTS = {error: 2 for error in ERRORS} | {"EIO": 3, "EACCES": 3}
 
 
 @pytest.fixture(scope="module")
