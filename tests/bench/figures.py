@@ -61,11 +61,11 @@ def percent(value: float) -> str:
 
 
 def mebibytes(kib: float) -> str:
-    return f"{kib / 1024:.1f} MiB"
+    return f"{kib / 1024:.1f} MiB" if kib >= 1024 else f"{kib / 1024:.2f} MiB"
 
 
 def count(value: float) -> str:
-    return f"{value:.3g}"
+    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
 
 
 @dataclass(frozen=True)
