@@ -383,6 +383,32 @@ def test_a_folder_behind_a_symbolic_link(tmp_path: Path) -> None:
     host.watch.close()
 
 
+@pytest.mark.parametrize("is_own", [True, False], ids=["its own", "the root"])
+def test_a_link_to_a_folder_in_its_place_ends_no_watch(tmp_path: Path, is_own: bool) -> None:
+    """The kernel has one watch for a folder, by whatever name it was asked for."""
+    before = set(threading.enumerate())
+    host = Host(tmp_path)
+    host.watch.ensure()
+    threads = set(threading.enumerate()) - before
+    for _ in range(2):
+        link = host.elsewhere / "link"
+        link.symlink_to(host.main_cf.parent if is_own else "/")
+        link.rename(host.main_cf)
+        assert host.watch.ensure() == ""
+        new = host.elsewhere / "new"
+        new.write_text("a = 2\n")
+        new.rename(host.main_cf)
+        assert host.watch.ensure() == ""
+        host.heard()
+        rename_over(host.main_cf)
+        host.wait_for(Reason.MAIN_CF, "moved")
+        assert host.watch.ensure() == ""
+    host.watch.close()
+    for thread in threads:
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+
+
 def test_nothing_is_heard_after_close_and_no_thread_stays(tmp_path: Path) -> None:
     before = set(threading.enumerate())
     host = Host(tmp_path)

@@ -20,8 +20,9 @@ from __future__ import annotations
 import errno
 import inspect
 import os
+import stat
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -337,7 +338,7 @@ class Watch:
         homes = {os.path.dirname(path) for path in places.main_cfs}
         for path in [*folders, *places.main_cfs]:
             try:
-                if self._arm_one(ears, path) and path in self._wanted and path in folders:
+                if self._arm_one(ears, path, folders) and path in self._wanted and path in folders:
                     mended.append(path)
             except FileNotFoundError as error:
                 # The others may come later, and the folder above tells of it.
@@ -352,12 +353,18 @@ class Watch:
         notes = [f"now watching {', '.join(mended)}"] if mended and not self._was_deaf else []
         return notes + ([_cannot(failed, next(iter(failed.values())))] if failed else [])
 
-    def _arm_one(self, ears: _Ears, path: str) -> bool:
+    def _arm_one(self, ears: _Ears, path: str, folders: Collection[str]) -> bool:
         try:
             found = os.stat(path)
         except OSError:
             self._disarm(ears, path)
             raise
+        if path not in folders and stat.S_ISDIR(found.st_mode):
+            # A link in main.cf's place leads there. The kernel has one watch for a folder, by
+            # whatever name, and its end with the link would be the end of ours. Whatever takes the
+            # link's place is heard of from the folder that it is in.
+            self._disarm(ears, path)
+            return False
         now = (found.st_dev, found.st_ino)
         if self._armed.get(path, now) != now:
             # Before the new watch, not after: watchdog wants the old one's end to come first.
