@@ -18,3 +18,15 @@ def test_drift_every_second_leaves_nothing_behind(agent_machine: Machine) -> Non
     assert calm(site, before) == []
     assert len(site.records("drift-corrected", since)) > 20
     assert len(site.starts(since)) >= 2
+
+
+def test_what_the_daemon_does_not_use_is_not_in_its_memory(
+    agent_machine: Machine, release: str
+) -> None:
+    """After corrections and restarts, that is."""
+    mapped = agent_machine.sh('cat "/proc/$(systemctl show -P MainPID pf-agent)/maps"')
+    assert "/libgio-2.0.so" in mapped
+    unused = ["libcrypto", "libssl", "libsystemd", "libgcrypt", "/_ssl.", "/_hashlib.", "/_bz2."]
+    # PyGObject 3.50 is built on asyncio.
+    unused += ["/_asyncio."] if release == "bookworm" else []
+    assert [name for name in unused if name in mapped] == []
