@@ -23,7 +23,7 @@ from tests.machine.image import CHECKOUT, image
 from tests.machine.nspawn import Machine, MachineError
 
 RELEASES = ("bookworm", "trixie")
-_WAYS = ("correction", "take-up", "power-cut", "apply")
+_WAYS = ("correction", "errand", "take-up", "power-cut", "apply")
 _POWER_CUTS = 12
 _TOLD_EVERY = 50
 
@@ -99,6 +99,7 @@ def all_points(crashes: Crashes, every: int, names: Collection[str], apart: int)
     """These ways, one after the other; the power is cut at calls that are so far `apart`."""
     ways = {
         "correction": every_point(crashes.correction, every),
+        "errand": every_point(crashes.errand, every),
         "take-up": every_point(crashes.take_up, every),
         "power-cut": every_point(crashes.power_cut, max(1, apart), _POWER_CUTS),
         "apply": every_point(crashes.apply, every),

@@ -86,6 +86,19 @@ class Crashes(Drifts):
             told = self._told(tracing, lambda: self.is_done(edit, before))
         return self._after(told, "correction", edit, lambda: self.wait_done(edit))
 
+    def errand(self, number: int) -> Point | list[list[str]]:
+        """Of the unit that runs Postfix's programs, while a daemon that lives on corrects."""
+        before, edit = self.status(), self.ready()
+        with self._traced(self.errands(), number) as tracing:
+            self.put(edit.wrong)
+            told = self._told(tracing, lambda: self.is_done(edit, before))
+
+        def mended() -> bool:
+            # The alias database of a newaliases that was killed is made again after a while.
+            return self.is_done(edit) and not self.status().get("detail")
+
+        return self._after(told, "errand", edit, lambda: self.poll(mended, "in sync, and no but"))
+
     def take_up(self, number: int) -> Point | list[list[str]]:
         """Of a daemon that starts, where another was killed right after the exchange."""
         self.machine.run(["systemctl", "stop", UNIT])

@@ -40,6 +40,12 @@ def test_killed_while_it_corrects(crashes: Crashes) -> None:
     assert {point.was_right for point in points} == {False, True}
 
 
+def test_what_runs_postfixs_programs_is_killed(crashes: Crashes) -> None:
+    points, faults = killed(crashes.errand, 5)
+    assert faults == []
+    assert len(points) >= 3
+
+
 def test_killed_while_it_takes_up_a_crash(crashes: Crashes) -> None:
     points, faults = killed(crashes.take_up, 6)
     assert faults == []
