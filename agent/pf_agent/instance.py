@@ -142,8 +142,9 @@ class Instance:
         """Seconds until a look or a step of the activation is due, whatever comes."""
         due = [self._next_look - time.monotonic()]
         if self._may_activate():
-            steps = (self._activation.patience(), self._alias_database.patience())
-            due += [step for step in steps if step is not None]
+            # While newaliases runs its trigger is waited for, also where the next run would be due.
+            again = self._alias_database.patience() if self._rebuild is None else None
+            due += [step for step in (self._activation.patience(), again) if step is not None]
         return min(due)
 
     def turn(self, reasons: set[Reason]) -> None:
