@@ -12,7 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from pf_agent import names
 from pf_agent.model import Exposure, PendingActivation
 from pf_agent.state import State
 from tests.machine import tracer
-from tests.machine.drifting import SECONDS, UNIT, Drifts, of_unit, stat_of
+from tests.machine.drifting import SECONDS, UNIT, Drifts, of_unit, ready_tracer, stat_of
 from tests.machine.nspawn import Machine
 from tests.machine.site import MAIN_CF
 from tests.machine.wholeness import LEFT_BESIDE, Edit
@@ -227,19 +227,11 @@ class Crashes(Drifts):
     def _held_unit(self) -> int:
         return next((pid for pid in of_unit(self.machine) if _is_stopped(pid)), 0)
 
-    @contextmanager
     def _traced(
         self, pid: int, number: int, victim: int | None = None
-    ) -> Iterator[subprocess.Popen[str]]:
+    ) -> AbstractContextManager[subprocess.Popen[str]]:
         words = [str(word) for word in (pid, number, victim) if word is not None]
-        command = [sys.executable, tracer.__file__, *words]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            try:
-                assert process.stdout is not None
-                assert process.stdout.readline() == "ready\n"
-                yield process
-            finally:
-                process.kill()
+        return ready_tracer([sys.executable, tracer.__file__, *words])
 
 
 def _too_little(point: Point, times: dict[str, int]) -> Iterator[str]:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from pf_agent import names
+from tests.machine.image import CHECKOUT
 from tests.machine.nspawn import Machine
 from tests.machine.site import MAIN_CF, Site
 from tests.machine.wholeness import NOTES, Edit, Wholeness
@@ -112,6 +114,18 @@ class Drifts:
                 raise AssertionError(f"not within {seconds:g} s: {what}; {self.status()}")
             time.sleep(0.02)
         return found
+
+
+@contextmanager
+def ready_tracer(command: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
+    """Run a tracer, from the instant that it says it is ready; it is killed at the end."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=CHECKOUT) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            yield process
+        finally:
+            process.kill()
 
 
 def of_unit(machine: Machine, unit: str = UNIT) -> Iterator[int]:

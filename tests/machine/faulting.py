@@ -14,14 +14,13 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pf_agent import names
-from tests.machine.drifting import ERRANDS_UNIT, SECONDS, UNIT, Drifts
-from tests.machine.image import CHECKOUT
+from tests.machine.drifting import ERRANDS_UNIT, SECONDS, UNIT, Drifts, ready_tracer
 from tests.machine.nspawn import Machine
 from tests.machine.site import MAIN_CF
 from tests.machine.wholeness import Edit, Wholeness
@@ -181,19 +180,12 @@ class Faults(Drifts):
         self._judged = len(self.points)
         return counts, faults
 
-    @contextmanager
     def _injected(
         self, error: str, number: int, seconds: float, call: str
-    ) -> Iterator[subprocess.Popen[str]]:
+    ) -> AbstractContextManager[subprocess.Popen[str]]:
         command = [sys.executable, "-m", "tests.machine.injector"]
         command += [f"{self.agent()},{self.errands()}", error, str(number), str(seconds), call]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=CHECKOUT) as process:
-            try:
-                assert process.stdout is not None
-                assert process.stdout.readline() == "ready\n"
-                yield process
-            finally:
-                process.kill()
+        return ready_tracer(command)
 
 
 def _mistold(point: FaultPoint, entries: Sequence[Mapping[str, Any]]) -> Iterator[str]:
