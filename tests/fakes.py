@@ -91,14 +91,8 @@ class FakeHost:
         self.closed = None
 
     def exchange(
-        self,
-        actual: ActualState,
-        text: bytes,
-        keep: Callable[[bytes], None],
-        ready: Callable[[], object] | None = None,
+        self, actual: ActualState, text: bytes, keep: Callable[[bytes], None]
     ) -> Displaced:
-        if ready is not None:
-            ready()
         if self.before_exchange:
             self.before_exchange.pop(0)()
         displaced, is_open = self.actual.text, self.actual.is_open

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 
@@ -227,6 +227,53 @@ def test_what_cannot_be_removed_is_taken_up_by_the_next_look(
         real.take_up(kept.append)
     assert kept == [BEFORE]
     assert left_in(real.file.parent) == {"main.cf"}
+
+
+def test_the_new_file_has_no_name_before_it_is_whole(
+    real: RealHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync, seen = os.fsync, []
+
+    def look(handle: int) -> None:
+        seen.append(left_in(real.file.parent))
+        sync(handle)
+
+    real.write(BEFORE)
+    monkeypatch.setattr(os, "fsync", look)
+    real.exchange(real.read(), AFTER, lose)
+    assert seen[0] == {"main.cf"}
+
+
+def no_file_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    make = os.open
+
+    def refuse(path: str, flags: int, *more: Any, **named: Any) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP), path)
+        return make(path, flags, *more, **named)
+
+    monkeypatch.setattr(os, "open", refuse)
+
+
+def no_proc(monkeypatch: pytest.MonkeyPatch) -> None:
+    exists = os.path.exists
+    monkeypatch.setattr(
+        os.path, "exists", lambda path: not path.startswith("/proc/") and exists(path)
+    )
+
+
+@pytest.mark.parametrize("lack", [no_file_without_a_name, no_proc])
+def test_where_each_file_must_have_a_name(
+    lack: Callable[[pytest.MonkeyPatch], None], real: RealHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real.write(BEFORE)
+    actual = real.read()
+    held = len(os.listdir("/proc/self/fd"))
+    lack(monkeypatch)
+    assert real.exchange(actual, AFTER, lose).text == BEFORE
+    assert real.read().text == AFTER
+    assert left_in(real.file.parent) == {"main.cf"}
+    assert len(os.listdir("/proc/self/fd")) == held
 
 
 def test_no_file_of_ours_stays(real: RealHost) -> None:

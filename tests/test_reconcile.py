@@ -346,7 +346,7 @@ class FullOnceExchanged(State):
     """Nothing more can be written once main.cf was exchanged."""
 
     def mark_pending(self, pending: PendingActivation, durable: bool = True) -> None:
-        if not durable:
+        if durable:
             raise HostError("pending.json: no space left on device; free space")
         super().mark_pending(pending, durable)
 
@@ -618,6 +618,21 @@ def test_all_is_on_record_and_the_marker_on_disk_before_main_cf_changes(world: W
     assert seen == [PendingActivation(outcome.cycle, ("mynetworks",), before)]
     after = PendingActivation(outcome.cycle, ("mynetworks",), outcome.exposure)
     assert world.state.pending() == after
+
+
+def test_the_marker_is_synced_when_main_cf_is_right(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[bool, bytes | None]] = []
+    mark = world.state.mark_pending
+
+    def marked(pending: PendingActivation, durable: bool = True) -> None:
+        synced.append((durable, world.text()))
+        mark(pending, durable)
+
+    monkeypatch.setattr(world.state, "mark_pending", marked)
+    world.look()
+    assert synced == [(False, DRIFTED), (True, IN_SYNC)]
 
 
 def test_the_marker_goes_on_naming_what_an_earlier_cycle_waits_to_activate(world: World) -> None:

@@ -1,4 +1,4 @@
-"""Slow work beside what goes on: a thread does it, and tells when it has ended."""
+"""Slow work beside the loop: a thread does it, and tells when it has ended."""
 
 from __future__ import annotations
 
@@ -21,10 +21,6 @@ def in_a_thread(name: str, run: Callable[[], None]) -> None:
         raise HostError(f"{name}: {error}; see TasksMax= in systemd.resource-control(5)") from error
 
 
-def _nothing() -> None:
-    """For work that somebody waits for."""
-
-
 class Aside:
     """One piece of work that answers in a word or fails."""
 
@@ -32,7 +28,7 @@ class Aside:
         self,
         name: str,
         work: Callable[[], str],
-        ended: Callable[[], None] = _nothing,
+        ended: Callable[[], None],
         spawn: Spawn = in_a_thread,
     ) -> None:
         """Start `work`. `ended` is called in the work's thread, once the answer is there."""
@@ -52,15 +48,8 @@ class Aside:
 
     def answer(self) -> str | None:
         """Return what the work said; None while it runs. Raises what the work raised."""
-        return self.wait() if self._has_ended.is_set() else None
-
-    def join(self) -> None:
-        """Wait until the work has ended, well or not."""
-        self._has_ended.wait()
-
-    def wait(self) -> str:
-        """Return what the work said, when it has ended. Raises what the work raised."""
-        self.join()
+        if not self._has_ended.is_set():
+            return None
         if self._error is not None:
             raise self._error
         return self._said

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from pf_agent import names, render
-from pf_agent.aside import Aside
 from pf_agent.drift import corrected, is_too_long, needs_activation
 from pf_agent.errors import HostError
 from pf_agent.main_cf import MainCf
@@ -97,21 +96,17 @@ class Correction:
         """Exchange the text, with a marker around it for what is then to be activated."""
         activates = needs_activation(found.drift)
         if activates:
-            # On disk before main.cf changes: a crash from there on is taken up at the next look.
-            # Synced beside the new text, the two cost what one does.
-            marker = Aside("marker", lambda: self._mark(found, durable=True))
-            try:
-                kept, way = self._exchange(emit, found, marker.wait)
-            finally:
-                marker.join()  # it is written under the lock, or not at all
-        else:
-            kept, way = self._exchange(emit, found)
+            # Before main.cf changes: a crash from there on is taken up at the next look. It is
+            # synced when main.cf is right. Only what ends Postfix too, the end of the kernel, loses
+            # it until then, and Postfix then starts with the main.cf that the disk has.
+            self._mark(found, durable=False)
+        kept, way = self._exchange(emit, found)
         done = replace(self, exposure=replace(self.exposure, corrected_at=self.policy.clock()))
         if activates:
             # From here on it is corrected, and told, whatever more fails: nothing depends on this.
             with suppress(HostError):
                 # The same marker, now with this moment.
-                done._mark(found, durable=False)
+                done._mark(found, durable=True)
             with suppress(HostError):
                 self._keep_ran_with(found)
         outcome = done.outcome(Result.CORRECTED, found, "corrected")
@@ -139,25 +134,17 @@ class Correction:
         if not self.policy.judge(text).fatal:
             self.pending.keep_ran_with(text)
 
-    def _mark(self, found: Plan, durable: bool) -> str:
-        """Write the marker; drift that an earlier cycle left to activate stays named in it.
-
-        Returns "", as what is done aside does where there is nothing to say.
-        """
+    def _mark(self, found: Plan, durable: bool) -> None:
+        """Write the marker; drift that an earlier cycle left to activate stays named in it."""
         drifted = render.drifted_names(found.drift)
         before = self.pending.pending()
         if before is not None:
             drifted = tuple(dict.fromkeys((*before.parameters, *drifted)))
         kept = drifted[: render.MOST_NAMES]
         self.pending.mark_pending(PendingActivation(self.number, kept, self.exposure), durable)
-        return ""
 
-    def _exchange(
-        self, emit: Emit, found: Plan, ready: Callable[[], object] | None = None
-    ) -> tuple[list[str], str]:
-        """Swap the candidate in when all is `ready`.
-
-        Returns where the displaced texts are, and the way it was done.
+    def _exchange(self, emit: Emit, found: Plan) -> tuple[list[str], str]:
+        """Swap the candidate in. Returns where the displaced texts are, and the way it was done.
 
         Where somebody who knows of no lock wrote between our read and the exchange, what he wrote
         is in our hand: it is corrected in its turn and exchanged for our first text, so that his
@@ -170,7 +157,7 @@ class Correction:
             kept.append(self.pending.keep_displaced(self.number, text))
 
         for _ in range(_MOST_TIMES_OVERTAKEN):
-            displaced = self.host.exchange(expected, candidate, keep, ready)
+            displaced = self.host.exchange(expected, candidate, keep)
             # Where the last good text stood in for what was being written, and its writer has
             # closed it in these milliseconds, it was whole after all.
             closed = expected.is_open and not displaced.is_open

@@ -128,23 +128,17 @@ class MainCfFile:
             raise _host_error(path, error, way_out) from error
 
     def exchange(
-        self,
-        actual: ActualState,
-        text: bytes,
-        keep: Callable[[bytes], None],
-        ready: Callable[[], object] | None = None,
+        self, actual: ActualState, text: bytes, keep: Callable[[bytes], None]
     ) -> Displaced:
         """Put `text` in main.cf's place, whole and durable, and return what it displaced.
 
         `keep` gets what was displaced before the last copy of it goes, and whatever an exchange
         that was cut short left behind. Where it is not `actual.text`, somebody wrote in between.
-        `ready` is called when the text lies beside main.cf and only the swap is left; where it
-        raises, there is none. Call it inside `locked`. Raises HostError, and main.cf is then as it
-        was.
+        Call it inside `locked`. Raises HostError, and main.cf is then as it was.
         """
         try:
             self._take_up(keep)
-            return self._exchange(actual, text, keep, ready)
+            return self._exchange(actual, text, keep)
         except OSError as error:
             raise _host_error(self.path, error, "it stays as it is until this is mended") from (
                 error
@@ -230,23 +224,12 @@ class MainCfFile:
         return []
 
     def _exchange(
-        self,
-        actual: ActualState,
-        text: bytes,
-        keep: Callable[[bytes], None],
-        ready: Callable[[], object] | None,
+        self, actual: ActualState, text: bytes, keep: Callable[[bytes], None]
     ) -> Displaced:
-        handle, ours = _new_file(self._directory)
+        ours = os.path.join(self._directory, f"{_OURS}{os.getpid()}-{time.time_ns()}")
         is_his = False
         try:
-            with open(handle, "wb") as file:
-                file.write(text)
-                file.flush()
-                self._dress(file.fileno(), actual)
-                os.utime(file.fileno(), _cooled())
-                os.fsync(file.fileno())
-            if ready is not None:
-                ready()
+            self._lay(ours, text, actual)
             displaced = self._swap_in(ours, actual, text, keep)
             is_his = displaced.is_open
             if is_his:
@@ -267,6 +250,21 @@ class MainCfFile:
             for _ in range(0 if is_his else 2):
                 with suppress(OSError):
                     os.unlink(ours)
+
+    def _lay(self, ours: str, text: bytes, actual: ActualState) -> None:
+        """Put the new text beside main.cf, whole and synced."""
+        handle, has_name = _new_file(ours)
+        with open(handle, "wb") as file:
+            file.write(text)
+            file.flush()
+            self._dress(file.fileno(), actual)
+            os.utime(file.fileno(), _cooled())
+            os.fsync(file.fileno())
+            if not has_name:
+                # Not sooner: a crash has left nothing until now, and who watches the folder, we
+                # before all, is not woken up by each step. The handle of the folder, which an
+                # absolute path does not need, has Python call linkat(2) with AT_SYMLINK_FOLLOW.
+                os.link(_named_by_handle(file.fileno()), ours, src_dir_fd=file.fileno())
 
     def _dress(self, handle: int, actual: ActualState) -> None:
         """Give the new file its owner and mode, and the old one's ACL and extended attributes."""
@@ -428,10 +426,23 @@ def _has_writer(handle: int) -> bool:
     return False
 
 
-def _new_file(directory: str) -> tuple[int, str]:
-    """Return a new file of ours, open, and its path; tempfile would be 0.4 MiB of memory."""
-    path = os.path.join(directory, f"{_OURS}{os.getpid()}-{time.time_ns()}")
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), path
+def _new_file(path: str) -> tuple[int, bool]:
+    """Return a new file, open, and whether it has its name by now.
+
+    It gets that when it is whole where the file system has files without one (open(2), O_TMPFILE)
+    and /proc is there to name it by.
+    """
+    flags = os.O_RDWR | os.O_CLOEXEC
+    with suppress(OSError):
+        handle = os.open(os.path.dirname(path), flags | os.O_TMPFILE, 0o600)
+        if os.path.exists(_named_by_handle(handle)):
+            return handle, False
+        os.close(handle)
+    return os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600), True
+
+
+def _named_by_handle(handle: int) -> str:
+    return f"/proc/self/fd/{handle}"
 
 
 def _digest(text: bytes) -> str:
