@@ -20,7 +20,7 @@ PURE = frozenset(
     ["model", "errors", "names", "main_cf", "toml_lines", "toml_table", "desired", "options"]
     + ["desired_json", "history", "exposition", "tally"]
     + ["drift", "masking", "pacing", "render", "status_json", "values", "lists", "parameters"]
-    + ["aliases", "dropin", "complaints", "judgement", "services"]
+    + ["aliases", "dropin", "complaints", "judgement", "services", "places"]
 )
 EFFECTS = frozenset(
     ["postfix", "exchange", "systemd", "smtp", "notify", "signals", "journal", "state", "watch"]

@@ -22,8 +22,7 @@ import inspect
 import os
 import stat
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final, Protocol
 
 from watchdog import events as watchdog_events
@@ -31,8 +30,8 @@ from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import inotify_c
 from watchdog.observers.inotify import InotifyObserver
 
-from pf_agent import names
 from pf_agent.model import Reason, Trigger
+from pf_agent.places import Files, Places, Why
 
 _AT_ONCE: Final = frozenset({"created", "moved", "deleted", "closed", "attrib"})
 _WRITING: Final = "modified"
@@ -69,64 +68,10 @@ _EVERYTHING: Final = (
 )  # fmt: skip
 
 
-# Why a change matters, and to which instance; None: to all of them.
-_Why = tuple[Reason, str | None]
-
-
-@dataclass(frozen=True)
-class _Files:
-    """What is watched of one Postfix instance."""
-
-    main_cf: str
-    aliases: str
-
-
-@dataclass(frozen=True)
-class _Places:
-    """Which paths matter and why, in the spelling in which inotify reports them."""
-
-    main_cfs: tuple[str, ...]
-    named: Mapping[str, _Why]
-    toml_folders: frozenset[str]
-
-    @classmethod
-    def of(cls, instances: Mapping[str, _Files], config_directory: str) -> _Places:
-        dropins = os.path.join(config_directory, names.DESIRED_DROPINS)
-        named: dict[str, _Why] = {}
-        main_cfs = []
-        for files in instances.values():
-            named |= dict.fromkeys(_spellings(files.aliases), (Reason.ALIASES, None))
-        for folder in (config_directory, dropins):
-            named |= dict.fromkeys(_spellings(folder), (Reason.CONFIGURATION, None))
-        for instance, files in instances.items():
-            folder, name = os.path.split(files.main_cf)
-            resolved = os.path.join(_resolved_folder(files.main_cf), name)
-            paths = {*_spellings(folder), resolved}
-            named |= dict.fromkeys(paths, (Reason.MAIN_CF, instance))
-            main_cfs.append(resolved)
-        toml_folders = frozenset(os.path.realpath(folder) for folder in (config_directory, dropins))
-        return cls(tuple(main_cfs), named, toml_folders)
-
-    def folders(self) -> list[str]:
-        """Every folder to watch, those above before those below."""
-        return sorted({os.path.dirname(path) for path in self.named} | self.toml_folders)
-
-    def why(self, path: str) -> _Why | None:
-        """Why a change of `path` matters; None when it does not."""
-        if path.endswith(".toml") and os.path.dirname(path) in self.toml_folders:
-            return Reason.CONFIGURATION, None
-        return self.named.get(path)
-
-    def unheard_in(self, folder: str) -> set[_Why]:
-        """What may have gone unheard while `folder` was not watched."""
-        found = {why for path, why in self.named.items() if os.path.dirname(path) == folder}
-        return found | ({(Reason.CONFIGURATION, None)} if folder in self.toml_folders else set())
-
-
 class _Wake(FileSystemEventHandler):
     """Turns watchdog's events into triggers, in watchdog's thread."""
 
-    def __init__(self, post: Callable[[Trigger], None], places: _Places) -> None:
+    def __init__(self, post: Callable[[Trigger], None], places: Places) -> None:
         self._post = post
         self.places = places
 
@@ -138,7 +83,7 @@ class _Wake(FileSystemEventHandler):
         except Exception as error:  # noqa: BLE001 - raised on, it would end the observer's thread
             self._post(Trigger(Reason.MAIN_CF, f"an event could not be read: {error!r}"))
 
-    def post_all(self, whys: Iterable[_Why], detail: str) -> None:
+    def post_all(self, whys: Iterable[Why], detail: str) -> None:
         for reason, instance in whys:
             self._post(Trigger(reason, detail, instance))
 
@@ -264,7 +209,8 @@ class Watch:
     """The watch of the configuration and of what was told to `follow`; `ensure` starts it."""
 
     def __init__(self, config_directory: str, post: Callable[[Trigger], None]) -> None:
-        self._instances: dict[str, _Files] = {}
+        self._instances: dict[str, Files] = {}
+        self._known: Places | None = None
         self._config_directory = os.path.abspath(config_directory)
         self._wake = _Wake(post, self._places())
         self._ears: _Ears | None = None
@@ -292,15 +238,16 @@ class Watch:
 
     def follow(self, instance: str, main_cf: str, aliases: str) -> str:
         """Watch these files of an instance from now on. Returns what `ensure` returns."""
-        files = _Files(os.path.abspath(main_cf), os.path.abspath(aliases))
+        files = Files(os.path.abspath(main_cf), os.path.abspath(aliases))
         if self._instances.get(instance) == files:
             return ""
-        self._instances[instance] = files
+        self._instances[instance], self._known = files, None
         return self.ensure() if self._ears else ""
 
     def unfollow(self, instance: str) -> None:
         """Watch no file of this instance any more, from the next `ensure` on."""
         self._instances.pop(instance, None)
+        self._known = None
 
     def close(self) -> None:
         """End the watch; `ensure` would start it again."""
@@ -309,8 +256,10 @@ class Watch:
         if ears is not None:
             ears.close()
 
-    def _places(self) -> _Places:
-        return _Places.of(self._instances, self._config_directory)
+    def _places(self) -> Places:
+        if self._known is None or not self._known.hold(os.path.islink):
+            self._known = Places.of(self._instances, self._config_directory, os.path.realpath)
+        return self._known
 
     def _ensure(self) -> str:
         notes = []
@@ -328,7 +277,7 @@ class Watch:
             self._wake.post_all(_EVERYTHING, "the watch was started again")
         return "; ".join(notes)
 
-    def _arm(self, ears: _Ears, places: _Places) -> list[str]:
+    def _arm(self, ears: _Ears, places: Places) -> list[str]:
         folders = places.folders()
         wanted = frozenset([*folders, *places.main_cfs])
         for path in self._armed.keys() - wanted:
@@ -442,15 +391,6 @@ def _translate_overflow() -> bool:
 
 def _forget(_event: object) -> None:
     """In the place of Inotify.remember_move_from_event."""
-
-
-def _resolved_folder(path: str) -> str:
-    return os.path.realpath(os.path.dirname(path))
-
-
-def _spellings(path: str) -> set[str]:
-    """The name itself, and what it leads to where it is a symbolic link."""
-    return {os.path.join(_resolved_folder(path), os.path.basename(path)), os.path.realpath(path)}
 
 
 def _is_only_written(path: str) -> bool:
