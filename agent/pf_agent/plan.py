@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from threading import Lock
 from typing import Protocol, TypeVar
 
 from pf_agent import render
@@ -83,6 +84,8 @@ class Policy:
 class Judge:
     """Postfix's judgement, asked once for each text: what passed once need not be judged again.
 
+    Several threads may ask: who comes second waits for the first one's answer.
+
     Nor need a text that differs from one in comments, blanks and folding alone, where nothing was
     said that names a line. A refusal is not remembered: a name that does not resolve now may
     resolve at the next look.
@@ -92,9 +95,14 @@ class Judge:
         self._ask = ask
         self._passed: dict[bytes, Judgement] = {}
         self._clean: dict[tuple[tuple[str, str], ...], None] = {}
+        self._lock = Lock()
 
     def __call__(self, text: bytes) -> Judgement:
         """Return what Postfix's own programs say of `text`. Raises HostError."""
+        with self._lock:
+            return self._judgement(text)
+
+    def _judgement(self, text: bytes) -> Judgement:
         known = self._passed.get(text)
         if known is not None:
             return known
