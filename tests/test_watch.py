@@ -15,8 +15,10 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 
 import pytest
+from watchdog.events import FileSystemEvent
 from watchdog.observers import inotify_c
 
+from pf_agent import watch
 from pf_agent.model import Reason, Trigger
 from pf_agent.watch import Watch
 
@@ -322,6 +324,25 @@ def test_an_alias_file_behind_a_symbolic_link(host: Host) -> None:
 
 
 @one_descriptor
+def test_what_nobody_wants_to_hear_wakes_one_thread_alone(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed: list[str] = []
+    hear = watch._Wake.on_any_event
+
+    def on_any_event(wake: watch._Wake, event: FileSystemEvent) -> None:
+        passed.append(os.fsdecode(event.src_path))
+        hear(wake, event)
+
+    monkeypatch.setattr(watch._Wake, "on_any_event", on_any_event)
+    host.heard()  # who was reading already when the watch was made does not know yet
+    for name in (".main.cf.pf-agent-1", "main.cf.tmp", "main.cf"):
+        rewrite(host.main_cf.with_name(name))
+    host.wait_for(Reason.MAIN_CF, "closed")
+    assert {name for name in map(os.path.basename, passed) if "main.cf" in name} == {"main.cf"}
+
+
+@one_descriptor
 def test_the_new_inode_is_watched_and_the_old_one_is_not(host: Host) -> None:
     old, new = host.elsewhere / "old", host.elsewhere / "new"
     os.link(host.main_cf, old)
@@ -401,7 +422,7 @@ def test_a_link_to_a_folder_in_its_place_ends_no_watch(tmp_path: Path, is_own: b
         assert host.watch.ensure() == ""
         host.heard()
         rename_over(host.main_cf)
-        host.wait_for(Reason.MAIN_CF, "moved")
+        host.wait_for(Reason.MAIN_CF, str(host.main_cf))
         assert host.watch.ensure() == ""
     host.watch.close()
     for thread in threads:

@@ -272,7 +272,9 @@ class MainCfFile:
             with suppress(FileNotFoundError):
                 _copy_attributes(self.path, handle)
         if self.own:
-            os.fchown(handle, OWNER, GROUP)
+            made = os.fstat(handle)
+            if (made.st_uid, made.st_gid) != (OWNER, GROUP):  # each change wakes who watches
+                os.fchown(handle, OWNER, GROUP)
             os.fchmod(handle, MODE)
         elif actual.text is not None:
             with suppress(PermissionError):  # not root: the file becomes the caller's own
@@ -364,7 +366,10 @@ def _read_regular(path: str, is_ours: bool) -> _Found:
         # Asked before it is read: what he writes between the two is then known to be unfinished.
         is_open = _has_writer(handle)
         with open(handle, "rb", closefd=False) as file:
-            text = file.read(MOST_BYTES + 1)
+            # By its size, and not the most at once: a buffer for that is mapped anew each time.
+            text = file.read(min(opened.st_size, MOST_BYTES) + 1)
+            if len(text) > opened.st_size:
+                text += file.read(MOST_BYTES + 1 - len(text))  # it has grown meanwhile
         if len(text) > MOST_BYTES:
             refused = f"it is larger than {MOST_BYTES} bytes"
             return _Found(None, opened, is_open, refused, is_too_large=True)

@@ -396,7 +396,8 @@ def _cleared_for_folder(folder: str) -> Iterator[str]:
 
 def _make(folder: str, mode: int) -> None:
     """Make a folder; one that is another's, or open to more than `mode` says, becomes ours."""
-    os.makedirs(folder, mode, exist_ok=True)
+    if not os.path.isdir(folder):
+        os.makedirs(folder, mode, exist_ok=True)
     found = os.stat(folder)
     if found.st_uid == os.geteuid() and not stat.S_IMODE(found.st_mode) & ~mode:
         return
@@ -451,9 +452,11 @@ def _contents(path: str) -> bytes:
     """Return a regular file's bytes; a FIFO would hold us up until somebody writes to it."""
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
     with open(os.open(path, flags), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        opened = os.fstat(file.fileno())
+        if not stat.S_ISREG(opened.st_mode):
             raise OSError(errno.EINVAL, "it is no regular file", path)
-        data = file.read(MOST_BYTES + 1)
+        # A buffer for the most would be mapped anew each time. No file of ours grows in its place.
+        data = file.read(min(opened.st_size, MOST_BYTES) + 1)
     if len(data) > MOST_BYTES:
         raise OSError(errno.EFBIG, f"it is larger than {MOST_BYTES} bytes", path)
     return data

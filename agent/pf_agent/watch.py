@@ -23,6 +23,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from typing import Any, Final, Protocol
 
 from watchdog import events as watchdog_events
@@ -83,6 +84,10 @@ class _Wake(FileSystemEventHandler):
         except Exception as error:  # noqa: BLE001 - raised on, it would end the observer's thread
             self._post(Trigger(Reason.MAIN_CF, f"an event could not be read: {error!r}"))
 
+    def matters(self, path: str) -> bool:
+        """Tell whether anything is posted for a change of `path`."""
+        return path == _OVERFLOW or self.places.why(path) is not None
+
     def post_all(self, whys: Iterable[Why], detail: str) -> None:
         for reason, instance in whys:
             self._post(Trigger(reason, detail, instance))
@@ -118,11 +123,11 @@ class _SharedDescriptor:
     """
 
     LAYOUT: Final = (
-        "add_watch", "remember_move_from_event", "fd",
+        "add_watch", "read_events", "remember_move_from_event", "fd",
         "_event_mask", "_wd_for_path", "_path_for_wd",
     )  # fmt: skip
 
-    def __init__(self, observer: Any, emitter: Any, inotify: Any) -> None:
+    def __init__(self, observer: Any, emitter: Any, inotify: Any, wake: _Wake) -> None:
         self._threads = (observer, emitter, emitter._inotify)
         self._observer = observer
         self._inotify = inotify
@@ -131,6 +136,9 @@ class _SharedDescriptor:
         # Watchdog keeps each MOVED_FROM for ever, 1.4 KiB apiece. It uses them to follow a watched
         # path to its new name, and we want the old name's new owner instead.
         inotify.remember_move_from_event = _forget
+        # An event goes through three threads, and each takes the interpreter from the loop. What
+        # nobody wants to hear, of our own new file before all, ends in the first of them.
+        inotify.read_events = partial(_read_what_matters, inotify.read_events, wake)
         # It also holds back a move out of the folder, and all behind it, for half a second, to
         # call two moves one. Two triggers do as well.
         queue: Any = getattr(emitter._inotify, "_queue", None)
@@ -139,12 +147,12 @@ class _SharedDescriptor:
         self.add("/")
 
     @classmethod
-    def of(cls, observer: InotifyObserver) -> _SharedDescriptor | None:
+    def of(cls, observer: InotifyObserver, wake: _Wake) -> _SharedDescriptor | None:
         """None when this watchdog is built in another way."""
         emitter = next(iter(observer.emitters))
         inotify = getattr(getattr(emitter, "_inotify", None), "_inotify", None)
         if all(hasattr(inotify, name) for name in cls.LAYOUT) and _translate_overflow():
-            return cls(observer, emitter, inotify)
+            return cls(observer, emitter, inotify, wake)
         return None
 
     def is_alive(self) -> bool:
@@ -334,7 +342,7 @@ def _listen(wake: _Wake) -> _Ears:
     try:
         _schedule(observer, wake, "/")
         observer.start()
-        shared = _SharedDescriptor.of(observer)
+        shared = _SharedDescriptor.of(observer, wake)
         if shared is not None:
             return shared
         observer.unschedule_all()
@@ -387,6 +395,16 @@ def _translate_overflow() -> bool:
         parse_all.tells_overflow = True  # type: ignore[attr-defined]
         owner._parse_event_buffer = staticmethod(parse_all)
     return True
+
+
+def _read_what_matters(read: Callable[[], list[Any]], wake: _Wake) -> list[Any]:
+    """Inotify.read_events, without what is nobody's. The end of a watch is watchdog's own."""
+
+    def is_wanted(event: Any) -> bool:
+        is_end = event.is_ignored or event.is_delete_self
+        return is_end or wake.matters(os.fsdecode(event.src_path))
+
+    return list(filter(is_wanted, read()))
 
 
 def _forget(_event: object) -> None:
