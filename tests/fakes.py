@@ -1,4 +1,4 @@
-"""The few fakes: main.cf in memory, systemd and Postfix's programs scripted, a clock, two lists.
+"""The few fakes: main.cf and a log in memory, systemd and Postfix's programs scripted, a clock.
 
 FakeHost is held to the real file's contract by test_exchange.py. No fake counts calls: a test asks
 what the world looks like afterwards.
@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from datetime import datetime, timezone
+from typing import Any
 
 from pf_agent.errors import HostError
 from pf_agent.model import (
@@ -188,6 +190,39 @@ def newaliases_at_once(name: str, run: Callable[[], None]) -> None:
     """A `Spawn` that has newaliases end before the loop goes on."""
     assert name == "newaliases"
     run()
+
+
+class FakeLog:
+    """python3-systemd's `journal`, read from its end on; what matches is proved on a machine."""
+
+    def __init__(self) -> None:
+        self.entries: list[dict[str, Any]] = []
+        self.fault: OSError | None = None
+        self._left: list[dict[str, Any]] = []
+
+    def add(self, at: float, message: str | bytes, priority: int = 6, **fields: str) -> None:
+        """Log a message of Postfix's master, or of whom `fields` name."""
+        found = {"_SYSTEMD_UNIT": "postfix.service", "SYSLOG_IDENTIFIER": "postfix/master"}
+        moment = datetime.fromtimestamp(at, timezone.utc)
+        more = {"MESSAGE": message, "PRIORITY": priority, "__REALTIME_TIMESTAMP": moment}
+        self.entries.append({**found, **more, **fields})
+
+    def Reader(self) -> AbstractContextManager[FakeLog]:  # noqa: N802 - its own name
+        if self.fault is not None:
+            raise self.fault
+        return nullcontext(self)
+
+    def add_match(self, **_match: Any) -> None:
+        """Not looked at."""
+
+    def add_disjunction(self) -> None:
+        """Between two matches."""
+
+    def seek_tail(self) -> None:
+        self._left = list(self.entries)
+
+    def get_previous(self) -> dict[str, Any]:
+        return self._left.pop() if self._left else {}
 
 
 class FakeClock:

@@ -11,56 +11,25 @@ import io
 import os
 import re
 import socket
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import datetime, timezone
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, TextIO
+from typing import TextIO
 
 import pytest
 
 from pf_agent import names
-from pf_agent.journal import MESSAGE_IDS, Journal, console_of, log_tail
+from pf_agent.journal import MESSAGE_IDS, Journal, console_of
 from pf_agent.model import Event, Record
 
 # systemd.journal-fields(7): anything else journald drops without a word.
 VALID_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 
 
-class Reader:
-    """python3-systemd's reader, from the end backwards; what matches is proved elsewhere."""
-
-    def __init__(self, entries: list[dict[str, Any]]) -> None:
-        self._left = list(entries)
-        self.matches: list[dict[str, Any]] = []
-
-    def __enter__(self) -> Reader:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._left = []
-
-    def add_match(self, **match: Any) -> None:
-        self.matches.append(match)
-
-    def add_disjunction(self) -> None:
-        """Between two matches."""
-
-    def seek_tail(self) -> None:
-        """Where it begins."""
-
-    def get_previous(self) -> dict[str, Any]:
-        return self._left.pop() if self._left else {}
-
-
 class Journald:
-    """Who listens where journald would, by its protocol. `entries` are what a reader finds."""
+    """Who listens where journald would, by its protocol."""
 
     def __init__(self, place: str) -> None:
-        self.entries: list[dict[str, Any]] = []
-        self.fault: OSError | None = None
         self._place = place
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(place)
@@ -71,11 +40,6 @@ class Journald:
 
     def journal(self, console: TextIO | None = None) -> Journal:
         return Journal(console, self._place)
-
-    def Reader(self) -> Reader:  # noqa: N802 - python3-systemd's own name
-        if self.fault is not None:
-            raise self.fault
-        return Reader(self.entries)
 
     def records(self) -> list[dict[str, bytes]]:
         """What came since the last call."""
@@ -117,9 +81,8 @@ def record_of(data: bytes) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def journald(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Journald]:
+def journald(tmp_path: Path) -> Iterator[Journald]:
     found = Journald(str(tmp_path / "journald"))
-    monkeypatch.setitem(sys.modules, "systemd", SimpleNamespace(journal=found))
     yield found
     found.close()
 
@@ -337,69 +300,3 @@ def test_a_stream_without_a_file_is_a_console(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("JOURNAL_STREAM", "1:1")
     stream = io.StringIO()
     assert console_of(stream) is stream
-
-
-# --- read back ------------------------------------------------------------------------------------
-
-
-def entry(at: float, message: str | bytes, priority: int = 6, **fields: str) -> dict[str, Any]:
-    moment = datetime.fromtimestamp(at, timezone.utc)
-    found = {"MESSAGE": message, "PRIORITY": priority, "__REALTIME_TIMESTAMP": moment, **fields}
-    return {"_SYSTEMD_UNIT": "postfix.service", "SYSLOG_IDENTIFIER": "postfix/master", **found}
-
-
-def test_the_tail_is_what_was_logged_since_the_oldest_first(journald: Journald) -> None:
-    journald.entries = [entry(99, "before"), entry(100, "one"), entry(101.5, "two")]
-    assert log_tail(["postfix.service"], 100.0) == ("postfix/master: one", "postfix/master: two")
-
-
-def test_of_a_long_tail_what_is_wrong_is_in_it(journald: Journald) -> None:
-    wrong = {3: entry(3, "fatal: bind"), 5: entry(5, "bad", 3), 9: entry(9, "x: warning: that")}
-    journald.entries = [wrong.get(at, entry(at, f"line {at}")) for at in range(50)]
-    lines = [line.partition(": ")[2] for line in log_tail(["postfix.service"], 0.0, most=5)]
-    assert lines == ["fatal: bind", "bad", "x: warning: that", "line 48", "line 49"]
-
-
-def test_of_much_that_is_wrong_the_newest_is_in_it(journald: Journald) -> None:
-    journald.entries = [entry(at, f"fatal: {at}") for at in range(50)]
-    assert log_tail(["postfix.service"], 0.0, most=2) == (
-        "postfix/master: fatal: 48",
-        "postfix/master: fatal: 49",
-    )
-
-
-def test_other_programs_of_the_mail_facility_are_left_out(journald: Journald) -> None:
-    of_no_unit = entry(1, "fatal: it", SYSLOG_IDENTIFIER="postfix/smtpd")
-    other = entry(2, "hello", SYSLOG_IDENTIFIER="opendkim")
-    journald.entries = [of_no_unit, other]
-    for found in journald.entries:
-        del found["_SYSTEMD_UNIT"]
-    assert log_tail(["postfix.service"], 0.0) == ("postfix/smtpd: fatal: it",)
-
-
-def test_programs_of_other_units_are_left_out(journald: Journald) -> None:
-    """They have the mail facility, too: a filter, another instance, what pf-agent itself runs."""
-    others = ("opendkim", "postfix-out/master", "postfix/postconf")
-    journald.entries = [
-        entry(1, "fatal: no", SYSLOG_IDENTIFIER=name, _SYSTEMD_UNIT=f"{number}.service")
-        for number, name in enumerate(others)
-    ]
-    told = entry(2, "Failed", SYSLOG_IDENTIFIER="systemd", UNIT="postfix.service")
-    journald.entries.append({**told, "_SYSTEMD_UNIT": "init.scope"})
-    assert log_tail(["postfix.service"], 0.0) == ("systemd: Failed",)
-
-
-def test_a_line_steers_no_terminal_and_has_an_end(journald: Journald) -> None:
-    journald.entries = [entry(1, b"caf\xe9 \x1b[2J"), entry(2, "x" * 10_000)]
-    first, second = log_tail(["postfix.service"], 0.0)
-    assert first == "postfix/master: caf\ufffd \\x1b[2J"
-    assert len(second) == 400
-
-
-def test_a_journal_that_cannot_be_read_is_no_reason_to_stop(
-    journald: Journald, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    journald.fault = OSError(13, "Permission denied")
-    assert log_tail(["postfix.service"], 0.0) == ()
-    monkeypatch.setitem(sys.modules, "systemd", None)
-    assert log_tail(["postfix.service"], 0.0) == ()

@@ -25,7 +25,7 @@ PURE = frozenset(
 EFFECTS = frozenset(
     ["postfix", "exchange", "systemd", "smtp", "notify", "signals", "journal", "state", "watch"]
     + ["trust", "memory"]
-    + ["writer", "metrics", "notice", "errands"]
+    + ["writer", "metrics", "notice", "errands", "postfix_log"]
     + ["authority", "bus_link"]
 )
 DRIVE = frozenset(

@@ -18,11 +18,12 @@ from pf_agent.aliases import alias_file
 from pf_agent.desired import by_instance, main_cf_of
 from pf_agent.exchange import MainCfFile
 from pf_agent.instance import emit_of, unit_of
-from pf_agent.journal import Journal, console_of, log_tail
+from pf_agent.journal import Journal, console_of
 from pf_agent.model import AgentOptions, Applied, DesiredState, Outcome, Result, Trigger
 from pf_agent.pacing import RESTARTS_A_MINUTE
 from pf_agent.plan import Judge, Policy
 from pf_agent.postfix import Postfix
+from pf_agent.postfix_log import log_tail
 from pf_agent.reconcile import reconcile
 from pf_agent.state import State
 from pf_agent.systemd import Systemd

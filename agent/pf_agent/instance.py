@@ -22,7 +22,7 @@ from pf_agent.correction import refusal
 from pf_agent.errands import Errands
 from pf_agent.errors import HostError, PfAgentError
 from pf_agent.exchange import MainCfFile
-from pf_agent.journal import Journal, log_tail
+from pf_agent.journal import Journal
 from pf_agent.model import (
     IN_SYNC_DETAIL,
     DesiredState,
@@ -41,6 +41,7 @@ from pf_agent.model import (
 )
 from pf_agent.pacing import Backoff, Contest
 from pf_agent.plan import CorrectionFailed, Emit, Judge, Policy, plan
+from pf_agent.postfix_log import log_tail
 from pf_agent.reconcile import reconcile
 from pf_agent.rollback import roll_back
 from pf_agent.state import State

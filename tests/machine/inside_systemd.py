@@ -18,8 +18,8 @@ import traceback
 from collections.abc import Callable, Iterator
 
 from pf_agent.errors import HostError
-from pf_agent.journal import log_tail
 from pf_agent.model import Reason, Trigger, UnitPhase, UnitState
+from pf_agent.postfix_log import log_tail
 from pf_agent.smtp import probe
 from pf_agent.systemd import Systemd
 
