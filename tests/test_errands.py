@@ -12,11 +12,13 @@ import random
 import re
 import select
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,6 +28,7 @@ from pf_agent.errands_unit import Unit
 from pf_agent.errors import HostError
 from pf_agent.model import Fault, Greeting, Judgement
 from pf_agent.postfix import POSTCONF, Postfix
+from tests.fakes import FakeLog
 
 NOW = 1_764_000_000
 HAS_POSTFIX = os.path.exists(POSTCONF)
@@ -156,6 +159,23 @@ def test_a_socket_comes_that_listens(host: Host, address: str) -> None:
         socket.create_connection(listener.getsockname()[:2], timeout=30).close()
 
 
+@pytest.mark.parametrize("since", [NOW, NOW - 0.5])
+def test_the_end_of_the_log_comes(
+    host: Host, monkeypatch: pytest.MonkeyPatch, since: float
+) -> None:
+    log = FakeLog()
+    monkeypatch.setitem(sys.modules, "systemd", SimpleNamespace(journal=log))
+    log.add(NOW - 1, "before")
+    log.add(NOW, b"fatal: caf\xe9")
+    log.add(NOW, "of another", _SYSTEMD_UNIT="other.service")
+    log.add(NOW, "Failed", SYSLOG_IDENTIFIER="systemd", UNIT="postfix@-.service")
+    with host.served():
+        found = host.errands().log_tail(("postfix.service", "postfix@-.service"), since)
+        assert found == ("postfix/master: fatal: caf\ufffd", "systemd: Failed")
+        log.fault = OSError(errno.EACCES, "Permission denied")
+        assert host.errands().log_tail(["postfix.service"], since) == ()
+
+
 # --- what is refused ------------------------------------------------------------------------------
 
 
@@ -176,6 +196,11 @@ def test_a_socket_comes_that_listens(host: Host, address: str) -> None:
         b'{"errand": "newaliases", "directory": "/etc/postfix", "path": null}',
         b'{"errand": "probe", "directory": "/etc/postfix", "greeting": "127.0.0.1"}',
         b'{"errand": "listen", "place": 25}',
+        b'{"errand": "log", "units": "postfix.service", "since": 1}',
+        b'{"errand": "log", "units": ["postfix.service", 1], "since": 1}',
+        b'{"errand": "log", "units": [["--file", "/x"]], "since": 1}',
+        b'{"errand": "log", "units": [], "since": "1"}',
+        b'{"errand": "log", "units": [], "since": null}',
         b"[" * 100_000,
     ],
 )
@@ -332,6 +357,13 @@ def test_an_answer_that_is_none(host: Host, said: bytes, words: str) -> None:
     host.will_say(said)
     with pytest.raises(HostError, match=words):
         host.errands().judge(b"")
+
+
+@pytest.mark.parametrize("said", [b"", b"\n", b'\n{"failure": "no"}', b'\n{"done": null}'])
+def test_a_log_that_does_not_come_is_empty(host: Host, said: bytes) -> None:
+    """A rollback goes on without."""
+    host.will_say(said)
+    assert host.errands().log_tail(["postfix.service"], NOW) == ()
 
 
 def test_a_judgement_is_read_back(host: Host) -> None:

@@ -146,7 +146,7 @@ def test_the_other_unit_is_found_and_waited_for() -> None:
         assert part["Unit"]["PartOf"] == "pf-agent.service"
         assert not part.has_section("Install"), "it comes with the agent, and goes with it"
     assert socket["Unit"]["StartLimitIntervalSec"] == "0"
-    longest = errands._BEGIN_SECONDS + errands._DONE_SECONDS
+    longest = sum(errands._LOG_PATIENCE + errands._PATIENCE)
     assert longest < int(unit()["Service"]["WatchdogSec"])
 
 

@@ -60,7 +60,7 @@ def next_batch(mailbox: SimpleQueue[Trigger], patience: float, settle: float) ->
 class Machine:
     """Where the daemon finds things; the defaults are the real ones.
 
-    `errands` is the socket of who runs programs for it.
+    `errands` is the socket of who runs programs and reads logs for it.
     """
 
     main_cf: str = names.MAIN_CF

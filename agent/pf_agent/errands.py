@@ -1,8 +1,8 @@
 """Postfix as the daemon has it: what starts a program or opens a connection, another unit does.
 
-pf-agent.service has no network and starts no program. errands_unit.py does both for it, in
-pf-agent-errands.service, which systemd starts at the first call (systemd.socket(5)). Root alone can
-call. There is one connection for each errand, and a JSON object each way.
+pf-agent.service has no network, starts no program and reads no log. errands_unit.py does that for
+it, in pf-agent-errands.service, which systemd starts at the first call (systemd.socket(5)). Root
+alone can call. There is one connection for each errand, and a JSON object each way.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pf_agent.errors import HostError
 from pf_agent.model import Fault, Greeting, Judgement
 
-# Within so long somebody takes the call; Python starts first where the unit does not run.
-_BEGIN_SECONDS = 10.0
-# And within so long the errand is done: more than a program or the probe may take, less than the
-# unit's WatchdogSec=.
-_DONE_SECONDS = 40.0
+# Within so many seconds somebody takes the call (Python starts first where the unit does not run),
+# and within so many more the errand is done: that is longer than a program or the probe may take.
+_PATIENCE = (10.0, 40.0)
+# The log is asked for in the same turn as a judgement, and both stay below the unit's WatchdogSec=.
+_LOG_PATIENCE = (5.0, 4.0)
 _READ_BYTES = 1 << 16
 _WAY_OUT = "see `systemctl status pf-agent-errands.socket pf-agent-errands`"
 _UNCLEAR = "an answer that makes no sense"
@@ -75,8 +75,20 @@ class Errands:
         members = [greeting.address, greeting.port, greeting.banner]
         return self._ask(str, errand="probe", greeting=members)
 
-    def _ask(self, read: Callable[[Any], Said], **errand: object) -> Said:
-        said, _ = _call(self._path, {"directory": self._directory, **errand})
+    def log_tail(self, units: Sequence[str], since: float) -> tuple[str, ...]:
+        """Return the end of Postfix's log, as `postfix_log.log_tail` does. () without an answer."""
+        try:
+            return self._ask(_lines, _LOG_PATIENCE, errand="log", units=list(units), since=since)
+        except HostError:
+            return ()
+
+    def _ask(
+        self,
+        read: Callable[[Any], Said],
+        patience: tuple[float, float] = _PATIENCE,
+        **errand: object,
+    ) -> Said:
+        said, _ = _call(self._path, {"directory": self._directory, **errand}, patience)
         try:
             return read(said)
         except (TypeError, ValueError) as error:
@@ -91,16 +103,19 @@ def listening(place: str, path: str) -> socket.socket:
     return found
 
 
-def _call(path: str, errand: Mapping[str, object]) -> tuple[Any, socket.socket | None]:
+def _call(
+    path: str, errand: Mapping[str, object], patience: tuple[float, float] = _PATIENCE
+) -> tuple[Any, socket.socket | None]:
     """Return what the errand came to, and the socket that came with it. Raises HostError."""
+    begin_seconds, done_seconds = patience
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-            client.settimeout(_BEGIN_SECONDS)
+            client.settimeout(begin_seconds)
             client.connect(path)
             client.sendall(json.dumps(errand).encode())
             client.shutdown(socket.SHUT_WR)
             is_taken = client.recv(1)
-            client.settimeout(_DONE_SECONDS)
+            client.settimeout(done_seconds)
             found, data = _heard(client)
         if not is_taken or not data:
             raise ConnectionAbortedError("it broke off")
@@ -136,6 +151,10 @@ def _greeting(said: Any) -> Greeting | None:
         return None
     address, port, banner = said
     return Greeting(str(address), int(port), str(banner))
+
+
+def _lines(said: Any) -> tuple[str, ...]:
+    return tuple(map(str, said))
 
 
 def _fingerprint(path: str) -> Fingerprint | None:

@@ -1,7 +1,8 @@
 """What pf-agent-errands.service runs: what the sandbox of pf-agent.service forbids the agent.
 
 The agent has no word in which program is run, with which arguments, or whom it talks to. It names
-one of five errands and one of Postfix's own instances; a candidate comes as its text.
+one of six errands, and one of Postfix's own instances or the units whose log is asked for; a
+candidate comes as its text.
 
 systemd hands over the socket that it listens at (sd_listen_fds(3)). After a while without an errand
 the process ends, so that nothing of it is in memory at rest. What is asked meanwhile waits in the
@@ -111,6 +112,8 @@ class Unit:
                 return self._probe(directory, members)
             case {"errand": "listen", "place": str(place)}:
                 return listening(place)
+            case {"errand": "log", "units": list(units), "since": int() | float() as since}:
+                return _log_tail(units, since)
         raise ValueError(asked)
 
     def _postfix(self, directory: str) -> Postfix:
@@ -136,6 +139,15 @@ class Unit:
         if greeting is None or list(astuple(greeting)) != members:
             raise HostError(f"{directory}: Postfix is to greet otherwise by now")
         return smtp.probe(greeting.address, greeting.port, greeting.banner)
+
+
+def _log_tail(units: list[Any], since: float) -> tuple[str, ...]:
+    # Imported here: no other errand makes lines for people.
+    from pf_agent.postfix_log import log_tail
+
+    if not all(isinstance(unit, str) for unit in units):
+        raise ValueError(units)
+    return log_tail(units, since)
 
 
 def listening(place: str) -> socket.socket:

@@ -41,7 +41,6 @@ from pf_agent.model import (
 )
 from pf_agent.pacing import Backoff, Contest
 from pf_agent.plan import CorrectionFailed, Emit, Judge, Policy, plan
-from pf_agent.postfix_log import log_tail
 from pf_agent.reconcile import reconcile
 from pf_agent.rollback import roll_back
 from pf_agent.state import State
@@ -324,7 +323,7 @@ class Instance:
     def _advance(self) -> None:
         end = self._activation.advance()
         if isinstance(end, NotUp):
-            log = log_tail(end.units, end.since)
+            log = self._postfix.log_tail(end.units, end.since)
             policy = Policy(judge=self._judge)
             with self._state.lock():
                 is_back = roll_back(self._host, policy, self._state, self._emit, end, log)

@@ -1,4 +1,8 @@
-"""The end of Postfix's own log, for the record of a start that failed."""
+"""The end of Postfix's own log, for the record of a start that failed.
+
+The daemon has it read by errands_unit.py: python3-systemd and libsystemd, once loaded, would stay
+in its memory for good.
+"""
 
 from __future__ import annotations
 

@@ -37,6 +37,8 @@ _RIGHT_SECONDS = 30.0
 _RIGHT = "regular file 0:0 644"
 _EXPECTED = "/root/expected.main.cf"
 _DRIFTS = f"{names.RUN_DIRECTORY}/drifts.json"
+# What the agent's libraries would load, and the daemon has no use for: parts of paths.
+UNUSED = ("libcrypto", "libssl", "libsystemd", "libgcrypt", "/_ssl.", "/_hashlib.", "/_bz2.")
 
 # sd-messages.h: SD_MESSAGE_UNIT_STARTED.
 _UNIT_STARTED = "39f53479d3a045ac8e11786248231fbf"
@@ -280,6 +282,11 @@ class Gate:
     def open(self) -> None:
         """Let this start go on, and all that come."""
         self.site.machine.run(["touch", "/run/gate-is-open"])
+
+
+def mapped_by_the_agent(machine: Machine) -> str:
+    """Return which files the daemon has in its memory (proc(5), maps)."""
+    return machine.sh('cat "/proc/$(systemctl show -P MainPID pf-agent)/maps"')
 
 
 def eventually(holds: Callable[[], bool], what: str, timeout: float = 60.0) -> None:

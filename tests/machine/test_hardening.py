@@ -44,6 +44,11 @@ for _ in range(24):
     assert errands.greeting().port == 25
 print("all answered")
 """
+# What a unit logged, as the agent is told of it.
+SAID = f"""
+from pf_agent.errands import Errands
+print(*Errands("/etc/postfix", "{names.ERRANDS_SOCKET}").log_tail(["says.service"], 0), sep="\\n")
+"""
 # Keeps main.cf open until it is told to go on.
 HOLD = f"""
 import sys
@@ -120,6 +125,10 @@ AS_ANOTHER = (
     "python3 -c 'import os; os.setgroups([]); os.setresgid(1, 1, 1); os.setresuid(1, 1, 1);"
     ' os.execv("/usr/sbin/postconf", ["postconf", "-n"])\''
 )
+LOGGED = (
+    "python3 -c 'from pf_agent.postfix_log import log_tail;"
+    ' assert log_tail(["postfix.service", "postfix@-.service"], 0)\''
+)
 # What each may not, and what it must be able to.
 BOUNDS = {
     AGENT: (
@@ -127,12 +136,14 @@ BOUNDS = {
             "python3 -c 'import socket; socket.socket()'",
             "python3 -c 'import socket; socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)'",
             AS_ANOTHER,
+            LOGGED,
+            "echo x > /var/log/journal/x",
         ],
         [f"cp {MAIN_CF} /etc/x", CHOWN, "rm /etc/x", "ls /root", f"cat {MAIN_CF}"],
     ),
     ERRANDS: (
-        [f"cp {MAIN_CF} /etc/x && {CHOWN}"],
-        ["rm /etc/x", "postconf -n", AS_ANOTHER, "ls /root"],
+        [f"cp {MAIN_CF} /etc/x && {CHOWN}", "echo x > /var/log/journal/x"],
+        ["rm /etc/x", "postconf -n", AS_ANOTHER, "ls /root", LOGGED],
     ),
 }
 
@@ -255,6 +266,15 @@ def test_a_socket_that_somebody_stopped_comes_back(site: Site) -> None:
     since = site.cursor()
     site.drift_once()
     assert site.records("activation-failed", since) == []
+
+
+def test_the_log_is_read_wherever_journald_keeps_it(site: Site) -> None:
+    for where, folder in (("--relinquish-var", "/run"), ("--flush", "/var")):
+        site.machine.run(["journalctl", where])
+        command = ["systemd-run", "--quiet", "--wait", "--unit=says", "echo", f"to {folder}"]
+        site.machine.run(command)
+        site.machine.sh(f"grep -rqF 'to {folder}' {folder}/log/journal")
+        assert f"echo: to {folder}" in site.run_python(SAID).splitlines()
 
 
 def test_one_that_does_not_start_is_told_and_waited_for(site: Site) -> None:

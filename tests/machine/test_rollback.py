@@ -11,7 +11,14 @@ import pytest
 
 from pf_agent import names, render
 from tests.machine.nspawn import Machine
-from tests.machine.site import MAIN_CF, SETTLE_SECONDS, Site, eventually
+from tests.machine.site import (
+    MAIN_CF,
+    SETTLE_SECONDS,
+    UNUSED,
+    Site,
+    eventually,
+    mapped_by_the_agent,
+)
 
 EXTRA = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/90-extra.toml"
 ADDRESS = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/55-address.toml"
@@ -176,6 +183,8 @@ def test_the_text_that_postfix_last_ran_with_comes_back(site: Site, name: str) -
         assert trap.logged in record[names.FIELD_LOG]
         assert record[names.FIELD_REASON] in record["MESSAGE"]
         assert record["PRIORITY"] == "3"
+        mapped = mapped_by_the_agent(site.machine)  # it has the log read by the other unit
+        assert [name for name in UNUSED if name in mapped] == []
         parameter = trap.setting.partition(" ")[0]
         tried = site.machine.read_bytes(record[names.FIELD_DISPLACED])
         assert f"\n{parameter} = ".encode() in tried
