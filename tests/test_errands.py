@@ -298,6 +298,16 @@ def test_a_call_that_fails_is_told_by_its_place(host: Host) -> None:
         host.errands().judge(b"")
 
 
+def test_what_cannot_be_imported_is_told(host: Host) -> None:
+    class Failing(Unit):
+        def _do(self, asked: object) -> None:
+            raise ModuleNotFoundError("No module named 'hashlib'")
+
+    host.unit = Failing("", "")
+    with host.served(), pytest.raises(HostError, match="No module named 'hashlib'; look at Python"):
+        host.errands().judge(b"")
+
+
 def test_where_no_thread_is_to_be_had_the_next_call_is_served(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:

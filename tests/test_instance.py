@@ -16,7 +16,7 @@ from pf_agent.errands import Errands
 from pf_agent.errors import HostError
 from pf_agent.instance import Instance, Shared
 from pf_agent.journal import Journal
-from pf_agent.model import Event, Judgement, Reason, Trigger
+from pf_agent.model import Event, Judgement, Phase, Reason, Trigger
 from pf_agent.pacing import Backoff
 from pf_agent.state import State
 from pf_agent.systemd import Systemd
@@ -133,6 +133,28 @@ def test_a_drift_found_at_the_start_is_judged_as_ever(host: Host) -> None:
     host.instance.turn({Reason.START})
     assert Event.DRIFT_CORRECTED in host.records.events()
     assert host.postfix.judged.get(timeout=60) == RIGHT
+
+
+# --- how it stands --------------------------------------------------------------------------------
+
+
+def test_what_could_not_be_told_is_told_soon(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.instance.turn({Reason.START})
+    assert host.instance.status(0.0).phase is Phase.IN_SYNC
+    assert host.instance.patience() > 5.0
+
+    def unreadable() -> None:
+        raise HostError("pending.json: Permission denied; run as root")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(host.state, "pending", unreadable)
+        status = host.instance.status(0.0)
+    assert (status.phase, status.detail) == (
+        Phase.STALLED,
+        "pending.json: Permission denied; run as root",
+    )
+    assert host.instance.patience() <= 5.0
+    assert host.instance.status(0.0).phase is Phase.IN_SYNC
 
 
 # --- patience -------------------------------------------------------------------------------------

@@ -92,6 +92,8 @@ class Unit:
         except OSError as error:  # of a call that none of us expected to fail
             place = error.filename or _UNIT
             return {"failure": f"{place}: {error.strerror}; look at its file system"}, None
+        except ImportError as error:  # what an errand needs is imported for it
+            return {"failure": f"{_UNIT}: {error}; look at Python's file system"}, None
         except (ValueError, RecursionError):  # no JSON, or a text that is none of bytes
             return {"failure": _NO_ERRAND}, None
         if isinstance(done, socket.socket):

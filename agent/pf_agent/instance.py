@@ -51,6 +51,8 @@ from pf_agent.writer import Writers
 # How soon to look again where main.cf is being saved, and where a writer still has the old one.
 _AGAIN_SECONDS = 0.05
 _AWAITED_SECONDS = 0.5
+# And where it could not be told how things stand.
+_UNKNOWN_SECONDS = 5.0
 _LOOKS_AT_ALIASES = frozenset({Reason.START, Reason.TIMER, Reason.RELOAD, Reason.ALIASES})
 
 
@@ -362,6 +364,8 @@ class Instance:
             phase, detail = self._phase()
         except HostError as error:
             phase, detail = Phase.STALLED, str(error)
+            # That is how it stands now, and not until the next look, which may be minutes off.
+            self._next_look = min(self._next_look, time.monotonic() + _UNKNOWN_SECONDS)
         desired = self._shared.configuration.desired.get(self.name)
         self._status = Status(
             phase,
