@@ -170,17 +170,19 @@ class FakeService:
 
 
 class FakePrograms:
-    """Postfix's programs. `aliases_trouble` is what newaliases complains of."""
+    """Postfix's programs. newaliases fails for `aliases_trouble`, warns of `aliases_doubts`."""
 
     def __init__(self, greeting: Greeting | None) -> None:
         self.greets_with = greeting
         self.aliases_trouble = ""
+        self.aliases_doubts: tuple[str, ...] = ()
         self.built: list[str] = []
 
-    def newaliases(self, path: str) -> None:
+    def newaliases(self, path: str) -> tuple[str, ...]:
         if self.aliases_trouble:
             raise HostError(self.aliases_trouble)
         self.built.append(path)
+        return self.aliases_doubts
 
     def greeting(self) -> Greeting | None:
         return self.greets_with

@@ -45,12 +45,14 @@ class World:
         self.programs = FakePrograms(GREETING)
         self.posted: SimpleQueue[Trigger] = SimpleQueue()
         self.records = Records()
+        self.remarks: list[str] = []
         self.spawn: Spawn = newaliases_at_once
         self.clock = FakeClock()
         self.aliases = AliasDatabase(
             self.programs,
             self.posted.put,
             self.records,
+            self.remarks.append,
             lambda name, run: self.spawn(name, run),
             self.clock,
         )
@@ -652,9 +654,7 @@ def test_a_marker_that_cannot_be_read_is_looked_at_again_soon(
 
 def test_newaliases_that_failed_is_run_again_by_itself(world: World) -> None:
     """It may have left half a database, and Postfix waits for a whole one."""
-    aliases = AliasDatabase(
-        world.programs, world.posted.put, world.records, newaliases_at_once, world.clock
-    )
+    aliases = world.aliases
 
     def fail() -> float | None:
         assert aliases.rebuild(names.DEFAULT_ALIASES).worked() is False
@@ -705,6 +705,26 @@ def test_aliases_that_stay_bad_are_on_record_once_more_for_each_correction(world
     assert [record.cycle for record in world.records] == [None, 1, 2]
 
 
+def test_what_newaliases_leaves_out_is_told_once_until_it_changes(world: World) -> None:
+    def rebuild(*doubts: str) -> None:
+        world.programs.aliases_doubts = doubts
+        assert world.aliases.rebuild(names.DEFAULT_ALIASES).worked()
+
+    rebuild()
+    rebuild("/a, line 1: no", "/a, line 2: no")
+    rebuild("/a, line 1: no", "/a, line 2: no")
+    world.programs.aliases_trouble = "bad"
+    assert world.aliases.rebuild(names.DEFAULT_ALIASES).worked() is False
+    world.programs.aliases_trouble = ""
+    rebuild("/a, line 1: no", "/a, line 2: no")
+    rebuild("/a, line 2: no")
+    rebuild()
+    rebuild("/a, line 2: no")
+    second = "newaliases: /a, line 2: no; mend the file"
+    first = second.replace("/a, line 2", "/a, line 1: no; /a, line 2")
+    assert world.remarks == [first, second, second]
+
+
 def test_newaliases_does_not_hold_up_the_loop(world: World) -> None:
     """Postfix is restarted when it has ended, with what main.cf has become meanwhile."""
     started: list[Callable[[], None]] = []
@@ -725,11 +745,11 @@ def test_newaliases_does_not_hold_up_the_loop(world: World) -> None:
 
 def test_an_error_of_ours_in_newaliases_does_not_end_the_restarts(world: World) -> None:
     class Broken:
-        def newaliases(self, path: str) -> None:
+        def newaliases(self, path: str) -> tuple[str, ...]:
             raise ZeroDivisionError(path)
 
     world.activation.aliases = AliasDatabase(
-        Broken(), world.posted.put, world.records, newaliases_at_once
+        Broken(), world.posted.put, world.records, world.remarks.append, newaliases_at_once
     )
     world.correct(1)
     with pytest.raises(ZeroDivisionError):

@@ -8,6 +8,7 @@ from pf_agent.complaints import (
     FATAL,
     Folders,
     bounded,
+    doubts,
     has_unknown,
     nearest,
     reason,
@@ -136,3 +137,30 @@ def test_names_are_asked_for_only_where_one_is_unknown() -> None:
 )
 def test_the_nearest_real_name(name: str, meant: str) -> None:
     assert nearest(name, KNOWN) == meant
+
+
+# --- what newaliases leaves out -------------------------------------------------------------------
+
+
+def test_what_is_wrong_in_an_alias_file_is_told_as_newaliases_says_it() -> None:
+    said = [
+        "postalias: warning: inet_protocols: disabling IPv6 name/address support",
+        "postalias: warning: /etc/postfix/main.cf, line 3: overriding earlier entry: a=b",
+        "postalias: warning: /etc/aliases, line 2: need name:value pair",
+        "postalias: warning: /etc/aliases, line 2: need name:value pair",
+        'postalias: warning: /etc/aliases.db: duplicate entry: "list"',
+    ]
+    assert doubts("\n".join(said)) == (
+        "/etc/aliases, line 2: need name:value pair",
+        '/etc/aliases.db: duplicate entry: "list"',
+    )
+    assert doubts("") == ()
+
+
+def test_of_very_much_that_is_wrong_the_first_is_told_and_the_rest_counted() -> None:
+    lines = [f"postalias: warning: /a, line {n}: need name:value pair" for n in range(1000)]
+    found = doubts("\n".join(lines))
+    assert found[0] == "/a, line 0: need name:value pair"
+    assert (len(found), found[-1]) == (6, "and 995 more")
+    (long,) = doubts(f"postalias: warning: /a, line 1: {'x' * 10_000}")
+    assert len(long) < 1100

@@ -369,6 +369,14 @@ def test_an_answer_that_is_none(host: Host, said: bytes, words: str) -> None:
         host.errands().judge(b"")
 
 
+def test_what_newaliases_left_out_is_read_back(host: Host) -> None:
+    host.will_say(b'\n{"done": ["one", "two"]}')
+    assert host.errands().newaliases("/etc/aliases") == ("one", "two")
+    host.will_say(b'\n{"done": null}')
+    with pytest.raises(HostError, match="makes no sense"):
+        host.errands().newaliases("/etc/aliases")
+
+
 @pytest.mark.parametrize("said", [b"", b"\n", b'\n{"failure": "no"}', b'\n{"done": null}'])
 def test_a_log_that_does_not_come_is_empty(host: Host, said: bytes) -> None:
     """A rollback goes on without."""

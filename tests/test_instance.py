@@ -49,9 +49,9 @@ class Asked(FakePrograms):
     def aliases_are_stale(self, _path: str) -> bool:
         return self.is_stale
 
-    def newaliases(self, path: str) -> None:
+    def newaliases(self, path: str) -> tuple[str, ...]:
         self.may_build.wait(60)
-        super().newaliases(path)
+        return super().newaliases(path)
 
     def probe(self, _greeting: object) -> str:
         raise AssertionError("Postfix is not restarted here")

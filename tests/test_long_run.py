@@ -125,6 +125,7 @@ class Host:
         self.corrections = self.activations = self.rollbacks = self.contests = 0
         self.refused = 0
         self.lost: list[str] = []
+        self.remarks: list[str] = []
         self.tally = Tally()
         self.mailbox: SimpleQueue[Trigger] = SimpleQueue()
         self.policy = Policy(judge=Judge(judge_of_grammar), clock=self.clock)
@@ -135,7 +136,9 @@ class Host:
         self.activation = Activation(
             service=self.service,
             greeter=programs,
-            aliases=AliasDatabase(programs, self.mailbox.put, self.note, newaliases_at_once),
+            aliases=AliasDatabase(
+                programs, self.mailbox.put, self.note, self.remarks.append, newaliases_at_once
+            ),
             markers=self.state,
             post=self.mailbox.put,
             emit=self.note,

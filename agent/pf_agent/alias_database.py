@@ -23,17 +23,21 @@ from pf_agent.plan import Clock, Emit
 class Builder(Protocol):
     """What builds the database, as `postfix.Postfix` does."""
 
-    def newaliases(self, path: str) -> None: ...
+    def newaliases(self, path: str) -> tuple[str, ...]: ...
 
 
 class AliasDatabase:
-    """The alias database of one instance. `trouble` is what newaliases complained of last."""
+    """The alias database of one instance. `trouble` is why newaliases failed last.
+
+    `remark` tells of lines that it left out, as often as these change.
+    """
 
     def __init__(
         self,
         builder: Builder,
         post: Callable[[Trigger], None],
         emit: Emit,
+        remark: Callable[[str], None],
         spawn: Spawn = in_a_thread,
         ticks: Clock = time.monotonic,
     ) -> None:
@@ -41,6 +45,9 @@ class AliasDatabase:
         self._builder = builder
         self._post = post
         self._emit = emit
+        self._remark = remark
+        self._doubts: tuple[str, ...] = ()
+        self._doubts_told: tuple[str, ...] = ()
         self._spawn = spawn
         self._lock = Lock()
         self._told: tuple[int | None, str] = (None, "")
@@ -71,7 +78,7 @@ class AliasDatabase:
         def newaliases() -> str:
             with self._lock:
                 try:
-                    self._builder.newaliases(path)
+                    self._doubts = self._builder.newaliases(path)
                 except HostError as error:
                     return str(error)
             return ""
@@ -81,12 +88,15 @@ class AliasDatabase:
         return Rebuild(self, work, path, cycle)
 
     def note(self, trouble: str, cycle: int | None) -> None:
-        """Put on record why newaliases failed, once, and once more for each cycle."""
+        """Tell, once, what newaliases left out; why it failed, once more for each cycle."""
         self.trouble = trouble
         self._retry_at = self._ticks() + self._backoff.grow() if trouble else None
         if not trouble:
             self._told = (None, "")
             self._backoff.reset()
+            if self._doubts not in ((), self._doubts_told):
+                self._remark(f"newaliases: {'; '.join(self._doubts)}; mend the file")
+            self._doubts_told = self._doubts
         elif trouble != self._told[1] or cycle not in (None, self._told[0]):
             self._told = (cycle, trouble)
             fields = {names.FIELD_REASON: trouble}

@@ -75,7 +75,7 @@ class _Application:
         self._activation = Activation(
             systemd,
             self._postfix,
-            AliasDatabase(self._postfix, mailbox.put, self._emit),
+            AliasDatabase(self._postfix, mailbox.put, self._emit, journal.note),
             self._state,
             mailbox.put,
             self._emit,

@@ -25,6 +25,7 @@ _LAST: Final = 1 << 62
 
 # Whoever writes main.cf says how much there is to be told of: this much of it is.
 _MOST_WARNINGS: Final = 100
+_MOST_DOUBTS: Final = 5
 _MOST_CHARACTERS: Final = 1000
 _MOST_HINTS: Final = 20
 _LONGEST_NAME: Final = 100
@@ -86,6 +87,17 @@ def warnings(lines: Iterable[str], places: Mapping[str, int], known: Collection[
             hints -= 1
     more = len(ordered) - _MOST_WARNINGS
     return [*told, *([f"and {more} more"] if more > 0 else [])]
+
+
+def doubts(complaint: str) -> tuple[str, ...]:
+    """Return what newaliases warned of in its files, and ended well all the same; the first few.
+
+    Not what it says of main.cf, which the judge tells of.
+    """
+    lines = dict.fromkeys(Folders("/nowhere", "/nowhere").lines(complaint))
+    told = [bounded(line) for line in lines if line.startswith("/") and "main.cf" not in line]
+    more = len(told) - _MOST_DOUBTS
+    return (*told[:_MOST_DOUBTS], *([f"and {more} more"] if more > 0 else []))
 
 
 def unquoted(words: str) -> str:

@@ -43,12 +43,13 @@ class Errands:
         """Have Postfix's own programs read `text`, as `Postfix.judge` does. Raises HostError."""
         return self._ask(_judgement, errand="judge", text=text.decode("latin-1"))
 
-    def newaliases(self, path: str) -> None:
-        """Rebuild the alias databases, `path`'s among them. Raises HostError."""
+    def newaliases(self, path: str) -> tuple[str, ...]:
+        """Rebuild the alias databases, as `Postfix.newaliases` does. Raises HostError."""
         found = _fingerprint(path)
-        self._ask(lambda _said: None, errand="newaliases", path=path)
+        doubts = self._ask(_lines, errand="newaliases", path=path)
         if found is not None:
             self._built_from[path] = found
+        return doubts
 
     def aliases_are_stale(self, path: str) -> bool:
         """Tell whether `path` changed since its database was last built.

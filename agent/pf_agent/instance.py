@@ -115,7 +115,9 @@ class Instance:
         self._postfix = shared.errands(os.path.dirname(main_cf))
         self._judge = Judge(self._postfix.judge)
         self._aliases = names.DEFAULT_ALIASES
-        self._alias_database = AliasDatabase(self._postfix, shared.post, self._emit)
+        self._alias_database = AliasDatabase(
+            self._postfix, shared.post, self._emit, shared.journal.note
+        )
         self._rebuild: Rebuild | None = None
         shared.watch.follow(name, main_cf, self._aliases)
         self._activation = Activation(

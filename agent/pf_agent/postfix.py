@@ -101,8 +101,10 @@ class Postfix:
             tuple(replace(fault, reason=told(fault.reason)) for fault in faults),
         )
 
-    def newaliases(self, path: str) -> None:
-        """Rebuild the alias databases, `path`'s among them. Raises HostError in Postfix's words.
+    def newaliases(self, path: str) -> tuple[str, ...]:
+        """Rebuild the alias databases, `path`'s among them.
+
+        Return why lines were left out, in Postfix's words. Raises HostError in these, too.
 
         Where Debian's alias file is missing, it is made as the package's postinst makes it: without
         its database local(8) defers all mail, and Debian 13 under "No configuration" has none.
@@ -115,6 +117,7 @@ class Postfix:
         if answer.failed:
             why = complaints.unquoted(complaints.bounded(complaints.reason(answer.complaint)))
             raise HostError(f"newaliases: {why}; mend it and run newaliases")
+        return complaints.doubts(answer.complaint)
 
     def greeting(self) -> Greeting | None:
         """Return what port 25 must say, where Postfix has an SMTP service there; else None.

@@ -179,6 +179,13 @@ def test_a_new_alias_works_without_a_restart(site: Site) -> None:
     assert postfix_invocations(site) == before
 
 
+def test_a_bad_line_among_the_aliases_is_told_of(site: Site) -> None:
+    site.machine.sh(f"printf 'postmaster root\\ninfo: bob\\n' > {ALIASES}")
+    said = f"newaliases: {ALIASES}, line 1: need name:value pair; mend the file"
+    site.machine.wait_until(f"journalctl -u pf-agent -p warning -o cat | grep -Fx '{said}'")
+    assert site.machine.run(["postalias", "-q", "info", f"hash:{ALIASES}"]).stdout == "bob\n"
+
+
 def test_an_alias_file_from_long_ago_works_too(site: Site) -> None:
     """`mv` brings an older file than the database: by their dates alone it would look done."""
     before = postfix_invocations(site)
