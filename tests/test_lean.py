@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import pf_agent
 
 # What `pf-agent run` imports when it starts, and at its first correction.
@@ -44,6 +46,65 @@ def test_the_daemon_has_nothing_that_it_does_not_use_in_memory() -> None:
     roots = {name.partition(".")[0] for name in lean}
     assert not roots & {"_hashlib", "_ssl", "argparse", "bz2", "http", "lzma", "rich", "tempfile"}
     assert not roots & {"asyncio", "shutil", "subprocess", "tokenize", "uuid"}
+    assert not roots & {"ast", "dis", "inspect", "pickle"}
+
+
+def test_what_pygobject_asks_of_asyncio_does_not_load_it() -> None:
+    pytest.importorskip("gi")
+    code = """
+lean.forgo()
+from gi.repository import GLib
+loop = GLib.MainLoop()
+GLib.idle_add(loop.quit)
+loop.run()
+GLib.MainContext.default().iteration(False)
+print("asyncio.events" in sys.modules)
+"""
+    assert said(code) == "False\n"
+
+
+def test_asyncio_answers_as_itself_once_somebody_uses_it() -> None:
+    code = """
+lean.forgo()
+import asyncio
+_get_running_loop, get_event_loop_policy = asyncio._get_running_loop, asyncio.get_event_loop_policy
+print(_get_running_loop(), get_event_loop_policy().get_event_loop_for_context(None))
+before = "asyncio.events" in sys.modules
+print(before, type(get_event_loop_policy().new_event_loop()).__module__)
+async def loops():
+    return _get_running_loop() is asyncio.get_running_loop() is asyncio._get_running_loop()
+print(asyncio.run(loops()), hasattr(get_event_loop_policy(), "get_event_loop_for_context"))
+"""
+    assert said(code).splitlines() == ["None None", "False asyncio.unix_events", "True False"]
+
+
+def test_annotations_and_refusals_are_those_of_the_modules() -> None:
+    code = """
+import inspect, pickle
+real = pickle.PicklingError, inspect.get_annotations
+del sys.modules["inspect"], sys.modules["pickle"]
+lean.forgo()
+import inspect
+from pickle import PicklingError
+class Plain: pass
+class Noted:
+    number: int
+class Heir(Noted): pass
+def function(number: "int") -> None: pass
+print(PicklingError is real[0], type(sys.modules["pickle"]) is lean._PutOff)
+print(inspect.get_annotations(Noted), type(sys.modules["inspect"]) is lean._PutOff)
+print([inspect.get_annotations(of) == real[1](of) for of in (Noted, Plain, Heir, function)])
+print(inspect.get_annotations(function, eval_str=True)["number"] is int)
+from pickle import loads, dumps
+print(loads(dumps([1])))
+"""
+    assert said(code).splitlines() == [
+        "True True",
+        "{'number': <class 'int'>} True",
+        "[True, True, True, True]",
+        "True",
+        "[1]",
+    ]
 
 
 def test_hashes_are_the_same_without_libcrypto() -> None:

@@ -10,6 +10,8 @@ that alone makes it load what it was to put off.
 from __future__ import annotations
 
 import sys
+from _pickle import PicklingError
+from collections.abc import Mapping
 from importlib import import_module
 from types import ModuleType
 from typing import Any, Final
@@ -27,7 +29,10 @@ _DISPENSABLE: Final = (
 
 # Imported without a condition, and used in functions that nobody calls here.
 _PUT_OFF: Final = (
-    "asyncio",  # structlog's asynchronous loggers
+    "ast",  # signatures that inspect reads from a text
+    "asyncio",  # structlog's asynchronous loggers, PyGObject's `await`
+    "inspect",  # dataclasses without a docstring
+    "pickle",  # structlog's loggers, when they are pickled
     "shutil",  # structlog's width of a terminal
     "uuid",  # structlog's records of a thread
     "ctypes.util",  # watchdog's search for the C library, in some versions; subprocess and tempfile
@@ -39,10 +44,64 @@ _PUT_OFF: Final = (
 class _PutOff(ModuleType):
     """Stands in for a module that is imported, and becomes it when it is used."""
 
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        vars(self).update(_AT_ONCE.get(name, {}))
+
     def __getattr__(self, name: str) -> Any:
-        if sys.modules.get(self.__name__) is self:
-            del sys.modules[self.__name__]
-        return getattr(import_module(self.__name__), name)
+        return getattr(_real(self.__name__), name)
+
+
+def _is_put_off(name: str) -> bool:
+    return isinstance(sys.modules.get(name), _PutOff)
+
+
+def _real(name: str) -> ModuleType:
+    """The module itself, loaded where it was put off until now."""
+    if _is_put_off(name):
+        del sys.modules[name]
+    return import_module(name)
+
+
+class _Policy:
+    """asyncio's policy where nobody has set one. PyGObject asks each time that it runs a loop."""
+
+    def get_event_loop_for_context(self, _context: object) -> None:
+        """None: there is no loop of asyncio's that runs in a context of GLib's."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(_real("asyncio").get_event_loop_policy(), name)
+
+
+def _policy() -> Any:
+    return _Policy() if _is_put_off("asyncio") else _real("asyncio").get_event_loop_policy()
+
+
+def _running_loop() -> Any:
+    return None if _is_put_off("asyncio") else _real("asyncio")._get_running_loop()
+
+
+class _InvalidStateError(Exception):
+    """What PyGObject raises where the result of an `await` is taken before it is there."""
+
+
+def _annotations(of: object, **how: Any) -> Any:
+    own = vars(of).get("__annotations__") if isinstance(of, type) and not how else None
+    return dict(own) if isinstance(own, dict) else _real("inspect").get_annotations(of, **how)
+
+
+# What is taken from them when they are imported, or asked of them in between. Each answers as the
+# module itself would; whatever is not here has it loaded.
+_AT_ONCE: Final[Mapping[str, Mapping[str, Any]]] = {
+    "asyncio": {  # PyGObject 3.50
+        "InvalidStateError": _InvalidStateError,
+        "_get_running_loop": _running_loop,
+        "get_event_loop_policy": _policy,
+    },
+    "inspect": {"get_annotations": _annotations},  # dataclasses, from Python 3.13 on
+    # "from pickle import" looks whether it is a package: it is none.
+    "pickle": {"PicklingError": PicklingError, "__path__": ()},
+}
 
 
 def forgo() -> None:
