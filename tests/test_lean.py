@@ -46,7 +46,8 @@ def test_the_daemon_has_nothing_that_it_does_not_use_in_memory() -> None:
     roots = {name.partition(".")[0] for name in lean}
     assert not roots & {"_hashlib", "_ssl", "argparse", "bz2", "http", "lzma", "rich", "tempfile"}
     assert not roots & {"asyncio", "shutil", "subprocess", "tokenize", "uuid"}
-    assert not roots & {"ast", "dis", "inspect", "pickle"}
+    assert not roots & {"ast", "dis", "inspect", "pickle", "selectors"}
+    assert not lean & {"structlog.stdlib", "structlog.threadlocal", "structlog.twisted"}
 
 
 def test_what_pygobject_asks_of_asyncio_does_not_load_it() -> None:

@@ -25,6 +25,8 @@ _DISPENSABLE: Final = (
     # structlog.dev, for tracebacks in colours.
     "rich",
     "better_exceptions",
+    # structlog, where Twisted is installed.
+    "structlog.twisted",
 )
 
 # Imported without a condition, and used in functions that nobody calls here.
@@ -33,7 +35,10 @@ _PUT_OFF: Final = (
     "asyncio",  # structlog's asynchronous loggers, PyGObject's `await`
     "inspect",  # dataclasses without a docstring
     "pickle",  # structlog's loggers, when they are pickled
+    "selectors",  # files that socket sends
     "shutil",  # structlog's width of a terminal
+    "structlog.stdlib",  # loggers on top of logging's
+    "structlog.threadlocal",  # values that a thread's records share
     "uuid",  # structlog's records of a thread
     "ctypes.util",  # watchdog's search for the C library, in some versions; subprocess and tempfile
     "tokenize",  # linecache's lines of a traceback, inspect's of a function
