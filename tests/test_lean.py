@@ -50,6 +50,20 @@ def test_the_daemon_has_nothing_that_it_does_not_use_in_memory() -> None:
     assert not lean & {"structlog.stdlib", "structlog.threadlocal", "structlog.twisted"}
 
 
+def test_the_watch_does_not_load_them_either(tmp_path: Path) -> None:
+    code = f"""
+lean.forgo()
+from pf_agent.watch import Watch
+watch = Watch("{tmp_path}", print)
+watch.follow("-", "{tmp_path}/main.cf", "{tmp_path}/aliases")
+said = watch.ensure()
+print(said, *(name for name in lean._PUT_OFF if type(sys.modules[name]) is not lean._PutOff))
+import os
+os._exit(sys.stdout.flush() or 0)
+"""
+    assert said(code) == "\n"
+
+
 def test_what_pygobject_asks_of_asyncio_does_not_load_it() -> None:
     pytest.importorskip("gi")
     code = """

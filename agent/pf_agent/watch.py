@@ -18,7 +18,6 @@ another hard link and a full queue are then left to the periodic look.
 from __future__ import annotations
 
 import errno
-import inspect
 import os
 import stat
 import time
@@ -29,6 +28,7 @@ from typing import Any, Final, Protocol
 from watchdog import events as watchdog_events
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import inotify_c
+from watchdog.observers.api import ObservedWatch
 from watchdog.observers.inotify import InotifyObserver
 
 from pf_agent.model import Reason, Trigger
@@ -365,7 +365,7 @@ def _try_inotify() -> None:
 
 
 def _schedule(observer: InotifyObserver, wake: _Wake, path: str) -> Any:
-    if "event_filter" not in inspect.signature(observer.schedule).parameters:
+    if not hasattr(ObservedWatch(path, recursive=False), "event_filter"):  # new in 4
         return observer.schedule(wake, path)
     known = [getattr(watchdog_events, name, None) for name in _EVENTS]
     return observer.schedule(wake, path, event_filter=[each for each in known if each])

@@ -38,7 +38,16 @@ _RIGHT = "regular file 0:0 644"
 _EXPECTED = "/root/expected.main.cf"
 _DRIFTS = f"{names.RUN_DIRECTORY}/drifts.json"
 # What the agent's libraries would load, and the daemon has no use for: parts of paths.
-UNUSED = ("libcrypto", "libssl", "libsystemd", "libgcrypt", "/_ssl.", "/_hashlib.", "/_bz2.")
+UNUSED = (
+    "libcrypto",
+    "libssl",
+    "libsystemd",
+    "libgcrypt",
+    "/_asyncio.",
+    "/_bz2.",
+    "/_hashlib.",
+    "/_ssl.",
+)
 
 # sd-messages.h: SD_MESSAGE_UNIT_STARTED.
 _UNIT_STARTED = "39f53479d3a045ac8e11786248231fbf"

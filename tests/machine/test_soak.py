@@ -21,12 +21,8 @@ def test_drift_every_second_leaves_nothing_behind(agent_machine: Machine) -> Non
     assert len(site.starts(since)) >= 2
 
 
-def test_what_the_daemon_does_not_use_is_not_in_its_memory(
-    agent_machine: Machine, release: str
-) -> None:
+def test_what_the_daemon_does_not_use_is_not_in_its_memory(agent_machine: Machine) -> None:
     """After corrections and restarts, that is."""
     mapped = mapped_by_the_agent(agent_machine)
     assert "/libgio-2.0.so" in mapped
-    # PyGObject 3.50 is built on asyncio.
-    unused = [*UNUSED, "/_asyncio."] if release == "bookworm" else UNUSED
-    assert [name for name in unused if name in mapped] == []
+    assert [name for name in UNUSED if name in mapped] == []
