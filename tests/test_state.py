@@ -50,7 +50,7 @@ def test_cycles_count_from_one_and_over_a_restart(state: State, tmp_path: Path) 
     assert a_state(tmp_path).next_cycle() == 3
 
 
-@pytest.mark.parametrize("damage", [None, b"", b"\0\0\0", b"twelve\n", b"3\n"])
+@pytest.mark.parametrize("damage", [None, b"", b"\0\0\0", b"twelve, say\nand more\n", b"3\n"])
 def test_a_lost_damaged_or_old_counter_gives_no_number_twice(
     state: State, damage: bytes | None
 ) -> None:
@@ -62,6 +62,7 @@ def test_a_lost_damaged_or_old_counter_gives_no_number_twice(
     else:
         file_of(state, "cycle").write_bytes(damage)
     assert [state.next_cycle(), state.next_cycle()] == [13, 14]
+    assert int(file_of(state, "cycle").read_bytes()) == 14
 
 
 def test_a_lost_counter_goes_on_after_the_marker(state: State) -> None:

@@ -328,13 +328,13 @@ def test_what_nobody_wants_to_hear_wakes_one_thread_alone(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passed: list[str] = []
-    hear = watch._Wake.on_any_event
+    hear = watch._Wake._hear
 
-    def on_any_event(wake: watch._Wake, event: FileSystemEvent) -> None:
-        passed.append(os.fsdecode(event.src_path))
-        hear(wake, event)
+    def spy(wake: watch._Wake, event: FileSystemEvent, path: str) -> None:
+        passed.append(path)
+        hear(wake, event, path)
 
-    monkeypatch.setattr(watch._Wake, "on_any_event", on_any_event)
+    monkeypatch.setattr(watch._Wake, "_hear", spy)
     host.heard()  # who was reading already when the watch was made does not know yet
     for name in (".main.cf.pf-agent-1", "main.cf.tmp", "main.cf"):
         rewrite(host.main_cf.with_name(name))

@@ -160,7 +160,7 @@ class State:
         with suppress(ValueError):
             last = max(last, count_of(int(self._read("cycle") or b"0")))
         self._last_cycle = last + 1
-        self._write("cycle", b"%d\n" % self._last_cycle, durable=False)
+        self._overwrite("cycle", b"%012d\n" % self._last_cycle)
         return self._last_cycle
 
     def pending(self) -> PendingActivation | None:
@@ -372,6 +372,17 @@ class State:
     def _write(self, name: str, data: bytes, durable: bool = True) -> None:
         write_whole(os.path.join(self.directory, name), data, 0o600, durable)
 
+    def _overwrite(self, name: str, data: bytes) -> None:
+        """Write over it, always at the same length: damaged, it is as good as lost."""
+        path = os.path.join(self.directory, name)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            with open(os.open(path, flags, 0o600), "wb") as file:
+                file.write(data)
+                file.truncate()
+        except OSError as error:
+            raise _unwritten(path, error) from error
+
 
 def read_status(run_directory: str) -> dict[str, Any] | None:
     """Return status.json; None where no daemon keeps one up to date. Raises HostError."""
@@ -498,6 +509,10 @@ def _try_flock(handle: int) -> bool:
     return True
 
 
+def _unwritten(path: str, error: OSError) -> HostError:
+    return HostError(f"{path}: {error.strerror}; free space or mend the folder")
+
+
 def write_whole(path: str, data: bytes, mode: int, durable: bool) -> None:
     """Put `data` in the file's place at once, synced first where `durable`. Raises HostError."""
     temporary = _half_written(path)
@@ -521,4 +536,4 @@ def write_whole(path: str, data: bytes, mode: int, durable: bool) -> None:
     except OSError as error:
         with suppress(OSError):
             os.unlink(temporary)
-        raise HostError(f"{path}: {error.strerror}; free space or mend the folder") from error
+        raise _unwritten(path, error) from error

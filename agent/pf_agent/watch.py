@@ -139,6 +139,8 @@ class _SharedDescriptor:
         # An event goes through three threads, and each takes the interpreter from the loop. What
         # nobody wants to hear, of our own new file before all, ends in the first of them.
         inotify.read_events = partial(_read_what_matters, inotify.read_events, wake)
+        # And what they want is told in the second: the third would only hand it on.
+        emitter.queue_event = wake.on_any_event
         # It also holds back a move out of the folder, and all behind it, for half a second, to
         # call two moves one. Two triggers do as well.
         queue: Any = getattr(emitter._inotify, "_queue", None)
