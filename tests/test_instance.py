@@ -108,6 +108,7 @@ def host(tmp_path: Path) -> Host:
 
 def test_a_drift_need_not_wait_for_a_text_that_was_judged_at_the_start(host: Host) -> None:
     host.instance.turn({Reason.START})
+    host.instance.judge_ahead()
     assert host.postfix.judged.get(timeout=60) == RIGHT
     host.write(WRONG)
     host.instance.turn({Reason.MAIN_CF})
@@ -119,6 +120,8 @@ def test_a_drift_need_not_wait_for_a_text_that_was_judged_at_the_start(host: Hos
 def test_who_cannot_judge_at_the_start_is_asked_again(host: Host) -> None:
     host.postfix.trouble = "no answer; see `systemctl status pf-agent-errands`"
     host.instance.turn({Reason.START})
+    with pytest.raises(HostError, match="no answer"):
+        host.instance.judge_ahead()
     assert host.postfix.judged.get(timeout=60) == RIGHT
     assert host.records == []
     host.postfix.trouble = ""
@@ -128,11 +131,14 @@ def test_who_cannot_judge_at_the_start_is_asked_again(host: Host) -> None:
     assert host.postfix.judged.get(timeout=60) == RIGHT
 
 
-def test_a_drift_found_at_the_start_is_judged_as_ever(host: Host) -> None:
+def test_a_drift_found_at_the_start_leaves_nothing_to_judge_ahead(host: Host) -> None:
     host.write(WRONG)
     host.instance.turn({Reason.START})
     assert Event.DRIFT_CORRECTED in host.records.events()
-    assert host.postfix.judged.get(timeout=60) == RIGHT
+    while not host.postfix.judged.empty():
+        host.postfix.judged.get()
+    host.instance.judge_ahead()
+    assert host.postfix.judged.empty(), "what was corrected was judged"
 
 
 # --- how it stands --------------------------------------------------------------------------------

@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from queue import Empty, SimpleQueue
 
 from pf_agent import __version__, memory, names, render, signals
+from pf_agent.aside import in_a_thread
 from pf_agent.configuration import Configuration
 from pf_agent.desired import main_cf_of
 from pf_agent.errands import Errands, listening
@@ -118,6 +120,7 @@ class Daemon:
         self._emit(Record(Event.STARTED, f"pf-agent {__version__} watches main.cf"))
         self._turn([Trigger(Reason.START)])
         is_heard = self._tell("READY=1")
+        self._judge_ahead()
         memory.keep_what_there_is()
         while True:
             if self.mailbox.empty():
@@ -141,6 +144,18 @@ class Daemon:
         self._systemd.close()
         self._state.remove_status()
         return ExitCode.OK
+
+    def _judge_ahead(self) -> None:
+        """Have what each main.cf would be brought back to judged now, one after the other."""
+        instances = tuple(self._instances.values())
+
+        def judge() -> None:
+            for instance in instances:
+                with suppress(HostError):  # what it cannot learn now it asks when it needs it
+                    instance.judge_ahead()
+
+        with suppress(HostError):
+            in_a_thread("judge", judge)
 
     def _patience(self) -> float:
         """Seconds until something is due, whatever comes: a look, a step, a word to systemd."""

@@ -9,14 +9,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from pf_agent import names, pacing, render
 from pf_agent.activation import Activated, Activation, NotUp
 from pf_agent.alias_database import AliasDatabase, Rebuild
 from pf_agent.aliases import alias_file
-from pf_agent.aside import in_a_thread
 from pf_agent.configuration import Configuration
 from pf_agent.correction import refusal
 from pf_agent.errands import Errands
@@ -184,6 +182,14 @@ class Instance:
         """Look after this instance no more; main.cf stays as it is."""
         self._shared.watch.unfollow(self.name)
 
+    def judge_ahead(self) -> None:
+        """Have the right text judged before it is needed, so that no drift has to wait for that.
+
+        To be called beside the loop. Raises HostError; who needs the answer asks again.
+        """
+        if self._outcome.result is Result.IN_SYNC:
+            self._judge(self._host.read().text or b"")
+
     # --- a look -------------------------------------------------------------------------------
 
     def _look(self, reasons: set[Reason]) -> None:
@@ -208,23 +214,10 @@ class Instance:
             )
             with self._state.lock():
                 self._note_outcome(self._cycle(desired, policy))
-            if Reason.START in reasons and self._outcome.result is Result.IN_SYNC:
-                self._judge_ahead()
             if self._host.is_awaited():
                 self._next_look = time.monotonic() + _AWAITED_SECONDS
         self._failure = ""
         self._backoff.reset()
-
-    def _judge_ahead(self) -> None:
-        """Have the right text judged before it is needed, so that no drift has to wait for that."""
-        text = self._host.read().text or b""
-
-        def judge() -> None:
-            with suppress(HostError):  # who needs the answer asks again
-                self._judge(text)
-
-        with suppress(HostError):
-            in_a_thread("judge", judge)
 
     def _reconsider(self) -> None:
         """What Postfix refused may have been right too early: an address that was not up yet."""

@@ -172,6 +172,13 @@ def test_drift_while_the_agent_is_stopped_is_corrected_at_its_start(site: Site) 
     assert found == {"", "mynetworks", "smtpd_banner"}
 
 
+def test_after_a_start_the_right_text_is_judged_before_a_drift_needs_it(site: Site) -> None:
+    site.wait_settled()
+    site.machine.run(["systemctl", "restart", UNIT])
+    # Nothing else has it run an errand where nothing is amiss.
+    site.machine.wait_until("systemctl -q is-active pf-agent-errands.service")
+
+
 def test_killed_at_random_moments_while_drift_is_written(site: Site) -> None:
     site.machine.run(["rm", "-f", "/run/stop"])
     known = {name for name, *_ in displaced(site)}
