@@ -23,7 +23,7 @@ from pf_agent import names
 from tests.machine.drifting import ERRANDS_UNIT, SECONDS, UNIT, Drifts, ready_tracer
 from tests.machine.nspawn import Machine
 from tests.machine.site import MAIN_CF
-from tests.machine.wholeness import Edit, Wholeness
+from tests.machine.wholeness import NOTES, Edit, Wholeness
 
 NEVER = 0  # no call has this number: nothing fails, and the calls are counted
 
@@ -109,6 +109,10 @@ class Faults(Drifts):
         point.took = time.monotonic() - over
         self._look_after(point, before)
         point.ended = time.time()
+        if any(note in point.what for note in NOTES):
+            # A restart that it could not note it remembers, and spaces the next ones by it. With
+            # one that it can, that is in the file, where it can be made to forget it.
+            self.site.drift_once()
         return point
 
     def _drift(
