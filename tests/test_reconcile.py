@@ -800,6 +800,17 @@ def test_who_closes_it_at_the_last_instant_had_written_all_of_it(world: World) -
     assert world.text() == WHOLE.replace(b"0.0.0.0/0", b"127.0.0.0/8")
 
 
+def test_who_writes_as_an_older_text_comes_back_has_the_last_word(world: World) -> None:
+    world.host.write(IN_SYNC)
+    world.look()
+    newest = DRIFTED + b"# the newest\n"
+    world.host.closed = Late(WHOLE, is_newest=True)
+    world.host.before_exchange = [lambda: world.host.write(newest)]
+    assert world.look().result is Result.CORRECTED
+    assert world.text() == IN_SYNC + b"# the newest\n"
+    assert {WHOLE, newest} <= set(world.displaced())
+
+
 def test_what_he_closes_destroyed_changes_nothing(world: World) -> None:
     world.host.write(IN_SYNC)
     world.look()

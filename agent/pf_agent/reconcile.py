@@ -198,8 +198,13 @@ def _bring_back(
             def keep(displaced: bytes) -> None:
                 kept.append(pending.keep_displaced(number, displaced))
 
-            host.exchange(actual, candidate, keep)
-            message += " is in it now"
+            displaced = host.exchange(actual, candidate, keep)
+            if displaced.is_open or displaced.text in (actual.text, None):
+                message += " is in it now"
+            else:
+                # Somebody wrote in these milliseconds. His is the newest; the look goes on with it.
+                host.exchange(replace(actual, text=candidate), displaced.text, keep)
+                message += " is kept: somebody has written it once more"
             fields[names.FIELD_DIFF] = render.unified_diff(actual.text, candidate, host.path)
         else:
             message += " is kept, not installed: it was changed since, or Postfix refuses it"
