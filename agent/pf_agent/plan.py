@@ -84,11 +84,9 @@ class Policy:
 class Judge:
     """Postfix's judgement, asked once for each text: what passed once need not be judged again.
 
-    Several threads may ask: who comes second waits for the first one's answer.
-
     Nor need a text that differs from one in comments, blanks and folding alone, where nothing was
     said that names a line. A refusal is not remembered: a name that does not resolve now may
-    resolve at the next look.
+    resolve at the next look. Several threads may ask: the second waits for the first one's answer.
     """
 
     def __init__(self, ask: Callable[[bytes], Judgement]) -> None:
