@@ -262,8 +262,8 @@ class MainCfFile:
             os.fsync(file.fileno())
             if not has_name:
                 # Not sooner: a crash has left nothing until now, and who watches the folder, we
-                # before all, is not woken up by each step. The handle of the folder, which an
-                # absolute path does not need, has Python call linkat(2) with AT_SYMLINK_FOLLOW.
+                # before all, is not woken up by each step. Given a `src_dir_fd`, which for an
+                # absolute path means nothing, Python calls linkat(2) with AT_SYMLINK_FOLLOW.
                 os.link(_named_by_handle(file.fileno()), ours, src_dir_fd=file.fileno())
 
     def _dress(self, handle: int, actual: ActualState) -> None:
