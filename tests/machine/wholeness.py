@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ LEFT_BESIDE = ".main.cf.pf-agent-"
 # What the agent remembers of its restarts, for as long as the machine is up.
 NOTES = ("restarts.json", "drifts.json")
 
+# For longer than a judgement takes its folder is nobody's.
+_GOES_SECONDS = 5.0
 _RIGHT = b"mynetworks = 127.0.0.0/8 [::1]/128 172.16.0.0/12 [fe80::]/64\n"
 _OURS = (names.STATE_DIRECTORY, names.RUN_DIRECTORY, names.ERRANDS_DIRECTORY)
 _FOLDERS = ("/etc/postfix", *_OURS)
@@ -107,7 +110,7 @@ class Wholeness:
             yield "main.cf is not the right text"
         if not self._is_kept(edit.wrong, beside=False):
             yield f"the old text is not in {DISPLACED}"
-        if strays := sorted(self._everything() - self._known):
+        if strays := self._left_behind():
             yield f"left behind: {' '.join(strays)}"
         found = json.loads(self._site.run_python(_LOOK, *_LOCKS))
         if not self._is_obeyed(found["explicit"]):
@@ -136,6 +139,15 @@ class Wholeness:
                 if path.read_bytes() == text:
                     return True
         return False
+
+    def _left_behind(self) -> list[str]:
+        """What is there and does not go by itself: a daemon at rest still judges ahead."""
+        deadline = time.monotonic() + _GOES_SECONDS
+        while strays := sorted(self._everything() - self._known):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.05)
+        return strays
 
     def _everything(self) -> frozenset[str]:
         """All names where a crash could leave one, but for what is to be there."""
