@@ -77,6 +77,9 @@ class FakeHost:
             raise HostError(self.unlockable)
         return nullcontext()
 
+    def is_alone(self) -> bool:
+        return not self.left and self.closed is None
+
     def is_cut_off(self) -> bool:
         return bool(self.left)
 

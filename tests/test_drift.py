@@ -294,13 +294,13 @@ def foreign(unmanaged: Unmanaged, *ignore: str) -> DesiredState:
 def test_what_nobody_named_is_kept() -> None:
     desired = foreign(Unmanaged.KEEP)
     assert [d.parameter for d in drift_of(FOREIGN, desired)] == ["d"]
-    assert unmanaged_drift(desired, FOREIGN) == ()
+    assert unmanaged_drift(desired, MainCf.parse(FOREIGN)) == ()
 
 
 def test_what_nobody_named_is_reported_and_left() -> None:
     desired = foreign(Unmanaged.REPORT)
     assert [d.parameter for d in drift_of(FOREIGN, desired)] == ["d"]
-    assert unmanaged_drift(desired, FOREIGN) == (
+    assert unmanaged_drift(desired, MainCf.parse(FOREIGN)) == (
         Drift("x", DriftKind.UNMANAGED, None, "1", 5),
         Drift("smtp_y", DriftKind.UNMANAGED, None, "1", 3),
     )
@@ -323,9 +323,11 @@ def test_what_nobody_named_is_commented_out_wherever_it_stands() -> None:
 def test_a_pattern_exempts(unmanaged: Unmanaged) -> None:
     desired = foreign(unmanaged, "smtp_*", "[w-z]")
     assert [d.parameter for d in drift_of(FOREIGN, desired)] == ["d"]
-    assert unmanaged_drift(desired, FOREIGN) == ()
+    assert unmanaged_drift(desired, MainCf.parse(FOREIGN)) == ()
     # A pattern is one of names as they are written.
-    assert len(unmanaged_drift(foreign(Unmanaged.REPORT, "SMTP_*", "x"), FOREIGN)) == 1
+    assert (
+        len(unmanaged_drift(foreign(Unmanaged.REPORT, "SMTP_*", "x"), MainCf.parse(FOREIGN))) == 1
+    )
 
 
 # --- damage ------------------------------------------------------------------------------------

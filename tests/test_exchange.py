@@ -376,20 +376,13 @@ def test_an_acl_is_kept(real: RealHost) -> None:
     assert real.read().mode == 0o644
 
 
-def test_what_a_crash_left_is_kept_and_removed(real: RealHost) -> None:
-    real.write(BEFORE)
-    real.file.with_name(".main.cf.pf-agent-abc").write_bytes(b"relayhost = left\n")
-    kept: list[bytes] = []
-    real.exchange(real.read(), AFTER, kept.append)
-    assert kept == [b"relayhost = left\n", BEFORE]
-    assert left_in(real.file.parent) == {"main.cf"}
-
-
 def test_what_a_crash_left_is_seen_and_taken_up(real: RealHost) -> None:
     real.write(AFTER)
     assert not real.is_cut_off()
+    assert real.is_alone()
     real.file.with_name(".main.cf.pf-agent-abc").write_bytes(BEFORE)
     assert real.is_cut_off()
+    assert not real.is_alone()
     kept: list[bytes] = []
     with real.locked():
         real.take_up(kept.append)
@@ -402,6 +395,7 @@ def test_a_lock_whose_holder_was_killed_is_seen_and_goes(real: RealHost) -> None
     real.write(BEFORE)
     real.file.with_name("main.cf.tmp").touch()
     assert real.is_cut_off()
+    assert not real.is_alone()
     with real.locked():
         assert not real.is_cut_off(), "it is held"
     assert left_in(real.file.parent) == {"main.cf"}
@@ -841,6 +835,7 @@ def test_who_writes_while_nothing_can_be_kept_loses_nothing(real: RealHost, way:
     with pytest.raises(HostError, match="no space left"):
         real.exchange(real.read(), AFTER, refuse)
     kept: list[bytes] = []
+    real.take_up(kept.append)
     real.exchange(real.read(), AFTER, kept.append)
     assert kept == ([BEFORE] if way == "by unlink" else [BEFORE, b"relayhost = his\n"])
     assert left_in(real.file.parent) == {"main.cf"}
@@ -857,8 +852,8 @@ def test_an_empty_leftover_is_nothing_to_keep(real: RealHost) -> None:
     real.write(BEFORE)
     real.file.with_name(".main.cf.pf-agent-abc").touch()
     kept: list[bytes] = []
-    real.exchange(real.read(), AFTER, kept.append)
-    assert kept == [BEFORE]
+    real.take_up(kept.append)
+    assert kept == []
     assert left_in(real.file.parent) == {"main.cf"}
 
 

@@ -32,8 +32,20 @@ def is_too_long(text: bytes | None) -> bool:
     return text is not None and text.count(b"\n") > MOST_LINES
 
 
-def damage(text: bytes | None, desired: DesiredState, last_good: bytes | None) -> str:
+def taken_apart(text: bytes | None) -> MainCf:
+    """Return the document that a text is; an empty one where it is not worth that."""
+    return MainCf.parse(b"" if text is None or is_too_long(text) else text)
+
+
+def damage(
+    text: bytes | None,
+    desired: DesiredState,
+    last_good: bytes | None,
+    main_cf: MainCf | None = None,
+) -> str:
     """Say in which way main.cf was destroyed; "" where it was not, or only edited.
+
+    `main_cf` is the text as `taken_apart` returns it, where the caller has that.
 
     A destroyed file is begun again from the last good text (or the template), never from nothing:
     without the settings that the desired state does not name, Postfix may start and never greet.
@@ -42,7 +54,7 @@ def damage(text: bytes | None, desired: DesiredState, last_good: bytes | None) -
         return "there is no such file"
     if is_too_long(text):
         return f"it has more than {MOST_LINES} lines"
-    main_cf = MainCf.parse(text)
+    main_cf = main_cf or taken_apart(text)
     if not main_cf.logical_lines:
         return "it holds no setting"
     if last_good is None or len(text) >= len(last_good) or not last_good.startswith(text):
@@ -62,12 +74,13 @@ def find_drift(
     damaged: str = "",
     restorable: bool = False,
     attributes: bool = True,
+    main_cf: MainCf | None = None,
 ) -> tuple[Drift, ...]:
     """Return every difference between `actual` and `desired`, in the order of the file.
 
     `damaged` is what `damage` said of it, `restorable` whether there is a last good text;
-    `attributes` False leaves owner and mode alone, for a
-    file that is not this host's own main.cf.
+    `attributes` False leaves owner and mode alone, for a file that is not this host's own main.cf.
+    `main_cf` is the text as `taken_apart` returns it, where the caller has that.
     """
     drift: list[Drift] = []
     if damaged:
@@ -75,7 +88,7 @@ def find_drift(
         drift.append(Drift("", DriftKind.ABSENT_FILE, source, damaged))
     if attributes and actual.kind is not FileKind.ABSENT:
         drift.extend(_attribute_drift(actual))
-    main_cf = MainCf.parse(b"" if is_too_long(actual.text) else actual.text or b"")
+    main_cf = main_cf or taken_apart(actual.text)
     if main_cf.logical_lines or not damaged:
         drift.extend(_text_drift(desired, main_cf))
     return tuple(drift)
@@ -109,11 +122,11 @@ def _text_drift(desired: DesiredState, main_cf: MainCf) -> list[Drift]:
     return sorted(drift, key=_place)
 
 
-def unmanaged_drift(desired: DesiredState, text: bytes | None) -> tuple[Drift, ...]:
-    """Return what stands in `text` that nobody asked for, where that is reported and left alone."""
+def unmanaged_drift(desired: DesiredState, main_cf: MainCf) -> tuple[Drift, ...]:
+    """Return what stands there that nobody asked for, where that is reported and left alone."""
     if desired.unmanaged is not Unmanaged.REPORT:
         return ()
-    return tuple(_unmanaged_drift(desired, MainCf.parse(text or b"")))
+    return tuple(_unmanaged_drift(desired, main_cf))
 
 
 def _unmanaged_drift(desired: DesiredState, main_cf: MainCf) -> list[Drift]:

@@ -132,12 +132,11 @@ class MainCfFile:
     ) -> Displaced:
         """Put `text` in main.cf's place, whole and durable, and return what it displaced.
 
-        `keep` gets what was displaced before the last copy of it goes, and whatever an exchange
-        that was cut short left behind. Where it is not `actual.text`, somebody wrote in between.
-        Call it inside `locked`. Raises HostError, and main.cf is then as it was.
+        `keep` gets what was displaced before the last copy of it goes. Where it is not
+        `actual.text`, somebody wrote in between. Call it inside `locked`. Raises HostError, and
+        main.cf is then as it was.
         """
         try:
-            self._take_up(keep)
             return self._exchange(actual, text, keep)
         except OSError as error:
             raise _host_error(self.path, error, "it stays as it is until this is mended") from (
@@ -159,6 +158,14 @@ class MainCfFile:
             yield
 
     # --- what a crash left --------------------------------------------------------------------
+
+    def is_alone(self) -> bool:
+        """Tell whether nothing lies beside main.cf that `is_cut_off` or `late` looks at."""
+        lock = f"{os.path.basename(self.path)}.tmp"
+        with suppress(OSError):
+            names = os.listdir(self._directory)
+            return not any(name.startswith((_OURS, _LATE)) or name == lock for name in names)
+        return True
 
     def is_cut_off(self) -> bool:
         """Tell whether an exchange that was cut short left a file beside main.cf, or the lock's."""
@@ -254,17 +261,20 @@ class MainCfFile:
     def _lay(self, ours: str, text: bytes, actual: ActualState) -> None:
         """Put the new text beside main.cf, whole and synced."""
         handle, has_name = _new_file(ours)
-        with open(handle, "wb") as file:
-            file.write(text)
-            file.flush()
-            self._dress(file.fileno(), actual)
-            os.utime(file.fileno(), _cooled())
-            os.fsync(file.fileno())
+        try:
+            left = memoryview(text)
+            while left:
+                left = left[os.write(handle, left) :]
+            self._dress(handle, actual)
+            os.utime(handle, _cooled())
+            os.fsync(handle)
             if not has_name:
                 # Not sooner: a crash has left nothing until now, and who watches the folder, we
                 # before all, is not woken up by each step. Given a `src_dir_fd`, which for an
                 # absolute path means nothing, Python calls linkat(2) with AT_SYMLINK_FOLLOW.
-                os.link(_named_by_handle(file.fileno()), ours, src_dir_fd=file.fileno())
+                os.link(_named_by_handle(handle), ours, src_dir_fd=handle)
+        finally:
+            os.close(handle)
 
     def _dress(self, handle: int, actual: ActualState) -> None:
         """Give the new file its owner and mode, and the old one's ACL and extended attributes."""
@@ -365,17 +375,27 @@ def _read_regular(path: str, is_ours: bool) -> _Found:
             return _Found(None, opened, refused=refused)
         # Asked before it is read: what he writes between the two is then known to be unfinished.
         is_open = _has_writer(handle)
-        with open(handle, "rb", closefd=False) as file:
-            # By its size, and not the most at once: a buffer for that is mapped anew each time.
-            text = file.read(min(opened.st_size, MOST_BYTES) + 1)
-            if len(text) > opened.st_size:
-                text += file.read(MOST_BYTES + 1 - len(text))  # it has grown meanwhile
+        text = _text_of(handle, opened.st_size)
         if len(text) > MOST_BYTES:
             refused = f"it is larger than {MOST_BYTES} bytes"
             return _Found(None, opened, is_open, refused, is_too_large=True)
         return _Found(text, opened, is_open)
     finally:
         _close(handle)
+
+
+def _text_of(handle: int, size: int) -> bytes:
+    """Return what is in a file, or a byte more than `MOST_BYTES` of it.
+
+    By the handle, since Python's file asks the kernel five things more; and by its size, since a
+    buffer for the most would be mapped anew each time.
+    """
+    parts: list[bytes] = []
+    left = MOST_BYTES + 1
+    while left and (part := os.read(handle, min(size + 1, left))):
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)
 
 
 def _close(handle: int) -> None:

@@ -23,6 +23,7 @@ from pf_agent.exchange import MainCfFile
 from pf_agent.journal import Journal
 from pf_agent.model import (
     IN_SYNC_DETAIL,
+    ActualState,
     DesiredState,
     Event,
     LastDrift,
@@ -51,6 +52,8 @@ _AGAIN_SECONDS = 0.05
 _AWAITED_SECONDS = 0.5
 # And where it could not be told how things stand.
 _UNKNOWN_SECONDS = 5.0
+# Somebody wrote main.cf: what is not needed to see what he wrote waits for another look.
+_URGENT = frozenset({Reason.MAIN_CF, Reason.MAIN_CF_OPEN})
 _LOOKS_AT_ALIASES = frozenset({Reason.START, Reason.TIMER, Reason.RELOAD, Reason.ALIASES})
 
 
@@ -193,7 +196,8 @@ class Instance:
     # --- a look -------------------------------------------------------------------------------
 
     def _look(self, reasons: set[Reason]) -> None:
-        for moved in self._state.prepare():
+        is_urgent = reasons <= _URGENT
+        for moved in self._state.prepare(quickly=is_urgent):
             self._shared.journal.note(moved)
         if Reason.START in reasons:
             self._state.tidy()
@@ -202,22 +206,25 @@ class Instance:
         options = self._shared.configuration.options
         desired = self._shared.configuration.desired.get(self.name)
         self._next_look = time.monotonic() + options.look_every_seconds
-        if Reason.START not in reasons and self._is_being_saved(options.settle_seconds):
-            self._next_look = time.monotonic() + _AGAIN_SECONDS
-        elif desired is not None:
-            folder = os.path.dirname(self.main_cf)
-            self._shared.writers.follow(folder)
-            policy = Policy(
-                self._shared.may_only_observe(),
-                judge=self._judge,
-                writer=lambda written_at: self._shared.writers.fields(folder, written_at),
-            )
-            with self._state.lock():
-                self._note_outcome(self._cycle(desired, policy))
-            if self._host.is_awaited():
-                self._next_look = time.monotonic() + _AWAITED_SECONDS
+        with self._state.lock():
+            actual = self._host.read()
+            if Reason.START not in reasons and self._is_being_saved(actual, options.settle_seconds):
+                self._next_look = time.monotonic() + _AGAIN_SECONDS
+            elif desired is not None:
+                self._note_outcome(self._cycle(desired, self._policy(), actual))
+                if self._host.is_awaited():
+                    self._next_look = time.monotonic() + _AWAITED_SECONDS
         self._failure = ""
         self._backoff.reset()
+
+    def _policy(self) -> Policy:
+        folder = os.path.dirname(self.main_cf)
+        self._shared.writers.follow(folder)
+        return Policy(
+            self._shared.may_only_observe(),
+            judge=self._judge,
+            writer=lambda written_at: self._shared.writers.fields(folder, written_at),
+        )
 
     def _reconsider(self) -> None:
         """What Postfix refused may have been right too early: an address that was not up yet."""
@@ -227,14 +234,13 @@ class Instance:
             if not refusal(refused, self._judge(found.candidate)):
                 self._shared.configuration.reconsider(self.name)
 
-    def _is_being_saved(self, settle: float) -> bool:
+    def _is_being_saved(self, actual: ActualState, settle: float) -> bool:
         """Tell whether to give somebody the time to save main.cf, `settle` seconds at most.
 
         Many editors move the old file away or empty it first, and some write the new one in
         pieces. A look at such an instant would take the half for the whole.
         """
-        state = self._host.read()
-        if state.text and not state.is_open:
+        if actual.text and not actual.is_open:
             self._saving_since = None
             return False
         now = time.monotonic()
@@ -242,9 +248,13 @@ class Instance:
             self._saving_since = now
         return now < self._saving_since + settle
 
-    def _cycle(self, desired: DesiredState, policy: Policy) -> Outcome:
+    def _cycle(
+        self, desired: DesiredState, policy: Policy, actual: ActualState | None = None
+    ) -> Outcome:
         """One cycle; where Postfix refuses the desired state, one with the last that it took."""
-        outcome = reconcile(self._host, desired, policy, self._state, self._emit, self._outcome)
+        outcome = reconcile(
+            self._host, desired, policy, self._state, self._emit, self._outcome, actual
+        )
         if outcome.result is not Result.REJECTED:
             self._shared.configuration.approve(self.name)
             return outcome

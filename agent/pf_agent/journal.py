@@ -18,6 +18,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, MutableMapping
+from functools import cache
 from typing import TYPE_CHECKING, Any, TextIO
 
 import structlog
@@ -172,21 +173,26 @@ class _Sinks:
                 _print(f"<3>{line} (the journal would not take it: {why})", sys.stderr)
 
 
+@cache
+def _link() -> socket.socket:
+    """One for the process: tied to no place, it outlives a journald that is restarted."""
+    return socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+
+
 def _send(record: bytes, place: str) -> None:
     """Give journald a record: in a datagram, where that is too long in a sealed file."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as link:
-        link.connect(place)
-        try:
-            link.send(record)
-        except OSError as error:
-            if error.errno not in (errno.EMSGSIZE, errno.ENOBUFS):
-                raise
-            handle = os.memfd_create("record", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-            with open(handle, "wb") as file:
-                file.write(record)
-                file.flush()
-                fcntl.fcntl(file, fcntl.F_ADD_SEALS, _SEALS)
-                socket.send_fds(link, [b""], [file.fileno()])
+    try:
+        _link().sendto(record, place)
+    except OSError as error:
+        if error.errno not in (errno.EMSGSIZE, errno.ENOBUFS):
+            raise
+        handle = os.memfd_create("record", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        with open(handle, "wb") as file, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as link:
+            file.write(record)
+            file.flush()
+            fcntl.fcntl(file, fcntl.F_ADD_SEALS, _SEALS)
+            link.connect(place)  # send_fds of Python before 3.13 takes no address
+            socket.send_fds(link, [b""], [file.fileno()])
 
 
 def _print(line: str, stream: TextIO) -> None:

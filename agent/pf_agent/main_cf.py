@@ -24,6 +24,7 @@ BLANK = b" \t\n\v\f\r"
 # file that we put there whole is dated back by this many seconds, and nobody waits.
 COOL_SECONDS = 3.0
 
+_HASH = ord("#")
 _BLANKS = re.compile(rb"[ \t\n\v\f\r]+")
 
 # "#name = ..." as templates and postconf -# write it.
@@ -101,6 +102,9 @@ class MainCf:
         """What stands in the file, in order, orphans and faulty lines included."""
         found: list[list[int]] = []
         for row, line in enumerate(self.lines):
+            # Most lines are comments and empty ones, which need no closer look.
+            if line[0] == _HASH or line == b"\n":
+                continue
             text = line.lstrip(BLANK)
             if not text or text.startswith(b"#"):
                 continue
@@ -199,17 +203,22 @@ class Edit:
 
     def result(self) -> MainCf:
         """The changed document."""
+        before = self._main_cf.lines
         lines: list[bytes] = []
-        for row, line in enumerate(self._main_cf.lines):
-            lines.append(self._replaced.get(row, line))
+        done = 0
+        for row in sorted(self._replaced.keys() | self._added.keys()):
+            lines += before[done:row]
+            lines.append(self._replaced.get(row, before[row]))
             for added in self._added.get(row, ()):
                 _end_last_line(lines, self._line_end(row))
                 lines.append(added + self._line_end(row))
+            done = row + 1
+        lines += before[done:]
         if self._at_end:
             end = self._line_end(len(self._main_cf.lines) - 1)
             _end_last_line(lines, end)
             lines.extend(added + end for added in self._at_end)
-        return MainCf(tuple(line for line in lines if line))
+        return MainCf(tuple(filter(None, lines)))
 
     def _remove(self, rows: Iterable[int]) -> None:
         self._replaced.update((row, b"") for row in rows)

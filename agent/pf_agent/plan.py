@@ -10,7 +10,14 @@ from threading import Lock
 from typing import Protocol, TypeVar
 
 from pf_agent import render
-from pf_agent.drift import corrected, damage, find_drift, is_too_long, unmanaged_drift
+from pf_agent.drift import (
+    corrected,
+    damage,
+    find_drift,
+    is_too_long,
+    taken_apart,
+    unmanaged_drift,
+)
 from pf_agent.errors import HostError
 from pf_agent.main_cf import MainCf
 from pf_agent.model import (
@@ -48,6 +55,7 @@ class Host(Protocol):
         text: bytes,
         keep: Callable[[bytes], None],
     ) -> Displaced: ...
+    def is_alone(self) -> bool: ...
     def is_cut_off(self) -> bool: ...
     def take_up(self, keep: Callable[[bytes], None]) -> None: ...
     def late(self) -> Late | None: ...
@@ -155,23 +163,26 @@ def plan(
     there cannot be looked into, and there never was a good text.
     """
     too_long = is_too_long(actual.text)
-    damaged = actual.refused or damage(actual.text, desired, last_good)
+    main_cf = taken_apart(actual.text)
+    damaged = actual.refused or damage(actual.text, desired, last_good, main_cf)
     if last_good is None and (actual.refused or too_long):
         raise HostError(f"{host.path}: {damaged}; put a main.cf there that everybody may read")
     if actual.is_open and last_good is not None and not damaged:
         # Half of a text may be all that is there yet. The last good one stands in for it, and what
         # he has written counts once he has closed it.
         damaged = "somebody holds it open for writing"
-        if not find_drift(desired, actual, "", False, own):
+        if not find_drift(desired, actual, "", False, own, main_cf):
             damaged = ""
-    drift = find_drift(desired, actual, damaged, last_good is not None, own)
-    reported = () if damaged else unmanaged_drift(desired, actual.text)
+    drift = find_drift(desired, actual, damaged, last_good is not None, own, main_cf)
+    reported = () if damaged else unmanaged_drift(desired, main_cf)
     if not drift:
         return Plan(actual, (), actual.text or b"", "", reported)
-    base = actual.text if not damaged else last_good
-    if base is None:
-        base = host.read_template(desired.template) if desired.template else b""
-    candidate = corrected(MainCf.parse(base), desired).render()
+    if damaged:
+        base = last_good
+        if base is None:
+            base = host.read_template(desired.template) if desired.template else b""
+        main_cf = MainCf.parse(base)
+    candidate = corrected(main_cf, desired).render()
     shown = None if too_long else actual.text
     diff = render.unified_diff(shown, candidate, host.path)
     return Plan(actual, drift, candidate, diff, reported)

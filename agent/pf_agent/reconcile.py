@@ -40,15 +40,17 @@ def reconcile(
     pending: Pending,
     emit: Emit,
     last: Outcome | None = None,
+    actual: ActualState | None = None,
 ) -> Outcome:
     """Look once and correct what drifted. Raises HostError; main.cf is then as it was.
 
-    Drift that `last` left standing (observed, rejected, failed) is not put on record a second
-    time. Where it was put on record and could not be corrected, CorrectionFailed has the outcome.
+    `actual` is main.cf as the caller read it just now, under the agent's lock. Drift that `last`
+    left standing (observed, rejected, failed) is not put on record a second time. Where it was put
+    on record and could not be corrected, CorrectionFailed has the outcome.
     """
     seen_at = policy.clock()
-    found = plan(host, desired, host.read(), pending.last_good(), policy.own)
-    is_left = not policy.observe_only and (host.late() is not None or host.is_cut_off())
+    found = plan(host, desired, actual or host.read(), pending.last_good(), policy.own)
+    is_left = not policy.observe_only and _is_left(host)
     if not is_left and (outcome := _at_rest(found, desired, policy, pending, emit, last)):
         return outcome
     with ExitStack() as held:
@@ -57,8 +59,7 @@ def reconcile(
         cut_off = _take_up(host, pending) if is_left and unlocked is None else None
         if is_left and unlocked is None:
             _bring_back(host, desired, policy, pending, emit)
-        actual = _closed(host)
-        if is_left or actual != found.actual:
+        if (actual := _closed(host)) != found.actual or is_left:
             found = plan(host, desired, actual, pending.last_good(), policy.own)
         if cut_off is not None and not found.drift:
             emit(cut_off)
@@ -71,6 +72,11 @@ def reconcile(
             return outcome
     _report(found, pending, emit, last)
     return replace(outcome, reported=found.reported)
+
+
+def _is_left(host: Host) -> bool:
+    """Whether an earlier exchange left something that is to be taken up."""
+    return not host.is_alone() and (host.late() is not None or host.is_cut_off())
 
 
 def _take_lock(host: Host, held: ExitStack) -> HostError | None:

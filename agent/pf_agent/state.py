@@ -71,20 +71,23 @@ class State:
         state._may_be_links = set()
         return state
 
-    def prepare(self) -> tuple[str, ...]:
+    def prepare(self, quickly: bool = False) -> tuple[str, ...]:
         """Make the folders, for root alone to write to, and make room for our files in them.
 
-        Returns a sentence for each thing that was moved away since it is no file or folder of ours.
-        Raises HostError.
+        `quickly`, by the types alone that the folders tell. Returns a sentence for each thing that
+        was moved away since it is no file or folder of ours. Raises HostError.
         """
         moved: list[str] = []
+        uid = os.geteuid()
         try:
             for folder, mode in self._folders.items():
-                if not (folder in self._may_be_links and os.path.isdir(folder)):
-                    moved += _cleared_for_folder(folder)
-                _make(folder, mode)
+                may_be_link = folder in self._may_be_links
+                if not _is_ours(folder, mode, uid, may_be_link):
+                    if not (may_be_link and os.path.isdir(folder)):
+                        moved += _cleared_for_folder(folder)
+                    _make(folder, mode)
             for folder in (self.directory, self.run_directory):
-                moved += _cleared(folder)
+                moved += _cleared(folder, quickly)
         except OSError as error:
             raise HostError(f"{error.filename}: {error.strerror}; run as root") from error
         return tuple(moved)
@@ -377,9 +380,12 @@ class State:
         path = os.path.join(self.directory, name)
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
-            with open(os.open(path, flags, 0o600), "wb") as file:
-                file.write(data)
-                file.truncate()
+            handle = os.open(path, flags, 0o600)
+            try:
+                _fill(handle, data)
+                os.ftruncate(handle, len(data))
+            finally:
+                _close(handle)
         except OSError as error:
             raise _unwritten(path, error) from error
 
@@ -405,13 +411,23 @@ def _cleared_for_folder(folder: str) -> Iterator[str]:
         yield _moved_away(folder, "it was no folder")
 
 
+def _is_ours(folder: str, mode: int, uid: int, may_be_link: bool) -> bool:
+    """Whether a folder is there, ours, and open to no more than `mode` says."""
+    try:
+        found = os.stat(folder, follow_symlinks=may_be_link)
+    except OSError:
+        return False
+    is_folder = stat.S_ISDIR(found.st_mode)
+    return is_folder and found.st_uid == uid and not stat.S_IMODE(found.st_mode) & ~mode
+
+
 def _make(folder: str, mode: int) -> None:
     """Make a folder; one that is another's, or open to more than `mode` says, becomes ours."""
     if not os.path.isdir(folder):
         os.makedirs(folder, mode, exist_ok=True)
-    found = os.stat(folder)
-    if found.st_uid == os.geteuid() and not stat.S_IMODE(found.st_mode) & ~mode:
+    if _is_ours(folder, mode, os.geteuid(), may_be_link=True):
         return
+    found = os.stat(folder)
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fchown(handle, os.geteuid(), os.getegid())
@@ -420,7 +436,7 @@ def _make(folder: str, mode: int) -> None:
         os.close(handle)
 
 
-def _cleared(folder: str) -> Iterator[str]:
+def _cleared(folder: str, quickly: bool) -> Iterator[str]:
     """Move away what has the name of a file of ours, or of a half written one, and is none."""
     for entry in list(os.scandir(folder)):
         name = entry.name.removeprefix(".").removesuffix(".new")
@@ -428,10 +444,9 @@ def _cleared(folder: str) -> Iterator[str]:
             continue
         # What cannot be moved is told of where it is in the way, and stops nothing else.
         with suppress(OSError):
-            found = entry.stat(follow_symlinks=False)
-            if not stat.S_ISREG(found.st_mode):
+            if not entry.is_file(follow_symlinks=False):
                 yield _moved_away(entry.path, "it was no regular file")
-            elif found.st_size > MOST_BYTES:
+            elif not quickly and entry.stat(follow_symlinks=False).st_size > MOST_BYTES:
                 yield _moved_away(entry.path, f"it was larger than {MOST_BYTES} bytes")
 
 
@@ -462,15 +477,27 @@ def _half_written(path: str) -> str:
 def _contents(path: str) -> bytes:
     """Return a regular file's bytes; a FIFO would hold us up until somebody writes to it."""
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
-    with open(os.open(path, flags), "rb") as file:
-        opened = os.fstat(file.fileno())
+    handle = os.open(path, flags)
+    try:
+        opened = os.fstat(handle)
         if not stat.S_ISREG(opened.st_mode):
             raise OSError(errno.EINVAL, "it is no regular file", path)
-        # A buffer for the most would be mapped anew each time. No file of ours grows in its place.
-        data = file.read(min(opened.st_size, MOST_BYTES) + 1)
-    if len(data) > MOST_BYTES:
-        raise OSError(errno.EFBIG, f"it is larger than {MOST_BYTES} bytes", path)
-    return data
+        if opened.st_size > MOST_BYTES:
+            raise OSError(errno.EFBIG, f"it is larger than {MOST_BYTES} bytes", path)
+        # By the handle: Python's file asks the kernel five things more. None of ours grows.
+        parts: list[bytes] = []
+        while part := os.read(handle, opened.st_size + 1):
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        _close(handle)
+
+
+def _fill(handle: int, data: bytes) -> None:
+    """Write all of `data`, however little the kernel takes at once."""
+    left = memoryview(data)
+    while left:
+        left = left[os.write(handle, left) :]
 
 
 def _close(handle: int) -> None:
@@ -520,12 +547,14 @@ def write_whole(path: str, data: bytes, mode: int, durable: bool) -> None:
         with suppress(FileNotFoundError):
             os.unlink(temporary)  # a crash left it
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        with open(os.open(temporary, flags, mode), "wb") as file:
-            os.fchmod(file.fileno(), mode)
-            file.write(data)
-            file.flush()
+        handle = os.open(temporary, flags, mode)
+        try:
+            os.fchmod(handle, mode)
+            _fill(handle, data)
             if durable:
-                os.fsync(file.fileno())
+                os.fsync(handle)
+        finally:
+            os.close(handle)
         os.rename(temporary, path)
         if durable:
             handle = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

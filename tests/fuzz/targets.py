@@ -47,7 +47,7 @@ def main_cf(data: bytes) -> None:
     assert document.render() == text
     actual = ActualState(text, FileKind.REGULAR, 0, 0, 0o644)
     drift = find_drift(state, actual)
-    for each in (*drift, *unmanaged_drift(state, text)):
+    for each in (*drift, *unmanaged_drift(state, document)):
         render.drift_sentence(each)
         json.dumps(render.drift_dict(each))
     fixed = corrected(document, state)
