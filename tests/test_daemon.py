@@ -307,6 +307,21 @@ def test_under_a_bad_desired_toml_the_last_good_one_stays_in_force(
     assert "1 fault in the configuration" in daemon.told("STATUS=observing only: drift")
 
 
+def test_a_configuration_that_nobody_told_of_is_read_after_main_cf_was_looked_at(
+    site: Site, start: Start, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere.toml"
+    site.desired.rename(elsewhere)
+    site.desired.symlink_to(elsewhere)
+    daemon = start()
+    daemon.told("READY=1")
+    daemon.recorded("drift-detected drift: ")
+    elsewhere.write_text(DESIRED.replace("127", "172"))
+    renamed_over(site.main_cf, WORSE)
+    assert "127.0.0.0/8" in daemon.recorded("drift-detected mynetworks is ")
+    assert "172.0.0.0/8" in daemon.recorded("drift-detected mynetworks is ")
+
+
 def test_what_is_no_main_cf_stalls_it_until_there_is_one_again(site: Site, start: Start) -> None:
     site.main_cf.unlink()
     site.main_cf.mkdir()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import itertools
 import os
 import shutil
 import signal
@@ -206,6 +207,36 @@ def test_a_write_through_a_symbolic_link_is_heard(host: Host) -> None:
     host.wait_for(Reason.MAIN_CF, "closed")
 
 
+@one_descriptor
+def test_another_file_in_its_place_is_looked_at_again_once_it_is_watched(host: Host) -> None:
+    """It may have been written through a second name after the look, and before it was watched."""
+    rename_over(host.main_cf)
+    host.heard()
+    second = host.elsewhere / "second"
+    second.hardlink_to(host.main_cf)
+    append(second)
+    host.heard()
+    assert host.watch.ensure() == ""
+    assert host.wait_for(Reason.MAIN_CF, "watching").instance == "-"
+    append(second)
+    host.wait_for(Reason.MAIN_CF, "closed")
+    host.heard()
+    assert host.watch.ensure() == ""
+    assert host.heard() == []
+
+
+def test_changes_are_told_in_their_order_where_that_is_said(host: Host) -> None:
+    for _ in range(200):
+        rewrite(host.config / "desired.toml")
+        rename_over(host.main_cf)
+    told = [trigger.reason is Reason.CONFIGURATION for trigger in host.heard()]
+    turns = [kind for kind, _ in itertools.groupby(told)]
+    if host.watch.is_in_order():
+        assert turns == [True, False] * 200
+    else:
+        assert set(turns) == {True, False}
+
+
 def test_reading_posts_nothing(host: Host) -> None:
     for _ in range(1000):
         host.main_cf.read_text()
@@ -308,6 +339,7 @@ def test_each_instance_hears_of_its_own_main_cf(host: Host) -> None:
     assert host.wait_for(Reason.ALIASES).instance is None
     host.watch.unfollow("out")
     assert host.watch.ensure() == ""
+    host.heard()
     rename_over(other)
     assert host.heard() == []
     assert kernel_watches() == watches

@@ -109,16 +109,16 @@ class Configuration:
         """The faults of the files as they are, and what Postfix refuses of what they ask for."""
         return (*self._faults, *self._refusals.values())
 
-    def refresh(self, again: bool = False) -> None:
+    def refresh(self, again: bool = False) -> bool:
         """Read what changed on disk; `again` reads and reports all, changed or not.
 
-        Problems are only reported, and each of them once.
+        Returns whether anything was read. Problems are only reported, and each of them once.
         """
         if again:
             self._seen, self._loaded, self._faults = None, None, ()
         seen = self._fingerprint()
         if seen == self._seen:
-            return
+            return False
         self._seen = seen
         problems: list[str] = []
         try:
@@ -133,6 +133,7 @@ class Configuration:
             if problem not in self._faults:
                 self._report(problem)
         self._faults = tuple(problems)
+        return True
 
     def _put_in_force(self, loaded: Mapping[str, DesiredState]) -> None:
         """A file that was touched, or read while it was written, may ask for what it asked before:

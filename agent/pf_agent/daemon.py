@@ -20,7 +20,7 @@ from pf_agent.configuration import Configuration
 from pf_agent.desired import main_cf_of
 from pf_agent.errands import Errands, listening
 from pf_agent.errors import ExitCode, HostError
-from pf_agent.instance import Instance, Shared
+from pf_agent.instance import URGENT, Instance, Shared
 from pf_agent.journal import Journal
 from pf_agent.model import Event, Phase, Reason, Record, Status, Suspension, Trigger
 from pf_agent.notify import notify, watchdog_seconds
@@ -182,18 +182,30 @@ class Daemon:
         if self._watch.patience() == 0:
             triggers.append(Trigger(Reason.TIMER, "not all can be watched"))
         reasons = {trigger.reason for trigger in triggers}
-        if reasons or min(instance.patience() for instance in self._instances.values()) <= 0:
-            # Armed before the files are read: what changes after that is heard.
-            self._note_watch(self._watch.ensure())
-            self._configuration.refresh(again=Reason.RELOAD in reasons)
-            self._sinks.follow(self._configuration.options)
+        is_due = min(instance.patience() for instance in self._instances.values()) <= 0
+        # Somebody wrote main.cf, and nothing else that was told of before it: that comes first.
+        is_urgent = not is_due and bool(reasons) and reasons <= URGENT and self._watch.is_in_order()
+        if (reasons or is_due) and not is_urgent:
+            self._catch_up(again=Reason.RELOAD in reasons)
         new = self._meet(self._configuration.desired.keys())
         for instance in tuple(self._instances.values()):
             concerns = {t.reason for t in triggers if t.instance in (None, instance.name)}
             if instance.name in new:
                 concerns.add(Reason.START)
             instance.turn(concerns)
+        if is_urgent and self._catch_up():
+            self.mailbox.put(Trigger(Reason.CONFIGURATION, "nobody told of its change"))
         self._publish()
+
+    def _catch_up(self, again: bool = False) -> bool:
+        """Arm what is not armed, and only then read what changed: what changes next is heard.
+
+        Returns whether the configuration had changed.
+        """
+        self._note_watch(self._watch.ensure())
+        has_changed = self._configuration.refresh(again)
+        self._sinks.follow(self._configuration.options)
+        return has_changed
 
     def _meet(self, wanted: Iterable[str]) -> set[str]:
         """Take on the instances that the desired state names, and leave those it names no more.

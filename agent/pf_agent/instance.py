@@ -53,7 +53,7 @@ _AWAITED_SECONDS = 0.5
 # And where it could not be told how things stand.
 _UNKNOWN_SECONDS = 5.0
 # Somebody wrote main.cf: what is not needed to see what he wrote waits for another look.
-_URGENT = frozenset({Reason.MAIN_CF, Reason.MAIN_CF_OPEN})
+URGENT = frozenset({Reason.MAIN_CF, Reason.MAIN_CF_OPEN})
 _LOOKS_AT_ALIASES = frozenset({Reason.START, Reason.TIMER, Reason.RELOAD, Reason.ALIASES})
 
 
@@ -196,7 +196,7 @@ class Instance:
     # --- a look -------------------------------------------------------------------------------
 
     def _look(self, reasons: set[Reason]) -> None:
-        is_urgent = reasons <= _URGENT
+        is_urgent = reasons <= URGENT
         for moved in self._state.prepare(quickly=is_urgent):
             self._shared.journal.note(moved)
         if Reason.START in reasons:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -31,6 +31,8 @@ _WORDS_CHARACTERS = 1200
 _FIELD_CHARACTERS = 3900
 _CONTEXT = 3
 _COMPARED_LINES = 4000
+# What a line begins with that may belong to a setting above it; an empty line has none of it.
+_BELOW_A_NAME = b" \t\v\f\r#\n"
 # The first that fits: a file's name is no removed line.
 _COLOURS = {"---": "1", "+++": "1", "@@": "36", "-": "31", "+": "32"}
 
@@ -80,7 +82,7 @@ def unified_diff(before: bytes | None, after: bytes, path: str) -> str:
     where that is very long it is shown as replaced whole: a huge main.cf must not hold us up.
     Secrets are compared and not shown.
     """
-    old, new = _lines(before), _lines(after)
+    above, old, new = _parts(before or b"", after)
     first = _common(old, new)
     last = _common(old[first:][::-1], new[first:][::-1])
     if first == len(old) == len(new):
@@ -98,17 +100,54 @@ def unified_diff(before: bytes | None, after: bytes, path: str) -> str:
         groups = list(matcher.get_grouped_opcodes(_CONTEXT))
     text = [f"--- {'/dev/null' if before is None else path}", f"+++ {path} (desired)"]
     for group in groups:
-        text += _hunk(group, old_shown, new_shown, start)
+        text += _hunk(group, old_shown, new_shown, above + start)
     return "\n".join(text) + "\n"
+
+
+def _parts(before: bytes, after: bytes) -> tuple[int, list[str], list[str]]:
+    """The lines of both where they differ, with those around that count, and how many are above.
+
+    A drift is a line or two of many hundred, and all others need not become text.
+    """
+    most = min(len(before), len(after))
+    common = _longest(most, lambda low, high: before.startswith(after[low:high], low))
+    begin = before.rfind(b"\n", 0, common) + 1
+    for _ in range(_CONTEXT):
+        begin = before.rfind(b"\n", 0, max(begin - 1, 0)) + 1
+    while begin > 0 and before[begin : begin + 1] in _BELOW_A_NAME:  # see `_shown_lines`
+        begin = before.rfind(b"\n", 0, begin - 1) + 1
+    size, other = len(before), len(after)
+    same = _longest(
+        most - common,
+        lambda low, high: before.endswith(after[other - high : other - low], 0, size - low),
+    )
+    end = size - same
+    for _ in range(_CONTEXT + 1):
+        end = before.find(b"\n", end) + 1 or size
+    old, new = _lines(before[begin:end]), _lines(after[begin : other - size + end])
+    return before.count(b"\n", 0, begin), old, new
+
+
+def _longest(most: int, holds: Callable[[int, int], bool]) -> int:
+    """The largest number up to `most` for which all holds from 0 on; `holds` is of a stretch."""
+    low = 0
+    while low < most:
+        middle = (low + most + 1) // 2
+        if holds(low, middle):
+            low = middle
+        else:
+            most = middle - 1
+    return low
 
 
 def _shown_lines(lines: Sequence[str], start: int, end: int) -> list[str]:
     """The lines without secrets; a value that began above is known from where it began."""
     begin = min(start, len(lines) - 1)
-    while begin > 0 and lines[begin][:1] in ("", " ", "\t", "\v", "\f", "\r", "#"):
+    while begin > 0 and lines[begin][:1].encode() in _BELOW_A_NAME:
         begin -= 1
+    head = lines[begin : begin + 1] if 0 <= begin < start else []
     # Masked as they stand: escaped, a blank that is a control character would not be seen as one.
-    shown = masked_lines(lines[max(begin, 0) : end])[start - max(begin, 0) :]
+    shown = masked_lines([*head, *lines[start:end]])[len(head) :]
     return list(map(printable, shown))
 
 

@@ -108,7 +108,12 @@ class _Wake(FileSystemEventHandler):
 
 
 class _Ears(Protocol):
-    """A running observer. `add` is true for a watch that was not there before."""
+    """A running observer. `add` is true for a watch that was not there before.
+
+    `is_in_order`: what happens is told in the order in which it happens, whichever watch hears it.
+    """
+
+    is_in_order: bool
 
     def is_alive(self) -> bool: ...
     def add(self, path: str) -> bool: ...
@@ -122,6 +127,7 @@ class _SharedDescriptor:
     Watchdog's threads end with the path that they were started for; "/" is the one that stays.
     """
 
+    is_in_order = True
     LAYOUT: Final = (
         "add_watch", "read_events", "remember_move_from_event", "fd",
         "_event_mask", "_wd_for_path", "_path_for_wd",
@@ -190,6 +196,8 @@ class _SharedDescriptor:
 class _PlainSchedule:
     """One `schedule` a path, by watchdog's public interface alone."""
 
+    is_in_order = False
+
     def __init__(self, observer: InotifyObserver, wake: _Wake) -> None:
         self._observer = observer
         self._wake = wake
@@ -232,6 +240,8 @@ class Watch:
     def ensure(self) -> str:
         """Arm what is not armed. Call it before reading the files, so that no change falls between.
 
+        A main.cf that was read before is told of again where it is another file by now.
+
         Returns "" when all was well, else one sentence of what was mended or cannot be watched.
         What may have gone unheard is posted. Never raises.
         """
@@ -241,6 +251,10 @@ class Watch:
             self._was_deaf = True
             self._retry_at = time.monotonic() + _DEAF_SECONDS
             return _cannot([files.main_cf for files in self._instances.values()], error)
+
+    def is_in_order(self) -> bool:
+        """Tell whether changes are told in the order in which they were made."""
+        return self._ears is not None and self._ears.is_in_order
 
     def patience(self) -> float | None:
         """Seconds until the next look for what could not be watched; None where all is."""
@@ -297,8 +311,13 @@ class Watch:
         homes = {os.path.dirname(path) for path in places.main_cfs}
         for path in [*folders, *places.main_cfs]:
             try:
-                if self._arm_one(ears, path, folders) and path in self._wanted and path in folders:
-                    mended.append(path)
+                if self._arm_one(ears, path, folders) and path in self._wanted:
+                    if path in folders:
+                        mended.append(path)
+                    else:
+                        # Another file by now. Who has a second name of it may have written since
+                        # it was read.
+                        self._wake.post_all([places.named[path]], f"watching {path} again")
             except FileNotFoundError as error:
                 # The others may come later, and the folder above tells of it.
                 if path in homes:
