@@ -54,6 +54,13 @@ _MASK: Final = (
     | _IN.IN_CREATE | _IN.IN_DELETE | _IN.IN_DELETE_SELF
 )  # fmt: skip
 
+# The kernel's word and watchdog's for each; the first that fits.
+_KINDS: Final = (
+    (_IN.IN_CLOSE_WRITE, "closed"), (_IN.IN_MOVED_FROM | _IN.IN_MOVED_TO, "moved"),
+    (_IN.IN_CREATE, "created"), (_IN.IN_DELETE, "deleted"), (_IN.IN_ATTRIB, "attrib"),
+    (_IN.IN_MODIFY, _WRITING),
+)  # fmt: skip
+
 # The same in watchdog's words; FileAttribEvent is new in 7, which before said FileModifiedEvent.
 _EVENTS: Final = (
     "FileCreatedEvent", "DirCreatedEvent", "FileMovedEvent", "DirMovedEvent", "FileDeletedEvent",
@@ -70,7 +77,7 @@ _EVERYTHING: Final = (
 
 
 class _Wake(FileSystemEventHandler):
-    """Turns watchdog's events into triggers, in watchdog's thread."""
+    """Turns events into triggers, in the threads of watchdog."""
 
     def __init__(self, post: Callable[[Trigger], None], places: Places) -> None:
         self._post = post
@@ -79,32 +86,43 @@ class _Wake(FileSystemEventHandler):
     def on_any_event(self, event: FileSystemEvent) -> None:
         """Post a trigger for each path of the event that matters. An error becomes a trigger."""
         try:
-            for path in (event.src_path, getattr(event, "dest_path", "")):
-                self._hear(event, os.fsdecode(path))
+            for path in map(os.fsdecode, (event.src_path, getattr(event, "dest_path", ""))):
+                kind = event.event_type
+                if kind in _AT_ONCE or (kind == _WRITING and not event.is_directory):
+                    self._hear(kind, path, kind == _WRITING and _is_only_written(path))
         except Exception as error:  # noqa: BLE001 - raised on, it would end the observer's thread
-            self._post(Trigger(Reason.MAIN_CF, f"an event could not be read: {error!r}"))
+            self._fail(error)
 
-    def matters(self, path: str) -> bool:
-        """Tell whether anything is posted for a change of `path`."""
-        return path == _OVERFLOW or self.places.why(path) is not None
+    def on_inotify_event(self, event: Any) -> None:
+        """The same for an event as the kernel tells it, which says what chmod(2) did from a write.
+
+        Of a folder its mode and owner do not count.
+        """
+        try:
+            kind = next((kind for bits, kind in _KINDS if event.mask & bits), "")
+            if kind and not (kind == "attrib" and event.is_directory):
+                self._hear(kind, os.fsdecode(event.src_path), kind == _WRITING)
+        except Exception as error:  # noqa: BLE001 - raised on, it would end watchdog's thread
+            self._fail(error)
 
     def post_all(self, whys: Iterable[Why], detail: str) -> None:
         for reason, instance in whys:
             self._post(Trigger(reason, detail, instance))
 
-    def _hear(self, event: FileSystemEvent, path: str) -> None:
+    def _hear(self, kind: str, path: str, is_only_written: bool) -> None:
         if path == _OVERFLOW:
             self.post_all(_EVERYTHING, "inotify queue overflow")
-        elif event.event_type in _AT_ONCE or (
-            event.event_type == _WRITING and not event.is_directory
-        ):
-            reason, instance = self.places.why(path) or (None, None)
-            if reason is not None and event.event_type == _WRITING and _is_only_written(path):
-                # A half-written alias or TOML file is nobody's wish. Its closing is heard; a
-                # truncate(2) by name, which closes nothing, is left to the periodic look.
-                reason = Reason.MAIN_CF_OPEN if reason is Reason.MAIN_CF else None
-            if reason is not None:
-                self._post(Trigger(reason, f"{event.event_type}: {path}", instance))
+            return
+        reason, instance = self.places.why(path) or (None, None)
+        if is_only_written:
+            # A half-written alias or TOML file is nobody's wish. Its closing is heard; a
+            # truncate(2) by name, which closes nothing, is left to the periodic look.
+            reason = Reason.MAIN_CF_OPEN if reason is Reason.MAIN_CF else None
+        if reason is not None:
+            self._post(Trigger(reason, f"{kind}: {path}", instance))
+
+    def _fail(self, error: Exception) -> None:
+        self._post(Trigger(Reason.MAIN_CF, f"an event could not be read: {error!r}"))
 
 
 class _Ears(Protocol):
@@ -129,7 +147,7 @@ class _SharedDescriptor:
 
     is_in_order = True
     LAYOUT: Final = (
-        "add_watch", "read_events", "remember_move_from_event", "fd",
+        "add_watch", "remember_move_from_event", "fd",
         "_event_mask", "_wd_for_path", "_path_for_wd",
     )  # fmt: skip
 
@@ -142,16 +160,9 @@ class _SharedDescriptor:
         # Watchdog keeps each MOVED_FROM for ever, 1.4 KiB apiece. It uses them to follow a watched
         # path to its new name, and we want the old name's new owner instead.
         inotify.remember_move_from_event = _forget
-        # An event goes through three threads, and each takes the interpreter from the loop. What
-        # nobody wants to hear, of our own new file before all, ends in the first of them.
-        inotify.read_events = partial(_read_what_matters, inotify.read_events, wake)
-        # And what they want is told in the second: the third would only hand it on.
-        emitter.queue_event = wake.on_any_event
-        # It also holds back a move out of the folder, and all behind it, for half a second, to
-        # call two moves one. Two triggers do as well.
-        queue: Any = getattr(emitter._inotify, "_queue", None)
-        if hasattr(queue, "delay_sec"):
-            queue.delay_sec = 0
+        # An event goes through three threads, and each has to be woken up and takes the interpreter
+        # from the loop. What is wanted is told in the first of them, which reads.
+        inotify.tell = partial(_tell, wake)
         self.add("/")
 
     @classmethod
@@ -159,7 +170,7 @@ class _SharedDescriptor:
         """None when this watchdog is built in another way."""
         emitter = next(iter(observer.emitters))
         inotify = getattr(getattr(emitter, "_inotify", None), "_inotify", None)
-        if all(hasattr(inotify, name) for name in cls.LAYOUT) and _translate_overflow():
+        if all(hasattr(inotify, name) for name in cls.LAYOUT):
             return cls(observer, emitter, inotify, wake)
         return None
 
@@ -359,11 +370,12 @@ class Watch:
 def _listen(wake: _Wake) -> _Ears:
     """Start an observer. Raises OSError when the kernel grants no more of them."""
     _try_inotify()
+    is_known = _teach_reader()
     observer = InotifyObserver(timeout=_A_DAY)
     try:
         _schedule(observer, wake, "/")
         observer.start()
-        shared = _SharedDescriptor.of(observer, wake)
+        shared = _SharedDescriptor.of(observer, wake) if is_known else None
         if shared is not None:
             return shared
         observer.unschedule_all()
@@ -398,13 +410,18 @@ def _stop(observer: InotifyObserver) -> None:
     observer.event_queue.put((FileSystemEvent(""), None))
 
 
-def _translate_overflow() -> bool:
-    """Let watchdog's parser report a full queue, which it skips; False when that cannot be."""
+def _teach_reader() -> bool:
+    """Let watchdog's parser report a full queue, which it skips, and its reader `tell` of what it
+    read where it is told to; False when that cannot be.
+
+    Before it starts: its first read begins at once, and ends with an event of whatever watch.
+    """
     owner: Any = getattr(inotify_c, "Inotify", None)
     parse = getattr(owner, "_parse_event_buffer", None)
-    if parse is None:
+    read = getattr(owner, "read_events", None)
+    if parse is None or read is None:
         return False
-    if not getattr(parse, "tells_overflow", False):
+    if not getattr(read, "is_taught", False):
 
         def parse_all(event_buffer: bytes) -> Iterable[tuple[int, int, int, bytes]]:
             for wd, mask, cookie, name in parse(event_buffer):
@@ -413,19 +430,22 @@ def _translate_overflow() -> bool:
                 else:
                     yield wd, mask, cookie, name
 
-        parse_all.tells_overflow = True  # type: ignore[attr-defined]
+        def read_and_tell(inotify: Any) -> list[Any]:
+            events: list[Any] = read(inotify)
+            tell = getattr(inotify, "tell", None)
+            return events if tell is None else tell(events)
+
+        read_and_tell.is_taught = True  # type: ignore[attr-defined]
         owner._parse_event_buffer = staticmethod(parse_all)
+        owner.read_events = read_and_tell
     return True
 
 
-def _read_what_matters(read: Callable[[], list[Any]], wake: _Wake) -> list[Any]:
-    """Inotify.read_events, without what is nobody's. The end of a watch is watchdog's own."""
-
-    def is_wanted(event: Any) -> bool:
-        is_end = event.is_ignored or event.is_delete_self
-        return is_end or wake.matters(os.fsdecode(event.src_path))
-
-    return list(filter(is_wanted, read()))
+def _tell(wake: _Wake, events: list[Any]) -> list[Any]:
+    """Tell of events, and return those of the end of a watch: that is watchdog's own affair."""
+    for event in events:
+        wake.on_inotify_event(event)
+    return [event for event in events if event.is_ignored or event.is_delete_self]
 
 
 def _forget(_event: object) -> None:
