@@ -99,9 +99,12 @@ class _Wake(FileSystemEventHandler):
         Of a folder its mode and owner do not count.
         """
         try:
+            path = os.fsdecode(event.src_path)
+            if path != _OVERFLOW and self.places.why(path) is None:
+                return
             kind = next((kind for bits, kind in _KINDS if event.mask & bits), "")
             if kind and not (kind == "attrib" and event.is_directory):
-                self._hear(kind, os.fsdecode(event.src_path), kind == _WRITING)
+                self._hear(kind, path, kind == _WRITING)
         except Exception as error:  # noqa: BLE001 - raised on, it would end watchdog's thread
             self._fail(error)
 
@@ -442,10 +445,10 @@ def _teach_reader() -> bool:
 
 
 def _tell(wake: _Wake, events: list[Any]) -> list[Any]:
-    """Tell of events, and return those of the end of a watch: that is watchdog's own affair."""
+    """Tell of events, and return those of "/", by whose end watchdog's threads know theirs."""
     for event in events:
         wake.on_inotify_event(event)
-    return [event for event in events if event.is_ignored or event.is_delete_self]
+    return [event for event in events if event.src_path == b"/"]
 
 
 def _forget(_event: object) -> None:
