@@ -229,6 +229,121 @@ def test_what_cannot_be_removed_is_taken_up_by_the_next_look(
     assert left_in(real.file.parent) == {"main.cf"}
 
 
+# --- what was laid ahead --------------------------------------------------------------------------
+
+
+def handles() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.fixture
+def laid(real: RealHost) -> Iterator[RealHost]:
+    """BEFORE stands there, and AFTER lies ready: it was main.cf once."""
+    before = handles()
+    real.write(AFTER)
+    real.lay_ahead(real.read())
+    real.lay_ahead(real.read())
+    assert handles() == before + IS_ROOT
+    assert left_in(real.file.parent) == {"main.cf"}
+    real.write(BEFORE)
+    yield real
+    real.lay_no_more()
+    assert handles() == before
+
+
+def texts_synced(real: RealHost, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What main.cf is whenever something is synced from now on."""
+    sync, seen = os.fsync, []
+
+    def look(handle: int) -> None:
+        seen.append(real.file.read_bytes())
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", look)
+    return seen
+
+
+@needs_root
+def test_what_lies_ready_is_exchanged_before_the_disk_is_waited_for(
+    laid: RealHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = texts_synced(laid, monkeypatch)
+    assert laid.exchange(laid.read(), AFTER, lose) == Displaced(BEFORE)
+    assert set(seen) == {AFTER}
+    after = laid.read()
+    assert (after.text, after.owner, after.group, after.mode) == (AFTER, 0, 0, 0o644)
+    assert not after.is_open
+    assert left_in(laid.file.parent) == {"main.cf"}
+    assert laid.file.stat().st_mtime <= time.time() - COOL_SECONDS
+
+
+@needs_root
+def test_it_lies_ready_once(laid: RealHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    laid.exchange(laid.read(), AFTER, lose)
+    laid.write(BEFORE)
+    seen = texts_synced(laid, monkeypatch)
+    assert laid.exchange(laid.read(), AFTER, lose) == Displaced(BEFORE)
+    assert seen[0] == BEFORE
+    assert laid.read().text == AFTER
+
+
+@needs_root
+def test_another_text_is_laid_when_it_is_needed(
+    laid: RealHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = texts_synced(laid, monkeypatch)
+    laid.exchange(laid.read(), b"myorigin = other\n", lose)
+    assert seen[0] == BEFORE
+    assert laid.read().text == b"myorigin = other\n"
+
+
+@needs_root
+def test_what_lies_ready_without_the_attributes_of_main_cf_is_not_taken(laid: RealHost) -> None:
+    try:
+        os.setxattr(laid.file, "user.site", b"1")
+    except OSError as error:
+        pytest.skip(f"this file system has no attributes: {error.strerror}")
+    laid.exchange(laid.read(), AFTER, lose)
+    assert os.getxattr(laid.file, "user.site") == b"1"
+    assert laid.read().text == AFTER
+
+
+@needs_root
+def test_what_lies_ready_and_cannot_be_named_is_laid_again(
+    laid: RealHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, failing = exchange._name, [errno.EXDEV]
+
+    def fail_once(handle: int, path: str) -> None:
+        if failing:
+            raise OSError(failing.pop(), "another file system by now")
+        name(handle, path)
+
+    monkeypatch.setattr(exchange, "_name", fail_once)
+    assert laid.exchange(laid.read(), AFTER, lose) == Displaced(BEFORE)
+    assert not failing
+    assert laid.read().text == AFTER
+
+
+@needs_root
+def test_where_nothing_can_lie_ready_nothing_does(
+    real: RealHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_given: object) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    real.write(AFTER)
+    before = handles()
+    for call in ("fsync", "write", "fchmod"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, call, refuse)
+            real.lay_ahead(real.read())
+        assert handles() == before
+    real.remove()
+    real.lay_ahead(real.read())
+    assert handles() == before
+
+
 def test_the_new_file_has_no_name_before_it_is_whole(
     real: RealHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,7 +21,7 @@ import os
 import signal
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -67,6 +67,21 @@ class _Found(NamedTuple):
     is_too_large: bool = False
 
 
+class _New(NamedTuple):
+    """A new file, open for writing, and a path that leads to it."""
+
+    handle: int
+    place: str
+
+
+class _Laid(NamedTuple):
+    """A text that is whole and synced in a file without a name, and what that file was given."""
+
+    text: bytes
+    handle: int
+    attributes: dict[str, bytes]
+
+
 class _NotTaken(Exception):
     """Why the text that a link leads to is not main.cf's."""
 
@@ -82,6 +97,7 @@ class MainCfFile:
         self.path = path
         self.own = own
         self._directory = os.path.dirname(path) or "."
+        self._laid: _Laid | None = None
 
     def read(self) -> ActualState:
         """Return main.cf as it is now. Raises HostError where it is no file or cannot be read."""
@@ -230,57 +246,127 @@ class MainCfFile:
             return sorted(e.path for e in found if e.is_file(follow_symlinks=False))
         return []
 
+    # --- the exchange -------------------------------------------------------------------------
+
+    def lay_ahead(self, actual: ActualState) -> None:
+        """Have the text of `actual` lie ready for `exchange`, which then waits for no disk.
+
+        It has no name until then: nobody sees it, and a crash leaves nothing. Never raises; what
+        cannot be laid ahead is laid when it is needed.
+        """
+        text = actual.text
+        is_there = self._laid is not None and self._laid.text == text
+        if text is None or is_there or not self.own:
+            return
+        self.lay_no_more()
+        with suppress(OSError):
+            attributes = self._attributes(actual)
+            new = _nameless(self._directory)
+            self._laid = _Laid(text, self._filled(new, text, actual, attributes), attributes)
+
+    def lay_no_more(self) -> None:
+        """Forget what lies ready."""
+        if self._laid is not None:
+            _close(self._laid.handle)
+            self._laid = None
+
     def _exchange(
         self, actual: ActualState, text: bytes, keep: Callable[[bytes], None]
     ) -> Displaced:
         ours = os.path.join(self._directory, f"{_OURS}{os.getpid()}-{time.time_ns()}")
         is_his = False
-        try:
-            self._lay(ours, text, actual)
-            displaced = self._swap_in(ours, actual, text, keep)
-            is_his = displaced.is_open
-            if is_his:
-                # He goes on writing to what is no longer main.cf; it stays until he is done. Where
-                # it cannot get its name, the next look takes it up.
-                name = f"{_LATE}{time.time_ns()}-{_digest(text)}"
-                with suppress(OSError):
-                    os.rename(ours, os.path.join(self._directory, name))
+        with ExitStack() as stack:
             try:
-                _sync_directory(self._directory)
-            except OSError as error:
-                # It is done, and must not be told as if it were not.
-                unsure = f"a power cut may undo it: {self._directory}: {error.strerror}"
-                return replace(displaced, way="; ".join(filter(None, (displaced.way, unsure))))
-            return displaced
-        finally:
-            # What was kept and stays here all the same, the next look takes up.
-            for _ in range(0 if is_his else 2):
-                with suppress(OSError):
-                    os.unlink(ours)
+                handle = self._lay(ours, text, actual)
+                stack.callback(_close, handle)
+                displaced = self._swap_in(ours, actual, text, keep)
+                is_his = displaced.is_open
+                if is_his:
+                    # He goes on writing to what is no longer main.cf; it stays until he is done.
+                    # Where it cannot get its name, the next look takes it up.
+                    name = f"{_LATE}{time.time_ns()}-{_digest(text)}"
+                    with suppress(OSError):
+                        os.rename(ours, os.path.join(self._directory, name))
+                return replace(displaced, way=self._synced(handle, displaced.way))
+            finally:
+                # What was kept and stays here all the same, the next look takes up.
+                for _ in range(0 if is_his else 2):
+                    with suppress(OSError):
+                        os.unlink(ours)
 
-    def _lay(self, ours: str, text: bytes, actual: ActualState) -> None:
-        """Put the new text beside main.cf, whole and synced."""
-        handle, has_name = _new_file(ours)
+    def _synced(self, handle: int, way: str) -> str:
+        """Make what was done durable; return the way it was done, and what is unsure of it."""
         try:
+            # Once more: what has no name when it is synced, btrfs does not put in its log.
+            os.fsync(handle)
+            _sync_directory(self._directory)
+        except OSError as error:
+            # It is done, and must not be told as if it were not.
+            unsure = f"a power cut may undo it: {self._directory}: {error.strerror}"
+            return "; ".join(filter(None, (way, unsure)))
+        return way
+
+    def _lay(self, ours: str, text: bytes, actual: ActualState) -> int:
+        """Put the new text beside main.cf, whole and synced. Returns it open for reading."""
+        attributes = self._attributes(actual)
+        laid = self._laid
+        if laid is not None and (laid.text, laid.attributes) == (text, attributes):
+            self._laid = None
+            with suppress(OSError):
+                os.utime(laid.handle, _cooled())
+                _name(laid.handle, ours)
+                return laid.handle
+            _close(laid.handle)
+        new = _new_file(ours)
+        handle = self._filled(new, text, actual, attributes)
+        if new.place != ours:
+            # Not sooner: a crash has left nothing until now, and who watches the folder, we before
+            # all, is not woken up by each step.
+            try:
+                _name(handle, ours)
+            except OSError:
+                _close(handle)
+                raise
+        return handle
+
+    def _filled(
+        self, new: _New, text: bytes, actual: ActualState, attributes: Mapping[str, bytes]
+    ) -> int:
+        """Give a new file all but its name.
+
+        Returns it open for reading alone: we are not to count as one who still writes main.cf.
+        """
+        with ExitStack() as stack:
+            stack.callback(_close, new.handle)
+            handle = os.open(new.place, _READ)
+            stack.callback(_close, handle)
             left = memoryview(text)
             while left:
-                left = left[os.write(handle, left) :]
-            self._dress(handle, actual)
-            os.utime(handle, _cooled())
-            os.fsync(handle)
-            if not has_name:
-                # Not sooner: a crash has left nothing until now, and who watches the folder, we
-                # before all, is not woken up by each step. Given a `src_dir_fd`, which for an
-                # absolute path means nothing, Python calls linkat(2) with AT_SYMLINK_FOLLOW.
-                os.link(_named_by_handle(handle), ours, src_dir_fd=handle)
-        finally:
-            os.close(handle)
+                left = left[os.write(new.handle, left) :]
+            self._dress(new.handle, actual, attributes)
+            os.utime(new.handle, _cooled())
+            os.fsync(new.handle)
+            stack.pop_all()
+        _close(new.handle)
+        return handle
 
-    def _dress(self, handle: int, actual: ActualState) -> None:
-        """Give the new file its owner and mode, and the old one's ACL and extended attributes."""
+    def _attributes(self, actual: ActualState) -> dict[str, bytes]:
+        """The ACL and the extended attributes of what is there; of a link, not its target's."""
+        found = {}
         if actual.kind is not FileKind.ABSENT:
             with suppress(FileNotFoundError):
-                _copy_attributes(self.path, handle)
+                read = partial(os.listxattr, self.path, follow_symlinks=False)
+                for name in _unless_refused(read) or ():
+                    get = partial(os.getxattr, self.path, name, follow_symlinks=False)
+                    value = _unless_refused(get)
+                    if value is not None:
+                        found[name] = value
+        return found
+
+    def _dress(self, handle: int, actual: ActualState, attributes: Mapping[str, bytes]) -> None:
+        """Give the new file its owner and mode, and the old one's ACL and extended attributes."""
+        for name, value in attributes.items():
+            _unless_refused(partial(os.setxattr, handle, name, value))
         if self.own:
             made = os.fstat(handle)
             if (made.st_uid, made.st_gid) != (OWNER, GROUP):  # each change wakes who watches
@@ -315,7 +401,7 @@ class MainCfFile:
             file.write(text)
             file.truncate()
             file.flush()
-            self._dress(file.fileno(), actual)
+            self._dress(file.fileno(), actual, self._attributes(actual))
             os.utime(file.fileno(), _cooled())
             os.fsync(file.fileno())
         return Displaced(before, "written in place: main.cf is a mount point of its own")
@@ -451,19 +537,34 @@ def _has_writer(handle: int) -> bool:
     return False
 
 
-def _new_file(path: str) -> tuple[int, bool]:
-    """Return a new file, open, and whether it has its name by now.
-
-    It gets that when it is whole where the file system has files without one (open(2), O_TMPFILE)
-    and /proc is there to name it by.
-    """
-    flags = os.O_RDWR | os.O_CLOEXEC
+def _new_file(path: str) -> _New:
+    """Return a new file, which has its name by now where it must have one."""
     with suppress(OSError):
-        handle = os.open(os.path.dirname(path), flags | os.O_TMPFILE, 0o600)
-        if os.path.exists(_named_by_handle(handle)):
-            return handle, False
+        return _nameless(os.path.dirname(path))
+    return _New(os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_CREAT | os.O_EXCL, 0o600), path)
+
+
+def _nameless(folder: str) -> _New:
+    """Return a new file that gets its name when it is whole.
+
+    Raises OSError where the file system has no such files (open(2), O_TMPFILE), or where there is
+    no /proc to name it by.
+    """
+    handle = os.open(folder, os.O_RDWR | os.O_CLOEXEC | os.O_TMPFILE, 0o600)
+    place = _named_by_handle(handle)
+    if not os.path.exists(place):
         os.close(handle)
-    return os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600), True
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), place)
+    return _New(handle, place)
+
+
+def _name(handle: int, path: str) -> None:
+    """Give a file its first name.
+
+    Given a `src_dir_fd`, which for an absolute path means nothing, Python calls linkat(2) with
+    AT_SYMLINK_FOLLOW.
+    """
+    os.link(_named_by_handle(handle), path, src_dir_fd=handle)
 
 
 def _named_by_handle(handle: int) -> str:
@@ -479,14 +580,6 @@ def _read_if_there(path: str, is_ours: bool) -> _Found | None:
         return _read_regular(path, is_ours)
     except FileNotFoundError:
         return None
-
-
-def _copy_attributes(source: str, target: int) -> None:
-    """Copy the ACL and the extended attributes; those of a link's target are not main.cf's."""
-    for name in _unless_refused(partial(os.listxattr, source, follow_symlinks=False)) or ():
-        value = _unless_refused(partial(os.getxattr, source, name, follow_symlinks=False))
-        if value is not None:
-            _unless_refused(partial(os.setxattr, target, name, value))
 
 
 def _unless_refused(call: Callable[[], T]) -> T | None:

@@ -184,6 +184,7 @@ class Instance:
     def leave(self) -> None:
         """Look after this instance no more; main.cf stays as it is."""
         self._shared.watch.unfollow(self.name)
+        self._host.lay_no_more()
 
     def judge_ahead(self) -> None:
         """Have the right text judged before it is needed, so that no drift has to wait for that.
@@ -212,6 +213,8 @@ class Instance:
                 self._next_look = time.monotonic() + _AGAIN_SECONDS
             elif desired is not None:
                 self._note_outcome(self._cycle(desired, self._policy(), actual))
+                if self._outcome.result is Result.IN_SYNC and not self._shared.may_only_observe():
+                    self._host.lay_ahead(actual)
                 if self._host.is_awaited():
                     self._next_look = time.monotonic() + _AWAITED_SECONDS
         self._failure = ""
