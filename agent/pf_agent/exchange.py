@@ -297,7 +297,8 @@ class MainCfFile:
     def _synced(self, handle: int, way: str) -> str:
         """Make what was done durable; return the way it was done, and what is unsure of it."""
         try:
-            # Once more: what has no name when it is synced, btrfs does not put in its log.
+            # Once more: a file that has no name when it is synced is left out of the log of older
+            # btrfs (btrfs_log_inode_parent() in Linux 6.1's fs/btrfs/tree-log.c).
             os.fsync(handle)
             _sync_directory(self._directory)
         except OSError as error:
