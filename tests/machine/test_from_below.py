@@ -22,6 +22,7 @@ SMALL = (
     "systemctl stop pf-agent; cp -a {0} /srv/kept; mount -t tmpfs -o size=1m,mode=755 none {0};"
     " cp -a /srv/kept/. {0}; systemctl start pf-agent"
 )
+SIGNAL = "systemctl kill --kill-who=main --signal={} pf-agent"
 FILL = "dd if=/dev/zero of={0}/filler bs=4k 2>/dev/null; test -s {0}/filler"
 LARGE = (
     "systemctl stop pf-agent; umount {0}; rm -rf /srv/kept;"
@@ -56,7 +57,11 @@ FAULTS = {
         FILL.format(RUN), f"rm {RUN}/filler", RUN, False, SMALL.format(RUN), LARGE.format(RUN)
     ),
     "main.cf is immutable": Fault(
-        f"{INTRUDE}; chattr +i {MAIN_CF}", f"chattr -i {MAIN_CF}", MAIN_CF, drift="true"
+        # The agent would have it right before the second command runs.
+        f"{SIGNAL.format('STOP')}; {INTRUDE}; chattr +i {MAIN_CF}; {SIGNAL.format('CONT')}",
+        f"chattr -i {MAIN_CF}",
+        MAIN_CF,
+        drift="true",
     ),
     "the folder is immutable": Fault(
         "chattr +i /etc/postfix", "chattr -i /etc/postfix", "not permitted; see `lsattr"
