@@ -422,9 +422,12 @@ def _words_of(error: Any) -> tuple[str, str]:
 def _connect() -> Any:
     """A connection to the system bus of our own, as pydbus's Bus; raises GLib.Error."""
     # pydbus.connect() can wait for ever: systemd holds the bus's socket open and lets callers
-    # queue there, also when no dbus-daemon comes to serve them.
-    import pydbus  # noqa: F401  (gives Gio.DBusConnection its .pydbus)
+    # queue there, also when no dbus-daemon comes to serve them. And the connection's .pydbus, which
+    # it takes, ends in a deadlock: the attribute makes PyGObject ask for the interpreter's lock
+    # (g_object_add_toggle_ref) where GLib takes a reference to a connection, with a lock held that
+    # freeing another connection asks for, as the garbage collector does with the one before.
     from gi.repository import Gio
+    from pydbus.bus import Bus
 
     address = Gio.dbus_address_get_for_bus_sync(Gio.BusType.SYSTEM, None)
     flags = Gio.DBusConnectionFlags
@@ -433,12 +436,14 @@ def _connect() -> Any:
     alarm.daemon = True
     alarm.start()
     try:
-        return Gio.DBusConnection.new_for_address_sync(
-            address,
-            flags.AUTHENTICATION_CLIENT | flags.MESSAGE_BUS_CONNECTION,
-            None,
-            patience,
-        ).pydbus
+        return Bus(
+            Gio.DBusConnection.new_for_address_sync(
+                address,
+                flags.AUTHENTICATION_CLIENT | flags.MESSAGE_BUS_CONNECTION,
+                None,
+                patience,
+            )
+        )
     finally:
         alarm.cancel()
 

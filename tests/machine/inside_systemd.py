@@ -7,6 +7,7 @@ importable (`PYTHONPATH=agent`). Prints one line per check; exits non-zero when 
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import pathlib
 import queue
@@ -369,6 +370,18 @@ def check_start_limit_and_its_cure(bench: Bench) -> None:
     bench.clear()
 
 
+def check_connections_come_and_go(bench: Bench) -> None:
+    """The end of one does not hold up the next, wherever Python collects its garbage."""
+    usual = gc.get_threshold()
+    gc.set_threshold(10)
+    try:
+        for _ in range(1000):
+            bench.systemd.close()
+            assert bench.systemd.units_of(POSTFIX)
+    finally:
+        gc.set_threshold(*usual)
+
+
 def check_dbus_daemon_killed(bench: Bench) -> None:
     assert bench.restart() == "done"
     kill_dbus()
@@ -497,6 +510,7 @@ CHECKS: tuple[Callable[[Bench], None], ...] = (
     check_start_is_not_followed,
     check_dead_postfix_is_seen,
     check_start_limit_and_its_cure,
+    check_connections_come_and_go,
     check_dbus_daemon_killed,
     check_dbus_daemon_killed_amid_a_job,
     check_end_that_nobody_heard,
