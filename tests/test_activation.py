@@ -544,8 +544,34 @@ def test_a_text_that_postfix_does_not_come_up_with_is_not_what_it_ran_with(world
     world.service.finish("failed", starts=False)
     reason = "the restart of postfix.service ended as failed"
     units = ("postfix.service", "postfix@-.service")
-    assert world.activation.advance() == NotUp(pending, reason, 1_000.5, units)
+    assert world.activation.advance() == NotUp(pending, reason, 1_000.5, units, b"the text\n")
     assert world.state.ran_with() is None
+
+
+@pytest.mark.parametrize("is_drift", [True, False])
+def test_what_came_into_main_cf_since_is_not_to_blame(world: World, is_drift: bool) -> None:
+    """Postfix may have read what stood there in between, and the text of now was not tried."""
+    world.apart = 300.0
+    world.correct(1)
+    world.restart()
+    if is_drift:
+        world.correct(2)
+    else:
+        world.text = b"somebody's own edit\n"
+    world.service.finish("failed", starts=False)
+    assert world.activation.advance() is None
+    (record,) = world.records
+    assert (record.event, record.cycle) == (Event.ACTIVATION_FAILED, 1)
+    assert record.message.endswith("ended as failed; main.cf has changed since")
+    assert not world.activation.failure
+    # Mail is down: the new text waits for the budget alone, and what comes of that counts.
+    begin = world.clock.now
+    world.restart()
+    assert world.clock.now < begin + world.apart
+    world.service.finish("failed", starts=False)
+    end = world.activation.advance()
+    assert isinstance(end, NotUp)
+    assert (end.pending, end.tried) == (world.state.pending(), world.text)
 
 
 @pytest.mark.parametrize("result", ["dependency", "skipped", "assert"])

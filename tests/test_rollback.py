@@ -35,7 +35,7 @@ OTHER = b"inet_interfaces = all\n"
 EXPOSURE = Exposure(990.0, 995.0, 999.0)
 PENDING = PendingActivation(3, ("inet_interfaces",), EXPOSURE)
 REASON = "postfix@-.service is failed (exit-code); see `journalctl -u postfix@-.service`"
-NOT_UP = NotUp(PENDING, REASON, 999.0, ("postfix.service", "postfix@-.service"))
+NOT_UP = NotUp(PENDING, REASON, 999.0, ("postfix.service", "postfix@-.service"), TRIED)
 LOG = (
     "systemd: Starting postfix@-.service...",
     "postfix/master: fatal: bind 127.0.0.9 port 25: Address already in use",
@@ -68,7 +68,7 @@ class World:
         """Postfix does not come up with what stands there now, either."""
         pending = self.state.pending()
         assert pending is not None
-        self.not_up = replace(NOT_UP, pending=pending)
+        self.not_up = replace(NOT_UP, pending=pending, tried=self.host.read().text)
 
     def look(self, desired: DesiredState) -> Outcome:
         return reconcile(self.host, desired, self.policy, self.state, self.records)
@@ -158,6 +158,10 @@ def it_was_corrected_since(world: World) -> None:
     world.state.mark_pending(replace(PENDING, cycle=4))
 
 
+def it_was_edited_since(world: World) -> None:
+    world.host.write(TRIED + b"# by hand\n")
+
+
 def it_was_activated_since(world: World) -> None:
     world.state.clear_pending(PENDING.cycle)
 
@@ -170,6 +174,7 @@ def it_was_activated_since(world: World) -> None:
         it_cannot_run_either,
         main_cf_is_gone,
         it_was_corrected_since,
+        it_was_edited_since,
         it_was_activated_since,
     ],
 )
@@ -395,6 +400,7 @@ def test_a_cycle_with_nothing_to_correct_leaves_it_too(world: World) -> None:
     """Somebody's own line broke the start; nothing that is desired is missing since it went."""
     desired = DesiredState({"inet_interfaces": "127.0.0.1"}, frozenset())
     world.host.write(BEFORE + b"smtpd_milters = unix:/nowhere\n")
+    world.fail()
     world.roll_back()
     for _ in range(2):
         assert world.look(desired).result is Result.ROLLED_BACK

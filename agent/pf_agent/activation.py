@@ -115,13 +115,15 @@ class Activated:
 class NotUp:
     """Postfix was seen not to be up with main.cf as `pending` left it, and why.
 
-    `since` is when its restart began, seconds since the epoch; `units` are what was restarted.
+    `since` is when its restart began, seconds since the epoch; `units` are what was restarted, and
+    `tried` is what stood in main.cf then.
     """
 
     pending: PendingActivation
     reason: str
     since: float
     units: tuple[str, ...]
+    tried: bytes | None
 
 
 @dataclass
@@ -155,6 +157,7 @@ class Activation:
     _probing: Aside | None = None
     _backoff: Backoff = field(default_factory=lambda: Backoff(first=10.0))
     _failed_cycle: int | None = None
+    _is_overtaken: bool = False  # the last restart failed, with a text that is gone
     _unserved: tuple[int, str] | None = None  # the cycle that a reload did not serve, and why
     # The latest alone: Postfix may be down for a year, with a new cycle every hour.
     _told: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=_MOST_TOLD))
@@ -258,7 +261,8 @@ class Activation:
     def _is_due(self, pending: PendingActivation) -> bool:
         now, ticks = self.clock(), self.ticks()
         past = self._past()
-        apart = 0.0 if self.failure else self.apart()  # while mail is down, the budget is enough
+        is_down = self.failure or self._is_overtaken
+        apart = 0.0 if is_down else self.apart()  # while mail is down, the budget is enough
         allowed_at = max(self.retry_at, ticks + restart_allowed_at(past, now, apart) - now)
         if allowed_at > ticks and not self._is_urgent(pending):
             self._held_until = allowed_at
@@ -285,7 +289,7 @@ class Activation:
         # The umbrella's own reload would say nothing of the unit that holds master.
         job = self.service.reload(units[-1].name) if is_reload else self.service.restart(self.unit)
         self._note_restart(now)
-        doubt, self._unserved = self._doubt(pending), None
+        doubt, self._unserved, self._is_overtaken = self._doubt(pending), None, False
         self._restart = Restart(pending.cycle, job, text, units, ticks, now, is_reload, doubt)
 
     def _past(self) -> tuple[float, ...]:
@@ -396,26 +400,38 @@ class Activation:
         return text
 
     def _not_up(self, restart: Restart, pending: PendingActivation, reason: str) -> NotUp | None:
-        """Postfix does not run with it; after a reload, it gets its restart first."""
+        """Postfix does not run with it; after a reload, it gets its restart first.
+
+        And so does what has come into main.cf since: that it was tried cannot be said.
+        """
         if restart.is_reload:
             self._restart = self._probing = None
             self._unserved = (pending.cycle, reason)
+            return None
+        if restart.cycle != pending.cycle or self.text() != restart.text:
+            self._restart = self._probing = None
+            self._is_overtaken = True
+            self._tell_failed(restart.cycle, f"{reason}; main.cf has changed since")
             return None
         self._fail(pending, reason)
         if pending.rolled_back and not pending.failed:
             self.markers.note_failed(pending.cycle)
         units = tuple(dict.fromkeys(unit.name for unit in restart.units))
-        return NotUp(pending, reason, restart.began_at, units)
+        return NotUp(pending, reason, restart.began_at, units, restart.text)
 
     def _fail(self, pending: PendingActivation, reason: str) -> None:
         self._rebuild = self._restart = self._probing = None
-        self.failure = reason
         self.retry_at = self.ticks() + self._backoff.grow()
+        self.failure = reason
         self._failed_cycle = pending.cycle
-        if (pending.cycle, reason) not in self._told:
-            self._told.append((pending.cycle, reason))
+        self._tell_failed(pending.cycle, reason)
+
+    def _tell_failed(self, cycle: int, reason: str) -> None:
+        """Put a failure on record, once for a cycle."""
+        if (cycle, reason) not in self._told:
+            self._told.append((cycle, reason))
             fields = {names.FIELD_REASON: reason}
-            self.emit(Record(Event.ACTIVATION_FAILED, reason, pending.cycle, fields))
+            self.emit(Record(Event.ACTIVATION_FAILED, reason, cycle, fields))
 
 
 def _down(units: Iterable[UnitState]) -> str:

@@ -43,8 +43,8 @@ def roll_back(
         restored, marker, actual = pending.ran_with(), pending.pending(), host.read()
         if restored is None or actual.text is None or actual.text == restored:
             return False
-        if marker is None or marker.cycle != not_up.pending.cycle:
-            return False  # corrected since: that text has its own restart to come
+        if marker is None or marker.cycle != not_up.pending.cycle or actual.text != not_up.tried:
+            return False  # changed since: the text of now has its own restart to come
         if policy.judge(restored).fatal:
             return False  # what Postfix could run with once it cannot now: a name that is gone
         number = pending.next_cycle()

@@ -212,6 +212,12 @@ class Site:
         self.machine.run(["rm", "-f", f"{names.RUN_DIRECTORY}/restarts.json", _DRIFTS])
         self.machine.run(["systemctl", "reset-failed", names.POSTFIX_UNIT, self.unit])
 
+    def closed_window(self) -> str:
+        """What agent.toml says so that nothing is restarted for two hours, whatever the time is."""
+        hour = int(self.machine.sh("date +%H"))
+        opens, closes = (f"{(hour + later) % 24:02d}:00" for later in (2, 3))
+        return f'[activation]\nwindow = "{opens}-{closes}"\n'
+
     def end_contest(self) -> None:
         """Have the agent forget it: what tests change one after the other is nobody's contest."""
         self.machine.run(["rm", "-f", _DRIFTS])

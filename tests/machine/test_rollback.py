@@ -246,6 +246,34 @@ def test_what_is_changed_while_it_is_not_free_is_rolled_back_too(site: Site) -> 
         assert site.serves()
 
 
+def test_a_text_that_stood_there_for_a_moment_condemns_no_other(site: Site) -> None:
+    """Postfix starts amid somebody's edit, and does not come up; what was made of it was not tried.
+
+    The agent hears of both at once: that main.cf has drifted, and that the restart has failed.
+    """
+    good = site.read()
+    assert good.count(b"disable_vrfy_command = yes\n") == 1
+    drifted = good.replace(b"disable_vrfy_command = yes\n", b"disable_vrfy_command = no\n")
+    bad = drifted + b"message_size_limit = ten\n# somebody's own line\n"
+    since = site.cursor()
+    with site.gate() as gate:
+        site.put(drifted)
+        gate.wait_reached()
+        agent = site.show("pf-agent", "MainPID")
+        site.machine.run(["kill", "-STOP", agent])
+        try:
+            site.put(bad)
+            gate.open()
+            site.machine.wait_until(f"systemctl is-failed {site.unit}")
+        finally:
+            site.machine.run(["kill", "-CONT", agent])
+        wait_for(site, "activated", since)
+    assert events(site, since).count("activation-failed") == 1
+    assert site.records("rolled-back", since) == []
+    assert site.read() == good + b"# somebody's own line\n"
+    assert site.serves()
+
+
 def test_killed_while_postfix_restarts_with_the_text_before(site: Site) -> None:
     before, since = site.read(), site.cursor()
     with_that_text = f"! grep -q 127.0.0.9 {MAIN_CF}"

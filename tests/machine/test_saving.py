@@ -91,7 +91,31 @@ WAYS = {
 
 @pytest.fixture(scope="module")
 def site(agent_machine: Machine) -> Site:
-    return Site.prepared(agent_machine)
+    """No restarts but in `_restarting`: Postfix's own start writes its paths into main.cf where it
+    finds none, or another than the one that it began with (post-install).
+    """
+    site = Site.prepared(agent_machine)
+    set_options(site, site.closed_window())
+    return site
+
+
+def set_options(site: Site, text: str) -> None:
+    site.machine.write_text(AGENT_TOML, text)
+    site.machine.run(["systemctl", "reload", "pf-agent"])
+
+
+@pytest.fixture
+def _restarting(site: Site) -> Iterator[None]:
+    """Postfix is restarted as corrections ask for it, and runs with the good text to begin with."""
+    site.forget_restarts()
+    site.end_contest()
+    set_options(site, "")
+    site.wait_settled()
+    # One that started while there was no main.cf has written its paths into the one that came.
+    site.put(site.good)
+    site.wait_remembered()
+    yield
+    set_options(site, site.closed_window())
 
 
 @pytest.fixture(autouse=True)
@@ -236,9 +260,6 @@ done
 
 @pytest.mark.parametrize("way", _AWAY)
 def test_an_edit_of_what_is_not_ours_is_kept_however_it_is_saved(site: Site, way: str) -> None:
-    # Postfix's own start writes its paths into main.cf where it finds none: no start meanwhile.
-    site.end_contest()
-    site.wait_settled()
     site.put(site.good + b"my_own = 0\n")
     script = _AGAIN_AND_AGAIN.replace("SCRIPT", _AWAY[way])
     site.machine.run(["sh", "-c", script, "sh", MAIN_CF])
@@ -280,15 +301,9 @@ def _movable(site: Site) -> None:
     )
 
 
-@pytest.mark.usefixtures("_movable")
+@pytest.mark.usefixtures("_movable", "_restarting")
 @pytest.mark.parametrize("drifts", [False, True])
 def test_the_folder_moved_away_and_back(site: Site, drifts: bool) -> None:
-    site.forget_restarts()
-    site.end_contest()
-    site.wait_settled()  # a Postfix that starts without its folder is another story
-    # One that started while there was no main.cf has written its paths into the one that came.
-    site.put(site.good)
-    site.wait_remembered()
     since = site.cursor()
     site.machine.run(["mv", "/etc/postfix", "/etc/away"])
     eventually(lambda: bool(site.records("correction-failed", since)), "its absence on record")
@@ -357,7 +372,7 @@ def halves(site: Site) -> tuple[bytes, bytes]:
 def _patient(site: Site) -> Iterator[None]:
     """The settle time so long that no load on this machine outlasts it."""
     before = site.machine.read_text(AGENT_TOML)
-    site.machine.write_text(AGENT_TOML, "[watch]\nsettle_seconds = 30\n")
+    site.machine.write_text(AGENT_TOML, f"{before}[watch]\nsettle_seconds = 30\n")
     site.machine.run(["systemctl", "restart", "pf-agent"])
     yield
     site.machine.write_text(AGENT_TOML, before)
@@ -438,8 +453,7 @@ def test_an_odd_file_keeps_its_bytes(site: Site, odd: str) -> None:
     assert site.is_obeyed()
 
 
+@pytest.mark.usefixtures("_restarting")
 def test_postfix_runs_in_the_end(site: Site) -> None:
-    site.end_contest()
-    site.wait_settled()
     assert site.serves()
     assert site.machine.sh("ls -A /etc/postfix | grep pf-agent; true") == ""

@@ -104,15 +104,14 @@ def test_what_agent_toml_no_longer_names_is_told_no_more(site: Site) -> None:
 
 
 def test_a_window_delays_the_restart_and_not_the_correction(site: Site) -> None:
-    """The window is the hour that begins in two hours, whatever the time is."""
-    hours = site.machine.sh("date +%H").strip()
-    window = f"{(int(hours) + 2) % 24:02d}:00-{(int(hours) + 3) % 24:02d}:00"
-    site.machine.write_text(OPTIONS, f'[activation]\nwindow = "{window}"\n')
+    window = site.closed_window()
+    site.machine.write_text(OPTIONS, window)
     site.machine.run(["systemctl", "reload", "pf-agent"])
     since = site.cursor()
     site.machine.run(["postconf", "-e", "mynetworks=10.0.0.0/8"])
     site.wait_right()
-    site.machine.wait_until(f"pf-agent status | grep 'not before {window[:2]}:'")
+    opens = window.partition('"')[2][:3]
+    site.machine.wait_until(f"pf-agent status | grep 'not before {opens}'")
     assert site.starts(since) == []
     site.machine.write_text(OPTIONS, "")
     site.machine.run(["systemctl", "reload", "pf-agent"])
