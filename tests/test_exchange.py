@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from pf_agent import exchange
+from pf_agent import exchange, files, postfix_lock, regular_file
 from pf_agent.errors import HostError
 from pf_agent.exchange import MainCfFile
 from pf_agent.main_cf import COOL_SECONDS
@@ -312,14 +312,14 @@ def test_what_lies_ready_without_the_attributes_of_main_cf_is_not_taken(laid: Re
 def test_what_lies_ready_and_cannot_be_named_is_laid_again(
     laid: RealHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name, failing = exchange._name, [errno.EXDEV]
+    name, failing = files.give_name, [errno.EXDEV]
 
     def fail_once(handle: int, path: str) -> None:
         if failing:
             raise OSError(failing.pop(), "another file system by now")
         name(handle, path)
 
-    monkeypatch.setattr(exchange, "_name", fail_once)
+    monkeypatch.setattr(exchange, "give_name", fail_once)
     assert laid.exchange(laid.read(), AFTER, lose) == Displaced(BEFORE)
     assert not failing
     assert laid.read().text == AFTER
@@ -700,7 +700,7 @@ def test_a_huge_main_cf_is_moved_aside_and_not_read(real: RealHost) -> None:
         huge.truncate(1 << 40)
     found = real.read()
     assert found.text is None
-    assert found.refused == f"it is larger than {exchange.MOST_BYTES} bytes"
+    assert found.refused == f"it is larger than {regular_file.MOST_BYTES} bytes"
     kept: list[bytes] = []
     displaced = real.exchange(found, AFTER, kept.append)
     assert (displaced.text, kept) == (None, [])
@@ -711,7 +711,7 @@ def test_a_huge_main_cf_is_moved_aside_and_not_read(real: RealHost) -> None:
 
 
 def test_a_main_cf_as_large_as_may_be_is_read(real: RealHost) -> None:
-    text = b"#" * exchange.MOST_BYTES
+    text = b"#" * regular_file.MOST_BYTES
     real.write(text)
     assert real.read().text == text
 
@@ -831,7 +831,7 @@ def test_we_wait_for_postfixs_lock_and_see_what_its_holder_wrote(
 def test_a_lock_that_is_never_freed_is_an_error(
     real: RealHost, editor: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exchange, "_LOCK_SECONDS", 0.0)
+    monkeypatch.setattr(postfix_lock, "_LOCK_SECONDS", 0.0)
     real.write(BEFORE)
     with pytest.raises(HostError, match="main.cf.tmp has been locked"), real.locked():
         real.exchange(real.read(), AFTER, lose)

@@ -4,39 +4,46 @@ The exchange is Postfix's own edit protocol (edit_file(3): an flock on `main.cf.
 `postconf -e` and we never lose each other's edits, with renameat2(2) RENAME_EXCHANGE at its end in
 place of rename(2): what was displaced is then in our hand even where somebody who knows of no
 lock wrote at the last instant.
-
-What is read may be copied into the new main.cf, which everybody may read, and into records. So
-where the host's own main.cf is but another name of a file, by a symbolic or a hard link, its text
-is taken only where everybody may read that file already: who can write to the folder would
-otherwise have us publish one that he cannot read.
 """
 
 from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
 import hashlib
 import os
-import signal
 import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from pf_agent.drift import GROUP, MODE, OWNER
 from pf_agent.errors import HostError
+from pf_agent.files import (
+    READ,
+    NewFile,
+    close,
+    fill,
+    give_name,
+    nameless,
+    new_file,
+    sync_directory,
+    unless_refused,
+)
 from pf_agent.main_cf import COOL_SECONDS
 from pf_agent.model import ActualState, Displaced, FileKind, Late
+from pf_agent.postfix_lock import is_abandoned, postfix_lock
+from pf_agent.regular_file import Found, is_just, read_if_there, read_regular
 
-T = TypeVar("T")
-
-_LOCK_SECONDS = 10.0
 _OURS = ".main.cf.pf-agent-"
 _LATE = ".main.cf.late-"
+
+_AT_FDCWD = -100
+_RENAME_NOREPLACE = 1
+_RENAME_EXCHANGE = 2
 
 # What keeps the lock's file from being made.
 _CURES = {
@@ -48,31 +55,6 @@ _CURES = {
     errno.ENOENT: "bring the folder back",
 }
 
-# Postfix's own is 27 kB. What is larger than this is not read: it would take our memory.
-MOST_BYTES = 16 * 1024 * 1024
-_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-
-_AT_FDCWD = -100
-_RENAME_NOREPLACE = 1
-_RENAME_EXCHANGE = 2
-
-
-class _Found(NamedTuple):
-    """A regular file. `text` is None where `refused` says why it is not taken."""
-
-    text: bytes | None
-    opened: os.stat_result
-    is_open: bool = False
-    refused: str = ""
-    is_too_large: bool = False
-
-
-class _New(NamedTuple):
-    """A new file, open for writing, and a path that leads to it."""
-
-    handle: int
-    place: str
-
 
 class _Laid(NamedTuple):
     """A text that is whole and synced in a file without a name, and what that file was given."""
@@ -80,10 +62,6 @@ class _Laid(NamedTuple):
     text: bytes
     handle: int
     attributes: dict[str, bytes]
-
-
-class _NotTaken(Exception):
-    """Why the text that a link leads to is not main.cf's."""
 
 
 class MainCfFile:
@@ -104,7 +82,7 @@ class MainCfFile:
         try:
             entry = os.lstat(self.path)
             kind = FileKind.SYMLINK if stat.S_ISLNK(entry.st_mode) else FileKind.REGULAR
-            found = _read_regular(self.path, self.own)
+            found = read_regular(self.path, self.own)
         except FileNotFoundError:
             return self._absent()
         except OSError as error:
@@ -135,7 +113,7 @@ class MainCfFile:
     def read_template(self, path: str) -> bytes:
         """Return the template's bytes. Raises HostError."""
         try:
-            found = _read_regular(path, is_ours=False)
+            found = read_regular(path, is_ours=False)
             if found.text is None:
                 raise OSError(errno.EFBIG, found.refused)
             return found.text
@@ -167,7 +145,7 @@ class MainCfFile:
         """
         with ExitStack() as stack:
             try:
-                stack.enter_context(_postfix_lock(self.path))
+                stack.enter_context(postfix_lock(self.path))
             except OSError as error:
                 way_out = _CURES.get(error.errno or 0, "free main.cf.tmp beside it")
                 raise _host_error(self.path, error, way_out) from error
@@ -185,7 +163,7 @@ class MainCfFile:
 
     def is_cut_off(self) -> bool:
         """Tell whether an exchange that was cut short left a file beside main.cf, or the lock's."""
-        return bool(self._ours_paths()) or _is_abandoned(f"{self.path}.tmp")
+        return bool(self._ours_paths()) or is_abandoned(f"{self.path}.tmp")
 
     def take_up(self, keep: Callable[[bytes], None]) -> None:
         """Give `keep` what an exchange that was cut short left, and remove it; inside `locked`.
@@ -200,12 +178,12 @@ class MainCfFile:
 
     def _take_up(self, keep: Callable[[bytes], None]) -> None:
         for path in self._ours_paths():
-            found = _read_regular(path, self.own) if os.path.isfile(path) else None
+            found = read_regular(path, self.own) if os.path.isfile(path) else None
             if found is not None and found.text:
                 keep(found.text)
             self._drop(path, found)
 
-    def _drop(self, path: str, found: _Found | None) -> str:
+    def _drop(self, path: str, found: Found | None) -> str:
         """Remove a file of ours; one too large to be kept elsewhere is moved: return where to."""
         if found is None or not found.is_too_large:
             os.unlink(path)
@@ -229,7 +207,7 @@ class MainCfFile:
     def late(self) -> Late | None:
         """Return what he has written, once he has closed it; None until then."""
         for path in self._late_paths():
-            found = _read_regular(path, self.own)
+            found = read_regular(path, self.own)
             if found.text is None:
                 self._drop(path, found)
             elif not found.is_open:
@@ -261,13 +239,13 @@ class MainCfFile:
         self.lay_no_more()
         with suppress(OSError):
             attributes = self._attributes(actual)
-            new = _nameless(self._directory)
+            new = nameless(self._directory)
             self._laid = _Laid(text, self._filled(new, text, actual, attributes), attributes)
 
     def lay_no_more(self) -> None:
         """Forget what lies ready."""
         if self._laid is not None:
-            _close(self._laid.handle)
+            close(self._laid.handle)
             self._laid = None
 
     def _exchange(
@@ -278,7 +256,7 @@ class MainCfFile:
         with ExitStack() as stack:
             try:
                 handle = self._lay(ours, text, actual)
-                stack.callback(_close, handle)
+                stack.callback(close, handle)
                 displaced = self._swap_in(ours, actual, text, keep)
                 is_his = displaced.is_open
                 if is_his:
@@ -300,7 +278,7 @@ class MainCfFile:
             # Once more: a file that has no name when it is synced is left out of the log of older
             # btrfs (btrfs_log_inode_parent() in Linux 6.1's fs/btrfs/tree-log.c).
             os.fsync(handle)
-            _sync_directory(self._directory)
+            sync_directory(self._directory)
         except OSError as error:
             # It is done, and must not be told as if it were not.
             unsure = f"a power cut may undo it: {self._directory}: {error.strerror}"
@@ -315,40 +293,38 @@ class MainCfFile:
             self._laid = None
             with suppress(OSError):
                 os.utime(laid.handle, _cooled())
-                _name(laid.handle, ours)
+                give_name(laid.handle, ours)
                 return laid.handle
-            _close(laid.handle)
-        new = _new_file(ours)
+            close(laid.handle)
+        new = new_file(ours)
         handle = self._filled(new, text, actual, attributes)
         if new.place != ours:
             # Not sooner: a crash has left nothing until now, and who watches the folder, we before
             # all, is not woken up by each step.
             try:
-                _name(handle, ours)
+                give_name(handle, ours)
             except OSError:
-                _close(handle)
+                close(handle)
                 raise
         return handle
 
     def _filled(
-        self, new: _New, text: bytes, actual: ActualState, attributes: Mapping[str, bytes]
+        self, new: NewFile, text: bytes, actual: ActualState, attributes: Mapping[str, bytes]
     ) -> int:
         """Give a new file all but its name.
 
         Returns it open for reading alone: we are not to count as one who still writes main.cf.
         """
         with ExitStack() as stack:
-            stack.callback(_close, new.handle)
-            handle = os.open(new.place, _READ)
-            stack.callback(_close, handle)
-            left = memoryview(text)
-            while left:
-                left = left[os.write(new.handle, left) :]
+            stack.callback(close, new.handle)
+            handle = os.open(new.place, READ)
+            stack.callback(close, handle)
+            fill(new.handle, text)
             self._dress(new.handle, actual, attributes)
             os.utime(new.handle, _cooled())
             os.fsync(new.handle)
             stack.pop_all()
-        _close(new.handle)
+        close(new.handle)
         return handle
 
     def _attributes(self, actual: ActualState) -> dict[str, bytes]:
@@ -357,9 +333,9 @@ class MainCfFile:
         if actual.kind is not FileKind.ABSENT:
             with suppress(FileNotFoundError):
                 read = partial(os.listxattr, self.path, follow_symlinks=False)
-                for name in _unless_refused(read) or ():
+                for name in unless_refused(read) or ():
                     get = partial(os.getxattr, self.path, name, follow_symlinks=False)
-                    value = _unless_refused(get)
+                    value = unless_refused(get)
                     if value is not None:
                         found[name] = value
         return found
@@ -367,7 +343,7 @@ class MainCfFile:
     def _dress(self, handle: int, actual: ActualState, attributes: Mapping[str, bytes]) -> None:
         """Give the new file its owner and mode, and the old one's ACL and extended attributes."""
         for name, value in attributes.items():
-            _unless_refused(partial(os.setxattr, handle, name, value))
+            unless_refused(partial(os.setxattr, handle, name, value))
         if self.own:
             made = os.fstat(handle)
             if (made.st_uid, made.st_gid) != (OWNER, GROUP):  # each change wakes who watches
@@ -389,7 +365,7 @@ class MainCfFile:
             in_place = error.errno == errno.EBUSY  # main.cf is a mount point of its own
             if not in_place and error.errno not in (errno.EINVAL, errno.ENOSYS):
                 raise
-        found = _read_if_there(self.path, self.own)
+        found = read_if_there(self.path, self.own)
         before = None if found is None else found.text
         if before is not None:
             keep(before)
@@ -412,13 +388,13 @@ class MainCfFile:
         if not _placed(ours, self.path):
             return Displaced(None)
         try:
-            found = _read_if_there(ours, self.own)
+            found = read_if_there(ours, self.own)
             before = None if found is None else found.text
             is_open = found is not None and found.is_open
             if before is not None:
                 keep(before)
                 # Who was about to open it when it was exchanged has it open or has written by now.
-                is_open = is_open or not _is_just(ours, before)
+                is_open = is_open or not is_just(ours, before)
         except (OSError, HostError) as error:
             _put_back(ours, self.path, text)
             if isinstance(error, OSError):
@@ -443,154 +419,8 @@ def _host_error(path: str, error: OSError, way_out: str) -> HostError:
     return HostError(f"{path}: {error.strerror or error}; {way_out}")
 
 
-def _read_regular(path: str, is_ours: bool) -> _Found:
-    """Read a regular file, and whether somebody has it open for writing.
-
-    A FIFO or device would hold the agent up, so it is refused (OSError). `is_ours`: it is, or was,
-    this host's own main.cf.
-    """
-    try:
-        handle = _opened(path) if is_ours else os.open(path, _READ)
-    except _NotTaken as error:
-        return _Found(None, os.lstat(path), refused=str(error))
-    try:
-        opened = os.fstat(handle)
-        if not stat.S_ISREG(opened.st_mode):
-            raise OSError(errno.EINVAL, "it is not a regular file")
-        if is_ours and opened.st_nlink > 1 and not opened.st_mode & stat.S_IROTH:
-            refused = "it is another name of a file that not everybody may read"
-            return _Found(None, opened, refused=refused)
-        # Asked before it is read: what he writes between the two is then known to be unfinished.
-        is_open = _has_writer(handle)
-        text = _text_of(handle, opened.st_size)
-        if len(text) > MOST_BYTES:
-            refused = f"it is larger than {MOST_BYTES} bytes"
-            return _Found(None, opened, is_open, refused, is_too_large=True)
-        return _Found(text, opened, is_open)
-    finally:
-        _close(handle)
-
-
-def _text_of(handle: int, size: int) -> bytes:
-    """Return what is in a file, or a byte more than `MOST_BYTES` of it.
-
-    By the handle, since Python's file asks the kernel five things more; and by its size, since a
-    buffer for the most would be mapped anew each time.
-    """
-    parts: list[bytes] = []
-    left = MOST_BYTES + 1
-    while left and (part := os.read(handle, min(size + 1, left))):
-        parts.append(part)
-        left -= len(part)
-    return b"".join(parts)
-
-
-def _close(handle: int) -> None:
-    """Close what nothing was written through: Linux does, whatever it says of it (close(2))."""
-    with suppress(OSError):
-        os.close(handle)
-
-
-def _opened(path: str) -> int:
-    """Open a file, or what a symbolic link leads to. Raises OSError, _NotTaken."""
-    try:
-        return os.open(path, _READ | os.O_NOFOLLOW)
-    except OSError as error:
-        if error.errno != errno.ELOOP:
-            raise
-    link = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        owner = os.fstat(link).st_uid
-        # By the handle: the name may mean another link by now.
-        target = os.path.join(os.path.dirname(path), os.readlink("", dir_fd=link))
-    finally:
-        os.close(link)
-    if owner not in (0, os.geteuid()):
-        # As the kernel has it in folders that all write to (proc(5), protected_symlinks).
-        raise _NotTaken(f"it is a symbolic link that uid {owner} made")
-    try:
-        handle = os.open(target, _READ)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise _NotTaken(f"it is a symbolic link to what cannot be read ({error.strerror})") from (
-            error
-        )
-    mode = os.fstat(handle).st_mode
-    if stat.S_ISREG(mode) and mode & stat.S_IROTH:
-        return handle
-    os.close(handle)
-    raise _NotTaken("it is a symbolic link to what is no file that everybody may read")
-
-
-def _has_writer(handle: int) -> bool:
-    """Ask the kernel, by a read lease that it grants only where there is no writer (fcntl(2)).
-
-    False where it will not say. Should somebody open the file within these microseconds, the
-    signal for it is one that does nothing by default.
-    """
-    try:
-        fcntl.fcntl(handle, fcntl.F_SETSIG, signal.SIGURG)
-        fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-        fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    except OSError as error:
-        return error.errno == errno.EAGAIN
-    return False
-
-
-def _new_file(path: str) -> _New:
-    """Return a new file, which has its name by now where it must have one."""
-    with suppress(OSError):
-        return _nameless(os.path.dirname(path))
-    return _New(os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_CREAT | os.O_EXCL, 0o600), path)
-
-
-def _nameless(folder: str) -> _New:
-    """Return a new file that gets its name when it is whole.
-
-    Raises OSError where the file system has no such files (open(2), O_TMPFILE), or where there is
-    no /proc to name it by.
-    """
-    handle = os.open(folder, os.O_RDWR | os.O_CLOEXEC | os.O_TMPFILE, 0o600)
-    place = _named_by_handle(handle)
-    if not os.path.exists(place):
-        os.close(handle)
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), place)
-    return _New(handle, place)
-
-
-def _name(handle: int, path: str) -> None:
-    """Give a file its first name.
-
-    Given a `src_dir_fd`, which for an absolute path means nothing, Python calls linkat(2) with
-    AT_SYMLINK_FOLLOW.
-    """
-    os.link(_named_by_handle(handle), path, src_dir_fd=handle)
-
-
-def _named_by_handle(handle: int) -> str:
-    return f"/proc/self/fd/{handle}"
-
-
 def _digest(text: bytes) -> str:
     return hashlib.sha256(text).hexdigest()[:16]
-
-
-def _read_if_there(path: str, is_ours: bool) -> _Found | None:
-    try:
-        return _read_regular(path, is_ours)
-    except FileNotFoundError:
-        return None
-
-
-def _unless_refused(call: Callable[[], T]) -> T | None:
-    """What `call` returns; None where the file system or another program's rules forbid it."""
-    try:
-        return call()
-    except OSError as error:
-        if error.errno not in (errno.ENOTSUP, errno.EPERM, errno.ENODATA):
-            raise
-        return None
 
 
 def _placed(ours: str, path: str) -> bool:
@@ -612,23 +442,8 @@ def _put_back(ours: str, path: str, text: bytes) -> None:
     Where somebody has written since, his text stays in force. What could not be kept then lies
     beside it, for the next exchange to take up.
     """
-    if _placed(ours, path) and not _is_just(ours, text) and _placed(ours, path):
+    if _placed(ours, path) and not is_just(ours, text) and _placed(ours, path):
         os.rename(ours, f"{ours}-unkept")
-
-
-def _is_just(path: str, text: bytes) -> bool:
-    with suppress(OSError):
-        found = _read_regular(path, is_ours=False)
-        return (found.text, found.is_open) == (text, False)
-    return False
-
-
-def _sync_directory(path: str) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        _close(handle)
 
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -639,77 +454,3 @@ def _renameat2(source: str, target: str, flags: int) -> None:
     if _libc.renameat2(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), flags):
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code), target)
-
-
-@contextmanager
-def _postfix_lock(main_cf: str) -> Iterator[None]:
-    """Hold the lock of Postfix's edit_file(3): an flock on the file `main.cf.tmp`.
-
-    postconf renames that file over main.cf, so after each wait the name may mean another file.
-    """
-    path = f"{main_cf}.tmp"
-    deadline = time.monotonic() + _LOCK_SECONDS
-    while True:
-        handle = _open_lock(path)
-        try:
-            _flock(handle, deadline)
-            held = os.fstat(handle)
-            if _is_named(path, held):
-                try:
-                    yield
-                finally:
-                    # Where it stays, the next look finds that nobody holds it.
-                    with suppress(OSError):
-                        if _is_named(path, held):
-                            os.unlink(path)
-                return
-        finally:
-            _close(handle)
-
-
-def _open_lock(path: str) -> int:
-    """Open the lock's file. A link there is nobody's lock, and goes: we are not to be kept out."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-    try:
-        return os.open(path, flags, 0o600)
-    except OSError as error:
-        if error.errno != errno.ELOOP:
-            raise
-    os.unlink(path)
-    return os.open(path, flags, 0o600)
-
-
-def _is_named(path: str, held: os.stat_result) -> bool:
-    with suppress(FileNotFoundError):
-        return os.path.samestat(os.lstat(path), held)
-    return False
-
-
-def _is_abandoned(path: str) -> bool:
-    """Whether the lock's file is there and nobody holds it: who did was killed."""
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return False
-    try:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            return False  # not Postfix's
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    finally:
-        _close(handle)
-    return True
-
-
-def _flock(handle: int, deadline: float) -> None:
-    while True:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                text = f"main.cf.tmp has been locked for {_LOCK_SECONDS:.0f} s by another program"
-                raise OSError(errno.EAGAIN, text) from None
-            time.sleep(0.005)
-        else:
-            return

@@ -8,7 +8,6 @@ put in the place of a file of ours is moved away, and that is told.
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import re
@@ -21,6 +20,7 @@ from typing import Any
 
 from pf_agent import names
 from pf_agent.errors import HostError
+from pf_agent.files import READ, close, contents, fill, sync_directory, try_flock
 from pf_agent.model import Exposure, PendingActivation, RolledBack, Suspension
 from pf_agent.status_json import count_of, moment_of, suspension_of
 
@@ -112,7 +112,7 @@ class State:
         handle = self._open_lock("lock")
         try:
             deadline = time.monotonic() + _LOCK_SECONDS
-            while not _try_flock(handle):
+            while not try_flock(handle):
                 if time.monotonic() > deadline:
                     raise HostError(
                         f"{self.run_directory}/lock: another pf-agent has held it for"
@@ -121,7 +121,7 @@ class State:
                 time.sleep(0.01)
             yield
         finally:
-            _close(handle)
+            close(handle)
 
     def hold_activation(self) -> bool:
         """Try to become the one that activates; False while another process is.
@@ -130,8 +130,8 @@ class State:
         """
         if self._activation_lock is None:
             handle = self._open_lock("activation.lock")
-            if not _try_flock(handle):
-                _close(handle)
+            if not try_flock(handle):
+                close(handle)
                 return False
             self._activation_lock = handle
         return True
@@ -139,7 +139,7 @@ class State:
     def release_activation(self) -> None:
         """Let another process activate."""
         if self._activation_lock is not None:
-            _close(self._activation_lock)
+            close(self._activation_lock)
             self._activation_lock = None
 
     def _open_lock(self, name: str) -> int:
@@ -382,10 +382,10 @@ class State:
         try:
             handle = os.open(path, flags, 0o600)
             try:
-                _fill(handle, data)
+                fill(handle, data)
                 os.ftruncate(handle, len(data))
             finally:
-                _close(handle)
+                close(handle)
         except OSError as error:
             raise _unwritten(path, error) from error
 
@@ -476,34 +476,16 @@ def _half_written(path: str) -> str:
 
 def _contents(path: str) -> bytes:
     """Return a regular file's bytes; a FIFO would hold us up until somebody writes to it."""
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
-    handle = os.open(path, flags)
+    handle = os.open(path, READ | os.O_NOFOLLOW)
     try:
         opened = os.fstat(handle)
         if not stat.S_ISREG(opened.st_mode):
             raise OSError(errno.EINVAL, "it is no regular file", path)
         if opened.st_size > MOST_BYTES:
             raise OSError(errno.EFBIG, f"it is larger than {MOST_BYTES} bytes", path)
-        # By the handle: Python's file asks the kernel five things more. None of ours grows.
-        parts: list[bytes] = []
-        while part := os.read(handle, opened.st_size + 1):
-            parts.append(part)
-        return b"".join(parts)
+        return contents(handle, opened.st_size, MOST_BYTES)
     finally:
-        _close(handle)
-
-
-def _fill(handle: int, data: bytes) -> None:
-    """Write all of `data`, however little the kernel takes at once."""
-    left = memoryview(data)
-    while left:
-        left = left[os.write(handle, left) :]
-
-
-def _close(handle: int) -> None:
-    """Close what nothing was written through: Linux does, whatever it says of it (close(2))."""
-    with suppress(OSError):
-        os.close(handle)
+        close(handle)
 
 
 def _exposure(found: Mapping[str, Any]) -> Exposure:
@@ -528,14 +510,6 @@ def _remove(path: str) -> None:
         raise HostError(f"{path}: {error.strerror}; mend the folder") from error
 
 
-def _try_flock(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def _unwritten(path: str, error: OSError) -> HostError:
     return HostError(f"{path}: {error.strerror}; free space or mend the folder")
 
@@ -550,18 +524,14 @@ def write_whole(path: str, data: bytes, mode: int, durable: bool) -> None:
         handle = os.open(temporary, flags, mode)
         try:
             os.fchmod(handle, mode)
-            _fill(handle, data)
+            fill(handle, data)
             if durable:
                 os.fsync(handle)
         finally:
             os.close(handle)
         os.rename(temporary, path)
         if durable:
-            handle = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(handle)
-            finally:
-                _close(handle)
+            sync_directory(os.path.dirname(path))
     except OSError as error:
         with suppress(OSError):
             os.unlink(temporary)

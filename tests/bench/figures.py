@@ -57,7 +57,8 @@ def seconds(value: float) -> str:
 
 
 def percent(value: float) -> str:
-    return f"{value * 100:.2g} %"
+    shown = value * 100
+    return f"{shown:.0f} %" if shown >= 10 else f"{shown:.2g} %"
 
 
 def mebibytes(kib: float) -> str:

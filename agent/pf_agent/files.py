@@ -1,0 +1,114 @@
+"""Files of Linux: what Python leaves in several calls, or makes more of than is wanted.
+
+Below the other effects, which may import it: they would each have to write these calls again.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final, NamedTuple, TypeVar
+
+T = TypeVar("T")
+
+# A FIFO does not hold up who opens it so.
+READ: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class NewFile(NamedTuple):
+    """A new file, open for writing, and a path that leads to it."""
+
+    handle: int
+    place: str
+
+
+def close(handle: int) -> None:
+    """Close what nothing was written through: Linux does, whatever it says of it (close(2))."""
+    with suppress(OSError):
+        os.close(handle)
+
+
+def fill(handle: int, data: bytes) -> None:
+    """Write all of `data`, however little the kernel takes at once. Raises OSError."""
+    left = memoryview(data)
+    while left:
+        left = left[os.write(handle, left) :]
+
+
+def contents(handle: int, size: int, most: int) -> bytes:
+    """Return what is in a file, or a byte more than `most` of it; `size` is what it should be.
+
+    By the handle, since Python's file asks the kernel five things more; and by its size, since a
+    buffer for the most would be mapped anew each time. Raises OSError.
+    """
+    parts: list[bytes] = []
+    left = most + 1
+    while left and (part := os.read(handle, min(size + 1, left))):
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)
+
+
+def sync_directory(path: str) -> None:
+    """Make the names in a folder durable (fsync(2)). Raises OSError."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        close(handle)
+
+
+def try_flock(handle: int) -> bool:
+    """Take the lock of a file (flock(2)); False where somebody else holds it."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def unless_refused(call: Callable[[], T]) -> T | None:
+    """Return what `call` does; None where the file system or another program's rules forbid it."""
+    try:
+        return call()
+    except OSError as error:
+        if error.errno not in (errno.ENOTSUP, errno.EPERM, errno.ENODATA):
+            raise
+        return None
+
+
+def new_file(path: str) -> NewFile:
+    """Return a new file, which has its name by now where it must have one. Raises OSError."""
+    with suppress(OSError):
+        return nameless(os.path.dirname(path))
+    return NewFile(os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_CREAT | os.O_EXCL, 0o600), path)
+
+
+def nameless(folder: str) -> NewFile:
+    """Return a new file that gets its name when it is whole.
+
+    Raises OSError where the file system has no such files (open(2), O_TMPFILE), or where there is
+    no /proc to name it by.
+    """
+    handle = os.open(folder, os.O_RDWR | os.O_CLOEXEC | os.O_TMPFILE, 0o600)
+    place = _named_by_handle(handle)
+    if not os.path.exists(place):
+        os.close(handle)
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), place)
+    return NewFile(handle, place)
+
+
+def give_name(handle: int, path: str) -> None:
+    """Give a file its first name. Raises OSError.
+
+    Given a `src_dir_fd`, which for an absolute path means nothing, Python calls linkat(2) with
+    AT_SYMLINK_FOLLOW.
+    """
+    os.link(_named_by_handle(handle), path, src_dir_fd=handle)
+
+
+def _named_by_handle(handle: int) -> str:
+    return f"/proc/self/fd/{handle}"
