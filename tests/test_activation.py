@@ -548,8 +548,11 @@ def test_a_text_that_postfix_does_not_come_up_with_is_not_what_it_ran_with(world
     assert world.state.ran_with() is None
 
 
+@pytest.mark.parametrize("writes_on", [True, False])
 @pytest.mark.parametrize("is_drift", [True, False])
-def test_what_came_into_main_cf_since_is_not_to_blame(world: World, is_drift: bool) -> None:
+def test_what_came_into_main_cf_since_is_not_to_blame(
+    world: World, is_drift: bool, writes_on: bool
+) -> None:
     """Postfix may have read what stood there in between, and the text of now was not tried."""
     world.apart = 300.0
     world.correct(1)
@@ -568,10 +571,24 @@ def test_what_came_into_main_cf_since_is_not_to_blame(world: World, is_drift: bo
     begin = world.clock.now
     world.restart()
     assert world.clock.now < begin + world.apart
+    if writes_on:
+        world.text = b"another edit\n"
     world.service.finish("failed", starts=False)
     end = world.activation.advance()
     assert isinstance(end, NotUp)
     assert (end.pending, end.tried) == (world.state.pending(), world.text)
+
+
+def test_one_restart_is_excused_until_postfix_is_up(world: World) -> None:
+    for cycle in (1, 3):
+        world.correct(cycle)
+        world.restart()
+        world.correct(cycle + 1)
+        world.service.finish("failed", starts=False)
+        assert world.activation.advance() is None
+        world.restart()
+        world.service.finish()
+        assert isinstance(world.probed(), Activated)
 
 
 @pytest.mark.parametrize("result", ["dependency", "skipped", "assert"])

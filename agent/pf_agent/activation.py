@@ -116,7 +116,7 @@ class NotUp:
     """Postfix was seen not to be up with main.cf as `pending` left it, and why.
 
     `since` is when its restart began, seconds since the epoch; `units` are what was restarted, and
-    `tried` is what stood in main.cf then.
+    `tried` is the text of main.cf that this is said of.
     """
 
     pending: PendingActivation
@@ -157,7 +157,7 @@ class Activation:
     _probing: Aside | None = None
     _backoff: Backoff = field(default_factory=lambda: Backoff(first=10.0))
     _failed_cycle: int | None = None
-    _is_overtaken: bool = False  # the last restart failed, with a text that is gone
+    _was_overtaken: bool = False  # a restart failed with a text that is gone, and none was up since
     _unserved: tuple[int, str] | None = None  # the cycle that a reload did not serve, and why
     # The latest alone: Postfix may be down for a year, with a new cycle every hour.
     _told: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=_MOST_TOLD))
@@ -171,8 +171,7 @@ class Activation:
         pending = self.markers.pending()
         if pending is None:  # at rest, or another process has done it meanwhile
             self._rebuild = self._restart = self._probing = self._served = None
-            self.failure = ""
-            self._told.clear()
+            self._forget_failures()
             self.markers.release_activation()
             return None
         if not self.markers.hold_activation():
@@ -261,7 +260,7 @@ class Activation:
     def _is_due(self, pending: PendingActivation) -> bool:
         now, ticks = self.clock(), self.ticks()
         past = self._past()
-        is_down = self.failure or self._is_overtaken
+        is_down = self.failure or self._was_overtaken
         apart = 0.0 if is_down else self.apart()  # while mail is down, the budget is enough
         allowed_at = max(self.retry_at, ticks + restart_allowed_at(past, now, apart) - now)
         if allowed_at > ticks and not self._is_urgent(pending):
@@ -289,7 +288,7 @@ class Activation:
         # The umbrella's own reload would say nothing of the unit that holds master.
         job = self.service.reload(units[-1].name) if is_reload else self.service.restart(self.unit)
         self._note_restart(now)
-        doubt, self._unserved, self._is_overtaken = self._doubt(pending), None, False
+        doubt, self._unserved = self._doubt(pending), None
         self._restart = Restart(pending.cycle, job, text, units, ticks, now, is_reload, doubt)
 
     def _past(self) -> tuple[float, ...]:
@@ -370,8 +369,7 @@ class Activation:
             self.markers.forget_rolled_back()
         is_clear = self.markers.clear_pending(restart.cycle)
         self._served = None
-        self.failure = ""
-        self._told.clear()
+        self._forget_failures()
         self._backoff.reset()
         if not is_clear:
             return None  # corrected once more since: the next step restarts for that
@@ -402,22 +400,25 @@ class Activation:
     def _not_up(self, restart: Restart, pending: PendingActivation, reason: str) -> NotUp | None:
         """Postfix does not run with it; after a reload, it gets its restart first.
 
-        And so does what has come into main.cf since: that it was tried cannot be said.
+        And so does what has come into main.cf since: that it was tried cannot be said. But once
+        alone until Postfix is up: somebody may write all the time, and mail stands still.
         """
         if restart.is_reload:
             self._restart = self._probing = None
             self._unserved = (pending.cycle, reason)
             return None
-        if restart.cycle != pending.cycle or self.text() != restart.text:
+        text = self.text()
+        has_changed = restart.cycle != pending.cycle or text != restart.text
+        if has_changed and not self._was_overtaken:
             self._restart = self._probing = None
-            self._is_overtaken = True
+            self._was_overtaken = True
             self._tell_failed(restart.cycle, f"{reason}; main.cf has changed since")
             return None
         self._fail(pending, reason)
         if pending.rolled_back and not pending.failed:
             self.markers.note_failed(pending.cycle)
         units = tuple(dict.fromkeys(unit.name for unit in restart.units))
-        return NotUp(pending, reason, restart.began_at, units, restart.text)
+        return NotUp(pending, reason, restart.began_at, units, text)
 
     def _fail(self, pending: PendingActivation, reason: str) -> None:
         self._rebuild = self._restart = self._probing = None
@@ -425,6 +426,10 @@ class Activation:
         self.failure = reason
         self._failed_cycle = pending.cycle
         self._tell_failed(pending.cycle, reason)
+
+    def _forget_failures(self) -> None:
+        self.failure, self._was_overtaken = "", False
+        self._told.clear()
 
     def _tell_failed(self, cycle: int, reason: str) -> None:
         """Put a failure on record, once for a cycle."""
