@@ -422,8 +422,8 @@ class Activation:
 
     def _fail(self, pending: PendingActivation, reason: str) -> None:
         self._rebuild = self._restart = self._probing = None
-        self.retry_at = self.ticks() + self._backoff.grow()
         self.failure = reason
+        self.retry_at = self.ticks() + self._backoff.grow()
         self._failed_cycle = pending.cycle
         self._tell_failed(pending.cycle, reason)
 

@@ -35,7 +35,7 @@ from pf_agent.files import (
 )
 from pf_agent.main_cf import COOL_SECONDS
 from pf_agent.model import ActualState, Displaced, FileKind, Late
-from pf_agent.postfix_lock import is_abandoned, postfix_lock
+from pf_agent.postfix_lock import is_abandoned, lock_path, postfix_lock
 from pf_agent.regular_file import Found, is_just, read_if_there, read_regular
 
 _OURS = ".main.cf.pf-agent-"
@@ -155,7 +155,7 @@ class MainCfFile:
 
     def is_alone(self) -> bool:
         """Tell whether nothing lies beside main.cf that `is_cut_off` or `late` looks at."""
-        lock = f"{os.path.basename(self.path)}.tmp"
+        lock = os.path.basename(lock_path(self.path))
         with suppress(OSError):
             names = os.listdir(self._directory)
             return not any(name.startswith((_OURS, _LATE)) or name == lock for name in names)
@@ -163,7 +163,7 @@ class MainCfFile:
 
     def is_cut_off(self) -> bool:
         """Tell whether an exchange that was cut short left a file beside main.cf, or the lock's."""
-        return bool(self._ours_paths()) or is_abandoned(f"{self.path}.tmp")
+        return bool(self._ours_paths()) or is_abandoned(self.path)
 
     def take_up(self, keep: Callable[[bytes], None]) -> None:
         """Give `keep` what an exchange that was cut short left, and remove it; inside `locked`.

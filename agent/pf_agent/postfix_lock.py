@@ -12,9 +12,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from pf_agent.files import close, try_flock
+from pf_agent.files import READ, close, try_flock
 
 _LOCK_SECONDS = 10.0
+
+
+def lock_path(main_cf: str) -> str:
+    """Return the path of the lock's file."""
+    return f"{main_cf}.tmp"
 
 
 @contextmanager
@@ -22,9 +27,9 @@ def postfix_lock(main_cf: str) -> Iterator[None]:
     """Hold the lock of Postfix's edit_file(3): an flock on the file `main.cf.tmp`.
 
     postconf renames that file over main.cf, so after each wait the name may mean another file.
-    Raises OSError, where another holds it for 10 s too.
+    Raises OSError, where another does not free it in time too.
     """
-    path = f"{main_cf}.tmp"
+    path = lock_path(main_cf)
     deadline = time.monotonic() + _LOCK_SECONDS
     while True:
         handle = _open_lock(path)
@@ -62,10 +67,10 @@ def _is_named(path: str, held: os.stat_result) -> bool:
     return False
 
 
-def is_abandoned(path: str) -> bool:
+def is_abandoned(main_cf: str) -> bool:
     """Tell whether the lock's file is there and nobody holds it: who did was killed."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+        handle = os.open(lock_path(main_cf), READ | os.O_NOFOLLOW)
     except OSError:
         return False
     try:

@@ -425,7 +425,8 @@ def _connect() -> Any:
     # queue there, also when no dbus-daemon comes to serve them. And the connection's .pydbus, which
     # it takes, ends in a deadlock: the attribute makes PyGObject ask for the interpreter's lock
     # (g_object_add_toggle_ref) where GLib takes a reference to a connection, with a lock held that
-    # freeing another connection asks for, as the garbage collector does with the one before.
+    # freeing another connection asks for, as the garbage collector does with the one before
+    # (message_bus_lock in GLib's gio/gdbusconnection.c).
     from gi.repository import Gio
     from pydbus.bus import Bus
 
