@@ -222,6 +222,8 @@ def trace(tracer: Tracer) -> int:
             os.kill(pid, signal.SIGCONT)
         print("ready", flush=True)
         tracer.follow()
+        # Who ends us sees as soon as we do that what is traced is gone.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     except Enough:
         pass
     print(json.dumps(tracer.told()))
