@@ -6,12 +6,14 @@ what the world looks like afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
+from pf_agent import names
+from pf_agent.aliases import Built, Source
 from pf_agent.errors import HostError
 from pf_agent.model import (
     ActualState,
@@ -19,11 +21,17 @@ from pf_agent.model import (
     Event,
     FileKind,
     Greeting,
+    Heard,
+    Judgement,
     Late,
+    Package,
     Record,
     UnitPhase,
     UnitState,
 )
+
+# One text, whoever asks how often: `built` keeps it.
+_DATABASES = (f"{names.DEFAULT_ALIASES}.db",)
 
 
 class FakeHost:
@@ -111,11 +119,12 @@ class FakeService:
     """systemd with `units`. A job runs until `finish`; `trouble` makes the next call fail.
 
     `reloaded` and `restarted` are the units that were, in order; `forgiven` those whose starts so
-    far count no more.
+    far count no more. `clock` tells when a start began.
     """
 
-    def __init__(self, *units: UnitState) -> None:
+    def __init__(self, *units: UnitState, clock: Callable[[], float] = lambda: 0.0) -> None:
         self.units = units
+        self.clock = clock
         self.jobs: list[str] = []
         self.reloaded: list[str] = []
         self.restarted: list[str] = []
@@ -141,14 +150,22 @@ class FakeService:
         """End the newest job; every unit but one at its start limit comes up anew."""
         self._ended[self.jobs[-1]] = result
         if starts:
-            started = [self._started(unit) for unit in self.units]
-            self.units = tuple(started)
+            self.come_up(self.jobs[-1])
 
-    def _started(self, unit: UnitState) -> UnitState:
+    def come_up(self, by: str) -> None:
+        """Every unit but one at its start limit is started anew."""
+        self.units = tuple(self._started(unit, by) for unit in self.units)
+
+    def _started(self, unit: UnitState, by: str) -> UnitState:
         if unit.result == "start-limit-hit":
             return unit
-        invocation = f"{unit.name} by {self.jobs[-1]}"
-        return UnitState(unit.name, UnitPhase.UP, "success", invocation)
+        now = self.clock()
+        return UnitState(unit.name, UnitPhase.UP, "success", f"{unit.name} by {by}", now, now)
+
+    def become(self, phase: UnitPhase, result: str = "success") -> None:
+        """The unit that holds master changes by itself, or somebody has it changed."""
+        *others, holder = self.units
+        self.units = (*others, replace(holder, phase=phase, result=result))
 
     def job_result(self, job: str) -> str | None:
         self._answer()
@@ -173,22 +190,70 @@ class FakeService:
 
 
 class FakePrograms:
-    """Postfix's programs. newaliases fails for `aliases_trouble`, warns of `aliases_doubts`."""
+    """Postfix's programs, port and log, and what dpkg says of the package.
+
+    newaliases fails for `aliases_trouble`, warns of `aliases_doubts`. The port answers `heard`;
+    `is_alive` tells of master, `stopped` whether somebody stopped it. `asked` are the greetings
+    that were expected, `log_since` the moments that the log was asked for from.
+    """
 
     def __init__(self, greeting: Greeting | None) -> None:
         self.greets_with = greeting
+        self.heard = Heard()
+        self.is_alive = True
+        self.log: tuple[str, ...] = ()
+        self.fatal: tuple[str, ...] = ()
+        self.stopped: bool | None = False
+        self.dpkg = Package()
+        self.judgement = Judgement()
+        self.things: set[str] = set()
         self.aliases_trouble = ""
         self.aliases_doubts: tuple[str, ...] = ()
         self.built: list[str] = []
+        self.asked: list[Greeting] = []
+        self.log_since: list[float] = []
 
-    def newaliases(self, path: str) -> tuple[str, ...]:
-        if self.aliases_trouble:
-            raise HostError(self.aliases_trouble)
-        self.built.append(path)
-        return self.aliases_doubts
+    def newaliases(self, databases: Sequence[str] = ()) -> tuple[Built, ...]:
+        asked = databases or _DATABASES
+        if not self.aliases_trouble:
+            self.built += asked
+        return tuple(
+            Built(
+                Source(database.removesuffix(".db"), database),
+                self.aliases_trouble,
+                self.aliases_doubts,
+            )
+            for database in asked
+        )
 
     def greeting(self) -> Greeting | None:
         return self.greets_with
+
+    def probe(self, greeting: Greeting) -> Heard:
+        self.asked.append(greeting)
+        return self.heard
+
+    def lives(self) -> bool:
+        return self.is_alive
+
+    def log_tail(self, units: Sequence[str], since: float) -> tuple[str, ...]:
+        self.log_since.append(since)
+        return self.log
+
+    def fatal_lines(self, units: Sequence[str], since: float) -> tuple[str, ...]:
+        return self.fatal
+
+    def was_stopped(self, unit: UnitState) -> bool | None:
+        return self.stopped
+
+    def package(self) -> Package:
+        return self.dpkg
+
+    def judge(self, text: bytes) -> Judgement:
+        return self.judgement
+
+    def is_there(self, thing: str) -> bool:
+        return thing in self.things
 
 
 def newaliases_at_once(name: str, run: Callable[[], None]) -> None:

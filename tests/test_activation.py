@@ -1,4 +1,5 @@
-"""newaliases, restart, verify: what Postfix ends up as, whatever fails on the way."""
+"""What the activation gathers, carries out, remembers and puts on record; what it decides is in
+test_steps.py and test_verdict.py."""
 
 from __future__ import annotations
 
@@ -10,170 +11,192 @@ from queue import SimpleQueue
 import pytest
 
 from pf_agent import names
-from pf_agent.activation import Activated, Activation, NotUp
+from pf_agent.activation import Activation
+from pf_agent.activation_ports import Activated, Clocks, End, NotUp, Turn
 from pf_agent.alias_database import AliasDatabase
 from pf_agent.aside import Spawn
 from pf_agent.errors import HostError
 from pf_agent.model import (
     ActivationWay,
+    ActualState,
+    DesiredState,
     Event,
     Exposure,
+    FileKind,
     Greeting,
+    Heard,
+    Package,
     PendingActivation,
     Reason,
-    RolledBack,
     Trigger,
     UnitPhase,
     UnitState,
+    Wishes,
 )
 from pf_agent.state import State
+from pf_agent.verdict import Standing
 from tests.fakes import FakeClock, FakePrograms, FakeService, Records, newaliases_at_once
 
 UMBRELLA = UnitState("postfix.service", UnitPhase.UP, "success", "first")
 MASTER = UnitState("postfix@-.service", UnitPhase.UP, "success", "second")
 GREETING = Greeting("127.0.0.1", 25, "mail.example.net ESMTP")
-EXPOSURE = Exposure(990.0, 995.0, 999.0)
+AUTO = Turn(way=ActivationWay.AUTO)
+AWAY = Heard("RCPT got 451", code=451, words="4.7.1 Service unavailable")
+SILENT = Heard("no greeting came for 10 s", greeted=False)
 
 
 class World:
-    """One activation over scripted fakes and a real State. `answer` is what the probe says."""
+    """One activation over scripted fakes and a real State."""
 
     def __init__(self, folder: Path) -> None:
-        self.state = State(str(folder / "lib"), str(folder / "run"))
+        self.folder = folder
+        self.state = self.a_state()
         self.state.prepare()
-        self.service = FakeService(UMBRELLA, MASTER)
+        self.clock = FakeClock()
+        self.service = FakeService(UMBRELLA, MASTER, clock=self.clock)
         self.programs = FakePrograms(GREETING)
         self.posted: SimpleQueue[Trigger] = SimpleQueue()
         self.records = Records()
-        self.remarks: list[str] = []
         self.spawn: Spawn = newaliases_at_once
-        self.clock = FakeClock()
-        self.aliases = AliasDatabase(
-            self.programs,
-            self.posted.put,
-            self.records,
-            self.remarks.append,
-            lambda name, run: self.spawn(name, run),
-            self.clock,
-        )
-        self.answer = ""
-        self.answers: SimpleQueue[str] = SimpleQueue()
-        self.asked: list[Greeting] = []
-        self.pauses: list[float] = []
         self.text: bytes | None = b"the text\n"
-        self.way = ActivationWay.RESTART
-        self.apart = 0.0
+        self.written_at = 0.0
+        self.turn = Turn()
         self.activation = self.a_process(self.state)
 
+    def a_state(self) -> State:
+        return State(str(self.folder / "lib"), str(self.folder / "run"))
+
     def a_process(self, state: State) -> Activation:
+        post, emit = self.posted.put, self.records
+        aliases = AliasDatabase(
+            self.programs, post, emit, print, lambda *of: self.spawn(*of), self.clock
+        )
+        clocks = Clocks(self.clock, self.clock)
         return Activation(
-            service=self.service,
-            greeter=self.programs,
-            aliases=self.aliases,
-            markers=state,
-            probe=self.probe,
-            post=self.posted.put,
-            emit=self.records,
-            text=lambda: self.text,
-            way=lambda: self.way,
-            apart=lambda: self.apart,
-            clock=self.clock,
-            ticks=self.clock,
-            pause=self.pauses.append,
+            names.POSTFIX_UNIT,
+            self.service,
+            self.programs,
+            aliases,
+            state,
+            self.read,
+            post,
+            emit,
+            clocks,
         )
 
-    def probe(self, greeting: Greeting) -> str:
-        self.asked.append(greeting)
-        return self.answers.get(timeout=60)
+    def read(self) -> ActualState:
+        return ActualState(self.text, FileKind.REGULAR, written_at=self.written_at)
 
-    def correct(self, cycle: int, *parameters: str) -> PendingActivation:
+    def correct(self, cycle: int, *parameters: str, **more: object) -> PendingActivation:
         """main.cf was corrected in `cycle`."""
-        pending = PendingActivation(cycle, parameters or ("mynetworks",), EXPOSURE)
+        exposure = Exposure(990.0, 995.0, self.clock.now)
+        pending = PendingActivation(cycle, parameters or ("mynetworks",), exposure)
+        pending = replace(pending, **more)  # type: ignore[arg-type]
         self.state.mark_pending(pending)
         return pending
 
-    def probed(self) -> Activated | NotUp | None:
-        """Let the probe answer, and take the step that follows."""
-        assert self.activation.advance() is None
-        self.answers.put(self.answer)
-        while self.posted.get(timeout=60).reason is not Reason.PROBE:
+    def wish(self, cycle: int, before: Heard | None) -> PendingActivation:
+        """main.cf was made to say what is newly asked for."""
+        asked = DesiredState({"smtpd_milters": "inet:localhost:8891"}, frozenset())
+        self.state.keep_wishes(Wishes(None, asked))
+        return self.correct(cycle, "smtpd_milters", wished=("smtpd_milters",), before=before)
+
+    def advance(self) -> End | None:
+        return self.activation.advance(self.turn)
+
+    def heard(self) -> End | None:
+        """The port has answered: take the step that follows."""
+        while self.posted.get(timeout=5).reason is not Reason.PROBE:
             pass
-        return self.activation.advance()
+        return self.advance()
 
-    def activate(self) -> Activated | NotUp | None:
-        """A whole run: the units come up, and the probe says what it says."""
-        assert self.activation.advance() is None
-        self.service.finish()
-        return self.probed()
+    def verify(self) -> End | None:
+        """Whoever started Postfix, see whether it serves."""
+        assert self.advance() is None
+        return self.heard()
 
-    def bring_back(self, cycle: int) -> PendingActivation:
-        """The text that Postfix last ran with was brought back in `cycle`."""
-        pending = PendingActivation(cycle, ("mynetworks",), EXPOSURE, rolled_back=True)
-        self.state.keep_rolled_back(RolledBack(cycle, "why", (), "1", "2"))
-        self.state.mark_pending(pending)
-        return pending
+    def activate(self, result: str = "done", starts: bool = True) -> End | None:
+        """A whole run: the job ends, and the port answers what it does."""
+        self.begin()
+        self.service.finish(result, starts)
+        return self.verify()
 
     def fail_once(self) -> NotUp:
-        """A whole run of which Postfix does not come up."""
-        assert self.activation.advance() is None
-        self.service.finish("failed", starts=False)
-        end = self.activation.advance()
+        """A whole run of which nobody comes up."""
+        self.programs.is_alive = False
+        end = self.activate("failed", starts=False)
+        self.programs.is_alive = True
         assert isinstance(end, NotUp)
         return end
 
-    def restart(self) -> None:
-        """Go on until Postfix is being restarted."""
-        assert self.activation.advance() is None
-        while not self.activation.is_under_way():
-            self.wait_for_next_step()
-            assert self.activation.advance() is None
+    def begin(self) -> None:
+        """Go on until systemd is at work for us."""
+        assert self.advance() is None
+        for _ in range(20):
+            if self.activation.is_under_way():
+                return
+            self.pass_time()
+            assert self.advance() is None
+        raise AssertionError("nothing was begun")
 
-    def wait_for_next_step(self) -> None:
+    def pass_time(self) -> None:
+        """Until the next step is due."""
         due = self.activation.patience()
         assert due is not None
         assert due > 0
         self.clock.now += due
 
+    def settle(self) -> None:
+        """What was seen to serve is at rest once that is seen a second time."""
+        self.pass_time()
+        assert self.advance() is None
+        assert self.activation.is_at_rest()
+
+    def others_start(self) -> None:
+        self.clock.now += 1
+        self.service.come_up(f"others at {self.clock.now}")
+        self.activation.doubt()
+
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+    """Postfix was seen to serve, and nothing is to be done."""
+    world = World(tmp_path)
+    assert world.verify() == Activated(None, 1_000.0)
+    world.settle()
+    world.clock.now = 1_000.0
+    world.programs.asked.clear()
+    return world
 
 
 # --- a good run -----------------------------------------------------------------------------------
 
 
-def test_without_a_marker_nothing_is_done(world: World) -> None:
-    assert world.activation.advance() is None
+def test_at_rest_nothing_is_done(world: World) -> None:
+    assert world.activation.is_at_rest()
+    assert world.advance() is None
     assert world.activation.patience() is None
     assert (world.service.jobs, world.programs.built, world.records) == ([], [], [])
+    assert world.a_state().hold_activation()
 
 
 def test_a_good_run(world: World) -> None:
     pending = world.correct(1)
-    assert world.activation.patience() is not None
-    assert world.activation.advance() is None
-    assert world.programs.built == [names.DEFAULT_ALIASES]
-    assert world.activation.is_under_way()
+    world.begin()
+    assert world.programs.built
+    assert world.service.forgiven == ["postfix.service", "postfix@-.service"]
+    assert not world.a_state().hold_activation()
+    assert world.state.pending() == pending
     world.clock.now = 1_000.7
     world.service.finish()
-    activated = world.probed()
-    assert activated == Activated(
-        replace(pending, exposure=replace(EXPOSURE, activated_at=1_000.7)), 1_000.7
+    assert world.verify() == Activated(
+        replace(pending, exposure=replace(pending.exposure, activated_at=1_000.7)), 1_000.7
     )
-    assert world.asked == [GREETING]
-    assert len(world.service.jobs) == 1
+    assert world.programs.asked == [GREETING]
     assert world.state.pending() is None
-    assert not world.activation.is_under_way()
+    assert world.state.ran_with() == world.state.last_good() == world.text
     assert world.activation.patience() is None
-
-
-def test_a_good_run_has_one_record(world: World) -> None:
-    world.correct(1)
-    world.activation.advance()
-    world.clock.now = 1_000.7
-    world.service.finish()
-    world.probed()
+    assert world.a_state().hold_activation()
     (record,) = world.records
     assert (record.event, record.cycle) == (Event.ACTIVATED, 1)
     assert record.message == (
@@ -184,397 +207,578 @@ def test_a_good_run_has_one_record(world: World) -> None:
     assert record.fields[names.FIELD_ACTIVATED_AT] == "1970-01-01T00:16:40.700Z"
 
 
-def test_the_marker_stays_until_postfix_was_seen_to_greet(world: World) -> None:
-    pending = world.correct(1)
-    world.activation.advance()
-    assert world.state.pending() == pending
-    world.activation.advance()  # the job is not over
-    assert world.state.pending() == pending
-    world.service.finish()
-    world.activation.advance()  # the probe is asked
-    assert world.state.pending() == pending
-    assert world.records == []
-
-
-def test_a_process_that_was_killed_is_taken_up_by_the_next(world: World, tmp_path: Path) -> None:
-    world.correct(1)
-    world.activation.advance()
-    world.state.release_activation()  # as its end does
-    world.clock.now += 60
-    state = State(str(tmp_path / "lib"), str(tmp_path / "run"))
-    world.activation = world.a_process(state)
-    assert world.activate() is not None
-    assert state.pending() is None
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"wished": ("mynetworks",)}, "the desired state changed"),
+        ({"parameters": ()}, "it was found to be down"),
+        ({"rolled_back": True}, "Postfix runs with the text that it served with before"),
+    ],
+)
+def test_the_record_says_what_it_was_for(world: World, more: dict[str, object], words: str) -> None:
+    world.correct(1, **more)
+    assert isinstance(world.activate(), Activated)
+    assert words in world.records[0].message
 
 
 def test_without_an_smtp_service_the_units_alone_decide(world: World) -> None:
     world.programs.greets_with = None
-    world.answer = "nobody is asked"
+    world.programs.heard = SILENT
     world.correct(1)
-    assert world.activate() is not None
-    assert world.asked == []
+    assert isinstance(world.activate(), Activated)
+    assert world.programs.asked == []
 
 
-@pytest.mark.parametrize("result", ["gone", "canceled"])
-def test_a_job_whose_end_tells_nothing_is_judged_by_the_units(world: World, result: str) -> None:
+def test_newaliases_does_not_hold_up_the_loop(world: World) -> None:
+    """Postfix is restarted when it has ended, with what main.cf has become meanwhile."""
+    started: list[Callable[[], None]] = []
+    world.spawn = lambda _name, run: started.append(run)
     world.correct(1)
-    world.activation.advance()
-    world.service.finish(result)
-    assert world.probed() is not None
+    for _ in range(2):
+        assert world.advance() is None
+        assert world.activation.patience() == 1.0
+    world.correct(2)
+    assert (len(started), world.programs.built, world.service.jobs) == (1, [], [])
+    started[0]()
+    assert world.posted.get_nowait().reason is Reason.NEWALIASES
+    end = world.activate()
+    assert isinstance(end, Activated)
+    assert end.pending is not None
+    assert end.pending.cycle == 2
+    assert len(world.service.jobs) == 1
 
 
-def test_a_unit_that_still_changes_is_waited_for(world: World) -> None:
+def test_who_stops_postfix_while_newaliases_runs_has_it_left_stopped(world: World) -> None:
+    started: list[Callable[[], None]] = []
+    world.spawn = lambda _name, run: started.append(run)
     world.correct(1)
-    world.activation.advance()
-    world.service.finish()
-    up = world.service.units
-    world.service.units = (up[0], replace(up[1], phase=UnitPhase.CHANGING))
-    assert world.activation.advance() is None
-    assert (world.records, world.asked) == ([], [])
-    world.service.units = up
-    assert world.probed() is not None
+    world.advance()
+    world.service.become(UnitPhase.DOWN)
+    world.programs.stopped = True
+    started[0]()
+    for _ in range(2):
+        assert world.advance() is None
+    assert world.service.jobs == []
+    assert "was stopped by somebody" in world.activation.memory.left
+
+
+def test_newaliases_that_fails_is_on_record_and_postfix_restarted_all_the_same(
+    world: World,
+) -> None:
+    world.programs.aliases_trouble = "newaliases: /etc/aliases, line 3: bad; mend it"
+    world.correct(1)
+    assert isinstance(world.activate(), Activated)
+    assert world.records.events() == [Event.ACTIVATION_FAILED, Event.ACTIVATED]
+    assert "; but the aliases are old: " in world.records[1].message
+
+
+def test_an_error_of_ours_in_newaliases_does_not_end_the_restarts(world: World) -> None:
+    def broken(_name: str, _run: Callable[[], None]) -> None:
+        raise ZeroDivisionError
+
+    world.spawn = broken
+    world.correct(1)
+    with pytest.raises(ZeroDivisionError):
+        world.advance()
+    world.spawn = newaliases_at_once
+    assert isinstance(world.activate(), Activated)
+
+
+def test_a_process_that_was_killed_is_taken_up_by_the_next(world: World) -> None:
+    world.correct(1)
+    world.begin()
+    world.state.release_activation()  # as its end does
+    world.clock.now += 60
+    world.activation = world.a_process(world.a_state())
+    assert isinstance(world.activate(), Activated)
+    assert world.state.pending() is None
+
+
+def test_another_instance_has_a_unit_of_its_own(world: World) -> None:
+    world.activation.unit = unit = "postfix@out.service"
+    world.service.units = (replace(MASTER, name=unit),)
+    world.correct(1)
+    assert isinstance(world.activate(), Activated)
+    world.clock.now += 100
+    world.turn = AUTO
+    world.correct(2, "smtpd_banner")
+    assert isinstance(world.activate(starts=False), Activated)
+    assert (world.service.restarted, world.service.reloaded) == ([unit], [unit])
 
 
 # --- what goes wrong ------------------------------------------------------------------------------
 
 
 def assert_failed(world: World, reason: str) -> None:
-    """The failure is on record, the marker stands, and the next try is some time off."""
+    """It is on record once, the marker stands, and the next try is some time off."""
     (record,) = world.records
     assert (record.event, record.cycle) == (Event.ACTIVATION_FAILED, 1)
     assert reason in record.message
     assert record.fields == {names.FIELD_REASON: record.message}
-    assert world.activation.failure == record.message
+    assert world.activation.memory.failure == record.message
     assert world.state.pending() is not None
     assert not world.activation.is_under_way()
-    world.wait_for_next_step()
+    jobs = len(world.service.jobs)
+    assert world.advance() is None
+    assert len(world.service.jobs) == jobs
+    world.pass_time()
 
 
-def test_a_failed_job(world: World) -> None:
-    world.correct(1)
-    world.fail_once()
-    assert_failed(world, "the restart of postfix.service ended as failed")
-    assert world.activate() is not None
-    assert world.activation.failure == ""
+def test_a_failed_job_is_returned_with_the_log_and_the_text(world: World) -> None:
+    pending = world.correct(1)
+    world.begin()
+    began = world.clock.now
+    world.clock.now += 3
+    world.programs.is_alive = False
+    world.programs.log = ("postfix/master: starting", "postfix/master: fatal: x")
+    world.programs.fatal = ("postfix/master: fatal: x",)
+    world.service.finish("failed", starts=False)
+    reason = "the restart of postfix.service ended as failed"
+    assert world.verify() == NotUp(
+        pending, Standing.DOWN, reason, b"the text\n", world.programs.log, world.programs.fatal
+    )
+    assert world.programs.log_since == [began]
+    assert world.state.ran_with() == b"the text\n"  # from before
+    assert_failed(world, reason)
+    world.programs.is_alive = True
+    assert isinstance(world.activate(), Activated)
+    assert world.activation.memory.failure == ""
 
 
-def test_a_failed_unit_behind_a_job_that_is_done(world: World) -> None:
-    world.correct(1)
-    world.activation.advance()
-    world.service.finish()
-    up, master = world.service.units
-    world.service.units = (up, replace(master, phase=UnitPhase.FAILED, result="exit-code"))
-    world.activation.advance()
-    assert_failed(world, "postfix@-.service is failed (exit-code)")
-    assert world.activate() is not None
-
-
-def test_a_unit_that_was_not_started_anew(world: World) -> None:
-    world.correct(1)
-    world.activation.advance()
-    world.service.finish()
-    world.service.units = (world.service.units[0], MASTER)
-    assert world.activation.advance() is None
-    assert_failed(world, "postfix@-.service was not started anew")
-    assert world.asked == []
-
-
-def test_a_postfix_that_is_up_but_does_not_serve(world: World) -> None:
-    world.correct(1)
-    world.answer = "127.0.0.1:25: 451 4.3.5 Server configuration error"
+def test_a_wish_that_is_to_blame_is_returned_as_rejected(world: World) -> None:
+    pending = world.wish(1, before=Heard())
+    world.programs.heard = AWAY
+    world.programs.log = ("postfix/smtpd: warning: connect to inet:localhost:8891: refused",)
     end = world.activate()
     assert isinstance(end, NotUp)
-    assert "451 4.3.5" in end.reason
-    assert end.since == 1000.0
-    assert end.units == ("postfix.service", "postfix@-.service")
-    assert_failed(world, "451 4.3.5 Server configuration error")
-    world.answer = ""
-    assert world.activate() is not None
-
-
-def test_a_probe_that_breaks_off(world: World) -> None:
-    def broken(_greeting: Greeting) -> str:
-        raise ZeroDivisionError
-
-    world.activation.probe = broken
-    world.correct(1)
-    # Our own fault says nothing of Postfix.
-    assert world.activate() is None
-    assert_failed(world, "the probe of Postfix broke off: ZeroDivisionError()")
+    assert (end.standing, end.pending) == (Standing.REJECTED, pending)
+    assert end.log == world.programs.log
 
 
 def test_systemd_that_refuses_the_restart(world: World) -> None:
     world.correct(1)
     world.service.trouble = "no talk with systemd over the system bus"
-    world.activation.advance()
+    assert world.advance() is None
     assert_failed(world, "no talk with systemd")
-    assert world.activate() is not None
+    assert isinstance(world.activate(), Activated)
 
 
 def test_systemd_that_is_lost_while_the_job_runs(world: World) -> None:
     world.correct(1)
-    world.activation.advance()
+    world.begin()
     world.service.trouble = "no talk with systemd over the system bus"
-    world.activation.advance()
+    assert world.advance() is None
     assert_failed(world, "no talk with systemd")
-    assert world.activate() is not None
+    assert isinstance(world.activate(), Activated)
 
 
-def test_newaliases_that_fails_is_recorded_and_postfix_restarted_all_the_same(
-    world: World,
-) -> None:
-    world.programs.aliases_trouble = "newaliases: /etc/aliases, line 3: bad; mend it"
+def test_a_probe_that_breaks_off_says_nothing_of_postfix(world: World) -> None:
+    class Broken(FakePrograms):
+        def probe(self, greeting: Greeting) -> Heard:
+            raise ZeroDivisionError
+
+    world.activation.postfix = Broken(GREETING)
     world.correct(1)
-    assert world.activate() is not None
-    assert world.records.events() == [Event.ACTIVATION_FAILED, Event.ACTIVATED]
-    assert world.records[0].message == world.programs.aliases_trouble
-    assert world.state.pending() is None
-
-
-def test_a_unit_at_its_start_limit_comes_up(world: World) -> None:
-    world.service.units = (
-        UMBRELLA,
-        replace(MASTER, phase=UnitPhase.FAILED, result="start-limit-hit"),
-    )
-    world.correct(1)
-    assert world.activate() is not None
-    assert {unit.phase for unit in world.service.units} == {UnitPhase.UP}
-
-
-def test_starts_that_others_asked_for_are_not_counted_against_ours(world: World) -> None:
-    world.correct(1)
-    assert world.activate() is not None
-    assert world.service.forgiven == ["postfix.service", "postfix@-.service"]
+    assert world.activate() is None
+    assert_failed(world, "the probe of Postfix broke off: ZeroDivisionError()")
 
 
 def test_each_failure_makes_the_next_wait_longer_until_something_works(world: World) -> None:
-    world.correct(1)
-    waits = []
-    for _ in range(4):
+    def waited() -> float:
         world.fail_once()
         begun = world.clock.now
-        world.wait_for_next_step()
-        waits.append(world.clock.now - begun)
-    assert waits == [10, 20, 40, 80]
-    assert world.activate() is not None
+        world.pass_time()
+        return world.clock.now - begun
+
+    world.correct(1)
+    assert [waited() for _ in range(4)] == [10, 20, 40, 80]
+    assert isinstance(world.activate(), Activated)
     world.clock.now += 600
     world.correct(2)
-    world.fail_once()
-    begun = world.clock.now
-    world.wait_for_next_step()
-    assert world.clock.now - begun == 10
+    assert waited() == 10
 
 
-def test_nothing_is_tried_before_it_is_due(world: World) -> None:
+def test_the_same_failure_of_one_cycle_is_on_record_once(world: World) -> None:
     world.correct(1)
     world.fail_once()
-    world.clock.now = world.activation.retry_at - 0.1
-    world.activation.advance()
+    world.pass_time()
+    world.fail_once()
+    assert world.records.events() == [Event.ACTIVATION_FAILED]
+    world.pass_time()
+    world.service.trouble = "no talk with systemd"
+    world.advance()
+    world.correct(2)
+    world.fail_once()
+    reasons = [(record.cycle, record.message.split()[0]) for record in world.records]
+    assert reasons == [(1, "the"), (1, "no"), (2, "the")]
+
+
+def test_a_wish_does_not_wait_for_what_failed_before_it(world: World) -> None:
+    world.correct(1)
+    for _ in range(5):
+        world.fail_once()
+        world.pass_time()
+    world.fail_once()
+    world.correct(2, "relayhost", wished=("relayhost",))
+    begin = world.clock.now
+    assert isinstance(world.activate(), Activated)
+    assert world.clock.now == begin
+
+
+# --- failing: nobody to blame ---------------------------------------------------------------------
+
+
+def test_what_fails_for_no_fault_of_main_cf_is_asked_again_and_ends_by_itself(
+    world: World,
+) -> None:
+    world.correct(1)
+    world.programs.heard = AWAY
+    assert world.activate() is None
+    assert world.activation.memory.failure == "RCPT got 451"
+    for _ in range(8):
+        world.pass_time()
+        assert world.verify() is None
+    assert world.state.pending() is not None
+    assert world.records.events() == [Event.ACTIVATION_FAILED]
+    assert world.programs.log_since[-1] == world.clock.now - 70
+    world.programs.heard = Heard()
+    world.pass_time()
+    assert isinstance(world.verify(), Activated)
+    assert len(world.service.jobs) == 1
+    assert world.records.events() == [Event.ACTIVATION_FAILED, Event.ACTIVATED]
+    assert world.activation.memory.failure == ""
+
+
+def test_what_is_corrected_while_it_fails_does_not_wait_for_the_next_question(
+    world: World,
+) -> None:
+    world.correct(1)
+    world.programs.heard = AWAY
+    assert world.activate() is None
+    for _ in range(4):
+        world.pass_time()
+        assert world.verify() is None
+    world.correct(2, "relayhost", wished=("relayhost",))
+    assert world.activation.patience() == 0
+    world.programs.heard = Heard()
+    begin = world.clock.now
+    assert isinstance(world.activate(), Activated)
+    assert world.clock.now == begin
+
+
+def test_a_start_by_others_while_it_fails_is_verified_and_none_of_ours_follows(
+    world: World,
+) -> None:
+    world.correct(1)
+    world.programs.heard = AWAY
+    assert world.activate() is None
+    world.programs.heard = Heard()
+    world.others_start()
+    world.pass_time()
+    assert isinstance(world.verify(), Activated)
+    assert len(world.service.jobs) == 1
+    assert "started by others, seen to serve" in world.records[-1].message
+
+
+# --- starts by others -----------------------------------------------------------------------------
+
+
+def test_a_start_by_others_is_verified(world: World) -> None:
+    world.others_start()
+    assert not world.activation.is_at_rest()
+    assert world.verify() == Activated(None, world.clock.now)
+    world.settle()
+    assert (world.service.jobs, world.records) == ([], [])
+
+
+def test_doubt_without_a_start_asks_nobody(world: World) -> None:
+    world.activation.doubt()
+    assert world.advance() is None
+    assert world.activation.is_at_rest()
+    assert world.programs.asked == []
+
+
+def test_a_start_with_another_text_is_what_postfix_ran_with(world: World) -> None:
+    world.text = b"by hand\n"
+    world.turn = Turn(may_act=False, is_good=False)
+    world.others_start()
+    assert isinstance(world.verify(), Activated)
+    assert (world.state.ran_with(), world.state.last_good()) == (b"by hand\n", b"the text\n")
+
+
+def test_a_text_that_came_after_the_start_is_not_what_postfix_ran_with(world: World) -> None:
+    world.text = b"by hand\n"
+    world.written_at = world.clock.now + 5
+    world.others_start()
+    assert isinstance(world.verify(), Activated)
+    assert world.state.ran_with() == b"the text\n"
+
+
+def test_after_a_failed_start_of_ours_one_by_others_is_verified(world: World) -> None:
+    world.correct(1)
+    world.fail_once()
+    world.others_start()
+    assert isinstance(world.verify(), Activated)
     assert len(world.service.jobs) == 1
 
 
-# --- the restart budget ---------------------------------------------------------------------------
+def test_a_postfix_that_others_have_down_is_told_of_and_serves_again(world: World) -> None:
+    world.service.become(UnitPhase.FAILED, "exit-code")
+    world.activation.doubt()
+    end = world.advance()
+    reason = "postfix@-.service is failed (exit-code); see `journalctl -u postfix@-.service`"
+    assert end == NotUp(None, Standing.DOWN, reason, b"the text\n")
+    assert [(r.event, r.cycle) for r in world.records] == [(Event.ACTIVATION_FAILED, None)]
+    assert world.advance() is None
+    world.others_start()
+    world.pass_time()
+    assert isinstance(world.verify(), Activated)
+    assert world.records[-1].message == "Postfix serves again"
+    assert world.service.jobs == []
 
 
-def test_three_restarts_a_minute_the_second_soon_the_others_ten_seconds_apart(world: World) -> None:
+def test_an_old_fatal_line_is_not_why_a_port_is_silent_now(world: World) -> None:
+    world.others_start()
+    world.clock.now += 86_400
+    world.programs.heard = SILENT
+    assert world.verify() is None
+    assert world.programs.log_since == [world.clock.now - 70]
+
+
+def test_a_wish_that_comes_while_others_start_is_verified_is_not_to_blame(world: World) -> None:
+    world.others_start()
+    world.programs.heard = SILENT
+    world.programs.fatal = ("postfix/smtpd: fatal: x",)
+    assert world.advance() is None
+    world.wish(1, before=Heard())
+    assert world.heard() is None
+    world.programs.heard = Heard()
+    assert isinstance(world.activate(), Activated)
+
+
+def test_at_start_postfix_is_verified(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    assert world.activation.patience() == 0
+    assert not world.activation.is_at_rest()
+    assert isinstance(world.verify(), Activated)
+    assert world.state.ran_with() == world.text
+    assert world.service.jobs == []
+
+
+# --- left stopped, waited for ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("marks", [True, False])
+@pytest.mark.parametrize(
+    ("unit", "dpkg", "stopped", "why"),
+    [
+        (replace(MASTER, phase=UnitPhase.DOWN), Package(), True, "was stopped by somebody"),
+        (replace(MASTER, phase=UnitPhase.DOWN, result=""), Package(), True, "was stopped"),
+        (replace(MASTER, phase=UnitPhase.DOWN, may_start=False), Package(), False, "disabled"),
+        (replace(MASTER, phase=UnitPhase.FAILED, may_start=False), Package(), None, "masked"),
+        (
+            replace(MASTER, phase=UnitPhase.DOWN),
+            Package(state="half-configured"),
+            False,
+            "the package postfix is half-configured; run `dpkg --configure -a`",
+        ),
+    ],
+)
+def test_what_is_left_stopped(
+    world: World, unit: UnitState, dpkg: Package, stopped: bool | None, why: str, marks: bool
+) -> None:
+    world.service.units = (UMBRELLA, unit)
+    world.programs.dpkg, world.programs.stopped = dpkg, stopped
+    pending = world.correct(1, rolled_back=True) if marks else None
+    world.activation.doubt()
+    for _ in range(3):
+        assert world.advance() is None
+    assert why in world.activation.memory.left
+    assert world.service.jobs == []
+    assert len(world.records) == 1
+    due = world.activation.patience()
+    assert due == (600 if marks else None)
+    # Whoever starts it, that start is verified like ours.
+    world.service.units = (UMBRELLA, MASTER)
+    world.others_start()
+    end = world.verify()
+    assert isinstance(end, Activated)
+    assert (end.pending is None) == (pending is None)
+    assert world.activation.memory.left == ""
+    assert world.service.jobs == []
+
+
+@pytest.mark.parametrize(
+    ("unit", "stopped"),
+    [
+        (replace(MASTER, phase=UnitPhase.FAILED, result="exit-code"), True),
+        (replace(MASTER, phase=UnitPhase.FAILED, result="start-limit-hit"), True),
+        (replace(MASTER, phase=UnitPhase.DOWN, result="timeout"), True),
+        (replace(MASTER, phase=UnitPhase.DOWN, is_met=False), True),
+        (replace(MASTER, phase=UnitPhase.DOWN), False),
+        (replace(MASTER, phase=UnitPhase.DOWN), None),
+    ],
+)
+def test_what_is_down_and_was_not_stopped_is_started(
+    world: World, unit: UnitState, stopped: bool | None
+) -> None:
+    world.service.units = (UMBRELLA, unit)
+    world.programs.stopped = stopped
+    world.correct(1)
+    assert isinstance(world.activate(), Activated)
+    assert {each.phase for each in world.service.units} == {UnitPhase.UP}
+
+
+@pytest.mark.parametrize("marks", [True, False])
+def test_dpkg_at_work_is_waited_for(world: World, marks: bool) -> None:
+    world.service.become(UnitPhase.DOWN)
+    world.programs.dpkg = Package(is_locked=True, state="half-configured")
+    if marks:
+        world.correct(1, rolled_back=True)
+    world.activation.doubt()
+    for _ in range(3):
+        assert world.advance() is None
+        world.pass_time()
+    assert (world.service.jobs, world.records) == ([], [])
+    world.programs.dpkg = Package()
+    world.service.units = (UMBRELLA, MASTER)
+    world.others_start()
+    assert isinstance(world.verify(), Activated)
+
+
+def test_what_is_urgent_and_waits_for_a_job_of_others_does_not_spin(world: World) -> None:
+    world.correct(1, rolled_back=True)
+    world.service.units = (UMBRELLA, replace(MASTER, has_job=True))
+    assert world.activation.patience() == 0
+    assert world.advance() is None
+    assert world.activation.patience() == 1.0
+
+
+def test_while_suspended_a_marker_does_not_make_the_loop_spin(world: World) -> None:
+    world.correct(1)
+    world.turn = Turn(may_act=False)
+    assert world.advance() is None
+    assert world.activation.patience() is None
+    world.others_start()
+    assert isinstance(world.verify(), Activated)
+    assert world.state.pending() is not None
+    assert world.service.jobs == []
+
+
+# --- the budget -----------------------------------------------------------------------------------
+
+
+def test_three_restarts_a_minute_the_second_soon_the_others_ten_seconds_apart(
+    world: World,
+) -> None:
     restarted = []
     for cycle in range(1, 8):
         world.correct(cycle)
-        world.restart()
+        world.begin()
         restarted.append(world.clock.now - 1_000)
         world.service.finish()
-        assert world.probed() is not None
+        assert isinstance(world.verify(), Activated)
     assert restarted == [0, 3, 13, 60, 70, 80, 120]
 
 
-def test_the_budget_holds_for_the_next_process_too(world: World, tmp_path: Path) -> None:
+def test_the_budget_holds_for_the_next_process_too(world: World) -> None:
     world.correct(1)
-    assert world.activate() is not None
+    assert isinstance(world.activate(), Activated)
     world.clock.now += 2
     world.correct(2)
-    world.activation = world.a_process(State(str(tmp_path / "lib"), str(tmp_path / "run")))
-    world.activation.advance()
+    world.activation = world.a_process(world.a_state())
+    world.advance()
     assert len(world.service.jobs) == 1
-    world.wait_for_next_step()
+    world.pass_time()
     assert world.clock.now == 1_003
-    world.activation.advance()
+    world.begin()
     assert len(world.service.jobs) == 2
+
+
+def test_a_window_that_opens_sooner_is_not_waited_for(world: World) -> None:
+    world.correct(1)
+    world.turn = Turn(opens_in=500.0)
+    world.advance()
+    assert world.programs.built == []
+    assert world.activation.patience() == 500.0
+    world.turn = Turn()
+    world.advance()
+    assert world.activation.is_under_way()
+
+
+@pytest.mark.parametrize(
+    ("more", "noted"),
+    [
+        ({}, (1, 0)),
+        ({"wished": ("mynetworks",)}, (0, 1)),
+        ({"parameters": ("mynetworks", "relayhost"), "wished": ("relayhost",)}, (1, 0)),
+        ({"parameters": ()}, (1, 0)),
+        ({"rolled_back": True}, (1, 0)),
+    ],
+)
+def test_restarts_for_drift_and_for_wishes_are_counted_apart(
+    world: World, more: dict[str, object], noted: tuple[int, int]
+) -> None:
+    world.correct(1, **more)
+    world.begin()
+    files = (names.RESTARTS, names.WISHED_RESTARTS)
+    assert tuple(len(world.a_state().restarts(name)) for name in files) == noted
+
+
+def test_a_reload_is_not_counted_as_a_restart(world: World) -> None:
+    world.turn = AUTO
+    world.correct(1, "smtpd_banner")
+    assert isinstance(world.activate(starts=False), Activated)
+    assert world.state.restarts() == ()
 
 
 # --- corrected once more meanwhile ----------------------------------------------------------------
 
 
-def finish_the_job(world: World) -> None:
-    world.service.finish()
-
-
-def ask_the_probe(world: World) -> None:
-    world.service.finish()
-    assert world.activation.advance() is None
-
-
-@pytest.mark.parametrize("so_far", [finish_the_job, ask_the_probe])
-def test_corrections_during_a_restart_get_one_more_restart(
-    world: World, so_far: Callable[[World], None]
-) -> None:
+@pytest.mark.parametrize("is_asked", [True, False])
+def test_corrections_during_a_restart_get_one_more_restart(world: World, is_asked: bool) -> None:
     world.correct(1)
-    world.activation.advance()
-    so_far(world)
+    world.begin()
+    world.service.finish()
+    if is_asked:
+        assert world.advance() is None
     world.correct(2)
     last = world.correct(3)
-    assert world.probed() is None
+    assert (world.heard() if is_asked else world.verify()) is None
     assert world.state.pending() == last
     assert world.records == []
-    world.restart()
-    world.service.finish()
-    activated = world.probed()
-    assert activated is not None
-    assert activated.pending.cycle == 3
+    assert isinstance(world.activate(), Activated)
     assert [(record.event, record.cycle) for record in world.records] == [(Event.ACTIVATED, 3)]
     assert len(world.service.jobs) == 2
-    assert world.state.pending() is None
-
-
-def test_what_another_process_corrects_while_we_verify_is_not_forgotten(world: World) -> None:
-    """`pf-agent apply` marks its cycle, and leaves the restart to the daemon that is at it."""
-
-    class MeanwhileApply(FakePrograms):
-        def greeting(self) -> Greeting | None:
-            world.correct(2)
-            return None
-
-    world.activation.greeter = MeanwhileApply(None)
-    world.correct(1)
-    assert world.activate() is None
-    pending = world.state.pending()
-    assert pending is not None
-    assert pending.cycle == 2
-
-
-# --- two processes --------------------------------------------------------------------------------
-
-
-def test_while_another_process_activates_nothing_is_done(world: World, tmp_path: Path) -> None:
-    other = State(str(tmp_path / "lib"), str(tmp_path / "run"))
-    assert other.hold_activation()
-    world.correct(1)
-    assert world.activation.advance() is None
-    assert (world.service.jobs, world.programs.built, world.records) == ([], [], [])
-    other.release_activation()
-    world.wait_for_next_step()
-    assert world.activate() is not None
-
-
-def test_after_an_activation_another_process_may(world: World, tmp_path: Path) -> None:
-    world.correct(1)
-    world.activation.advance()
-    other = State(str(tmp_path / "lib"), str(tmp_path / "run"))
-    assert not other.hold_activation()
-    world.service.finish()
-    world.probed()
-    assert other.hold_activation()
-
-
-def test_a_marker_that_went_away_leaves_nothing_to_do_or_to_complain_of(
-    world: World, tmp_path: Path
-) -> None:
-    world.correct(1)
-    world.fail_once()
-    other = State(str(tmp_path / "lib"), str(tmp_path / "run"))
-    other.clear_pending(1)
-    assert world.activation.advance() is None
-    assert world.activation.failure == ""
-    assert world.activation.patience() is None
-    assert other.hold_activation()
-
-
-# --- the window -----------------------------------------------------------------------------------
-
-
-def test_a_closed_window_delays_the_restart(world: World) -> None:
-    closed = [500.0]
-    world.activation.opens_in = lambda: closed[0]
-    world.correct(1)
-    world.activation.advance()
-    assert not world.activation.is_under_way()
-    assert world.programs.built == []
-    assert world.activation.patience() == 500.0
-    world.clock.now += 500
-    closed[0] = 0.0
-    world.restart()
-    assert world.activation.is_under_way()
-
-
-def test_a_window_that_is_opened_sooner_is_not_waited_for(world: World) -> None:
-    closed = [500.0]
-    world.activation.opens_in = lambda: closed[0]
-    world.correct(1)
-    world.activation.advance()
-    closed[0] = 0.0
-    world.activation.advance()
-    assert world.activation.is_under_way()
-
-
-def test_where_postfix_is_down_no_window_is_waited_for(world: World) -> None:
-    world.service.units = (UMBRELLA, replace(MASTER, phase=UnitPhase.FAILED))
-    world.activation.opens_in = lambda: 500.0
-    world.correct(1)
-    world.activation.advance()
-    assert world.activation.is_under_way()
-
-
-# --- not up, and the text that it ran with --------------------------------------------------------
-
-
-def test_the_text_that_stood_when_the_restart_began_is_what_postfix_ran_with(world: World) -> None:
-    world.correct(1)
-    world.activation.advance()
-    world.text = b"written meanwhile\n"
-    assert world.state.ran_with() is None
-    world.service.finish()
-    world.probed()
-    assert world.state.ran_with() == b"the text\n"
-
-
-def test_a_text_that_postfix_does_not_come_up_with_is_not_what_it_ran_with(world: World) -> None:
-    pending = world.correct(1)
-    world.clock.now = 1_000.5
-    world.activation.advance()
-    world.clock.now = 1_003
-    world.service.finish("failed", starts=False)
-    reason = "the restart of postfix.service ended as failed"
-    units = ("postfix.service", "postfix@-.service")
-    assert world.activation.advance() == NotUp(pending, reason, 1_000.5, units, b"the text\n")
-    assert world.state.ran_with() is None
 
 
 @pytest.mark.parametrize("writes_on", [True, False])
 @pytest.mark.parametrize("is_drift", [True, False])
-def test_what_came_into_main_cf_since_is_not_to_blame(
+def test_what_came_into_main_cf_since_is_not_to_blame_once(
     world: World, is_drift: bool, writes_on: bool
 ) -> None:
     """Postfix may have read what stood there in between, and the text of now was not tried."""
-    world.apart = 300.0
+    world.turn = Turn(apart=300.0)
     world.correct(1)
-    world.restart()
+    world.begin()
     if is_drift:
         world.correct(2)
     else:
         world.text = b"somebody's own edit\n"
+    world.programs.is_alive = False
     world.service.finish("failed", starts=False)
-    assert world.activation.advance() is None
+    assert world.verify() is None
     (record,) = world.records
     assert (record.event, record.cycle) == (Event.ACTIVATION_FAILED, 1)
     assert record.message.endswith("ended as failed; main.cf has changed since")
-    assert not world.activation.failure
     # Mail is down: the new text waits for the budget alone, and what comes of that counts.
     begin = world.clock.now
-    world.restart()
-    assert world.clock.now < begin + world.apart
+    world.begin()
+    assert world.clock.now < begin + 300
     if writes_on:
         world.text = b"another edit\n"
     world.service.finish("failed", starts=False)
-    end = world.activation.advance()
+    end = world.verify()
     assert isinstance(end, NotUp)
     assert (end.pending, end.tried) == (world.state.pending(), world.text)
 
@@ -582,47 +786,46 @@ def test_what_came_into_main_cf_since_is_not_to_blame(
 def test_one_restart_is_excused_until_postfix_is_up(world: World) -> None:
     for cycle in (1, 3):
         world.correct(cycle)
-        world.restart()
+        world.begin()
         world.correct(cycle + 1)
+        world.programs.is_alive = False
         world.service.finish("failed", starts=False)
-        assert world.activation.advance() is None
-        world.restart()
-        world.service.finish()
-        assert isinstance(world.probed(), Activated)
+        assert world.verify() is None
+        world.programs.is_alive = True
+        assert isinstance(world.activate(), Activated)
 
 
-@pytest.mark.parametrize("result", ["dependency", "skipped", "assert"])
-def test_a_job_that_was_not_even_tried_says_nothing_of_the_text(world: World, result: str) -> None:
-    world.correct(1)
-    world.activation.advance()
-    world.service.finish(result, starts=False)
-    assert world.activation.advance() is None
-    assert_failed(world, f"the restart of postfix.service ended as {result}")
+# --- two processes --------------------------------------------------------------------------------
 
 
-def test_a_postfix_that_somebody_stopped_says_nothing_of_the_text(world: World) -> None:
-    world.correct(1)
-    world.activation.advance()
-    world.service.finish("canceled", starts=False)
-    world.service.units = (UMBRELLA, replace(MASTER, phase=UnitPhase.DOWN))
-    assert world.activation.advance() is None
-    assert_failed(world, "postfix@-.service is down")
+@pytest.mark.parametrize("more", [{}, {"rolled_back": True}])
+def test_while_another_process_activates_nothing_is_done(
+    world: World, more: dict[str, object]
+) -> None:
+    other = world.a_state()
+    assert other.hold_activation()
+    world.correct(1, **more)
+    assert world.advance() is None
+    assert (world.service.jobs, world.programs.built, world.records) == ([], [], [])
+    world.pass_time()
+    other.release_activation()
+    assert isinstance(world.activate(), Activated)
 
 
-def test_the_same_failure_of_one_cycle_is_on_record_once(world: World) -> None:
+def test_what_another_process_has_done_is_not_followed_any_more(world: World) -> None:
     world.correct(1)
     world.fail_once()
-    world.wait_for_next_step()
-    world.fail_once()
-    assert world.records.events() == [Event.ACTIVATION_FAILED]
-    world.wait_for_next_step()
-    world.service.trouble = "no talk with systemd"
-    world.activation.advance()
-    world.correct(2)
-    world.wait_for_next_step()
-    world.fail_once()
-    reasons = [(record.cycle, record.message.split()[0]) for record in world.records]
-    assert reasons == [(1, "the"), (1, "no"), (2, "the")]
+    other = world.a_state()
+    world.others_start()
+    assert other.note_served(1, world.text, is_started=True, is_good=True)
+    assert isinstance(world.verify(), Activated)
+    assert world.activation.memory.failure == ""
+    world.settle()
+    assert world.activation.patience() is None
+    assert other.hold_activation()
+
+
+# --- what cannot be written down ------------------------------------------------------------------
 
 
 class FullMarkers(State):
@@ -630,13 +833,17 @@ class FullMarkers(State):
 
     is_full = is_unreadable = False
 
-    def note_restarts(self, moments: Sequence[float]) -> None:
+    def note_restarts(self, moments: Sequence[float], name: str = names.RESTARTS) -> None:
         self._write_at_all()
-        super().note_restarts(moments)
+        super().note_restarts(moments, name)
 
     def keep_ran_with(self, text: bytes) -> None:
         self._write_at_all()
         super().keep_ran_with(text)
+
+    def note_reloaded(self, cycle: int) -> None:
+        self._write_at_all()
+        super().note_reloaded(cycle)
 
     def pending(self) -> PendingActivation | None:
         if self.is_unreadable:
@@ -663,26 +870,26 @@ def test_what_cannot_be_written_down_is_no_reason_for_another_restart(
     assert world.activate() is None
     assert world.activation.is_served()
     assert world.records.events() == [Event.ACTIVATION_FAILED]
-    world.wait_for_next_step()
-    assert world.activation.advance() is None
+    world.pass_time()
+    assert world.advance() is None
     full.is_full = False
-    world.wait_for_next_step()
-    assert isinstance(world.activation.advance(), Activated)
+    world.pass_time()
+    assert isinstance(world.advance(), Activated)
     assert world.service.restarted == ["postfix.service"]
     assert world.records.events() == [Event.ACTIVATION_FAILED, Event.ACTIVATED]
-    assert world.state.ran_with() == world.text
     assert not world.activation.is_served()
 
 
 def test_restarts_that_cannot_be_noted_count_all_the_same(world: World, full: FullMarkers) -> None:
     world.correct(1)
-    world.restart()
+    world.begin()
     assert full.restarts() == ()
+    world.programs.is_alive = False
     world.service.finish("failed", starts=False)
-    assert isinstance(world.activation.advance(), NotUp)
+    assert isinstance(world.verify(), NotUp)
     world.correct(2)
     full.is_full = False
-    world.restart()
+    world.begin()
     assert len(full.restarts()) == 2
 
 
@@ -692,256 +899,84 @@ def test_a_marker_that_cannot_be_read_is_looked_at_again_soon(
     full.is_unreadable = True
     assert world.activation.patience() == 1.0
     with pytest.raises(HostError, match="Input/output error"):
-        world.activation.advance()
+        world.advance()
 
 
-def test_newaliases_that_failed_is_run_again_by_itself(world: World) -> None:
-    """It may have left half a database, and Postfix waits for a whole one."""
-    aliases = world.aliases
-
-    def fail() -> float | None:
-        assert aliases.rebuild(names.DEFAULT_ALIASES).worked() is False
-        return aliases.patience()
-
-    assert aliases.patience() is None
-    world.programs.aliases_trouble = "no space left"
-    assert [fail(), fail()] == [10.0, 20.0]
-    assert not aliases.is_due()
-    world.clock.now += 20.0
-    assert [aliases.is_due(), aliases.is_due()] == [True, False]
-    world.programs.aliases_trouble = ""
-    assert aliases.rebuild(names.DEFAULT_ALIASES).worked()
-    assert aliases.patience() is None
-
-
-def test_aliases_that_stay_bad_are_on_record_once_until_they_are_mended(world: World) -> None:
-    def rebuild() -> bool | None:
-        return world.aliases.rebuild(names.DEFAULT_ALIASES).worked()
-
-    world.programs.aliases_trouble = "bad; mend it"
-    assert [rebuild() for _ in range(3)] == [False] * 3
-    assert len(world.records) == 1
-    world.programs.aliases_trouble = ""
-    assert rebuild()
-    world.programs.aliases_trouble = "bad; mend it"
-    rebuild()
-    assert len(world.records) == 2
-
-
-def test_aliases_that_stay_bad_are_tried_again_more_and_more_seldom(world: World) -> None:
-    assert world.aliases.patience() is None
-    waits = []
-    for _ in range(7):
-        world.aliases.note("bad; mend it", None)
-        waits.append(world.aliases.patience())
-        world.clock.now += waits[-1] or 0.0
-        assert world.aliases.patience() == 0
-    assert waits == [10, 20, 40, 80, 160, 300, 300]
-    assert len(world.records) == 1
-    world.aliases.note("", None)
-    assert world.aliases.patience() is None
-
-
-def test_aliases_that_stay_bad_are_on_record_once_more_for_each_correction(world: World) -> None:
-    for number in (None, 1, None, 1, 2, None):
-        world.aliases.note("bad; mend it", number)
-    assert [record.cycle for record in world.records] == [None, 1, 2]
-
-
-def test_what_newaliases_leaves_out_is_told_once_until_it_changes(world: World) -> None:
-    def rebuild(*doubts: str) -> None:
-        world.programs.aliases_doubts = doubts
-        assert world.aliases.rebuild(names.DEFAULT_ALIASES).worked()
-
-    rebuild()
-    rebuild("/a, line 1: no", "/a, line 2: no")
-    rebuild("/a, line 1: no", "/a, line 2: no")
-    world.programs.aliases_trouble = "bad"
-    assert world.aliases.rebuild(names.DEFAULT_ALIASES).worked() is False
-    world.programs.aliases_trouble = ""
-    rebuild("/a, line 1: no", "/a, line 2: no")
-    rebuild("/a, line 2: no")
-    rebuild()
-    rebuild("/a, line 2: no")
-    second = "newaliases: /a, line 2: no; mend the file"
-    first = second.replace("/a, line 2", "/a, line 1: no; /a, line 2")
-    assert world.remarks == [first, second, second]
-
-
-def test_newaliases_does_not_hold_up_the_loop(world: World) -> None:
-    """Postfix is restarted when it has ended, with what main.cf has become meanwhile."""
-    started: list[Callable[[], None]] = []
-    world.spawn = lambda _name, run: started.append(run)
-    world.correct(1)
-    for _ in range(2):
-        assert world.activation.advance() is None
-        assert world.activation.patience() == 1.0
-    world.correct(2)
-    assert (len(started), world.programs.built, world.service.jobs) == (1, [], [])
-    started[0]()
-    assert world.posted.get_nowait().reason is Reason.NEWALIASES
-    activated = world.activate()
-    assert isinstance(activated, Activated)
-    assert activated.pending.cycle == 2
-    assert len(world.service.jobs) == 1
-
-
-def test_an_error_of_ours_in_newaliases_does_not_end_the_restarts(world: World) -> None:
-    class Broken:
-        def newaliases(self, path: str) -> tuple[str, ...]:
-            raise ZeroDivisionError(path)
-
-    world.activation.aliases = AliasDatabase(
-        Broken(), world.posted.put, world.records, world.remarks.append, newaliases_at_once
-    )
-    world.correct(1)
-    with pytest.raises(ZeroDivisionError):
-        world.activation.advance()
-    world.activation.aliases = world.aliases
-    assert world.activate() is not None
+# --- a text that was brought back -----------------------------------------------------------------
 
 
 def test_a_text_brought_back_gets_its_restart_at_once(world: World) -> None:
     world.correct(1)
     world.fail_once()
-    world.bring_back(2)
+    world.correct(2, rolled_back=True)
     assert world.activation.patience() == 0
-    assert world.activate() is not None
+    assert isinstance(world.activate(), Activated)
     assert len(world.service.jobs) == 2
-    assert world.records[-1].message.startswith(
-        "Postfix runs with the text that it last ran with: restarted, up after"
-    )
-    assert world.state.rolled_back() is not None
-    assert world.activation.failure == ""
-
-
-def test_where_the_old_text_fails_too_what_was_tried_is_forgotten_once_postfix_is_up(
-    world: World,
-) -> None:
-    world.bring_back(2)
-    world.fail_once()
-    assert world.state.rolled_back() is not None
-    world.wait_for_next_step()
-    assert world.activate() is not None
-    assert world.state.rolled_back() is None
 
 
 def test_the_next_process_knows_that_the_old_text_failed_too(world: World) -> None:
-    world.bring_back(2)
+    world.correct(1)
+    assert isinstance(world.activate(), Activated)
+    world.clock.now += 1
+    world.correct(2, rolled_back=True)
     world.fail_once()
+    pending = world.state.pending()
+    assert pending is not None
+    assert pending.failed
     world.state.release_activation()  # the end of this process
-    world.activation = world.a_process(State(world.state.directory, world.state.run_directory))
+    world.activation = world.a_process(world.a_state())
     # It does not hurry: that restart has been made.
-    assert world.activation.advance() is None
+    assert world.advance() is None
     assert not world.activation.is_under_way()
-    world.wait_for_next_step()
-    assert world.activate() is not None
-    assert world.state.rolled_back() is None
+    assert isinstance(world.activate(), Activated)
 
 
 def test_where_systemd_could_not_be_asked_the_old_text_has_not_failed(world: World) -> None:
-    world.bring_back(2)
+    world.correct(2, rolled_back=True)
     world.service.trouble = "no bus"
-    assert world.activation.advance() is None
-    world.wait_for_next_step()
-    assert world.activate() is not None
-    assert world.state.rolled_back() is not None
+    assert world.advance() is None
+    pending = world.state.pending()
+    assert pending is not None
+    assert not pending.failed
+    assert isinstance(world.activate(), Activated)
 
 
-# --- contested ------------------------------------------------------------------------------------
-
-
-def test_while_contested_restarts_are_further_apart(world: World) -> None:
-    world.correct(1)
-    world.activate()
-    world.apart = 160.0
-    world.correct(2)
-    world.restart()
-    assert world.clock.now == 1_160
-
-
-def test_while_mail_is_down_the_budget_is_enough(world: World) -> None:
-    world.apart = 160.0
-    world.correct(1)
-    world.fail_once()
-    world.correct(2)
-    world.restart()
-    assert world.clock.now == 1_010
-
-
-# --- the least that serves ------------------------------------------------------------------------
+# --- reloads --------------------------------------------------------------------------------------
 
 
 def test_where_a_reload_suffices_the_unit_that_holds_master_is_reloaded(world: World) -> None:
-    world.way = ActivationWay.AUTO
+    world.turn = AUTO
     before = world.service.units
     world.correct(1, "smtpd_banner")
-    world.activation.advance()
-    world.service.finish(starts=False)
-    assert isinstance(world.probed(), Activated)
-    # Who was there before the reload must not answer for it.
-    assert len(world.pauses) == 1
+    assert isinstance(world.activate(starts=False), Activated)
     assert (world.service.reloaded, world.service.restarted) == (["postfix@-.service"], [])
     assert world.service.units == before
     assert "reloaded, serves after" in world.records[0].message
     assert world.state.ran_with() == world.text
 
 
-@pytest.mark.parametrize(
-    "parameters", [("inet_interfaces",), ("smtpd_banner", "main.cf"), ("no_such_parameter",)]
-)
-def test_where_it_does_not_suffice_postfix_is_restarted(
-    world: World, parameters: tuple[str, ...]
-) -> None:
-    world.way = ActivationWay.AUTO
-    world.correct(1, *parameters)
-    assert world.activate() is not None
-    assert (world.service.reloaded, world.service.restarted) == ([], [names.POSTFIX_UNIT])
-    assert world.pauses == []
-
-
-def test_a_damaged_marker_asks_for_a_restart(world: World) -> None:
-    world.way = ActivationWay.AUTO
-    world.state.mark_pending(PendingActivation(1, (), EXPOSURE))
-    assert world.activate() is not None
-    assert world.service.restarted == [names.POSTFIX_UNIT]
-
-
-def test_a_postfix_that_is_down_is_restarted(world: World) -> None:
-    world.way = ActivationWay.AUTO
-    world.service.units = (UMBRELLA, replace(MASTER, phase=UnitPhase.DOWN))
-    world.correct(1, "smtpd_banner")
-    assert world.activate() is not None
-    assert world.service.restarted == [names.POSTFIX_UNIT]
-
-
-def test_a_text_brought_back_is_restarted(world: World) -> None:
-    world.way = ActivationWay.AUTO
-    world.bring_back(1)
-    assert world.activate() is not None
-    assert world.service.restarted == [names.POSTFIX_UNIT]
-
-
 def reload_fails(world: World) -> None:
+    world.begin()
     world.service.finish("failed", starts=False)
-    assert world.activation.advance() is None
+    assert world.advance() is None
 
 
 def reload_does_not_serve(world: World) -> None:
-    world.service.finish(starts=False)
+    world.begin()
     world.clock.now += 10
-    world.answer = "127.0.0.1:25: it greets as somebody"
-    assert world.probed() is None
-    world.answer = ""
+    world.programs.heard = AWAY
+    world.service.finish(starts=False)
+    assert world.verify() is None
+    world.programs.heard = Heard()
 
 
 @pytest.mark.parametrize("goes_wrong", [reload_fails, reload_does_not_serve])
 def test_where_a_reload_does_not_do_a_restart_follows_at_once(
     world: World, goes_wrong: Callable[[World], None]
 ) -> None:
-    world.way = ActivationWay.AUTO
+    """Also where those who were there before it would answer as if nothing were wrong."""
+    world.turn = AUTO
     world.correct(1, "smtpd_banner")
-    world.activation.advance()
     goes_wrong(world)
     assert world.records == []
     assert world.activation.patience() == 0
@@ -954,68 +989,83 @@ def test_where_a_reload_does_not_do_a_restart_follows_at_once(
 
 def test_a_master_that_has_not_got_to_the_reload_yet_is_asked_again(world: World) -> None:
     """The job ends when the signal was sent; an smtpd from before may still greet."""
-    world.way = ActivationWay.AUTO
+    world.turn = AUTO
     world.correct(1, "smtpd_banner")
-    world.activation.advance()
-    world.service.finish(starts=False)
-    world.answer = "127.0.0.1:25: it greets as before"
-    assert world.probed() is None
+    world.programs.heard = AWAY
+    assert world.activate(starts=False) is None
     assert world.activation.is_under_way()
-    world.answer = ""
-    world.clock.now += 1
-    assert isinstance(world.probed(), Activated)
+    world.programs.heard = Heard()
+    assert isinstance(world.verify(), Activated)
     assert world.service.restarted == []
-
-
-def test_what_fails_with_the_restart_as_well_is_a_failure(world: World) -> None:
-    world.way = ActivationWay.AUTO
-    world.correct(1, "smtpd_banner")
-    world.activation.advance()
-    reload_fails(world)
-    world.fail_once()
-    assert world.records.events() == [Event.ACTIVATION_FAILED]
-    world.wait_for_next_step()
-    assert world.activate() is not None
-    assert len(world.service.reloaded) == 1
-
-
-def test_another_instance_has_a_unit_of_its_own(world: World) -> None:
-    unit = "postfix@out.service"
-    world.service.units = (replace(MASTER, name=unit),)
-    world.activation.unit = unit
-    world.correct(1)
-    assert world.activate() is not None
-    world.way = ActivationWay.AUTO
-    world.clock.now += 100
-    world.correct(2, "smtpd_banner")
-    assert world.activate() is not None
-    assert (world.service.restarted, world.service.reloaded) == ([unit], [unit])
-
-
-# --- urgent, and yet not without a pause ----------------------------------------------------------
-
-
-def test_what_is_urgent_waits_while_another_process_is_at_it(world: World, tmp_path: Path) -> None:
-    world.bring_back(1)
-    other = State(str(tmp_path / "lib"), str(tmp_path / "run"))
-    assert other.hold_activation()
-    assert world.activation.advance() is None
-    due = world.activation.patience()
-    assert due is not None
-    assert due > 0
-    other.release_activation()
-    assert world.activate() is not None
 
 
 def test_after_a_reload_that_did_not_do_a_systemd_that_is_away_is_waited_for(
     world: World,
 ) -> None:
-    world.way = ActivationWay.AUTO
+    world.turn = AUTO
     world.correct(1, "smtpd_banner")
-    world.activation.advance()
     reload_fails(world)
     world.service.trouble = "no talk with systemd over the system bus"
-    assert world.activation.advance() is None
-    assert_failed(world, "no talk with systemd")  # the next try is some time off
+    assert world.advance() is None
+    assert_failed(world, "no talk with systemd")
     assert isinstance(world.activate(), Activated)
     assert world.service.restarted == [names.POSTFIX_UNIT]
+
+
+def clear(world: World, result: str = "done") -> None:
+    """Drift in a closed window: Postfix is reloaded, and the restart waits."""
+    world.turn = Turn(opens_in=500.0)
+    world.correct(1, live=True)
+    world.begin()
+    world.service.finish(result, starts=False)
+    assert world.advance() is None
+
+
+def test_a_protective_reload_is_noted_and_the_restart_stays_due(world: World) -> None:
+    clear(world)
+    assert world.service.reloaded == ["postfix@-.service"]
+    pending = world.state.pending()
+    assert pending is not None
+    assert not pending.live
+    assert world.advance() is None
+    assert world.activation.patience() == 500
+    assert (world.service.restarted, world.programs.built, world.records) == ([], [], [])
+    world.turn = Turn()
+    assert isinstance(world.activate(), Activated)
+
+
+def test_more_drift_is_cleared_a_second_later(world: World) -> None:
+    clear(world)
+    world.correct(2, live=True)
+    assert world.advance() is None
+    assert len(world.service.reloaded) == 1
+    assert world.activation.patience() == 1.0
+    world.pass_time()
+    assert world.advance() is None
+    assert len(world.service.reloaded) == 2
+
+
+def test_a_protective_reload_that_fails_is_on_record_once_and_the_restart_due(
+    world: World,
+) -> None:
+    clear(world, "failed")
+    for wait in (2.0, 4.0, 8.0):
+        assert world.advance() is None
+        assert world.activation.patience() == wait
+        world.pass_time()
+        world.begin()
+        world.service.finish("failed", starts=False)
+        assert world.advance() is None
+    assert [(r.event, r.cycle) for r in world.records] == [(Event.ACTIVATION_FAILED, 1)]
+    assert "reload of postfix.service ended as failed" in world.records[0].message
+    world.turn = Turn()
+    assert isinstance(world.activate(), Activated)
+
+
+def test_a_reload_that_cannot_be_noted_is_not_repeated_at_each_turn(
+    world: World, full: FullMarkers
+) -> None:
+    clear(world)
+    for _ in range(3):
+        assert world.advance() is None
+    assert len(world.service.reloaded) == 1

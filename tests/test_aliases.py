@@ -1,4 +1,4 @@
-"""Which file holds the aliases; those that are not there, in the words of who would miss them."""
+"""Which files hold the aliases; those that are not there, in the words of who would miss them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pf_agent.aliases import alias_file, buildable, faults
+from pf_agent.aliases import Source, buildable, faults, named_in, source_of
 from pf_agent.model import Fault
 
 ABSENT = "No such file or directory"
@@ -68,25 +68,44 @@ def test_debians_file_is_made_where_it_is_missing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "path"),
+    ("text", "paths"),
     [
-        (b"", "/etc/aliases"),
-        (b"alias_database = hash:/etc/mail/aliases\n", "/etc/mail/aliases"),
-        (b"alias_database = lmdb:/srv/a, hash:/srv/b\n", "/srv/a"),
-        (b"alias_database =\n  hash:/srv/a,\n  hash:/srv/b\n", "/srv/a"),
-        (b"alias_database = hash:/srv/a\nalias_database = hash:/srv/b\n", "/srv/b"),
-        (b"alias_maps = hash:/srv/a, nis:x\nalias_database = $alias_maps\n", "/srv/a"),
-        (b"a = $b\nb = hash:/srv/a\nalias_database = $a\n", "/srv/a"),
-        (b"alias_maps = hash:/srv/a\n", "/etc/aliases"),
-        (b"#alias_database = hash:/srv/a\n", "/etc/aliases"),
-        (b"alias_database =\n", "/etc/aliases"),
-        (b"alias_database = hash:$config_directory/aliases\n", "/etc/aliases"),
-        (b"alias_database = hash:/srv/$mydomain/aliases\n", "/etc/aliases"),
-        (b"alias_database = hash:aliases\n", "/etc/aliases"),
-        (b"alias_database = $alias_database\n", "/etc/aliases"),
-        (b"alias_database = $a\na = $alias_database\n", "/etc/aliases"),
-        (b"alias_database = $no_such_name\n", "/etc/aliases"),
+        ("", ["/etc/aliases"]),
+        ("alias_database = hash:/etc/mail/aliases\n", ["/etc/mail/aliases"]),
+        ("alias_database = lmdb:/srv/a, hash:/srv/b\n", ["/srv/a", "/srv/b"]),
+        ("alias_database =\n  hash:/srv/a,\n  hash:/srv/b\n", ["/srv/a", "/srv/b"]),
+        ("alias_database = hash:/srv/a\nalias_database = hash:/srv/b\n", ["/srv/b"]),
+        ("alias_maps = hash:/srv/a, nis:x\nalias_database = $alias_maps\n", ["/srv/a"]),
+        ("a = ${b}\nb = hash:/srv/a\nalias_database = $a $(c)\nc=hash:/c", ["/srv/a", "/c"]),
+        ("alias_maps = hash:/srv/a\n", ["/etc/aliases"]),
+        ("alias_database = $alias_maps\n", ["/etc/aliases"]),
+        ("#alias_database = hash:/srv/a\n", ["/etc/aliases"]),
+        ("alias_database =\n", []),
+        ("alias_database = hash:$config_directory/aliases\n", ["/etc/postfix/aliases"]),
+        ("mydomain = x.test\nalias_database = hash:/srv/$mydomain/a\n", ["/srv/x.test/a"]),
+        ("alias_database = hash:aliases, nis:mail.aliases, texthash:/a, proxy:hash:/b\n", []),
+        ("alias_database = /srv/a\n", ["/srv/a"]),
     ],
 )
-def test_the_file_that_newaliases_reads(text: bytes, path: str) -> None:
-    assert alias_file(text) == path
+def test_the_files_that_newaliases_reads(text: str, paths: list[str]) -> None:
+    named = named_in(text.encode())
+    assert [source.path for source in named.sources] == paths
+    assert named.is_all
+
+
+@pytest.mark.parametrize(
+    "value", ["hash:/srv/$mydomain/aliases", "$alias_database", "$a", "$no_such_name", "${a?b}"]
+)
+def test_a_name_that_cannot_be_told(value: str) -> None:
+    text = f"alias_database = hash:/srv/a, {value}\na = $a\n"
+    named = named_in(text.encode())
+    assert not named.is_all
+    assert {source.path for source in named.sources} <= {"/srv/a"}
+
+
+@pytest.mark.parametrize(
+    ("word", "database"),
+    [("hash:/a", "/a.db"), ("btree:/a", "/a.db"), ("lmdb:/a", "/a.lmdb"), ("/a", "/a.cdb")],
+)
+def test_a_database_is_beside_its_source(word: str, database: str) -> None:
+    assert source_of(word, "cdb") == Source("/a", database)

@@ -331,7 +331,7 @@ def test_help_names_every_verb_and_every_exit_code(pf_agent: Command) -> None:
             "apply",
             (
                 *("--json", "--color [{auto,always,never}]", "--main-cf FILE", "--desired FILE"),
-                *("--dry-run", "--no-activate"),
+                *("--dry-run", "--no-activate", "--force"),
             ),
         ),
         ("check", ("--json",)),
@@ -640,9 +640,36 @@ def test_status_names_each_problem(host: Host) -> None:
     assert rest == ["desired.toml:1: x", "agent.toml:1: y"]
 
 
-def test_status_of_a_stalled_daemon_is_a_failure(host: Host) -> None:
-    host.publish(replace(STATUS, phase=Phase.STALLED, detail="no template", last=None))
-    assert host.run("status") == (1, "stalled: no template\n", "")
+@pytest.mark.parametrize("phase", [Phase.STALLED, Phase.FAILING, Phase.STOPPED])
+def test_status_is_a_failure_where_somebody_has_to_do_something(host: Host, phase: Phase) -> None:
+    host.publish(replace(STATUS, phase=phase, detail="no template", last=None))
+    assert host.run("status") == (1, f"{phase.value}: no template\n", "")
+    inner = replace(STATUS, phase=phase, detail="why", instances={}, last=None)
+    host.publish(replace(STATUS, last=None, instances={"out": inner}))
+    assert host.run("status").code == 1
+
+
+@pytest.mark.parametrize("is_suspended", [False, True])
+def test_apply_leaves_alone_what_is_only_watched(host: Host, is_suspended: bool) -> None:
+    host.write("etc/postfix/main.cf", WRONG)
+    why = "agent.toml has the mode observe"
+    if is_suspended:
+        why = "suspended by anna until resumed: a test"
+        suspension = {
+            "since": 1.5,
+            "until": None,
+            "who": "anna",
+            "reason": "a test",
+            "resumed_by": "",
+        }
+        host.write("var/lib/pf-agent/suspension.json", json.dumps(suspension))
+    else:
+        host.write("etc/pf-agent/agent.toml", 'mode = "observe"\n')
+    answer = host.run("apply")
+    assert (answer.code, answer.out) == (1, "")
+    assert answer.err.endswith(
+        f"/etc/postfix/main.cf: {why}; `pf-agent apply --force` corrects it all the same\n"
+    )
 
 
 def test_status_tells_of_every_instance(host: Host) -> None:

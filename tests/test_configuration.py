@@ -10,19 +10,17 @@ import pytest
 from pf_agent.configuration import Configuration, load_desired, load_desired_file, load_options
 from pf_agent.errors import ConfigError
 from pf_agent.model import AgentOptions, DesiredState, Mode, Place
-from pf_agent.state import State
 
 GOOD = 'use_default = ["d"]\n[settings]\na = "1"\nb = "1"\n'
 
 
 class Etc:
-    """/etc/pf-agent and /var/lib/pf-agent in a folder of the test's."""
+    """/etc/pf-agent in a folder of the test's; Postfix was last seen to serve with `kept`."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "etc"
         (self.path / "desired.d").mkdir(parents=True)
-        self.state = State(str(folder / "var"), str(folder / "run"))
-        self.state.prepare()
+        self.kept: dict[str, DesiredState] = {}
         self.reports: list[str] = []
 
     def write(self, name: str, text: str) -> None:
@@ -42,7 +40,7 @@ class Etc:
 
     def configuration(self) -> Configuration:
         """What a process that starts now has, before its first look."""
-        return Configuration(str(self.path), self.state, self.reports.append)
+        return Configuration(str(self.path), self.kept, self.reports.append)
 
     def refreshed(self) -> Configuration:
         found = self.configuration()
@@ -134,7 +132,7 @@ def test_a_folder_of_dropins_that_may_not_be_read_is_a_fault(tmp_path: Path) -> 
     assert problem.startswith(f"{etc.path}/desired.d: Permission denied; ")
     found.refresh()
     assert found.problems == ()
-    assert found.desired == {"-": etc.load()}
+    assert found.asked == {"-": etc.load()}
 
 
 def test_one_file_by_its_name(etc: Etc) -> None:
@@ -160,11 +158,11 @@ def test_options_that_should_be_there_and_cannot_be_read_are_a_fault(etc: Etc) -
 # --- what is in force --------------------------------------------------------------------------
 
 
-def test_nothing_is_in_force_before_the_first_look(etc: Etc) -> None:
+def test_nothing_is_asked_for_before_the_files_were_read(etc: Etc) -> None:
     etc.write("desired.toml", GOOD)
-    assert etc.configuration().desired == {}
+    assert etc.configuration().asked == {}
     found = etc.refreshed()
-    assert found.desired == {"-": etc.load()}
+    assert found.asked == {"-": etc.load()}
     assert found.problems == ()
     assert etc.reports == []
 
@@ -182,10 +180,10 @@ def test_bad_options_at_the_start_are_for_the_caller(etc: Etc) -> None:
 def test_a_fault_changes_nothing_and_is_reported(etc: Etc, fault: str) -> None:
     etc.write("desired.toml", GOOD)
     found = etc.refreshed()
-    good = found.desired
+    good = found.asked
     etc.write("desired.toml", fault)
     found.refresh()
-    assert found.desired == good
+    assert found.asked == good
     assert list(found.problems) == etc.reports
     assert len(etc.reports) == 1
 
@@ -195,7 +193,7 @@ def test_all_files_gone_changes_nothing_either(etc: Etc) -> None:
     found = etc.refreshed()
     (etc.path / "desired.toml").unlink()
     found.refresh()
-    assert found.desired["-"].settings == {"a": "1", "b": "1"}
+    assert found.asked["-"].settings == {"a": "1", "b": "1"}
     assert len(found.problems) == 1
 
 
@@ -207,7 +205,7 @@ def test_a_fault_of_the_options_leaves_the_desired_state_free_to_change(etc: Etc
     etc.write("desired.toml", '[settings]\na = "2"\n')
     found.refresh()
     assert found.options.mode is Mode.OBSERVE
-    assert found.desired["-"].settings == {"a": "2"}
+    assert found.asked["-"].settings == {"a": "2"}
     (problem,) = found.problems
     assert "agent.toml:1" in problem
 
@@ -259,10 +257,10 @@ def test_a_new_a_changed_and_a_removed_dropin_each_count(etc: Etc) -> None:
     for text in ('[settings]\na = "2"\n', '[settings]\na = "3"\n'):
         etc.write("desired.d/10-x.toml", text)
         found.refresh()
-        assert found.desired == {"-": etc.load()}
+        assert found.asked == {"-": etc.load()}
     (etc.path / "desired.d" / "10-x.toml").unlink()
     found.refresh()
-    assert found.desired == {"-": etc.load()}
+    assert found.asked == {"-": etc.load()}
 
 
 def test_a_change_of_the_options_counts(etc: Etc) -> None:
@@ -281,164 +279,46 @@ def test_a_file_that_was_moved_in_counts_however_old_it_is(etc: Etc) -> None:
     os.utime(older, (1, 1))
     older.rename(etc.path / "desired.toml")
     found.refresh()
-    assert found.desired == {"-": etc.load()}
+    assert found.asked == {"-": etc.load()}
 
 
 def test_an_unchanged_folder_is_not_read_again(etc: Etc) -> None:
     etc.write("desired.toml", GOOD)
     found = etc.refreshed()
-    first = found.desired
+    first = found.asked
     found.refresh()
-    assert found.desired is first
+    assert found.asked is first
     found.refresh(again=True)
-    assert found.desired is not first
-    assert found.desired == first
+    assert found.asked is not first
+    assert found.asked == first
 
 
-# --- the last good one -------------------------------------------------------------------------
+# --- where no file was right yet ---------------------------------------------------------------
+
+KEPT = DesiredState({"a": "kept"}, frozenset())
 
 
-def test_what_was_approved_outlives_the_process_and_stands_in_for_a_bad_file(etc: Etc) -> None:
-    etc.write("desired.toml", GOOD)
-    found = etc.refreshed()
-    found.approve("-")
+def test_what_was_served_with_stands_in_for_a_bad_file(etc: Etc) -> None:
+    etc.kept = {"-": KEPT, "out": KEPT}
     etc.write("desired.toml", "[settings\n")
-    again = etc.refreshed()
-    assert again.desired == found.desired
-    assert len(again.problems) == 1
-
-
-def test_what_was_not_approved_is_not_kept(etc: Etc) -> None:
+    found = etc.refreshed()
+    assert found.asked == etc.kept
+    assert len(found.problems) == 1
     etc.write("desired.toml", GOOD)
-    etc.refreshed()
+    found.refresh()
+    assert found.asked == {"-": etc.load()}
+    assert not found.problems
+
+
+def test_where_nothing_was_ever_served_nothing_is_asked_for(etc: Etc) -> None:
     etc.write("desired.toml", "[settings\n")
-    assert etc.refreshed().desired == {}
+    assert etc.refreshed().asked == {}
 
 
-def test_what_is_kept_already_is_not_written_again(etc: Etc) -> None:
-    etc.write("desired.toml", GOOD)
-    found = etc.refreshed()
-    found.approve("-")
-    (file,) = Path(etc.state.directory).glob("desired*")
-    first = file.stat()
-    found.refresh(again=True)
-    found.approve("-")
-    etc.refreshed().approve("-")
-    assert os.path.samestat(file.stat(), first)
-
-
-def test_with_nothing_in_force_there_is_nothing_to_approve(etc: Etc) -> None:
-    etc.refreshed().approve("-")
-    assert etc.state.desired() is None
-
-
-def test_falling_back_from_what_postfix_refuses(etc: Etc) -> None:
-    etc.write("desired.toml", GOOD)
-    found = etc.refreshed()
-    found.approve("-")
-    good = found.desired
-    etc.write("desired.toml", '[settings]\ninet_protocols = "ipv5"\n')
-    found.refresh()
-    assert found.desired != good
-    assert found.fall_back("-", "Postfix refuses ipv5") == good["-"]
-    assert found.desired == good
-    assert list(found.problems) == ["Postfix refuses ipv5"]
-    # Nothing changed, so nothing is tried again.
-    found.refresh()
-    assert found.desired == good
-    # A file changed, or somebody asked.
-    found.refresh(again=True)
-    assert found.desired == {"-": etc.load()}
-    assert found.problems == ()
-
-
-def test_what_was_refused_too_early_is_put_in_force_later(etc: Etc) -> None:
-    etc.write("desired.toml", GOOD)
-    found = etc.refreshed()
-    found.approve("-")
-    assert found.refused("-") is None
-    found.reconsider("-")
-    assert found.desired == {"-": etc.load()}
-    etc.write("desired.toml", '[settings]\ninet_interfaces = "192.0.2.9"\n')
-    found.refresh()
-    found.fall_back("-", "no such address")
-    assert found.refused("-") == etc.load()
-    assert found.refused("out") is None
-    found.reconsider("-")
-    assert found.desired == {"-": etc.load()}
-    assert found.problems == ()
-    assert found.refused("-") is None
-
-
-def test_a_file_that_was_only_touched_is_not_tried_again(etc: Etc) -> None:
-    etc.write("desired.toml", GOOD)
-    found = etc.refreshed()
-    found.approve("-")
-    good = found.desired
-    etc.write("desired.toml", '[settings]\ninet_protocols = "ipv5"\n')
-    found.refresh()
-    found.fall_back("-", "Postfix refuses ipv5")
-    etc.write("desired.toml", '[settings]\ninet_protocols = "ipv5"\n')
-    found.refresh()
-    assert found.desired == good
-    assert list(found.problems) == ["Postfix refuses ipv5"]
-    # Neither is it where another file changed that does not matter.
-    etc.write("agent.toml", "mod = 1\n")
-    found.refresh()
-    assert found.desired == good
-    assert len(found.problems) == 2
-    etc.write("desired.toml", '[settings]\ninet_protocols = "ipv4"\n')
-    etc.write("agent.toml", "")
-    found.refresh()
-    assert found.desired["-"].settings == {"inet_protocols": "ipv4"}
-    assert list(found.problems) == []
-
-
-def test_one_instance_falls_back_and_the_others_go_on(etc: Etc) -> None:
-    text = '[settings]\na = "{0}"\n[instances.out.settings]\na = "{0}"\n'
-    etc.write("desired.toml", text.format(1))
-    found = etc.refreshed()
-    found.approve("-")
-    found.approve("out")
-    etc.write("desired.toml", text.format(2))
-    found.refresh()
-    assert found.fall_back("out", "out: Postfix refuses it") is not None
-    assert {name: state.settings["a"] for name, state in found.desired.items()} == {
-        "-": "2",
-        "out": "1",
-    }
-    found.approve("-")
-    kept = etc.configuration().desired
-    assert {name: state.settings["a"] for name, state in kept.items()} == {"-": "2", "out": "1"}
-
-
-def test_an_instance_that_is_named_no_more_is_forgotten(etc: Etc) -> None:
+def test_an_instance_that_is_named_no_more_is_asked_for_no_more(etc: Etc) -> None:
     etc.write("desired.toml", '[settings]\na = "1"\n[instances.out.settings]\na = "1"\n')
     found = etc.refreshed()
-    found.approve("-")
-    found.approve("out")
-    assert etc.configuration().desired.keys() == {"-", "out"}
+    assert found.asked.keys() == {"-", "out"}
     etc.write("desired.toml", '[settings]\na = "2"\n')
     found.refresh()
-    assert found.desired.keys() == {"-"}
-    found.approve("-")
-    assert etc.configuration().desired.keys() == {"-"}
-
-
-def test_there_is_no_falling_back_to_what_is_in_force_already(etc: Etc) -> None:
-    etc.write("desired.toml", GOOD)
-    found = etc.refreshed()
-    assert found.fall_back("-", "nothing was approved") is None
-    found.approve("-")
-    assert found.fall_back("-", "that very one is refused") is None
-    assert found.desired == {"-": etc.load()}
-    assert found.problems == ()
-
-
-@pytest.mark.parametrize("kept", [b"", b"{", b"[]", b'{"settings": {"a": 1}}'])
-def test_a_kept_state_that_is_damaged_is_as_none(etc: Etc, kept: bytes) -> None:
-    etc.write("desired.toml", GOOD)
-    etc.refreshed().approve("-")
-    (file,) = Path(etc.state.directory).glob("desired*")
-    file.write_bytes(kept)
-    assert etc.configuration().desired == {}
+    assert found.asked.keys() == {"-"}

@@ -29,7 +29,8 @@ from pf_agent.daemon import Daemon, Machine, next_batch
 from pf_agent.errors import ConfigError
 from pf_agent.journal import Journal
 from pf_agent.model import Reason, Suspension, Trigger
-from pf_agent.state import State, read_status
+from pf_agent.state import State
+from pf_agent.status_file import read_status
 from pf_agent.suspension import resume
 
 AGENT = str(Path(daemon_module.__file__).parent.parent)
@@ -315,7 +316,7 @@ def test_a_configuration_that_nobody_told_of_is_read_after_main_cf_was_looked_at
     site.desired.symlink_to(elsewhere)
     daemon = start()
     daemon.told("READY=1")
-    daemon.recorded("drift-detected drift: ")
+    daemon.recorded("drift-detected the desired state changed: ")
     elsewhere.write_text(DESIRED.replace("127", "172"))
     renamed_over(site.main_cf, WORSE)
     assert "127.0.0.0/8" in daemon.recorded("drift-detected mynetworks is ")

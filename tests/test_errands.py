@@ -17,16 +17,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import astuple, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from pf_agent.aliases import Built, Source
 from pf_agent.errands import Errands, listening
 from pf_agent.errands_unit import Unit
 from pf_agent.errors import HostError
-from pf_agent.model import Fault, Greeting, Judgement
+from pf_agent.model import Fault, Greeting, Heard, Judgement, Package, UnitPhase, UnitState
 from pf_agent.postfix import POSTCONF, Postfix
 from tests.fakes import FakeLog
 
@@ -127,12 +129,12 @@ def test_the_probe_asks_where_postfix_has_to_greet_and_nowhere_else(host: Host) 
         assert found is not None
         assert found.address == "127.0.0.3"
         with pytest.raises(HostError, match="is to greet otherwise by now"):
-            host.errands().probe(Greeting("127.0.0.4", 25, found.banner))
+            host.errands().probe(replace(found, address="127.0.0.4"))
 
 
 @pytest.mark.skipif(HAS_POSTFIX, reason="Postfix is installed")
 @pytest.mark.parametrize(
-    "ask", [lambda e: e.judge(b""), lambda e: e.greeting(), lambda e: e.newaliases("/etc/aliases")]
+    "ask", [lambda e: e.judge(b""), lambda e: e.greeting(), lambda e: e.newaliases()]
 )
 @pytest.mark.parametrize("is_other", [False, True])
 def test_a_failure_is_told_in_its_own_words(
@@ -172,8 +174,35 @@ def test_the_end_of_the_log_comes(
     with host.served():
         found = host.errands().log_tail(("postfix.service", "postfix@-.service"), since)
         assert found == ("postfix/master: fatal: caf\ufffd", "systemd: Failed")
+        found = host.errands().fatal_lines(("postfix.service", "postfix@-.service"), since)
+        assert found == ("postfix/master: fatal: caf\ufffd",)
         log.fault = OSError(errno.EACCES, "Permission denied")
         assert host.errands().log_tail(["postfix.service"], since) == ()
+
+
+@pytest.mark.parametrize("job", ["stop", "restart"])
+def test_whether_a_unit_was_stopped(host: Host, monkeypatch: pytest.MonkeyPatch, job: str) -> None:
+    log = FakeLog()
+    monkeypatch.setitem(sys.modules, "systemd", SimpleNamespace(journal=log))
+    unit = UnitState("postfix.service", UnitPhase.DOWN, "success", "a" * 32)
+    with host.served():
+        assert host.errands().was_stopped(unit) is None
+        log.add(NOW, "Stopped", JOB_TYPE=job, JOB_RESULT="done", INVOCATION_ID=unit.invocation)
+        log.entries[-1]["MESSAGE_ID"] = "9d1aaa27d60140bd96365438aad20286"
+        assert host.errands().was_stopped(unit) is (job == "stop")
+    host.will_say(b'\n{"done": "yes"}')
+    assert host.errands().was_stopped(unit) is None
+
+
+@pytest.mark.skipif(not os.path.exists("/usr/bin/dpkg-query"), reason="no dpkg")
+def test_what_dpkg_is_about(host: Host) -> None:
+    with host.served():
+        assert host.errands().package().state in ("", "installed", "config-files")
+    host.will_say(b'\n{"done": [true, "half-configured"]}')
+    assert host.errands().package() == Package(True, "half-configured")
+    host.will_say(b'\n{"done": [true]}')
+    with pytest.raises(HostError, match="no sense"):
+        host.errands().package()
 
 
 # --- what is refused ------------------------------------------------------------------------------
@@ -193,10 +222,15 @@ def test_the_end_of_the_log_comes(
         b'{"errand": "judge", "directory": ["/etc/postfix"], "text": ""}',
         b'{"errand": "judge", "directory": "/etc/postfix", "text": 1}',
         b'{"errand": "newaliases", "directory": "/etc/postfix"}',
-        b'{"errand": "newaliases", "directory": "/etc/postfix", "path": null}',
+        b'{"errand": "newaliases", "directory": "/etc/postfix", "databases": null}',
         b'{"errand": "probe", "directory": "/etc/postfix", "greeting": "127.0.0.1"}',
         b'{"errand": "listen", "place": 25}',
-        b'{"errand": "log", "units": "postfix.service", "since": 1}',
+        b'{"errand": "stopped", "unit": "postfix.service"}',
+        b'{"errand": "stopped", "unit": ["postfix.service"], "invocation": ""}',
+        b'{"errand": "log", "units": ["postfix.service"], "since": 1}',
+        b'{"errand": "fatal", "directory": "/etc/postfix", "units": [1], "since": 1}',
+        b'{"errand": "lives", "queue": "/var/spool/postfix"}',
+        b'{"errand": "log", "directory": "/etc/postfix", "units": "postfix.service", "since": 1}',
         b'{"errand": "log", "units": ["postfix.service", 1], "since": 1}',
         b'{"errand": "log", "units": [["--file", "/x"]], "since": 1}',
         b'{"errand": "log", "units": [], "since": "1"}',
@@ -369,12 +403,15 @@ def test_an_answer_that_is_none(host: Host, said: bytes, words: str) -> None:
         host.errands().judge(b"")
 
 
-def test_what_newaliases_left_out_is_read_back(host: Host) -> None:
-    host.will_say(b'\n{"done": ["one", "two"]}')
-    assert host.errands().newaliases("/etc/aliases") == ("one", "two")
+def test_what_became_of_each_database_is_read_back(host: Host) -> None:
+    host.will_say(
+        b'\n{"done": [[["/a", "/a.db"], "", ["one", "two"]], [["/b", "/b.db"], "no", []]]}'
+    )
+    good, bad = Source("/a", "/a.db"), Source("/b", "/b.db")
+    assert host.errands().newaliases() == (Built(good, "", ("one", "two")), Built(bad, "no"))
     host.will_say(b'\n{"done": null}')
     with pytest.raises(HostError, match="makes no sense"):
-        host.errands().newaliases("/etc/aliases")
+        host.errands().newaliases(["/a.db"])
 
 
 @pytest.mark.parametrize("said", [b"", b"\n", b'\n{"failure": "no"}', b'\n{"done": null}'])
@@ -384,47 +421,35 @@ def test_a_log_that_does_not_come_is_empty(host: Host, said: bytes) -> None:
     assert host.errands().log_tail(["postfix.service"], NOW) == ()
 
 
+@pytest.mark.parametrize(
+    "greeting",
+    [
+        None,
+        Greeting("::1", 25, "x ESMTP", proxy=True, tls=True, stranger="192.0.2.1", wrapped=True),
+    ],
+)
+def test_a_greeting_is_read_back(host: Host, greeting: Greeting | None) -> None:
+    said = None if greeting is None else astuple(greeting)
+    host.will_say(b"\n" + json.dumps({"done": said}).encode())
+    assert host.errands().greeting() == greeting
+
+
+@pytest.mark.parametrize("heard", [Heard(), Heard("x: RCPT got 451 no", True, 451, "no")])
+def test_what_was_heard_is_read_back(host: Host, heard: Heard) -> None:
+    host.will_say(b"\n" + json.dumps({"done": astuple(heard)}).encode())
+    assert host.errands().probe(Greeting("127.0.0.1", 25, "x")) == heard
+
+
+def test_whether_master_lives_is_read_back(host: Host) -> None:
+    for said in (True, False):
+        host.will_say(b"\n" + json.dumps({"done": said}).encode())
+        assert host.errands().lives() is said
+    host.will_say(b'\n{"done": null}')
+    with pytest.raises(HostError, match="makes no sense"):
+        host.errands().lives()
+
+
 def test_a_judgement_is_read_back(host: Host) -> None:
     host.will_say(b'\n{"done": ["bad", ["one", "two"], [["name", "why"]]]}')
     expected = Judgement("bad", ("one", "two"), (Fault("name", "why"),))
     assert host.errands().judge(b"x") == expected
-
-
-# --- the age of the aliases -----------------------------------------------------------------------
-
-
-def stale(tmp_path: Path, aliases: int | None, **databases: int) -> bool:
-    """`aliases_are_stale` of a file and databases of these dates."""
-    path = tmp_path / "aliases"
-    dates = {path.with_name(f"aliases.{end}"): date for end, date in databases.items()}
-    if aliases is not None:
-        dates[path] = aliases
-    for file, date in dates.items():
-        file.touch()
-        os.utime(file, (date, date))
-    return Errands("/etc/postfix", "/nowhere").aliases_are_stale(str(path))
-
-
-def test_aliases_newer_than_their_database_are_stale(tmp_path: Path) -> None:
-    assert stale(tmp_path, NOW, db=NOW - 1)
-
-
-@pytest.mark.parametrize("end", ["db", "lmdb", "cdb"])
-def test_aliases_with_a_database_of_their_date_or_later_are_not(tmp_path: Path, end: str) -> None:
-    assert not stale(tmp_path, NOW, **{end: NOW})
-
-
-def test_aliases_that_never_had_a_database_are_stale(tmp_path: Path) -> None:
-    assert stale(tmp_path, NOW)
-
-
-def test_a_database_of_the_future_proves_nothing(tmp_path: Path) -> None:
-    assert stale(tmp_path, NOW, db=int(time.time()) + 86_400)
-
-
-def test_of_several_databases_the_newest_counts(tmp_path: Path) -> None:
-    assert not stale(tmp_path, NOW, db=NOW - 9, lmdb=NOW + 9)
-
-
-def test_without_aliases_there_is_nothing_to_build(tmp_path: Path) -> None:
-    assert not stale(tmp_path, None, db=NOW)

@@ -434,6 +434,24 @@ def test_written_at_is_not_what_a_moved_file_claims(real: RealHost) -> None:
     assert real.read().written_at >= earliest
 
 
+def test_modified_at_is_the_date_that_postfix_looks_at(real: RealHost) -> None:
+    real.file.write_bytes(BEFORE)
+    os.utime(real.file, (1, 2.5))
+    assert real.read().modified_at == 2.5
+    real.file.rename(real.file.with_name("elsewhere"))
+    assert real.read().modified_at == 0.0
+
+
+def test_modified_at_is_the_targets_of_a_link(real: RealHost) -> None:
+    target = real.file.with_name("elsewhere")
+    target.write_bytes(BEFORE)
+    os.utime(target, (1, 2.5))
+    real.file.unlink(missing_ok=True)
+    real.file.symlink_to(target)
+    os.utime(real.file, (1, 9.5), follow_symlinks=False)
+    assert real.read().modified_at == 2.5
+
+
 @needs_root
 def test_our_own_main_cf_gets_root_and_0644(real: RealHost) -> None:
     os.chown(real.file.parent, 0, 65534)

@@ -57,7 +57,7 @@ def test_the_watch_does_not_load_them_either(tmp_path: Path) -> None:
 lean.forgo()
 from pf_agent.watch import Watch
 watch = Watch("{tmp_path}", print)
-watch.follow("-", "{tmp_path}/main.cf", "{tmp_path}/aliases")
+watch.follow("-", "{tmp_path}/main.cf", ("{tmp_path}/aliases",))
 said = watch.ensure()
 print(said, *(name for name in lean._PUT_OFF if type(sys.modules[name]) is not lean._PutOff))
 import os

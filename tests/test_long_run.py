@@ -23,10 +23,12 @@ from queue import Empty, SimpleQueue
 import pytest
 
 from pf_agent import names, pacing, render
-from pf_agent.activation import Activation, NotUp
+from pf_agent.activation import Activation
+from pf_agent.activation_ports import Clocks, NotUp, Turn
 from pf_agent.alias_database import AliasDatabase
 from pf_agent.drift import find_drift
 from pf_agent.errors import HostError
+from pf_agent.in_force import InForce
 from pf_agent.main_cf import MainCf
 from pf_agent.model import (
     ActualState,
@@ -48,12 +50,11 @@ from pf_agent.model import (
     Unmanaged,
 )
 from pf_agent.plan import Judge, Policy
-from pf_agent.reconcile import reconcile
-from pf_agent.rollback import roll_back
 from pf_agent.state import DISPLACED_COUNT, State
 from pf_agent.status_json import status_dict
 from pf_agent.suspension import followed
 from pf_agent.tally import Tally
+from pf_agent.verdict import Standing
 from tests.fakes import FakeClock, FakeHost, FakePrograms, FakeService, newaliases_at_once
 
 HOUR, DAY = 3600.0, 86400.0
@@ -120,7 +121,7 @@ class Host:
         self.clock, self.ticks = FakeClock(1_700_000_000.0), FakeClock(100.0)
         self.main_cf = FakeHost(GOOD)
         self.main_cf.templates[TEMPLATE] = b"# template\nmyorigin = $mydomain\n"
-        self.service = FakeService(*UNITS)
+        self.service = FakeService(*UNITS, clock=self.clock)
         self.failures = 0
         self.corrections = self.activations = self.rollbacks = self.contests = 0
         self.refused = 0
@@ -132,22 +133,27 @@ class Host:
         self.last: Outcome | None = None
         self.suspended: Suspension | None = None
         self.contest: pacing.Contest | None = None
-        programs = FakePrograms(Greeting("127.0.0.1", 25, "mail.example.net ESMTP"))
-        self.activation = Activation(
-            service=self.service,
-            greeter=programs,
-            aliases=AliasDatabase(
-                programs, self.mailbox.put, self.note, self.remarks.append, newaliases_at_once
-            ),
-            markers=self.state,
-            post=self.mailbox.put,
-            emit=self.note,
-            probe=lambda _greeting: "",
-            text=lambda: self.main_cf.read().text,
-            apart=lambda: self.contest.apart if self.contest else 0.0,
-            clock=self.clock,
-            ticks=self.ticks,
+        self.programs = FakePrograms(Greeting("127.0.0.1", 25, "mail.example.net ESMTP"))
+        aliases = AliasDatabase(
+            self.programs,
+            self.mailbox.put,
+            self.note,
+            self.remarks.append,
+            newaliases_at_once,
+            self.ticks,
         )
+        self.activation = Activation(
+            names.POSTFIX_UNIT,
+            self.service,
+            self.programs,
+            aliases,
+            self.state,
+            self.main_cf.read,
+            self.mailbox.put,
+            self.note,
+            Clocks(self.clock, self.ticks),
+        )
+        self.in_force = InForce(self.main_cf, self.state, self.note, self.programs.is_there)
 
     def note(self, record: Record) -> None:
         self.tally.note(record)
@@ -161,10 +167,14 @@ class Host:
         """Look, do the steps that come due, and let the time go by; as the daemon's loop does."""
         end = self.ticks.now + seconds
         if not self.activation.is_under_way():
-            # The fake remembers every job.
-            self.service = self.activation.service = FakeService(*self.service.units)
+            # The fakes remember every job, and what they were asked.
+            for asked in (self.programs.asked, self.programs.built, self.programs.log_since):
+                asked.clear()
+            units = self.service.units
+            self.service = self.activation.service = FakeService(*units, clock=self.clock)
+        self.activation.doubt()  # as the timer does
         self.look()
-        while (due := self.patience()) is not None and self.ticks.now + due <= end:
+        while (due := self.activation.patience()) is not None and self.ticks.now + due <= end:
             self.tick(due)
             self.step()
         self.tick(end - self.ticks.now)
@@ -173,15 +183,12 @@ class Host:
         self.clock.now += seconds
         self.ticks.now += seconds
 
-    def patience(self) -> float | None:
-        return None if self.suspended else self.activation.patience()
-
     def look(self) -> None:
         now = self.clock()
         self.suspended = followed(self.state, self.note, self.suspended, now)
         policy = replace(self.policy, observe_only=self.suspended is not None)
         with self.state.lock():
-            outcome = reconcile(self.main_cf, DESIRED, policy, self.state, self.note, self.last)
+            outcome = self.in_force.cycle(DESIRED, policy, self.last)
         self.last = outcome
         before, self.contest = self.contest, pacing.contest(self.state.drifts(), now)
         if outcome.result is Result.CORRECTED and outcome.exposure is not None:
@@ -194,26 +201,41 @@ class Host:
         self.tally.families(self.status(), {}, now)
 
     def status(self) -> Status:
-        return Status(Phase.ACTIVATING if self.activation.failure else Phase.IN_SYNC, 0.0)
+        return Status(Phase.FAILING if self.activation.memory.failure else Phase.IN_SYNC, 0.0)
 
     def step(self) -> None:
         """One step of the activation; what systemd and the probe do comes before the next."""
         with suppress(Empty):
             while True:
                 self.mailbox.get_nowait()
-        jobs = len(self.service.jobs)
-        end = self.activation.advance()
-        if isinstance(end, NotUp):
-            with self.state.lock():
-                roll_back(self.main_cf, self.policy, self.state, self.note, end, ())
+        jobs, reloads = len(self.service.jobs), len(self.service.reloaded)
+        apart = self.contest.apart if self.contest else 0.0
+        end = self.activation.advance(Turn(may_act=self.suspended is None, apart=apart))
+        if isinstance(end, NotUp) and self.suspended is None:
+            self.mend(end)
         if end is not None:
             self.look()
+        elif len(self.service.reloaded) > reloads:
+            self.service.finish(starts=False)
         elif len(self.service.jobs) > jobs:
-            works = self.failures == 0
-            self.failures = max(0, self.failures - 1)
-            self.service.finish("done" if works else "failed", starts=works)
+            self.start()
         elif self.activation.is_under_way():
             self.mailbox.get(timeout=60)
+
+    def start(self) -> None:
+        """systemd starts Postfix, which comes up or does not."""
+        works = self.failures == 0
+        self.failures = max(0, self.failures - 1)
+        self.service.finish("done" if works else "failed", starts=works)
+        self.programs.is_alive = works
+        if not works:
+            self.service.become(UnitPhase.FAILED, "exit-code")
+
+    def mend(self, end: NotUp) -> None:
+        if not self.in_force.ended(end, self.policy) and end.standing is Standing.DOWN:
+            with self.state.lock():
+                if self.state.pending() is None:
+                    self.in_force.mark_unserved((), self.clock())
 
     def is_right(self) -> bool:
         """Whether main.cf is as desired."""
@@ -285,8 +307,11 @@ class Life:
             self.host.pass_time(600)
 
     def outage(self) -> None:
+        """Postfix does not come up, and nobody desires what stands there besides."""
         self.host.failures = max(self.host.failures, self.dice.randrange(1, 8))
-        self.drift()
+        actual = self.drifted()[5]
+        text = (actual.text or b"") + b"mynetworks = ::/0\n"
+        self.host.main_cf.actual = replace(actual, text=text)
 
     def full_disk(self) -> None:
         def refuse() -> None:

@@ -361,3 +361,99 @@ def test_an_orphan_is_neither_a_parameter_nor_a_fault() -> None:
     assert main_cf.parameters() == {"c": "3"}
     assert main_cf.unreadable() == ()
     assert [logical.line for logical in main_cf.logical_lines] == [2, 5]
+
+
+# --- what a parameter said before -----------------------------------------------------------------
+
+
+def put_back(text: bytes, name: str, lines: str | None) -> bytes:
+    edit = Edit(parsed(text))
+    edit.put_back(name, lines)
+    return edit.result().render()
+
+
+ODD = (
+    b"a = 1\n",
+    b"  \n# c\na=1 ,\n\t 2\n\n# within\n   3\nb = 1\n",
+    b"b = 1\n\ta   =   1\n",
+    b"#a = example\n\na   = 1\nb = 1\n",
+    b"b = 1\r\na = 1\r\n  2\r\n",
+    b"b = 1\na = 1\n",
+    b"b = 1\na =\n",
+    b"b = 1\na = \xff\xfe\nc = 1\n",
+    b"b = 1\na = 1",
+    b"b = 1\na = 1,\n  2",
+    b"b = 1\na = 1\n# within\n  2",
+    b"#a = 1\nb = 1\na = 1\n",
+)
+
+
+@pytest.mark.parametrize("text", ODD)
+def test_what_was_set_anew_comes_back_to_the_byte(text: bytes) -> None:
+    before = parsed(text).lines_of("a")
+    assert put_back(with_set(text, "a", "9"), "a", before) == text
+
+
+@pytest.mark.parametrize("text", ODD[:-1])
+def test_what_was_commented_out_comes_back_to_the_byte(text: bytes) -> None:
+    before = parsed(text).lines_of("a")
+    assert put_back(commented_out(text, "a"), "a", before) == text
+
+
+@pytest.mark.parametrize("text", [b"b = 1\n", b"#a = example\nb = 1\n", b"", b"b = 1\r\n"])
+def test_what_was_added_goes_again(text: bytes) -> None:
+    assert parsed(text).lines_of("a") is None
+    assert put_back(with_set(text, "a", "9"), "a", None) == text
+
+
+def test_several_places_come_back_with_the_same_meaning() -> None:
+    text = b"a = 1\nb = 1\na = 2\n"
+    before = parsed(text).lines_of("a")
+    assert before == "a = 1\na = 2\n"
+    assert put_back(with_set(text, "a", "9"), "a", before) == b"a = 1\na = 2\nb = 1\n"
+
+
+def test_what_stands_as_it_did_is_left_alone() -> None:
+    text = b"a =  1\n# c\n 2\nb = 1\n"
+    assert put_back(text, "a", parsed(text).lines_of("a")) == text
+
+
+def test_a_comment_inside_another_setting_does_not_take_over_its_tail() -> None:
+    text = b"b = 1\n#a = 1\n  2\n"
+    assert put_back(text, "a", "a = 1\n") == text + b"a = 1\n"
+
+
+def test_comments_that_somebody_has_changed_since_stay_as_they_are() -> None:
+    text = b"a = 1\n# one\n  2\nb = 1\n"
+    before = parsed(text).lines_of("a")
+    assert before == "a = 1\n# one\n  2\n"
+    now = with_set(text, "a", "9").replace(b"# one", b"# two")
+    assert put_back(now, "a", before) == b"a = 1\n  2\n# two\nb = 1\n"
+
+
+@given(texts(), st.sampled_from(NAMES), values())
+def test_after_set_the_parameters_are_as_they_were(text: bytes, name: str, value: str) -> None:
+    before = parsed(text)
+    again = put_back(with_set(text, name, value), name, before.lines_of(name))
+    assert parsed(again).parameters() == before.parameters()
+    assert Counter(line.error for line in parsed(again).logical_lines) == Counter(
+        line.error for line in before.logical_lines
+    )
+
+
+@given(texts(), st.sampled_from(NAMES))
+def test_after_comment_out_the_parameters_are_as_they_were(text: bytes, name: str) -> None:
+    before = parsed(text)
+    again = put_back(commented_out(text, name), name, before.lines_of(name))
+    assert parsed(again).parameters() == before.parameters()
+
+
+@given(texts(), texts(), st.sampled_from(NAMES))
+def test_put_back_changes_its_own_parameter_alone(text: bytes, old: bytes, name: str) -> None:
+    """Whatever somebody has made of main.cf meanwhile."""
+    before = parsed(old)
+    again = parsed(put_back(text, name, before.lines_of(name))).parameters()
+    assert again.pop(name, None) == before.parameters().get(name)
+    others = parsed(text).parameters()
+    others.pop(name, None)
+    assert again == others

@@ -131,10 +131,12 @@ WELL = {
     f"pf_agent_in_sync{{{SERIES}}}": "1x600",
     f'pf_agent_phase{{{SERIES},phase="stalled"}}': "0x600",
     f'pf_agent_phase{{{SERIES},phase="contested"}}': "0x600",
+    f'pf_agent_phase{{{SERIES},phase="failing"}}': "0x600",
+    f'pf_agent_phase{{{SERIES},phase="stopped"}}': "0x600",
     'pf_agent_suspended{instance="mx1"}': "0x600",
     'pf_agent_configuration_problems{instance="mx1"}': "0x600",
 }
-UP, HEARTBEAT, IN_SYNC, STALLED, CONTESTED, SUSPENDED, PROBLEMS = WELL
+UP, HEARTBEAT, IN_SYNC, STALLED, CONTESTED, FAILING, STOPPED, SUSPENDED, PROBLEMS = WELL
 DRIFTS = f'pf_agent_drifts_total{{{SERIES},parameter="mynetworks"}}'
 
 
@@ -152,6 +154,10 @@ DRIFTS = f'pf_agent_drifts_total{{{SERIES},parameter="mynetworks"}}'
         ({IN_SYNC: "0x600", SUSPENDED: "1x600"}, 500, ["PfAgentSuspendedLong"]),
         ({STALLED: "1x60", IN_SYNC: "0x60"}, 6, ["PfAgentNotInSync", "PfAgentStalled"]),
         ({CONTESTED: "0x5 1x60"}, 7, ["PfAgentContested"]),
+        ({FAILING: "0x5 1x60"}, 7, []),
+        ({FAILING: "0x5 1x60", IN_SYNC: "1x5 0x60"}, 9, ["PfAgentFailing"]),
+        ({STOPPED: "0x5 1x60"}, 7, []),
+        ({STOPPED: "0x5 1x60", IN_SYNC: "1x5 0x60"}, 9, ["PfAgentPostfixStopped"]),
         ({PROBLEMS: "2x60"}, 6, ["PfAgentConfigurationProblem"]),
         # The first drift of a parameter is a series that was not there before.
         ({DRIFTS: "_x30 1x60"}, 35, ["PfAgentDrift"]),
@@ -185,5 +191,5 @@ def test_alerts(
 
 def test_every_alert_says_what_and_what_to_do() -> None:
     text = RULES.read_text()
-    assert len(ALERTS) == len(set(ALERTS)) == 8
+    assert len(ALERTS) == len(set(ALERTS)) == 10
     assert text.count("summary:") == text.count("description:") == len(ALERTS)

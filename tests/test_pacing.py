@@ -19,6 +19,7 @@ from pf_agent.pacing import (
     recent_restarts,
     remembered_restarts,
     restart_allowed_at,
+    wish_allowed_at,
 )
 
 
@@ -256,3 +257,22 @@ def test_while_contested_restarts_are_further_apart(restarts: list[float], allow
 
 def test_a_restart_is_remembered_for_as_long_as_the_next_can_be_put_off() -> None:
     assert remembered_restarts([699.0, 701.0, 999.0, 1001.0], 1000.0) == (701.0, 999.0)
+
+
+# --- what a person asks for -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wished", "wait"),
+    [
+        pytest.param([], 0, id="the first"),
+        pytest.param([99], 2, id="the second soon"),
+        pytest.param([40, 60, 80, 99], 2, id="the fifth no later"),
+        pytest.param([99, 40], 2, id="in any order"),
+        pytest.param([97], 0, id="long enough ago"),
+        pytest.param([5], 0, id="of a minute ago"),
+        pytest.param([101], 0, id="of a clock that ran ahead"),
+    ],
+)
+def test_a_wish_waits_for_the_one_before_it_alone(wished: list[float], wait: float) -> None:
+    assert wish_allowed_at(wished, 100.0) == 100.0 + wait

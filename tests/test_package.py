@@ -161,6 +161,13 @@ def test_everything_that_is_installed_exists(path: str) -> None:
         assert (ROOT / line.split()[0]).is_file(), line
 
 
+def test_the_generator_speaks_of_our_unit_and_folder() -> None:
+    text = read("units/pf-agent-generator")
+    assert "$1/pf-agent.service.d\n" in text
+    assert f" {Path(names.MAIN_CF).parent} " in text
+    assert (ROOT / "units/pf-agent-generator").stat().st_mode & 0o111
+
+
 def test_the_completion_knows_every_verb() -> None:
     text = read("units/pf-agent.bash-completion")
     found = re.search(r'local verbs="(.*)"', text)

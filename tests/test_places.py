@@ -12,7 +12,7 @@ from pf_agent.places import Files, Places
 
 
 def places_in(root: Path) -> Places:
-    files = Files(f"{root}/etc/postfix/main.cf", f"{root}/etc/aliases")
+    files = Files(f"{root}/etc/postfix/main.cf", (f"{root}/etc/aliases",))
     return Places.of({"-": files}, f"{root}/etc/pf-agent", os.path.realpath)
 
 

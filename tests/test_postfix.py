@@ -14,6 +14,7 @@ import resource
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import pytest
 
 from pf_agent import postfix as postfix_module
 from pf_agent.errors import HostError
-from pf_agent.model import Greeting, Judgement
+from pf_agent.model import Greeting, Judgement, MailLog
 from pf_agent.postfix import POSTCONF, Order, Postfix, run
 
 HAS_POSTFIX = os.path.exists(POSTCONF)
@@ -460,7 +461,83 @@ class TestGreeting:
         self, postfix: Postfix, folder: Path
     ) -> None:
         main_cf(folder, "smtpd_banner = $myhostname\tESMTP   a = b\n  next\n")
-        assert postfix.greeting() == Greeting("127.0.0.1", 25, "host.example ESMTP a = b next")
+        found = postfix.greeting()
+        assert found is not None
+        assert replace(found, stranger="") == Greeting(
+            "127.0.0.1", 25, "host.example ESMTP a = b next"
+        )
+
+    @pytest.mark.parametrize(
+        ("service", "settings", "told"),
+        [
+            ("smtpd", "", ()),
+            ("smtpd", "smtpd_upstream_proxy_protocol = haproxy\n", ("proxy",)),
+            ("smtpd -o smtpd_upstream_proxy_protocol=$p", "p = haproxy\n", ("proxy",)),
+            ("smtpd", "postscreen_upstream_proxy_protocol = haproxy\n", ()),
+            (
+                "smtpd -o smtpd_upstream_proxy_protocol=",
+                "smtpd_upstream_proxy_protocol = haproxy\n",
+                (),
+            ),
+            ("postscreen", "postscreen_upstream_proxy_protocol = haproxy\n", ("proxy",)),
+            ("postscreen", "smtpd_upstream_proxy_protocol = haproxy\n", ()),
+            ("smtpd", "smtpd_tls_security_level = encrypt\n", ("tls",)),
+            ("smtpd", "smtpd_enforce_tls = yes\n", ("tls",)),
+            ("smtpd -o { smtpd_tls_security_level = encrypt }", "", ("tls",)),
+            (
+                "smtpd -o smtpd_tls_security_level=may",
+                "smtpd_tls_security_level = encrypt\n",
+                (),
+            ),
+            (
+                "postscreen\nsmtpd pass - - y - - smtpd -o smtpd_tls_security_level=encrypt",
+                "",
+                ("tls",),
+            ),
+            (
+                "postscreen\ninner pass - - y - - smtpd -o smtpd_enforce_tls=yes",
+                "smtpd_service_name = inner\n",
+                ("tls",),
+            ),
+            ("smtpd -o smtpd_tls_wrappermode=yes", "", ("wrapped",)),
+        ],
+    )
+    def test_what_comes_before_the_mail(
+        self, postfix: Postfix, folder: Path, service: str, settings: str, told: tuple[str, ...]
+    ) -> None:
+        main_cf(folder, settings)
+        (folder / "master.cf").write_text(f"smtp inet n - y - - {service}\n")
+        found = postfix.greeting()
+        assert found is not None
+        flags = {"proxy": found.proxy, "tls": found.tls, "wrapped": found.wrapped}
+        assert {name for name, is_so in flags.items() if is_so} == set(told)
+
+    def test_the_service_s_own_banner_is_the_one(self, postfix: Postfix, folder: Path) -> None:
+        main_cf(folder, "smtpd_banner = outer\n")
+        (folder / "master.cf").write_text(
+            "smtp inet n - y - 1 postscreen\n"
+            "smtpd pass - - y - - smtpd -o smtpd_banner=$myhostname\n"
+        )
+        found = postfix.greeting()
+        assert found is not None
+        assert found.banner == "host.example"
+
+    def test_where_it_logs(self, postfix: Postfix, folder: Path) -> None:
+        main_cf(folder, "")
+        assert postfix.mail_log() == MailLog()
+        main_cf(
+            folder,
+            "maillog_file = $d/mail.log\nd = /var/log/x\nmulti_instance_name = postfix-out\n",
+        )
+        assert postfix.mail_log() == MailLog("/var/log/x/mail.log", "postfix-out")
+        main_cf(folder, "oops\n")
+        assert postfix.mail_log() == MailLog()
+
+    def test_no_master_lives_in_a_queue_of_ours(
+        self, postfix: Postfix, folder: Path, tmp_path: Path
+    ) -> None:
+        main_cf(folder, f"queue_directory = {tmp_path}/queue\n")
+        assert not postfix.lives()
 
     @pytest.mark.parametrize(
         ("service", "serves"),

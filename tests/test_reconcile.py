@@ -24,12 +24,14 @@ from pf_agent.model import (
     Exposure,
     Fault,
     FileKind,
+    Heard,
     Judgement,
     Late,
     Outcome,
     PendingActivation,
     Result,
     Unmanaged,
+    Wishes,
 )
 from pf_agent.plan import CorrectionFailed, Judge, Policy
 from pf_agent.reconcile import reconcile
@@ -53,13 +55,17 @@ DRIFTED = IN_SYNC.replace(b"127.0.0.0/8", b"0.0.0.0/0")
 
 
 class World:
-    """One main.cf, one state on disk, the records; `look` is one cycle."""
+    """One main.cf, one state on disk, the records; `look` is one cycle.
+
+    The desired state was served with before, and is asked for still: what differs has drifted.
+    """
 
     def __init__(self, folder: Path, text: bytes | None = DRIFTED) -> None:
         self.host = FakeHost(text)
         self.host.templates[TEMPLATE] = b"# template\nmyorigin = $mydomain\nbiff = no\n"
         self.state = State(str(folder / "lib"), str(folder / "run"))
         self.state.prepare()
+        self.state.keep_wishes(Wishes(DESIRED, DESIRED))
         self.records = Records()
         self.clock = FakeClock()
         self.policy = Policy(judge=judge_of_grammar, clock=self.clock)
@@ -71,6 +77,12 @@ class World:
 
     def text(self) -> bytes | None:
         return self.host.read().text
+
+    def serve(self) -> None:
+        """Postfix is seen to serve with main.cf as it is."""
+        pending = self.state.pending()
+        cycle = None if pending is None else pending.cycle
+        self.state.note_served(cycle, self.text(), is_started=True, is_good=True)
 
     def displaced(self) -> list[bytes]:
         folder = Path(self.state.displaced_directory)
@@ -91,33 +103,39 @@ def world(tmp_path: Path) -> World:
 # --- in sync --------------------------------------------------------------------------------------
 
 
-def test_in_sync_records_nothing_and_remembers_the_text(world: World) -> None:
+def test_in_sync_records_nothing_and_touches_nothing(world: World) -> None:
     world.host.write(IN_SYNC)
     assert world.look() == Outcome(Result.IN_SYNC, "")
     assert world.records == []
-    assert world.state.last_good() == IN_SYNC
     assert world.displaced() == []
+    assert world.state.last_good() is None, "whether Postfix serves with it is not known"
 
 
-def test_a_text_that_postfix_was_not_seen_to_run_with_is_not_yet_good(world: World) -> None:
-    world.look()
-    world.look()
-    pending = world.state.pending()
-    assert pending is not None
-    assert world.state.last_good() is None
-    world.state.clear_pending(pending.cycle)
-    world.look()
-    assert world.state.last_good() == IN_SYNC
-
-
-def test_a_text_that_postfix_would_not_start_with_is_not_good(world: World) -> None:
-    world.host.write(IN_SYNC)
-    world.look()
+def test_that_postfix_would_not_start_with_what_is_in_sync_is_told(world: World) -> None:
     world.host.write(IN_SYNC + b"inet_interfaces = poison\n")
     outcome = world.look()
     assert outcome.result is Result.IN_SYNC
     assert "bad value: poison" in outcome.summary
-    assert world.state.last_good() == IN_SYNC
+
+
+@pytest.mark.parametrize("observe_only", [False, True])
+def test_what_main_cf_says_already_is_applied_whoever_made_it_say_so(
+    world: World, observe_only: bool
+) -> None:
+    world.policy = replace(world.policy, observe_only=observe_only)
+    asked = replace(DESIRED, settings={**DESIRED.settings, "relayhost": "mail.example.net"})
+    world.host.write(IN_SYNC)
+    assert world.look(asked).result is Result.IN_SYNC
+    kept = world.state.wishes()
+    assert (kept.served, kept.applied) == (DESIRED, asked)
+    assert kept.before == {"relayhost": "relayhost = mail.example.net\n"}
+
+
+def test_another_hosts_text_is_not_applied(world: World) -> None:
+    world.policy = replace(world.policy, own=False)
+    world.host.write(IN_SYNC)
+    world.look(replace(DESIRED, use_default=frozenset()))
+    assert world.state.wishes() == Wishes(DESIRED, DESIRED)
 
 
 def test_another_hosts_text_is_not_remembered(world: World) -> None:
@@ -234,6 +252,7 @@ def test_a_destroyed_main_cf_gets_the_last_good_text_back(
 ) -> None:
     world.host.write(IN_SYNC)
     world.look()
+    world.serve()
     if destroyed is None:
         world.host.remove()
     else:
@@ -259,6 +278,7 @@ def test_what_is_not_looked_into_gives_way_to_the_last_good_text(
 ) -> None:
     world.host.write(IN_SYNC)
     world.look()
+    world.serve()
     spoil(world.host)
     spoiled = world.text()
     outcome = world.look()
@@ -286,6 +306,7 @@ def test_an_unnamed_setting_that_postfix_cannot_run_with_brings_the_last_good_te
 ) -> None:
     world.host.write(IN_SYNC)
     world.look()
+    world.serve()
     poisoned = DRIFTED + b"inet_interfaces = poison\n"
     world.host.write(poisoned)
     outcome = world.look()
@@ -331,6 +352,7 @@ def test_what_is_refused_once_alone_was_no_fault_of_the_text(world: World) -> No
     """A judge that gets no socket or no memory ends as if main.cf were to blame."""
     world.host.write(IN_SYNC)
     world.look()
+    world.serve()
     refusals = ["getifaddrs: Permission denied"]
 
     def judge(text: bytes) -> Judgement:
@@ -615,8 +637,8 @@ def test_all_is_on_record_and_the_marker_on_disk_before_main_cf_changes(world: W
     assert outcome.cycle is not None
     assert outcome.exposure is not None
     before = replace(outcome.exposure, corrected_at=None)
-    assert seen == [PendingActivation(outcome.cycle, ("mynetworks",), before)]
-    after = PendingActivation(outcome.cycle, ("mynetworks",), outcome.exposure)
+    assert seen == [PendingActivation(outcome.cycle, ("mynetworks",), before, live=True)]
+    after = PendingActivation(outcome.cycle, ("mynetworks",), outcome.exposure, live=True)
     assert world.state.pending() == after
 
 
@@ -642,6 +664,91 @@ def test_the_marker_goes_on_naming_what_an_earlier_cycle_waits_to_activate(world
     pending = world.state.pending()
     assert pending is not None
     assert (pending.cycle, pending.parameters) == (outcome.cycle, ("mynetworks", "myorigin"))
+
+
+@pytest.mark.parametrize(
+    ("in_sync_at", "modified_at", "live"),
+    [
+        (999.5, 999.8, False),
+        (999.5, 999.5, False),
+        (None, 999.8, True),
+        (999.9, 999.8, True),
+        (990.0, 999.0, True),
+        (990.0, 1_000.1, True),
+    ],
+    ids=["hot", "at once", "unknown", "older", "cold", "of the future"],
+)
+def test_what_was_hot_and_healed_at_once_reached_nobody(
+    world: World, in_sync_at: float | None, modified_at: float, live: bool
+) -> None:
+    """Who finds main.cf modified within the last second reads it again until it is not."""
+    world.policy = replace(world.policy, in_sync_at=in_sync_at)
+    world.host.actual = replace(world.host.actual, modified_at=modified_at)
+    world.look()
+    pending = world.state.pending()
+    assert pending is not None
+    assert pending.live is live
+
+
+def test_a_value_that_reached_somebody_did_so_also_after_the_next_correction(
+    world: World,
+) -> None:
+    world.look()
+    world.host.write(DRIFTED)
+    world.host.actual = replace(world.host.actual, modified_at=999.8)
+    world.policy = replace(world.policy, in_sync_at=999.5)
+    world.look()
+    pending = world.state.pending()
+    assert pending is not None
+    assert pending.live
+
+
+HEARD = Heard("", True, 220, "220 mail.example.net")
+ASKED = replace(DESIRED, settings={**DESIRED.settings, "relayhost": "other.example.net"})
+
+
+def test_the_marker_of_a_wish_says_what_was_wished_and_heard_before(world: World) -> None:
+    world.host.write(IN_SYNC)
+    world.policy = replace(world.policy, before=HEARD)
+    outcome = world.look(ASKED)
+    assert [drift.is_wished for drift in outcome.drift] == [True]
+    pending = world.state.pending()
+    assert pending is not None
+    assert (pending.wished, pending.before, pending.live) == (("relayhost",), HEARD, False)
+    assert world.state.wishes() == Wishes(
+        DESIRED, ASKED, {"relayhost": "relayhost = mail.example.net\n"}
+    )
+
+
+def test_the_marker_of_drift_alone_says_nothing_of_it(world: World) -> None:
+    world.policy = replace(world.policy, before=HEARD)
+    world.look()
+    pending = world.state.pending()
+    assert pending is not None
+    assert (pending.wished, pending.before) == ((), None)
+
+
+def test_what_was_heard_before_the_first_of_several_wishes_counts(world: World) -> None:
+    world.host.write(IN_SYNC)
+    world.policy = replace(world.policy, before=HEARD)
+    world.look(ASKED)
+    world.policy = replace(world.policy, before=replace(HEARD, trouble="451"))
+    world.look(replace(ASKED, settings={**ASKED.settings, "biff": "no"}))
+    pending = world.state.pending()
+    assert pending is not None
+    assert (pending.wished, pending.before) == (("relayhost", "biff"), HEARD)
+
+
+def test_who_wrote_is_not_asked_for_a_wish(world: World) -> None:
+    world.host.write(IN_SYNC)
+    world.policy = replace(world.policy, writer=lambda _at: {names.FIELD_WRITER: "vi"})
+    world.look(ASKED)
+    assert not any(names.FIELD_WRITER in record.fields for record in world.records)
+    outcome = world.look(DESIRED)
+    assert outcome.exposure is None
+    world.host.write(DRIFTED)
+    world.look(ASKED)
+    assert any(names.FIELD_WRITER in record.fields for record in world.records)
 
 
 def test_owner_and_mode_alone_leave_an_earlier_marker_as_it_was(world: World) -> None:
@@ -777,6 +884,7 @@ WHOLE = HALF + b"relayhost = his.example.net\n"
 def test_half_a_text_gives_way_to_the_last_good_one_and_the_whole_counts(world: World) -> None:
     world.host.write(IN_SYNC)
     world.look()
+    world.serve()
     world.host.hold_open(HALF)
     outcome = world.look()
     assert world.text() == IN_SYNC, "relayhost did not go with the half that was not yet written"
@@ -794,6 +902,7 @@ def test_who_closes_it_at_the_last_instant_had_written_all_of_it(world: World) -
     """As postconf does, which renames its file into place and then closes it."""
     world.host.write(IN_SYNC)
     world.look()
+    world.serve()
     world.host.hold_open(WHOLE)
     world.host.before_exchange = [lambda: world.host.write(WHOLE)]
     world.look()
@@ -803,6 +912,7 @@ def test_who_closes_it_at_the_last_instant_had_written_all_of_it(world: World) -
 def test_who_writes_as_an_older_text_comes_back_has_the_last_word(world: World) -> None:
     world.host.write(IN_SYNC)
     world.look()
+    world.serve()
     newest = DRIFTED + b"# the newest\n"
     world.host.closed = Late(WHOLE, is_newest=True)
     world.host.before_exchange = [lambda: world.host.write(newest)]
@@ -814,6 +924,7 @@ def test_who_writes_as_an_older_text_comes_back_has_the_last_word(world: World) 
 def test_what_he_closes_destroyed_changes_nothing(world: World) -> None:
     world.host.write(IN_SYNC)
     world.look()
+    world.serve()
     world.host.closed = Late(b"", is_newest=True)
     records = len(world.records)
     assert world.look().result is Result.IN_SYNC
@@ -824,6 +935,7 @@ def test_what_he_closes_destroyed_changes_nothing(world: World) -> None:
 def test_what_he_closes_and_postfix_refuses_is_kept_and_not_installed(world: World) -> None:
     world.host.write(IN_SYNC)
     world.look()
+    world.serve()
     world.host.closed = Late(WHOLE + b"inet_interfaces = poison\n", is_newest=True)
     world.look()
     assert world.text() == IN_SYNC
@@ -833,6 +945,7 @@ def test_what_he_closes_and_postfix_refuses_is_kept_and_not_installed(world: Wor
 def test_what_others_have_changed_since_stays_and_his_is_kept(world: World) -> None:
     world.host.write(IN_SYNC)
     world.look()
+    world.serve()
     world.host.closed = Late(WHOLE, is_newest=False)
     world.look()
     assert world.text() == IN_SYNC
@@ -843,6 +956,7 @@ def test_what_others_have_changed_since_stays_and_his_is_kept(world: World) -> N
 def test_who_only_holds_a_right_file_open_is_left_in_peace(world: World) -> None:
     world.host.write(IN_SYNC)
     world.look()
+    world.serve()
     world.host.hold_open(IN_SYNC + b"biff = no\n")
     assert world.look().result is Result.IN_SYNC
     assert world.text() == IN_SYNC + b"biff = no\n"

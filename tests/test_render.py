@@ -78,6 +78,8 @@ SENTENCES = [
 @pytest.mark.parametrize(("drift", "sentence"), SENTENCES, ids=[d.kind.value for d, _ in SENTENCES])
 def test_each_difference_has_its_sentence(drift: Drift, sentence: str) -> None:
     assert render.drift_sentence(drift) == sentence
+    wished = render.drift_sentence(replace(drift, is_wished=True))
+    assert wished == f"{sentence}: the desired state changed"
 
 
 def test_every_kind_has_a_sentence() -> None:
@@ -302,6 +304,8 @@ def test_a_diff_in_colours_is_the_same_diff() -> None:
         (Phase.SUSPENDED, "", "suspended"),
         (Phase.STALLED, "no template", "stalled: no template"),
         (Phase.CONTESTED, "", "contested"),
+        (Phase.FAILING, "no greeting", "failing: no greeting"),
+        (Phase.STOPPED, "by somebody", "stopped: by somebody"),
     ],
 )
 def test_the_sentence_of_each_phase(phase: Phase, detail: str, sentence: str) -> None:

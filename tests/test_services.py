@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pf_agent.services import Service, enabled, on_port_25, parse, smtp_server
+from pf_agent.services import Service, behind, enabled, on_port_25, parse, smtp_server
 
 MASTER_CF = """\
 # service type  private unpriv  chroot  wakeup  maxproc command + args
@@ -117,6 +117,17 @@ def test_the_smtpd_that_takes_in_mail(services: list[Service], name: str) -> Non
     found = smtp_server(services)
     assert found is not None
     assert found.name == name
+
+
+@pytest.mark.parametrize(
+    ("front", "name", "found"),
+    [("postscreen", "smtpd", "smtpd"), ("postscreen", "other", "smtp"), ("smtpd", "smtpd", "smtp")],
+)
+def test_whom_postscreen_hands_its_clients_to(front: str, name: str, found: str) -> None:
+    first = service("smtp", program=front)
+    services = [first, service("smtpd", "unix"), service("smtpd", "pass")]
+    assert behind(first, services, name).name == found
+    assert behind(first, services, name) is (first if found == "smtp" else services[2])
 
 
 def test_a_null_client_has_none() -> None:

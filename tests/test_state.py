@@ -17,14 +17,30 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pf_agent import names
+from pf_agent import desired_json, names, own_files
 from pf_agent import state as state_module
 from pf_agent.errors import HostError
-from pf_agent.model import Exposure, PendingActivation, RolledBack, Suspension
-from pf_agent.state import State, read_status
+from pf_agent.model import (
+    DesiredState,
+    Exposure,
+    Heard,
+    PendingActivation,
+    Rejected,
+    Suspension,
+    Wishes,
+)
+from pf_agent.state import State, served_of_all
+from pf_agent.status_file import read_status
 
 AGENT = str(Path(state_module.__file__).parent.parent)
 PENDING = PendingActivation(7, ("mynetworks", "main.cf"), Exposure(1.5, 2.5, 3.5))
+
+
+SERVED = DesiredState({"mynetworks": "127.0.0.0/8"}, frozenset({"sendmail_path"}))
+WISH = replace(SERVED, settings={"mynetworks": "127.0.0.0/8", "biff": "no"})
+WISHES = Wishes(
+    SERVED, WISH, {"biff": "biff = \udcff\n"}, Rejected(WISH, "451", ("biff",), ("/x",))
+)
 
 
 def a_state(folder: Path) -> State:
@@ -73,21 +89,35 @@ def test_a_lost_counter_goes_on_after_the_marker(state: State) -> None:
 # --- the marker -----------------------------------------------------------------------------------
 
 
+def clear(state: State, cycle: int | None) -> bool:
+    """Postfix was seen to serve, whatever main.cf says."""
+    return state.note_served(cycle, None, False, False)
+
+
 def test_marker_round_trip(state: State, tmp_path: Path) -> None:
     assert state.pending() is None
     state.mark_pending(PENDING)
     assert a_state(tmp_path).pending() == PENDING
-    assert state.clear_pending(PENDING.cycle)
+    assert clear(state, PENDING.cycle)
     assert state.pending() is None
 
 
+@pytest.mark.parametrize("before", [None, Heard("4xx", True, 451, "451 \udcff")])
+def test_all_of_a_marker_is_read_back(state: State, tmp_path: Path, before: Heard | None) -> None:
+    marker = replace(PENDING, wished=("mynetworks",), before=before, live=True, failed=True)
+    state.mark_pending(marker)
+    assert a_state(tmp_path).pending() == marker
+
+
 def test_clearing_no_marker_is_no_error(state: State) -> None:
-    assert state.clear_pending(PENDING.cycle)
+    assert clear(state, PENDING.cycle)
+    assert clear(state, None)
 
 
 def test_the_marker_of_another_cycle_stays(state: State) -> None:
     state.mark_pending(PENDING)
-    assert not state.clear_pending(PENDING.cycle - 1)
+    for cycle in (PENDING.cycle - 1, None):
+        assert not clear(state, cycle)
     assert state.pending() == PENDING
 
 
@@ -95,8 +125,19 @@ def test_a_damaged_marker_can_be_cleared(state: State) -> None:
     file_of(state, "pending.json").write_bytes(b"{")
     found = state.pending()
     assert found is not None
-    assert state.clear_pending(found.cycle)
+    assert clear(state, found.cycle)
     assert state.pending() is None
+
+
+def test_that_it_was_reloaded_is_noted_in_the_marker_of_its_cycle(state: State) -> None:
+    state.note_reloaded(PENDING.cycle)
+    assert state.pending() is None
+    marker = replace(PENDING, live=True)
+    state.mark_pending(marker)
+    state.note_reloaded(PENDING.cycle - 1)
+    assert state.pending() == marker
+    state.note_reloaded(PENDING.cycle)
+    assert state.pending() == replace(marker, live=False)
 
 
 @given(st.one_of(st.binary(), st.recursive(st.integers() | st.text(), st.lists).map(json.dumps)))
@@ -197,7 +238,8 @@ def test_a_marker_of_the_version_before_is_understood(state: State) -> None:
         '{"cycle": 7, "parameters": ["mynetworks", "main.cf"], "exposure": {"written_at": 1.5,'
         ' "seen_at": 2.5, "corrected_at": 3.5, "activated_at": null}}'
     )
-    assert state.pending() == PENDING
+    # Nothing tells that no process has the drifted value.
+    assert state.pending() == replace(PENDING, live=True)
 
 
 # --- texts ----------------------------------------------------------------------------------------
@@ -283,14 +325,14 @@ def test_what_else_lies_among_the_displaced_texts_is_left_alone(state: State) ->
 def test_what_is_no_file_is_told_and_holds_nobody_up(
     state: State, make: Callable[[str], None]
 ) -> None:
-    for name in ("pending.json", "desired.json", "last-good.main.cf"):
+    for name in ("pending.json", "desired.json", "wishes.json", "last-good.main.cf"):
         make(os.path.join(state.directory, name))
     for name in ("restarts.json", "drifts.json", "status.json"):
         make(os.path.join(state.run_directory, name))
     for read in (state.pending, state.last_good, lambda: read_status(state.run_directory)):
         with pytest.raises(HostError, match=r"(no regular file|Is a directory)"):
             read()
-    assert state.desired() is None
+    assert state.wishes() == Wishes()
     assert state.restarts() == ()
     assert state.drifts() == {}
 
@@ -314,8 +356,9 @@ STRANGE = pytest.mark.parametrize(
     ids=["a FIFO", "a folder", "a dangling link", "a link to a device"],
 )
 KEPT = ["cycle", "pending.json", "last-good.main.cf", "ran-with.main.cf", "desired.json"]
-KEPT += ["rolled-back.json", "suspension.json"]
-NOTED = ["lock", "activation.lock", "status.json", "restarts.json", "drifts.json"]
+KEPT += ["wishes.json", "suspension.json"]
+NOTED = ["lock", "activation.lock", "status.json", "drifts.json"]
+NOTED += [names.RESTARTS, names.WISHED_RESTARTS]
 
 
 def use(state: State) -> None:
@@ -324,21 +367,22 @@ def use(state: State) -> None:
     state.mark_pending(replace(PENDING, cycle=cycle))
     for keep in (state.keep_last_good, state.keep_ran_with):
         keep(b"text")
-    state.keep_desired({"a": 1})
-    state.keep_rolled_back(ROLLED_BACK)
+    state.keep_wishes(WISHES)
     state.keep_suspension(Suspension(1.5, None, "anna", "a test"))
     state.write_status({"pid": os.getpid()})
     state.note_restarts((1.5,))
+    state.note_restarts((2.5,), names.WISHED_RESTARTS)
     state.note_drifts({"a": (1.5,)})
     with state.lock():
         assert state.hold_activation()
         state.release_activation()
     assert (state.last_good(), state.ran_with()) == (b"text", b"text")
-    assert (state.desired(), state.rolled_back()) == ({"a": 1}, ROLLED_BACK)
-    assert (state.restarts(), state.drifts()) == ((1.5,), {"a": (1.5,)})
+    assert state.wishes() == WISHES
+    assert (state.restarts(), state.restarts(names.WISHED_RESTARTS)) == ((1.5,), (2.5,))
+    assert state.drifts() == {"a": (1.5,)}
     assert read_status(state.run_directory) == {"pid": os.getpid()}
     assert state.suspension() is not None
-    assert state.clear_pending(cycle)
+    assert clear(state, cycle)
     assert state.pending() is None
 
 
@@ -371,7 +415,7 @@ def test_a_file_of_ours_that_is_huge_is_moved_away(state: State) -> None:
     with pytest.raises(HostError, match="it is larger than"):
         state.pending()
     (told,) = state.prepare()
-    assert f"it was larger than {state_module.MOST_BYTES} bytes" in told
+    assert f"it was larger than {own_files.MOST_BYTES} bytes" in told
     assert state.pending() is None
 
 
@@ -486,33 +530,147 @@ def test_the_text_that_postfix_ran_with(state: State, tmp_path: Path) -> None:
     assert state.ran_with() == b"b"
 
 
-ROLLED_BACK = RolledBack(7, "it is failed", ("fatal: ä", "warning: \udcff"), "12ab", "34cd")
+# --- what was seen to serve -----------------------------------------------------------------------
 
 
-def test_what_was_tried_in_vain(state: State, tmp_path: Path) -> None:
-    assert state.rolled_back() is None
-    state.keep_rolled_back(ROLLED_BACK)
-    assert a_state(tmp_path).rolled_back() == ROLLED_BACK
-    state.forget_rolled_back()
-    state.forget_rolled_back()
-    assert state.rolled_back() is None
+def served_with(state: State, *, is_started: bool = True, is_good: bool = True) -> bool:
+    return state.note_served(PENDING.cycle, b"text", is_started, is_good)
 
 
-@pytest.mark.parametrize(
-    "damage",
-    ["", "{", "5", "null", "[]", '{"cycle": 7}', '{"cycle": "x", "log": 5}', '{"log": []}'],
-)
-def test_a_damaged_memory_of_it_is_none(state: State, damage: str) -> None:
-    file_of(state, "rolled-back.json").write_text(damage)
-    assert state.rolled_back() is None
+def test_what_postfix_was_started_with_and_serves_is_good_and_no_wish_any_more(
+    state: State,
+) -> None:
+    state.mark_pending(PENDING)
+    state.keep_wishes(replace(WISHES, rejected=None))
+    assert served_with(state)
+    assert (state.last_good(), state.ran_with()) == (b"text", b"text")
+    assert state.wishes() == Wishes(WISH, WISH)
+    assert state.pending() is None
 
 
-def test_desired_round_trip_and_damage(state: State) -> None:
-    assert state.desired() is None
-    state.keep_desired({"settings": {"myorigin": "ä"}})
-    assert state.desired() == {"settings": {"myorigin": "ä"}}
-    file_of(state, "desired.json").write_bytes(b'{"settings"')
-    assert state.desired() is None
+def test_what_it_was_not_started_with_it_did_not_run_with(state: State) -> None:
+    assert served_with(state, is_started=False)
+    assert (state.last_good(), state.ran_with()) == (b"text", None)
+
+
+def test_what_is_not_as_desired_is_not_good(state: State) -> None:
+    state.keep_wishes(WISHES)
+    assert served_with(state, is_good=False)
+    assert (state.last_good(), state.ran_with()) == (None, b"text")
+    assert state.wishes() == WISHES
+
+
+def test_what_was_corrected_since_is_still_to_be_served_with(state: State) -> None:
+    state.mark_pending(replace(PENDING, cycle=PENDING.cycle + 1))
+    state.keep_wishes(WISHES)
+    assert not served_with(state)
+    assert state.wishes() == WISHES
+
+
+def test_where_the_text_before_did_not_help_either_the_wish_may_return(state: State) -> None:
+    kept = Wishes(SERVED, SERVED, {}, WISHES.rejected)
+    state.keep_wishes(kept)
+    state.mark_pending(replace(PENDING, rolled_back=True))
+    assert served_with(state)
+    assert state.wishes() == kept
+    state.mark_pending(replace(PENDING, rolled_back=True, failed=True))
+    assert served_with(state)
+    assert state.wishes() == Wishes(SERVED, SERVED)
+
+
+# --- wishes ---------------------------------------------------------------------------------------
+
+
+def test_wishes_round_trip(state: State, tmp_path: Path) -> None:
+    assert state.wishes() == Wishes()
+    state.keep_wishes(WISHES)
+    assert a_state(tmp_path).wishes() == WISHES
+    assert state.wishes() == WISHES
+    assert stat.S_IMODE(file_of(state, "wishes.json").stat().st_mode) == 0o600
+
+
+def test_what_another_process_keeps_is_seen(state: State, tmp_path: Path) -> None:
+    state.keep_wishes(WISHES)
+    other = a_state(tmp_path)
+    for kept in (Wishes(SERVED, SERVED), WISHES, Wishes()):
+        other.keep_wishes(kept)
+        assert state.wishes() == kept
+
+
+def test_what_is_kept_already_is_not_written_again(state: State) -> None:
+    state.keep_wishes(WISHES)
+    first = file_of(state, "wishes.json").stat()
+    state.keep_wishes(WISHES)
+    assert os.path.samestat(file_of(state, "wishes.json").stat(), first)
+
+
+@pytest.mark.parametrize("damage", ["", "{", "5", "null", "[]", "{}", '{"served": 5}', "[" * 9999])
+def test_damaged_wishes_are_none(state: State, damage: str) -> None:
+    state.keep_wishes(WISHES)
+    file_of(state, "wishes.json").write_text(damage)
+    assert state.wishes() == Wishes()
+    state.keep_wishes(WISHES)
+    assert state.wishes() == WISHES
+
+
+def test_what_cannot_be_kept_is_an_error(state: State) -> None:
+    file_of(state, "wishes.json").mkdir()
+    with pytest.raises(HostError, match=r"wishes\.json"):
+        state.keep_wishes(WISHES)
+
+
+def legacy(state: State, **approved: DesiredState) -> None:
+    document = desired_json.to_json({name.replace("_", "-"): a for name, a in approved.items()})
+    file_of(state, "desired.json").write_text(json.dumps(document))
+
+
+def test_what_the_version_before_has_approved_counts_as_served(tmp_path: Path) -> None:
+    state = a_state(tmp_path)
+    out = replace(SERVED, config_directory="/etc/postfix-out")
+    legacy(state, _=SERVED, out=out)
+    file_of(state, "rolled-back.json").write_text("{}")
+    assert state.wishes() == Wishes(SERVED, SERVED)
+    folders = str(tmp_path / "lib"), str(tmp_path / "run")
+    other = State.of_instance("out", *folders)
+    other.prepare()
+    assert other.wishes() == Wishes(out, out)
+    assert served_of_all(*folders) == {"-": SERVED, "out": out}
+    state.keep_wishes(WISHES)
+    assert state.wishes() == WISHES
+    assert other.wishes() == Wishes(out, out)
+
+
+def test_of_it_only_what_postfix_ran_with_counts(state: State) -> None:
+    """It was approved before Postfix was started with it."""
+    legacy(state, _=WISH)
+    state.keep_ran_with(b"mynetworks = 127.0.0.0/8\n")
+    assert state.wishes() == Wishes(SERVED, SERVED)
+    assert state.wishes().served == SERVED
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", "5", '{"-": {}}', '{"-": 5}'])
+def test_of_a_damaged_one_nothing_counts(state: State, damage: str) -> None:
+    file_of(state, "desired.json").write_text(damage)
+    assert state.wishes() == Wishes()
+
+
+def test_two_instances_never_get_the_same_main_cf(tmp_path: Path) -> None:
+    """Whatever has come into the folders: a name that is none, a state of another's folder."""
+    folders = str(tmp_path / "lib"), str(tmp_path / "run")
+    out = replace(SERVED, config_directory="/etc/postfix-out")
+    kept = {"-": SERVED, "good": out, "none": SERVED, "no name": out, "new": None}
+    for name, served in kept.items():
+        state = State.of_instance(name, *folders)
+        state.prepare()
+        state.keep_wishes(Wishes(served, served))
+    (tmp_path / "lib" / "instances" / "a-file").touch()
+    assert served_of_all(*folders) == {"-": SERVED, "good": out}
+    State(*folders).keep_wishes(Wishes(out, out))
+    assert served_of_all(*folders) == {"good": out}
+
+
+def test_where_nothing_was_ever_served_there_is_none(tmp_path: Path) -> None:
+    assert served_of_all(str(tmp_path / "lib"), str(tmp_path / "run")) == {}
 
 
 def test_what_cannot_be_written_is_an_error_of_one_line(state: State) -> None:
@@ -639,7 +797,10 @@ def test_a_damaged_status_is_an_error(state: State, damage: str) -> None:
 def test_restarts_round_trip(state: State, tmp_path: Path) -> None:
     assert state.restarts() == ()
     state.note_restarts((1.5, 2.5))
+    assert state.restarts(names.WISHED_RESTARTS) == ()
+    state.note_restarts((9.0,), names.WISHED_RESTARTS)
     assert a_state(tmp_path).restarts() == (1.5, 2.5)
+    assert a_state(tmp_path).restarts(names.WISHED_RESTARTS) == (9.0,)
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"5", b"null", b'["x"]', b"[null]", b"\xff"])

@@ -8,7 +8,7 @@ import pytest
 
 from pf_agent.errors import HostError
 from pf_agent.model import Reason, Trigger
-from pf_agent.systemd import JobEnds, Systemd, default_instance_of, explain
+from pf_agent.systemd import JobEnds, Systemd, explain
 
 JOB = "/org/freedesktop/systemd1/job/7"
 
@@ -94,7 +94,7 @@ class TestListener:
     def test_a_signal_that_cannot_be_understood_is_told_at_the_next_call(self) -> None:
         systemd = Systemd(lambda _trigger: None)
         systemd._job_removed(":1.1", "/", "Manager", "JobRemoved", ("nonsense",))
-        with pytest.raises(HostError, match="JobRemoved"):
+        with pytest.raises(HostError, match="signal of systemd"):
             systemd.job_result(JOB)
 
     def test_a_lost_connection_wakes_for_each_open_job(self) -> None:
@@ -105,17 +105,33 @@ class TestListener:
         systemd._lost()
         assert posted == [Trigger(Reason.JOB, f"{JOB} unheard")]
 
+    def test_a_lost_connection_wakes_who_follows_once(self) -> None:
+        posted: list[Trigger] = []
+        systemd = Systemd(posted.append)
+        systemd._followed = frozenset(["postfix.service", "postfix@-.service"])
+        systemd._lost(None, False)  # it was we who hung up
+        assert posted == []
+        systemd._lost(None, True)
+        assert posted == [Trigger(Reason.JOB, "the connection to the system bus is lost")]
+
+    def test_a_unit_that_is_followed_wakes(self) -> None:
+        posted: list[Trigger] = []
+        systemd = Systemd(posted.append)
+        properties = {"ActiveState": "failed", "Job": (0, "/")}
+        unchanged: list[str] = []
+        body = ("org.freedesktop.systemd1.Unit", properties, unchanged)
+        systemd._unit_changed("postfix.service", ":1.1", "/", "Properties", "Changed", body)
+        assert posted == [Trigger(Reason.JOB, "postfix.service failed")]
+
+    def test_a_change_that_cannot_be_understood_is_told_at_the_next_call(self) -> None:
+        systemd = Systemd(lambda _trigger: None)
+        systemd._unit_changed("postfix.service", ":1.1", "/", "Properties", "Changed", ())
+        with pytest.raises(HostError, match="signal of systemd"):
+            systemd.job_result(JOB)
+
 
 def test_closing_what_was_never_opened() -> None:
     Systemd(lambda _trigger: None).close()
-
-
-def test_the_unit_below_an_umbrella_is_that_of_the_default_instance() -> None:
-    """The others are looked after by themselves: what fails in one is not another's trouble."""
-    names = ["postfix@b.service", "postfix@-.service", "postfix@-.socket", "opendkim.service"]
-    assert default_instance_of("postfix.service", names) == ("postfix@-.service",)
-    assert default_instance_of("post.service", names) == ()
-    assert default_instance_of("postfix.service", names[:1]) == ()
 
 
 class TestExplain:

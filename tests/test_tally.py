@@ -162,6 +162,12 @@ def test_where_the_phase_does_not_say_it_the_last_drift_does(phase: Phase) -> No
     assert values(tally, status)[series] == 1
 
 
+@pytest.mark.parametrize("phase", [Phase.FAILING, Phase.STOPPED, Phase.STALLED])
+def test_a_postfix_that_does_not_serve_is_not_in_sync(phase: Phase) -> None:
+    found = values(Tally(), replace(STATUS, phase=phase, detail="why"))
+    assert found['pf_agent_in_sync{postfix_instance="-"}'] == 0
+
+
 def test_suspension_and_problems() -> None:
     suspension = Suspension(NOW, None, "root", "upgrade")
     status = replace(STATUS, suspension=suspension, problems=("a", "b"))

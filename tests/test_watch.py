@@ -51,7 +51,7 @@ class Host:
 
     def watch_with(self, post: Callable[[Trigger], None]) -> Watch:
         watch = Watch(str(self.config), post)
-        assert watch.follow("-", str(self.main_cf), str(self.aliases)) == ""
+        assert watch.follow("-", str(self.main_cf), (str(self.aliases),)) == ""
         return watch
 
     def next(self) -> Trigger:
@@ -315,11 +315,11 @@ def kernel_watches() -> int:
 def test_another_alias_file(host: Host) -> None:
     watches = kernel_watches()
     aliases = host.elsewhere / "aliases"
-    assert host.watch.follow("-", str(host.main_cf), str(aliases)) == ""
+    assert host.watch.follow("-", str(host.main_cf), (str(aliases),)) == ""
     rewrite(host.aliases)
     rewrite(aliases)
     assert str(aliases) in host.next().detail
-    assert host.watch.follow("-", str(host.main_cf), str(host.aliases)) == ""
+    assert host.watch.follow("-", str(host.main_cf), (str(host.aliases),)) == ""
     rewrite(aliases)
     assert [each for each in host.heard() if "elsewhere" in each.detail] == []
     assert kernel_watches() == watches
@@ -330,7 +330,7 @@ def test_each_instance_hears_of_its_own_main_cf(host: Host) -> None:
     other.parent.mkdir()
     other.write_text("a = 1\n")
     watches = kernel_watches()
-    assert host.watch.follow("out", str(other), str(host.aliases)) == ""
+    assert host.watch.follow("out", str(other), (str(host.aliases),)) == ""
     rename_over(other)
     assert {trigger.instance for trigger in host.heard()} == {"out"}
     rename_over(host.main_cf)
@@ -544,7 +544,7 @@ limit, main_cf, aliases, config = sys.argv[1:]
 def say(text): print(text, flush=True)
 def post(trigger): say(f"{trigger.reason.value}: {trigger.detail}")
 watch = Watch(config, post)
-watch.follow("-", main_cf, aliases)
+watch.follow("-", main_cf, (aliases,))
 def set_limit(number):
     if limit:
         with open(f"/proc/sys/user/{limit}", "w") as file:

@@ -11,131 +11,162 @@ import sys
 import time
 from queue import Empty, SimpleQueue
 
-from pf_agent import configuration, names, rollback
-from pf_agent.activation import Activation, NotUp
-from pf_agent.alias_database import AliasDatabase
-from pf_agent.aliases import alias_file
+from pf_agent import configuration, names, pacing, render
+from pf_agent.activation_ports import NotUp, Turn
+from pf_agent.at_hand import AtHand
 from pf_agent.desired import by_instance, main_cf_of
-from pf_agent.exchange import MainCfFile
-from pf_agent.instance import emit_of, unit_of
+from pf_agent.errors import HostError
+from pf_agent.inquiry import ask_port
+from pf_agent.instance import opens_in
 from pf_agent.journal import Journal, console_of
-from pf_agent.model import AgentOptions, Applied, DesiredState, Outcome, Result, Trigger
+from pf_agent.model import (
+    AgentOptions,
+    Applied,
+    DesiredState,
+    Heard,
+    Mode,
+    Outcome,
+    Result,
+    Trigger,
+)
 from pf_agent.pacing import RESTARTS_A_MINUTE
-from pf_agent.plan import Judge, Policy
-from pf_agent.postfix import Postfix
-from pf_agent.postfix_log import log_tail
-from pf_agent.reconcile import reconcile
+from pf_agent.parts import Told, parts_of
+from pf_agent.plan import Policy
+from pf_agent.render import duration
 from pf_agent.state import State
 from pf_agent.systemd import Systemd
 
 _ACTIVATION_SECONDS = 300.0
 
 
-def apply_to_host(activate: bool) -> list[Applied]:
+def apply_to_host(activate: bool, is_forced: bool) -> list[Applied]:
     """Look once at the main.cf of each of the host's instances, and see it activated.
 
-    Raises ConfigError and HostError.
+    While the agent observes or is suspended, only where it `is_forced`. Raises ConfigError and
+    HostError.
     """
     desired = by_instance(configuration.load_desired(names.CONFIG_DIRECTORY))
     options = configuration.load_options(names.CONFIG_DIRECTORY)
+    if not is_forced:
+        _require_leave(options)
     journal = Journal(console_of(sys.stderr) if sys.stderr.isatty() else None)
     mailbox: SimpleQueue[Trigger] = SimpleQueue()
     systemd = Systemd(mailbox.put)
+    told = Told(mailbox.put, journal.emit, journal.note)
     try:
         return [
-            _Application(name, state, options, systemd, journal, mailbox).run(activate)
+            _Application(name, state, options, systemd, told).run(activate, mailbox)
             for name, state in desired.items()
         ]
     finally:
         systemd.close()
 
 
+def _require_leave(options: AgentOptions) -> None:
+    """Raise HostError where somebody wants main.cf left alone."""
+    state = State(names.STATE_DIRECTORY, names.RUN_DIRECTORY)
+    suspension = state.suspension()
+    why = "agent.toml has the mode observe" if options.mode is Mode.OBSERVE else ""
+    if suspension is not None and (suspension.until is None or suspension.until > time.time()):
+        why = f"suspended {render.suspension_sentence(suspension)}"
+    if why:
+        raise HostError(
+            f"{names.MAIN_CF}: {why}; `pf-agent apply --force` corrects it all the same"
+        )
+
+
 class _Application:
     """One instance by hand: the same parts as the daemon's, without its loop."""
 
     def __init__(
-        self,
-        name: str,
-        desired: DesiredState,
-        options: AgentOptions,
-        systemd: Systemd,
-        journal: Journal,
-        mailbox: SimpleQueue[Trigger],
+        self, name: str, asked: DesiredState, options: AgentOptions, systemd: Systemd, told: Told
     ) -> None:
-        main_cf = main_cf_of(name, desired)
+        main_cf = main_cf_of(name, asked)
         self._name = name
-        self._desired = desired
-        self._mailbox = mailbox
-        self._journal = journal
-        self._emit = emit_of(name, journal.emit)
-        self._host = MainCfFile(main_cf)
+        self._asked = asked
+        self._options = options
+        self._told = told
         self._state = State.of_instance(name, names.STATE_DIRECTORY, names.RUN_DIRECTORY)
-        self._postfix = Postfix(os.path.dirname(main_cf), self._state.run_directory)
-        self._policy = Policy(judge=Judge(self._postfix.judge))
-        self._activation = Activation(
-            systemd,
-            self._postfix,
-            AliasDatabase(self._postfix, mailbox.put, self._emit, journal.note),
-            self._state,
-            mailbox.put,
-            self._emit,
-            alias_file=lambda: alias_file(self._text() or b""),
-            unit=unit_of(name),
-            text=self._text,
-            way=lambda: options.way,
-        )
+        self._postfix = AtHand(os.path.dirname(main_cf), self._state.run_directory)
+        self._parts = parts_of(name, main_cf, self._state, self._postfix, systemd, told)
 
-    def run(self, activate: bool) -> Applied:
+    def run(self, activate: bool, mailbox: SimpleQueue[Trigger]) -> Applied:
         """One cycle, and its activation to the end. Raises HostError."""
         for moved in self._state.prepare():
-            self._journal.note(moved)
+            self._told.note(moved)
         self._state.tidy()
         self._postfix.tidy()
+        policy = Policy(judge=self._parts.judge, before=self._heard_before())
         with self._state.lock():
-            outcome = self._look()
+            # Whoever runs it wants it tried, whatever became of it before.
+            self._parts.in_force.try_again()
+            outcome = self._look(policy)
         failure = ""
         if activate and outcome.result is not Result.REJECTED:
-            failure = self._follow()
-        return Applied(self._name, outcome, failure)
+            failure = self._follow(mailbox)
+        refused = self._parts.in_force.rejected(self._asked)
+        return Applied(self._name, outcome, failure or (refused.reason if refused else ""))
 
-    def _look(self) -> Outcome:
-        return reconcile(self._host, self._desired, self._policy, self._state, self._emit)
+    def _look(self, policy: Policy) -> Outcome:
+        outcome = self._parts.in_force.cycle(self._asked, policy)
+        desired = self._parts.in_force.desired(self._asked)
+        if outcome.result is Result.IN_SYNC and desired and self._state.pending() is None:
+            text = self._parts.host.read().text
+            found = self._parts.in_force.find_unserved(desired, text)
+            if found:
+                self._parts.in_force.mark_unserved(found, time.time())
+        return outcome
 
-    def _text(self) -> bytes | None:
-        return self._host.read().text
+    def _heard_before(self) -> Heard | None:
+        """What the port says before a wish; None where that cannot be known."""
+        wished = self._parts.in_force.is_new(self._asked)
+        actual = self._parts.host.read()
+        if not wished or not self._parts.in_force.is_only_wished(self._asked, actual):
+            return None
+        try:
+            return ask_port(self._postfix)
+        except HostError:
+            return None
 
-    def _follow(self) -> str:
+    def _turn(self) -> Turn:
+        drifts = pacing.contest(self._state.drifts(), time.time())
+        return Turn(
+            way=self._options.way,
+            apart=drifts.apart if drifts else 0.0,
+            opens_in=opens_in(self._options.window),
+        )
+
+    def _follow(self, mailbox: SimpleQueue[Trigger]) -> str:
         """Take the activation to its end, ours or the daemon's; return why it failed."""
-        activation, state = self._activation, self._state
+        activation, state = self._parts.activation, self._state
+        self._parts.aliases.follow(self._parts.host.read().text or b"")
         deadline = time.monotonic() + _ACTIVATION_SECONDS
         if sys.stderr.isatty() and state.pending() is not None:
             most = f"at most {RESTARTS_A_MINUTE} restarts a minute"
             print(f"waiting for Postfix to run with it ({most})", file=sys.stderr)
-        brought_back = ""
         while state.pending() is not None:
-            end = activation.advance()
-            if isinstance(end, NotUp) and self._roll_back(end):
-                # The restart with the old text is still to come: its failure is another one.
-                tried = state.rolled_back()
-                brought_back = "" if tried is None else rollback.rolled_back_sentence(tried)
-                activation.failure = ""
-            if activation.failure:
-                return "; ".join(filter(None, (activation.failure, brought_back)))
+            turn = self._turn()
+            end = activation.advance(turn)
+            if isinstance(end, NotUp) and self._is_mended(end):
+                activation.forget()
+                continue  # the start with the state before is still to come
+            if activation.memory.failure or activation.memory.left:
+                return activation.memory.failure or activation.memory.left
+            if turn.opens_in and not activation.is_under_way():
+                return f"Postfix is not restarted before the window opens, {_in(turn.opens_in)}"
             if time.monotonic() > deadline:
                 return f"no end after {_ACTIVATION_SECONDS:.0f} s; see `pf-agent status`"
             patience = min(activation.patience() or 0.0, 1.0)
             try:
-                self._mailbox.get(timeout=patience)
+                mailbox.get(timeout=patience)
             except Empty:
                 continue
-        return brought_back
+        return ""
 
-    def _roll_back(self, not_up: NotUp) -> bool:
-        log = log_tail(not_up.units, not_up.since)
-        with self._state.lock():
-            is_back = rollback.roll_back(
-                self._host, self._policy, self._state, self._emit, not_up, log
-            )
-            if is_back:
-                self._look()  # the first look after it notes what was tried in vain
-            return is_back
+    def _is_mended(self, end: NotUp) -> bool:
+        policy = Policy(judge=self._parts.judge)
+        return self._parts.in_force.ended(end, policy)
+
+
+def _in(seconds: float) -> str:
+    return f"in {duration(seconds)}"

@@ -169,3 +169,6 @@ def _add_options(apply: argparse.ArgumentParser) -> None:
         action="store_true",
         help="correct the file alone: no newaliases, no restart (a running daemon does them)",
     )
+    apply.add_argument(
+        "--force", action="store_true", help="also while the agent observes or is suspended"
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
 from pf_agent.errors import HostError
 
@@ -21,19 +22,22 @@ def in_a_thread(name: str, run: Callable[[], None]) -> None:
         raise HostError(f"{name}: {error}; see TasksMax= in systemd.resource-control(5)") from error
 
 
-class Aside:
-    """One piece of work that answers in a word or fails."""
+Said = TypeVar("Said")
+
+
+class Aside(Generic[Said]):
+    """One piece of work that answers or fails."""
 
     def __init__(
         self,
         name: str,
-        work: Callable[[], str],
+        work: Callable[[], Said],
         ended: Callable[[], None],
         spawn: Spawn = in_a_thread,
     ) -> None:
         """Start `work`. `ended` is called in the work's thread, once the answer is there."""
         self._has_ended = threading.Event()
-        self._said = ""
+        self._said: Said | None = None
         self._error: Exception | None = None
 
         def run() -> None:
@@ -46,7 +50,7 @@ class Aside:
 
         spawn(name, run)
 
-    def answer(self) -> str | None:
+    def answer(self) -> Said | None:
         """Return what the work said; None while it runs. Raises what the work raised."""
         if not self._has_ended.is_set():
             return None

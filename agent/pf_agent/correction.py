@@ -8,9 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from pf_agent import names, render
-from pf_agent.drift import corrected, is_too_long, needs_activation
+from pf_agent.drift import corrected, needs_activation
 from pf_agent.errors import HostError
-from pf_agent.main_cf import MainCf
+from pf_agent.main_cf import HOT_SECONDS, MainCf
 from pf_agent.model import (
     DesiredState,
     Drift,
@@ -25,6 +25,8 @@ from pf_agent.model import (
     Result,
 )
 from pf_agent.plan import Emit, Host, Pending, Plan, Policy, plan
+from pf_agent.swap import Swap
+from pf_agent.wishes import applied, says_the_same
 
 # Each time round somebody wrote in the milliseconds between reading and exchanging. His last write
 # wakes the loop again anyway, so it need not be chased for ever within one cycle.
@@ -62,7 +64,9 @@ class Correction:
             emit(Record(Event.DRIFT_DETECTED, text, self.number, fields))
         times = render.exposure_fields(self.exposure)
         fields = {names.FIELD_DIFF: found.diff, **times, **self.writer}
-        text = _sentence("drift", found.drift)
+        is_wished = bool(found.drift) and all(drift.is_wished for drift in found.drift)
+        what = "the desired state changed" if is_wished else "drift"
+        text = _sentence(what, found.drift)
         emit(Record(Event.DRIFT_DETECTED, text, self.number, fields))
 
     def judged(self, found: Plan) -> tuple[Plan, str]:
@@ -95,6 +99,7 @@ class Correction:
     def correct(self, emit: Emit, found: Plan) -> Outcome:
         """Exchange the text, with a marker around it for what is then to be activated."""
         activates = needs_activation(found.drift)
+        self._note_wish(found)
         if activates:
             # Before main.cf changes: a crash from there on is taken up at the next look. It is
             # synced when main.cf is right. Only what ends Postfix too, the end of the kernel, loses
@@ -107,8 +112,6 @@ class Correction:
             with suppress(HostError):
                 # The same marker, now with this moment.
                 done._mark(found, durable=True)
-            with suppress(HostError):
-                self._keep_ran_with(found)
         outcome = done.outcome(Result.CORRECTED, found, "corrected")
         if way:
             outcome = replace(outcome, summary=f"{outcome.summary} ({way})")
@@ -123,25 +126,38 @@ class Correction:
         emit(Record(Event.DRIFT_CORRECTED, outcome.summary, self.number, fields))
         return outcome
 
-    def _keep_ran_with(self, found: Plan) -> None:
-        """What stood before our first correction is what Postfix ran with, as far as we can know.
-
-        From the first restart of ours on it is known (activation.py).
-        """
-        text = found.actual.text
-        if text is None or is_too_long(text) or self.pending.ran_with() is not None:
-            return
-        if not self.policy.judge(text).fatal:
-            self.pending.keep_ran_with(text)
+    def _note_wish(self, found: Plan) -> None:
+        """What main.cf said of what is newly asked for is kept before it goes."""
+        wishes = self.pending.wishes()
+        if not says_the_same(wishes.applied, self.desired):
+            self.pending.keep_wishes(applied(wishes, self.desired, found.actual.text))
 
     def _mark(self, found: Plan, durable: bool) -> None:
-        """Write the marker; drift that an earlier cycle left to activate stays named in it."""
+        """Write the marker; what an earlier cycle left to activate stays named in it."""
         drifted = render.drifted_names(found.drift)
-        before = self.pending.pending()
+        before, heard = self.pending.pending(), self.policy.before
+        live = self._was_live(found)
         if before is not None:
             drifted = tuple(dict.fromkeys((*before.parameters, *drifted)))
+            heard, live = before.before or heard, live or before.live
         kept = drifted[: render.MOST_NAMES]
-        self.pending.mark_pending(PendingActivation(self.number, kept, self.exposure), durable)
+        wishes = self.pending.wishes()
+        wished = tuple(name for name in kept if name in wishes.before)
+        marker = PendingActivation(self.number, kept, self.exposure)
+        marker = replace(marker, wished=wished, before=heard if wished else None, live=live)
+        self.pending.mark_pending(marker, durable)
+
+    def _was_live(self, found: Plan) -> bool:
+        """Whether a process of Postfix may have taken a drifted value for more than a moment.
+
+        One that found main.cf modified within the last second reads it again, until it is not
+        (dict_load_file_xt() in util/dict.c): what was right again by then did not reach it.
+        """
+        if all(drift.is_wished for drift in found.drift):
+            return False
+        now = self.exposure.corrected_at or self.policy.clock()
+        seen, written = self.policy.in_sync_at, found.actual.modified_at
+        return seen is None or not seen <= written <= now < written + HOT_SECONDS
 
     def _exchange(self, emit: Emit, found: Plan) -> tuple[list[str], str]:
         """Swap the candidate in. Returns where the displaced texts are, and the way it was done.
@@ -150,14 +166,10 @@ class Correction:
         is in our hand: it is corrected in its turn and exchanged for our first text, so that his
         edit is not lost.
         """
-        kept: list[str] = []
+        swap = Swap(self.host, self.pending, self.number)
         expected, candidate = found.actual, found.candidate
-
-        def keep(text: bytes) -> None:
-            kept.append(self.pending.keep_displaced(self.number, text))
-
         for _ in range(_MOST_TIMES_OVERTAKEN):
-            displaced = self.host.exchange(expected, candidate, keep)
+            displaced = swap.put(expected, candidate)
             # Where the last good text stood in for what was being written, and its writer has
             # closed it in these milliseconds, it was whole after all.
             closed = expected.is_open and not displaced.is_open
@@ -172,7 +184,7 @@ class Correction:
             candidate = more.candidate
             if refusal(self.desired, self.policy.judge(candidate)):
                 break  # ours stays in force, and his text is kept
-        return kept, displaced.way
+        return swap.kept, displaced.way
 
 
 def _sentence(what: str, drift: Sequence[Drift]) -> str:

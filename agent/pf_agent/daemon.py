@@ -22,10 +22,11 @@ from pf_agent.errands import Errands, listening
 from pf_agent.errors import ExitCode, HostError
 from pf_agent.instance import URGENT, Instance, Shared
 from pf_agent.journal import Journal
-from pf_agent.model import Event, Phase, Reason, Record, Status, Suspension, Trigger
+from pf_agent.model import DesiredState, Event, Phase, Reason, Record, Status, Suspension, Trigger
 from pf_agent.notify import notify, watchdog_seconds
+from pf_agent.parts import units_of
 from pf_agent.sinks import sinks_of
-from pf_agent.state import State
+from pf_agent.state import State, served_of_all
 from pf_agent.status_json import status_dict
 from pf_agent.suspension import followed
 from pf_agent.systemd import Systemd
@@ -81,15 +82,14 @@ class Daemon:
         self._journal = journal
         self.mailbox: SimpleQueue[Trigger] = SimpleQueue()
         self._state = _prepared(machine, journal)
-        self._configuration = Configuration(
-            machine.config_directory, self._state, self._report_problem
-        )
+        kept = served_of_all(machine.state_directory, machine.run_directory)
+        self._configuration = Configuration(machine.config_directory, kept, self._report_problem)
         self._watch = Watch(machine.config_directory, self.mailbox.put)
         self._systemd = Systemd(self.mailbox.put)
         self._sinks = sinks_of(
             self._state,
             self._systemd,
-            lambda: self._configuration.desired,
+            self._desired,
             self.mailbox.put,
             journal.note,
             partial(listening, path=machine.errands),
@@ -187,7 +187,7 @@ class Daemon:
         is_urgent = not is_due and bool(reasons) and reasons <= URGENT and self._watch.is_in_order()
         if (reasons or is_due) and not is_urgent:
             self._catch_up(again=Reason.RELOAD in reasons)
-        new = self._meet(self._configuration.desired.keys())
+        new = self._meet(self._configuration.asked.keys())
         for instance in tuple(self._instances.values()):
             concerns = {t.reason for t in triggers if t.instance in (None, instance.name)}
             if instance.name in new:
@@ -203,9 +203,16 @@ class Daemon:
         Returns whether the configuration had changed.
         """
         self._note_watch(self._watch.ensure())
+        self._follow_units()
         has_changed = self._configuration.refresh(again)
         self._sinks.follow(self._configuration.options)
         return has_changed
+
+    def _follow_units(self) -> None:
+        """Hear of what others do to Postfix; without the bus, the next look finds it."""
+        units = frozenset().union(*map(units_of, self._instances))
+        with suppress(HostError):
+            self._systemd.follow(units)
 
     def _meet(self, wanted: Iterable[str]) -> set[str]:
         """Take on the instances that the desired state names, and leave those it names no more.
@@ -217,7 +224,7 @@ class Daemon:
             self._instances.pop(name).leave()
         new = wanted - self._instances.keys()
         for name in sorted(new):
-            main_cf = main_cf_of(name, self._configuration.desired[name])
+            main_cf = main_cf_of(name, self._configuration.asked[name])
             state = State.of_instance(
                 name, self._machine.state_directory, self._machine.run_directory
             )
@@ -245,7 +252,7 @@ class Daemon:
         default = stands.pop(names.DEFAULT_INSTANCE)
         self._status = replace(
             default,
-            problems=self._configuration.problems,
+            problems=self._problems(),
             version=__version__,
             pid=os.getpid(),
             instances=stands,
@@ -257,6 +264,18 @@ class Daemon:
         told = str(_without_moments(self._status))
         if told != self._told:
             self._write_status(told, now)
+
+    def _desired(self) -> Mapping[str, DesiredState]:
+        """What is in force."""
+        found = {name: instance.desired() for name, instance in self._instances.items()}
+        return {name: desired for name, desired in found.items() if desired is not None}
+
+    def _problems(self) -> tuple[str, ...]:
+        """The faults of the files, and what they ask for that is not in force."""
+        refused = {n: instance.rejected() for n, instance in self._instances.items()}
+        start = {n: "" if n == names.DEFAULT_INSTANCE else f"{n}: " for n in refused}
+        told = (f"{start[n]}{found.reason}" for n, found in refused.items() if found is not None)
+        return (*self._configuration.problems, *told)
 
     def _write_status(self, told: str, now: float) -> None:
         """What cannot be written is on record once, and tried again: it would stand there wrong."""

@@ -19,10 +19,11 @@ _MEMBERS = (
 
 def to_json(states: Mapping[str, DesiredState]) -> dict[str, Any]:
     """Return the states of all instances as json.dumps takes them; `from_json` reads them back."""
-    return {name: _members_of(state) for name, state in states.items()}
+    return {name: members_of(state) for name, state in states.items()}
 
 
-def _members_of(desired: DesiredState) -> dict[str, Any]:
+def members_of(desired: DesiredState) -> dict[str, Any]:
+    """Return one state as json.dumps takes it; `saved_state` reads it back."""
     return {
         "settings": dict(desired.settings),
         "use_default": sorted(desired.use_default),
@@ -41,13 +42,14 @@ def from_json(document: object) -> dict[str, DesiredState]:
     for name, saved in _members(document, "the whole").items():
         is_default = name == names.DEFAULT_INSTANCE
         _require(is_default or instance_fault(name) is None, f"{shown_key(name)} is no instance")
-        states[name] = state = _saved_state(saved, f"instance {shown_key(name)}")
+        states[name] = state = saved_state(saved, f"instance {shown_key(name)}")
         has_folder = state.config_directory is not None
         _require(has_folder is not is_default, f"{shown_key(name)} has a wrong config_directory")
     return states
 
 
-def _saved_state(document: object, name: str) -> DesiredState:
+def saved_state(document: object, name: str) -> DesiredState:
+    """Return the state that `members_of` wrote. Raises ConfigError, which speaks of `name`."""
     saved = _members(document, name, _MEMBERS)
     places = _members(saved["provenance"], "provenance")
     unmanaged = saved["unmanaged"]

@@ -130,13 +130,13 @@ def unmanaged_drift(desired: DesiredState, main_cf: MainCf) -> tuple[Drift, ...]
 
 
 def _unmanaged_drift(desired: DesiredState, main_cf: MainCf) -> list[Drift]:
-    found = (main_cf.get(name) for name in _unmanaged_names(desired, main_cf))
+    found = (main_cf.get(name) for name in unmanaged_names(desired, main_cf))
     return [
         Drift(p.name, DriftKind.UNMANAGED, None, p.value, p.line) for p in found if p is not None
     ]
 
 
-def _unmanaged_names(desired: DesiredState, main_cf: MainCf) -> list[str]:
+def unmanaged_names(desired: DesiredState, main_cf: MainCf) -> list[str]:
     """The parameters in main_cf that nobody named and no pattern exempts, in order."""
     managed = desired.parameters()
     return [
@@ -185,7 +185,7 @@ def corrected(main_cf: MainCf, desired: DesiredState) -> MainCf:
             edit.set(name, value)
     unwanted = sorted(desired.use_default)
     if desired.unmanaged is Unmanaged.COMMENT_OUT:
-        unwanted += _unmanaged_names(desired, main_cf)
+        unwanted += unmanaged_names(desired, main_cf)
     for name in unwanted:
         for place in main_cf.occurrences(name):
             edit.comment_out(place)

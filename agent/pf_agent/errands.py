@@ -8,26 +8,26 @@ alone can call. There is one connection for each errand, and a JSON object each 
 from __future__ import annotations
 
 import json
-import os
 import socket
-import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple
 from typing import Any, TypeVar
 
+from pf_agent.aliases import Built, Source
 from pf_agent.errors import HostError
-from pf_agent.model import Fault, Greeting, Judgement
+from pf_agent.model import Fault, Greeting, Heard, Judgement, Package, UnitState
 
 # Within so many seconds somebody takes the call (Python starts first where the unit does not run),
 # and within so many more the errand is done: that is longer than a program or the probe may take.
 _PATIENCE = (10.0, 40.0)
+# A database that the sandbox forbids is tried twice.
+_BUILD_PATIENCE = (10.0, 75.0)
 # The log is asked for in the same turn as a judgement, and both stay below the unit's WatchdogSec=.
 _LOG_PATIENCE = (5.0, 4.0)
 _READ_BYTES = 1 << 16
 _WAY_OUT = "see `systemctl status pf-agent-errands.socket pf-agent-errands`"
 _UNCLEAR = "an answer that makes no sense"
-_DATABASE_ENDS = (".db", ".lmdb", ".cdb")
 
-Fingerprint = tuple[int, int, int]
 Said = TypeVar("Said")
 
 
@@ -37,51 +37,62 @@ class Errands:
     def __init__(self, directory: str, path: str) -> None:
         self._directory = directory
         self._path = path
-        self._built_from: dict[str, Fingerprint] = {}
 
     def judge(self, text: bytes) -> Judgement:
         """Have Postfix's own programs read `text`, as `Postfix.judge` does. Raises HostError."""
         return self._ask(_judgement, errand="judge", text=text.decode("latin-1"))
 
-    def newaliases(self, path: str) -> tuple[str, ...]:
-        """Rebuild the alias databases, as `Postfix.newaliases` does. Raises HostError."""
-        found = _fingerprint(path)
-        doubts = self._ask(_lines, errand="newaliases", path=path)
-        if found is not None:
-            self._built_from[path] = found
-        return doubts
-
-    def aliases_are_stale(self, path: str) -> bool:
-        """Tell whether `path` changed since its database was last built.
-
-        By the database's own date at first, then by what the file was at our last `newaliases`:
-        `mv` brings a file that is older than the database. A database of the future was made
-        before the clock was set back, and proves nothing.
-        """
-        now = _fingerprint(path)
-        if now is None:
-            return False
-        if path in self._built_from:
-            return self._built_from[path] != now
-        built = [_fingerprint(path + end) for end in _DATABASE_ENDS]
-        dates = [database[0] for database in built if database is not None]
-        return not any(now[0] <= date <= time.time_ns() for date in dates)
+    def newaliases(self, databases: Sequence[str] = ()) -> tuple[Built, ...]:
+        """Rebuild alias databases, as `postalias.AliasBuilder` does. Raises HostError."""
+        return self._ask(_built, _BUILD_PATIENCE, errand="newaliases", databases=list(databases))
 
     def greeting(self) -> Greeting | None:
         """Return what port 25 must say, None where there is no SMTP service. Raises HostError."""
         return self._ask(_greeting, errand="greeting")
 
-    def probe(self, greeting: Greeting) -> str:
-        """Say what is wrong with Postfix at its port, "" when nothing is. Raises HostError."""
-        members = [greeting.address, greeting.port, greeting.banner]
-        return self._ask(str, errand="probe", greeting=members)
+    def probe(self, greeting: Greeting) -> Heard:
+        """Ask Postfix at its port whether it serves, as `smtp.probe` does. Raises HostError."""
+        return self._ask(_heard_at_port, errand="probe", greeting=astuple(greeting))
+
+    def lives(self) -> bool:
+        """Tell whether Postfix's master runs, whoever started it. Raises HostError."""
+        return self._ask(_truth, errand="lives")
+
+    def is_there(self, thing: str) -> bool:
+        """Tell whether a file or an address is there, as `presence.is_there` does. HostError."""
+        return self._ask(bool, errand="presence", thing=thing)
 
     def log_tail(self, units: Sequence[str], since: float) -> tuple[str, ...]:
         """Return the end of Postfix's log, as `postfix_log.log_tail` does. () without an answer."""
+        return self._log("log", units, since)
+
+    def fatal_lines(self, units: Sequence[str], since: float) -> tuple[str, ...]:
+        """Return why programs of Postfix ended, as `postfix_log.fatal_lines` does.
+
+        () without an answer.
+        """
+        return self._log("fatal", units, since)
+
+    def _log(self, errand: str, units: Sequence[str], since: float) -> tuple[str, ...]:
         try:
-            return self._ask(_lines, _LOG_PATIENCE, errand="log", units=list(units), since=since)
+            return self._ask(_lines, _LOG_PATIENCE, errand=errand, units=list(units), since=since)
         except HostError:
             return ()
+
+    def was_stopped(self, unit: UnitState) -> bool | None:
+        """Whether somebody stopped `unit`, as `unit_log.was_stopped` tells. None without an answer.
+
+        It is for a unit that is inactive with result success: one that failed was not stopped.
+        """
+        errand = {"errand": "stopped", "unit": unit.name, "invocation": unit.invocation}
+        try:
+            return self._ask(_maybe, _LOG_PATIENCE, **errand)
+        except HostError:
+            return None
+
+    def package(self) -> Package:
+        """Return what dpkg is about, as `dpkg.package` does. Raises HostError."""
+        return self._ask(_package, errand="package")
 
     def _ask(
         self,
@@ -150,17 +161,40 @@ def _judgement(said: Any) -> Judgement:
 def _greeting(said: Any) -> Greeting | None:
     if said is None:
         return None
-    address, port, banner = said
-    return Greeting(str(address), int(port), str(banner))
+    address, port, banner, proxy, tls, stranger, wrapped = said
+    return Greeting(
+        str(address), int(port), str(banner), bool(proxy), bool(tls), str(stranger), bool(wrapped)
+    )
+
+
+def _heard_at_port(said: Any) -> Heard:
+    trouble, greeted, code, words = said
+    return Heard(str(trouble), bool(greeted), int(code), str(words))
+
+
+def _truth(said: Any) -> bool:
+    if not isinstance(said, bool):
+        raise TypeError("neither true nor false")
+    return said
+
+
+def _maybe(said: Any) -> bool | None:
+    if said not in (True, False, None):
+        raise ValueError(said)
+    return None if said is None else bool(said)
+
+
+def _package(said: Any) -> Package:
+    is_locked, state = said
+    return Package(bool(is_locked), str(state))
 
 
 def _lines(said: Any) -> tuple[str, ...]:
     return tuple(map(str, said))
 
 
-def _fingerprint(path: str) -> Fingerprint | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_ino, found.st_size
+def _built(said: Any) -> tuple[Built, ...]:
+    return tuple(
+        Built(Source(str(path), str(database)), str(trouble), tuple(map(str, doubts)))
+        for (path, database), trouble, doubts in said
+    )

@@ -1,7 +1,7 @@
 """What pf-agent-errands.service runs: what the sandbox of pf-agent.service forbids the agent.
 
 The agent has no word in which program is run, with which arguments, or whom it talks to. It names
-one of six errands, and one of Postfix's own instances or the units whose log is asked for; a
+one of eight errands, and one of Postfix's own instances or the units whose log is asked for; a
 candidate comes as its text.
 
 systemd hands over the socket that it listens at (sd_listen_fds(3)). After a while without an errand
@@ -16,13 +16,16 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import astuple
+from dataclasses import astuple, fields
 from typing import Any
 
-from pf_agent import names, smtp
+from pf_agent import names, presence, smtp
 from pf_agent.errors import HostError
 from pf_agent.main_cf import MainCf
+from pf_agent.model import Greeting
+from pf_agent.postalias import AliasBuilder
 from pf_agent.postfix import Postfix
 
 # SD_LISTEN_FDS_START of sd_listen_fds(3).
@@ -33,6 +36,7 @@ _TALK_SECONDS = 20.0
 _BACKLOG = 5
 _UNIT = "pf-agent-errands.service"
 _NO_ERRAND = f"{_UNIT}: not one of its errands; restart pf-agent"
+_STRANGER = [field.name for field in fields(Greeting)].index("stranger")
 # Before the next caller is let in, where one could not be.
 _PAUSE_SECONDS = 0.1
 
@@ -105,17 +109,36 @@ class Unit:
         match asked:
             case {"errand": "judge", "directory": str(directory), "text": str(text)}:
                 return astuple(self._postfix(directory).judge(text.encode("latin-1")))
-            case {"errand": "newaliases", "directory": str(directory), "path": str(path)}:
-                return self._postfix(directory).newaliases(path)
+            case {"errand": "newaliases", "directory": str(directory), "databases": list(asked)}:
+                self._postfix(directory)  # raises where it is none
+                return AliasBuilder(os.path.normpath(directory)).newaliases(asked)
             case {"errand": "greeting", "directory": str(directory)}:
                 greeting = self._postfix(directory).greeting()
                 return None if greeting is None else astuple(greeting)
             case {"errand": "probe", "directory": str(directory), "greeting": list(members)}:
                 return self._probe(directory, members)
+            case {"errand": "presence", "thing": str(thing)}:
+                return presence.is_there(thing)
             case {"errand": "listen", "place": str(place)}:
                 return listening(place)
-            case {"errand": "log", "units": list(units), "since": int() | float() as since}:
-                return _log_tail(units, since)
+            case {"errand": "stopped", "unit": str(unit), "invocation": str(invocation)}:
+                # Imported here, as the next: they are for a Postfix that is down.
+                from pf_agent.unit_log import was_stopped
+
+                return was_stopped(unit, invocation)
+            case {"errand": "package"}:
+                from pf_agent.dpkg import package
+
+                return astuple(package())
+            case {"errand": "lives", "directory": str(directory)}:
+                return self._postfix(directory).lives()
+            case {
+                "errand": "log" | "fatal" as errand,
+                "directory": str(directory),
+                "units": list(units),
+                "since": int() | float() as since,
+            }:
+                return self._log(errand, directory, units, since)
         raise ValueError(asked)
 
     def _postfix(self, directory: str) -> Postfix:
@@ -136,20 +159,25 @@ class Unit:
         words = [] if named is None else named.value.replace(",", " ").split()
         return [os.path.normpath(word) for word in words]
 
-    def _probe(self, directory: str, members: list[Any]) -> str:
+    def _probe(self, directory: str, members: list[Any]) -> tuple[Any, ...]:
         greeting = self._postfix(directory).greeting()
-        if greeting is None or list(astuple(greeting)) != members:
+        # The stranger is one of the host's own addresses, whichever it was when it was asked for.
+        if greeting is None or _without_stranger(astuple(greeting)) != _without_stranger(members):
             raise HostError(f"{directory}: Postfix is to greet otherwise by now")
-        return smtp.probe(greeting.address, greeting.port, greeting.banner)
+        return astuple(smtp.probe(greeting))
+
+    def _log(self, errand: str, directory: str, units: list[Any], since: float) -> tuple[str, ...]:
+        # Imported here: no other errand makes lines for people.
+        from pf_agent.postfix_log import fatal_lines, log_tail
+
+        if not all(isinstance(unit, str) for unit in units):
+            raise ValueError(units)
+        read = fatal_lines if errand == "fatal" else log_tail
+        return read(units, since, self._postfix(directory).mail_log())
 
 
-def _log_tail(units: list[Any], since: float) -> tuple[str, ...]:
-    # Imported here: no other errand makes lines for people.
-    from pf_agent.postfix_log import log_tail
-
-    if not all(isinstance(unit, str) for unit in units):
-        raise ValueError(units)
-    return log_tail(units, since)
+def _without_stranger(members: Sequence[object]) -> list[object]:
+    return [*members[:_STRANGER], *members[_STRANGER + 1 :]]
 
 
 def listening(place: str) -> socket.socket:

@@ -20,6 +20,7 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
+from pf_agent import sandbox
 from pf_agent.drift import GROUP, MODE, OWNER
 from pf_agent.errors import HostError
 from pf_agent.files import (
@@ -47,7 +48,6 @@ _RENAME_EXCHANGE = 2
 
 # What keeps the lock's file from being made.
 _CURES = {
-    errno.EROFS: "make its file system writable",
     errno.ENOSPC: "free space",
     errno.EDQUOT: "free space",
     errno.EPERM: "see `lsattr -d` of its folder",
@@ -101,6 +101,7 @@ class MainCfFile:
             max(entry.st_ctime, opened.st_ctime),
             found.is_open,
             found.refused,
+            opened.st_mtime,
         )
 
     def _absent(self) -> ActualState:
@@ -416,7 +417,8 @@ def _cooled() -> tuple[float, float]:
 
 
 def _host_error(path: str, error: OSError, way_out: str) -> HostError:
-    return HostError(f"{path}: {error.strerror or error}; {way_out}")
+    cure = sandbox.way_out(path, error, way_out)
+    return HostError(f"{path}: {error.strerror or error}; {cure}")
 
 
 def _digest(text: bytes) -> str:

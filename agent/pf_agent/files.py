@@ -25,6 +25,24 @@ class NewFile(NamedTuple):
     place: str
 
 
+class Stamp(NamedTuple):
+    """Which file stands at a path, and when it was written and changed last (nanoseconds)."""
+
+    modified: int
+    changed: int
+    inode: int
+    size: int
+
+
+def stamp(path: str) -> Stamp | None:
+    """Return the stamp of what a path leads to; None where that is nothing."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return Stamp(found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size)
+
+
 def close(handle: int) -> None:
     """Close what nothing was written through: Linux does, whatever it says of it (close(2))."""
     with suppress(OSError):

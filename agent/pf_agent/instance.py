@@ -9,29 +9,30 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pf_agent import names, pacing, render
-from pf_agent.activation import Activated, Activation, NotUp
-from pf_agent.alias_database import AliasDatabase, Rebuild
-from pf_agent.aliases import alias_file
+from pf_agent.activation_ports import Activated, NotUp, Turn
+from pf_agent.alias_database import Rebuild
+from pf_agent.aside import Aside
 from pf_agent.configuration import Configuration
-from pf_agent.correction import refusal
 from pf_agent.errands import Errands
 from pf_agent.errors import HostError, PfAgentError
-from pf_agent.exchange import MainCfFile
+from pf_agent.inquiry import ask_port
 from pf_agent.journal import Journal
 from pf_agent.model import (
-    IN_SYNC_DETAIL,
     ActualState,
     DesiredState,
     Event,
+    Heard,
     LastDrift,
     Mode,
     Outcome,
+    PendingActivation,
     Phase,
     Reason,
     Record,
+    Rejected,
     Result,
     Status,
     Suspension,
@@ -39,11 +40,13 @@ from pf_agent.model import (
     Window,
 )
 from pf_agent.pacing import Backoff, Contest
-from pf_agent.plan import CorrectionFailed, Emit, Judge, Policy, plan
-from pf_agent.reconcile import reconcile
-from pf_agent.rollback import roll_back
+from pf_agent.parts import Told, emit_of, parts_of
+from pf_agent.phase import Facts, phase_of
+from pf_agent.plan import CorrectionFailed, Emit, Policy
 from pf_agent.state import State
 from pf_agent.systemd import Systemd
+from pf_agent.values import takes_a_reload
+from pf_agent.verdict import Standing
 from pf_agent.watch import Watch
 from pf_agent.writer import Writers
 
@@ -52,29 +55,15 @@ _AGAIN_SECONDS = 0.05
 _AWAITED_SECONDS = 0.5
 # And where it could not be told how things stand.
 _UNKNOWN_SECONDS = 5.0
+# What was rejected is tried again when it may work by now, and that is seen by looking.
+_RECONSIDER_SECONDS = 30.0
+# A wish waits for what the port says before it, and no longer than this.
+_ASK_SECONDS = 2.0
 # Somebody wrote main.cf: what is not needed to see what he wrote waits for another look.
 URGENT = frozenset({Reason.MAIN_CF, Reason.MAIN_CF_OPEN})
 _LOOKS_AT_ALIASES = frozenset({Reason.START, Reason.TIMER, Reason.RELOAD, Reason.ALIASES})
-
-
-def unit_of(instance: str) -> str:
-    """Return the unit to restart: the guide's, or postfix@.service's instance (NEWS.Debian)."""
-    if instance == names.DEFAULT_INSTANCE:
-        return names.POSTFIX_UNIT
-    stem, dot, kind = names.POSTFIX_UNIT.rpartition(".")
-    return f"{stem}@{instance}{dot}{kind}"
-
-
-def emit_of(instance: str, emit: Emit) -> Emit:
-    """Return `emit` for an instance: records of another than the default one say which."""
-    if instance == names.DEFAULT_INSTANCE:
-        return emit
-
-    def emit_named(record: Record) -> None:
-        fields = {**record.fields, names.FIELD_INSTANCE: instance}
-        emit(replace(record, message=f"{instance}: {record.message}", fields=fields))
-
-    return emit_named
+# Somebody else may have started, reloaded or stopped Postfix.
+_DOUBTS_POSTFIX = frozenset({Reason.START, Reason.TIMER, Reason.RELOAD, Reason.JOB})
 
 
 def opens_in(window: Window | None) -> float:
@@ -112,30 +101,22 @@ class Instance:
         self._shared = shared
         self._state = state
         self._emit = emit_of(name, shared.emit)
-        self._host = MainCfFile(main_cf)
         self._postfix = shared.errands(os.path.dirname(main_cf))
-        self._judge = Judge(self._postfix.judge)
-        self._aliases = names.DEFAULT_ALIASES
-        self._alias_database = AliasDatabase(
-            self._postfix, shared.post, self._emit, shared.journal.note
-        )
+        told = Told(shared.post, shared.emit, shared.journal.note)
+        parts = parts_of(name, main_cf, state, self._postfix, shared.systemd, told)
+        self._host, self._judge = parts.host, parts.judge
+        self._activation, self._in_force = parts.activation, parts.in_force
+        self._alias_database = parts.aliases
         self._rebuild: Rebuild | None = None
-        shared.watch.follow(name, main_cf, self._aliases)
-        self._activation = Activation(
-            shared.systemd,
-            self._postfix,
-            self._alias_database,
-            state,
-            shared.post,
-            self._emit,
-            self._postfix.probe,
-            alias_file=lambda: self._aliases,
-            unit=unit_of(name),
-            text=lambda: self._host.read().text,
-            way=lambda: shared.configuration.options.way,
-            apart=lambda: self._contest.apart if self._contest else 0.0,
-            opens_in=lambda: opens_in(shared.configuration.options.window),
-        )
+        shared.watch.follow(name, main_cf, (names.DEFAULT_ALIASES,))
+        self._wish: DesiredState | None = None  # what the port is asked before
+        self._asking: Aside[Heard] | None = None
+        self._answer_by = 0.0
+        self._before: Heard | None = None
+        self._in_sync_at: float | None = None
+        self._in_sync_text: bytes | None = None
+        self._unserved: tuple[str, ...] = ()  # what Postfix runs with is another value of these
+        self._reconsider_at = 0.0
         self._contest: Contest | None = None
         self._backoff = Backoff()
         self._next_look = 0.0
@@ -148,7 +129,9 @@ class Instance:
     def patience(self) -> float:
         """Seconds until a look or a step of the activation is due, whatever comes."""
         due = [self._next_look - time.monotonic()]
-        if self._may_activate():
+        if self.rejected() is not None:
+            due.append(self._reconsider_at - time.monotonic())
+        if self._is_settled() or self._outcome.result is Result.OBSERVED:
             # While newaliases runs its trigger is waited for, also where the next run would be due.
             again = self._alias_database.patience() if self._rebuild is None else None
             due += [step for step in (self._activation.patience(), again) if step is not None]
@@ -158,10 +141,14 @@ class Instance:
         """Look if there is a reason to, and take the activation a step on. Never raises."""
         if time.monotonic() >= self._next_look:
             reasons = reasons | {Reason.TIMER}
+        if reasons & _DOUBTS_POSTFIX:
+            self._activation.doubt()
         try:
+            if time.monotonic() >= self._reconsider_at or Reason.RELOAD in reasons:
+                reasons = reasons | self._reconsider()
             if reasons:
                 self._look(reasons)
-            if self._may_activate():
+            if self._may_act() or self._shared.may_only_observe():
                 self._advance()
             if self._rebuild is not None:
                 self._end_rebuild(self._rebuild)
@@ -185,6 +172,10 @@ class Instance:
         """Look after this instance no more; main.cf stays as it is."""
         self._shared.watch.unfollow(self.name)
         self._host.lay_no_more()
+        try:
+            self._in_force.forget()
+        except HostError as error:
+            self._shared.journal.note(str(error))
 
     def judge_ahead(self) -> None:
         """Have the right text judged before it is needed, so that no drift has to wait for that.
@@ -202,23 +193,37 @@ class Instance:
             self._shared.journal.note(moved)
         if Reason.START in reasons:
             self._state.tidy()
-        if Reason.TIMER in reasons:
-            self._reconsider()
         options = self._shared.configuration.options
-        desired = self._shared.configuration.desired.get(self.name)
+        asked = self._shared.configuration.asked.get(self.name)
         self._next_look = time.monotonic() + options.look_every_seconds
         with self._state.lock():
             actual = self._host.read()
             if Reason.START not in reasons and self._is_being_saved(actual, options.settle_seconds):
                 self._next_look = time.monotonic() + _AGAIN_SECONDS
-            elif desired is not None:
-                self._note_outcome(self._cycle(desired, self._policy(), actual))
-                if self._outcome.result is Result.IN_SYNC and not self._shared.may_only_observe():
-                    self._host.lay_ahead(actual)
+            elif asked is not None and self._awaits_answer(asked, actual):
+                self._next_look = self._answer_by
+            elif asked is not None:
+                self._note_outcome(
+                    self._in_force.cycle(asked, self._policy(), self._outcome, actual)
+                )
+                self._unserved = ()
+                if self._outcome.result is Result.IN_SYNC:
+                    self._note_in_sync(actual)
                 if self._host.is_awaited():
                     self._next_look = time.monotonic() + _AWAITED_SECONDS
         self._failure = ""
         self._backoff.reset()
+
+    def _note_in_sync(self, actual: ActualState) -> None:
+        self._in_sync_at = time.time()
+        if actual.text != self._in_sync_text:
+            self._activation.doubt()  # somebody's own change may keep Postfix from serving
+        self._in_sync_text = actual.text
+        desired = self.desired()
+        if desired is not None:
+            self._unserved = self._in_force.find_unserved(desired, actual.text)
+        if not self._shared.may_only_observe():
+            self._host.lay_ahead(actual)
 
     def _policy(self) -> Policy:
         folder = os.path.dirname(self.main_cf)
@@ -227,15 +232,48 @@ class Instance:
             self._shared.may_only_observe(),
             judge=self._judge,
             writer=lambda written_at: self._shared.writers.fields(folder, written_at),
+            before=self._before,
+            in_sync_at=self._in_sync_at,
         )
 
-    def _reconsider(self) -> None:
-        """What Postfix refused may have been right too early: an address that was not up yet."""
-        refused = self._shared.configuration.refused(self.name)
-        if refused is not None:
-            found = plan(self._host, refused, self._host.read(), self._state.last_good())
-            if not refusal(refused, self._judge(found.candidate)):
-                self._shared.configuration.reconsider(self.name)
+    def _awaits_answer(self, asked: DesiredState, actual: ActualState) -> bool:
+        """Tell whether a wish is to wait for what Postfix's port says before it.
+
+        What the port says after it is held against that. Drift waits for nothing.
+        """
+        if not self._in_force.is_new(asked) or self._shared.may_only_observe():
+            self._wish = self._asking = self._before = None
+            return False
+        if asked != self._wish:
+            self._wish, self._asking, self._before = asked, None, None
+            if actual.text is None or not self._in_force.is_only_wished(asked, actual):
+                return False
+            ended = Trigger(Reason.PROBE, instance=self.name)
+            self._asking = Aside(
+                "ask", lambda: ask_port(self._postfix), lambda: self._shared.post(ended)
+            )
+            self._answer_by = time.monotonic() + _ASK_SECONDS
+        if self._asking is None:
+            return False
+        try:
+            self._before = self._asking.answer()
+        except HostError:
+            self._asking = None  # it could not be asked
+            return False
+        is_to_wait = self._before is None and time.monotonic() < self._answer_by
+        if is_to_wait and not self._in_force.is_only_wished(asked, actual):
+            is_to_wait = False  # somebody has written main.cf meanwhile
+        if not is_to_wait:
+            self._asking = None
+        return is_to_wait
+
+    def _reconsider(self) -> set[Reason]:
+        """What was refused may have been right too early: a file or an address was not there."""
+        self._reconsider_at = time.monotonic() + _RECONSIDER_SECONDS
+        asked = self._shared.configuration.asked.get(self.name)
+        with self._state.lock():
+            is_right = self._in_force.reconsider(asked, Policy(judge=self._judge))
+        return {Reason.CONFIGURATION} if is_right else set()
 
     def _is_being_saved(self, actual: ActualState, settle: float) -> bool:
         """Tell whether to give somebody the time to save main.cf, `settle` seconds at most.
@@ -251,21 +289,6 @@ class Instance:
             self._saving_since = now
         return now < self._saving_since + settle
 
-    def _cycle(
-        self, desired: DesiredState, policy: Policy, actual: ActualState | None = None
-    ) -> Outcome:
-        """One cycle; where Postfix refuses the desired state, one with the last that it took."""
-        outcome = reconcile(
-            self._host, desired, policy, self._state, self._emit, self._outcome, actual
-        )
-        if outcome.result is not Result.REJECTED:
-            self._shared.configuration.approve(self.name)
-            return outcome
-        other = self._shared.configuration.fall_back(self.name, outcome.summary)
-        if other is not None:
-            return self._cycle(other, policy)
-        return outcome
-
     def _note_outcome(self, outcome: Outcome) -> None:
         self._outcome = outcome
         exposure = outcome.exposure
@@ -275,7 +298,10 @@ class Instance:
         took = None
         if exposure.corrected_at is not None:
             took = max(0.0, exposure.corrected_at - exposure.written_at)  # the clock may be set
-        drifted = render.drifted_names(outcome.drift)[: render.MOST_NAMES]
+        real = [drift for drift in outcome.drift if not drift.is_wished]
+        drifted = render.drifted_names(real)[: render.MOST_NAMES]
+        if not drifted:
+            return  # what a person asks for is no drift
         self._last = LastDrift(outcome.cycle, exposure.seen_at, drifted, took)
         if outcome.result is Result.CORRECTED:
             self._note_contest(outcome.cycle, drifted, exposure.seen_at)
@@ -295,65 +321,94 @@ class Instance:
             self._emit(Record(Event.CONTESTED, text, cycle, fields))
 
     def _look_at_aliases(self) -> None:
-        """Rebuild the alias database where the file changed; that needs no restart."""
+        """Rebuild the alias databases whose files changed; that needs no restart."""
         if self._shared.may_only_observe():
             return
         text = self._host.read().text
-        self._aliases = alias_file(text or b"")
-        moved = self._shared.watch.follow(self.name, self.main_cf, self._aliases)
+        if text is None:
+            return
+        watched = self._alias_database.follow(text)
+        moved = self._shared.watch.follow(self.name, self.main_cf, watched)
         if moved:
             self._shared.journal.note(moved)
-        is_stale = self._alias_database.trouble or self._postfix.aliases_are_stale(self._aliases)
-        if text is None or not is_stale:
-            return
-        self._rebuild = self._alias_database.rebuild(self._aliases)
+        stale = self._alias_database.stale()
+        if stale:
+            self._rebuild = self._alias_database.rebuild(stale)
 
     def _end_rebuild(self, rebuild: Rebuild) -> None:
         self._rebuild = None
-        had_failed = self._alias_database.trouble
-        worked = rebuild.worked()
-        if worked is None:
+        if rebuild.worked() is None:
             self._rebuild = rebuild
-        elif worked:
-            why = "newaliases had failed" if had_failed else f"{rebuild.path} had changed"
-            message = f"{why}, newaliases was run"
-            self._emit(Record(Event.ACTIVATED, message))
+        else:
             self._look_at_aliases()  # what changed meanwhile was not looked at
 
     # --- a step of the activation -------------------------------------------------------------
 
-    def _may_activate(self) -> bool:
-        """Postfix is not restarted over a main.cf that was left standing as it should not be.
+    def _is_settled(self) -> bool:
+        """Postfix is not restarted over a main.cf that was left standing as it should not be."""
+        return self._outcome.result in (Result.IN_SYNC, Result.CORRECTED) and not self._failure
 
-        Where a text was brought back, that one is what Postfix is to run with.
-        """
-        settled = self._outcome.result in (Result.IN_SYNC, Result.CORRECTED, Result.ROLLED_BACK)
-        return settled and not self._failure and not self._shared.may_only_observe()
+    def _may_act(self) -> bool:
+        """Where the first state that was ever asked for was taken back, Postfix is started with
+        what was there before, and from then on only looked at."""
+        if self._shared.may_only_observe() or self._failure:
+            return False
+        pending = self._state.pending()
+        return self._is_settled() or (pending is not None and pending.rolled_back)
+
+    def _turn(self) -> Turn:
+        options = self._shared.configuration.options
+        return Turn(
+            may_act=self._may_act(),
+            is_good=self._is_settled(),
+            way=options.way,
+            apart=self._contest.apart if self._contest else 0.0,
+            opens_in=opens_in(options.window),
+        )
 
     def _advance(self) -> None:
-        end = self._activation.advance()
-        if isinstance(end, NotUp):
-            log = self._postfix.log_tail(end.units, end.since)
-            policy = Policy(judge=self._judge)
-            with self._state.lock():
-                is_back = roll_back(self._host, policy, self._state, self._emit, end, log)
-            if is_back:
-                self._look(set())
+        turn = self._turn()
+        end = self._activation.advance(turn)
+        if isinstance(end, NotUp) and turn.may_act:
+            self._mend(end)
         elif isinstance(end, Activated):
-            self._note_activated(end)
-            self._look(set())  # the text that Postfix runs with is the last good one
+            if end.pending is not None:
+                self._note_activated(end.pending, end.at)
+            self._look(set())  # what was only waiting for Postfix to serve
+        if turn.may_act and self._activation.is_at_rest():
+            self._activate_the_unserved()
 
-    def _note_activated(self, activated: Activated) -> None:
-        pending, exposure = activated.pending, activated.pending.exposure
-        if pending.rolled_back:
-            return  # that was no correction
+    def _mend(self, end: NotUp) -> None:
+        """Postfix is down: take back what is to blame; where nothing is, start it again."""
+        policy = Policy(judge=self._judge)
+        if self._in_force.ended(end, policy):
+            self._activation.forget()
+            self._look(set())
+        elif end.pending is None and end.standing is Standing.DOWN:
+            with self._state.lock():
+                if self._state.pending() is None:
+                    self._in_force.mark_unserved((), time.time())
+
+    def _activate_the_unserved(self) -> None:
+        """main.cf may say what is desired, and Postfix run with what it said before."""
+        if not self._unserved or self._outcome.result is not Result.IN_SYNC:
+            return
+        with self._state.lock():
+            text = self._host.read().text
+            if self._state.pending() is None and text == self._in_sync_text:
+                self._in_force.mark_unserved(self._unserved, time.time())
+
+    def _note_activated(self, pending: PendingActivation, at: float) -> None:
+        exposure = pending.exposure
+        if pending.rolled_back or not pending.is_drift():
+            return  # that was no correction of drift
         corrected_at = exposure.corrected_at or exposure.seen_at
         self._last = LastDrift(
             pending.cycle,
             exposure.seen_at,
             pending.parameters,
             max(0.0, corrected_at - exposure.written_at),
-            max(0.0, activated.at - corrected_at),
+            max(0.0, at - corrected_at),
         )
 
     def _fail(self, reason: str) -> None:
@@ -374,7 +429,7 @@ class Instance:
             phase, detail = Phase.STALLED, str(error)
             # That is how it stands now, and not until the next look, which may be minutes off.
             self._next_look = min(self._next_look, time.monotonic() + _UNKNOWN_SECONDS)
-        desired = self._shared.configuration.desired.get(self.name)
+        desired = self.desired()
         self._status = Status(
             phase,
             self._status.since if phase is self._status.phase else now,
@@ -385,42 +440,48 @@ class Instance:
         )
         return self._status
 
-    def _phase(self) -> tuple[Phase, str]:
-        outcome, activation = self._outcome, self._activation
-        if self._failure:
-            return Phase.STALLED, self._failure
-        if self.name not in self._shared.configuration.desired:
-            return Phase.OBSERVING, "there never was a good desired state"
-        suspension = self._shared.suspension()
-        if suspension is not None:
-            found = f"; {outcome.summary}" if outcome.summary else ""
-            return Phase.SUSPENDED, render.suspension_sentence(suspension) + found
-        if outcome.result is Result.OBSERVED:
-            return Phase.OBSERVING, outcome.summary
-        if outcome.result is Result.REJECTED:
-            return Phase.STALLED, outcome.summary
-        if activation.failure and not activation.is_under_way():
-            how = "runs, which cannot be noted" if activation.is_served() else "is not up"
-            trouble = f"Postfix {how} with main.cf as it is: {activation.failure}"
-            brought_back = f"; {outcome.summary}" if outcome.result is Result.ROLLED_BACK else ""
-            return Phase.STALLED, trouble + brought_back
-        if outcome.result is Result.ROLLED_BACK:
-            return Phase.STALLED, outcome.summary
-        if self._contest is not None:
-            return Phase.CONTESTED, render.contest_sentence(self._contest)
-        return self._phase_at_peace()
+    def desired(self) -> DesiredState | None:
+        """Return the desired state in force; None where there is none."""
+        return self._in_force.desired(self._shared.configuration.asked.get(self.name))
 
-    def _phase_at_peace(self) -> tuple[Phase, str]:
-        activation = self._activation
-        if self._state.pending() is not None:
-            closed = opens_in(self._shared.configuration.options.window)
-            due_in = max(activation.patience() or 0.0, closed)
-            wait = 0.0 if activation.is_under_way() else due_in
-            due = f"not before {render.clock(time.time() + wait)}"
-            return Phase.ACTIVATING, due if wait else ""
-        if self._shared.configuration.options.mode is Mode.OBSERVE:
-            return Phase.OBSERVING, IN_SYNC_DETAIL
-        if self._outcome.result is Result.IN_SYNC and self._outcome.summary:
-            return Phase.IN_SYNC, self._outcome.summary
-        trouble = self._alias_database.trouble
-        return Phase.IN_SYNC, f"but the aliases are old: {trouble}" if trouble else ""
+    def rejected(self) -> Rejected | None:
+        """Return what the files ask for and is not in force, and why; None where nothing is."""
+        return self._in_force.rejected(self._shared.configuration.asked.get(self.name))
+
+    def _phase(self) -> tuple[Phase, str]:
+        memory, activation = self._activation.memory, self._activation
+        return phase_of(
+            Facts(
+                self._outcome,
+                self._shared.configuration.options.mode,
+                is_desired=self.desired() is not None,
+                look_failure=self._failure,
+                failure=memory.failure,
+                left=memory.left,
+                is_pending=self._is_pending(),
+                is_served=activation.is_served(),
+                due=self._due(),
+                suspension=self._shared.suspension(),
+                rejected=self.rejected(),
+                contest=self._contest,
+                aliases_trouble=self._alias_database.trouble,
+            )
+        )
+
+    def _is_pending(self) -> bool:
+        """Whether Postfix is still to be made to obey, or is asked before a wish comes true."""
+        is_unserved = bool(self._unserved) and not self._shared.may_only_observe()
+        return is_unserved or self._asking is not None or self._state.pending() is not None
+
+    def _due(self) -> str:
+        """When the restart that is held comes, and what runs with old values until then."""
+        pending = self._state.pending()
+        if pending is None or self._activation.is_under_way():
+            return ""
+        closed = opens_in(self._shared.configuration.options.window)
+        wait = max(self._activation.patience() or 0.0, closed)
+        if not wait:
+            return ""
+        stale = [name for name in pending.parameters if not takes_a_reload(name)]
+        old = f"; until then it runs with the old {render.listed(stale)}" if stale else ""
+        return f"not before {render.clock(time.time() + wait)}{old}"

@@ -12,7 +12,7 @@ Names and values are text in which bytes that are not UTF-8 stand as surrogates 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -23,6 +23,8 @@ BLANK = b" \t\n\v\f\r"
 # ago (dict_load_file_xt in util/dict.c), since it may be half written: 2 s lost in each program. A
 # file that we put there whole is dated back by this many seconds, and nobody waits.
 COOL_SECONDS = 3.0
+# And this is "about a second", to the safe side: both moments are rounded down to whole seconds.
+HOT_SECONDS = 1.0
 
 _HASH = ord("#")
 _BLANKS = re.compile(rb"[ \t\n\v\f\r]+")
@@ -151,6 +153,16 @@ class MainCf:
             for logical in self.logical_lines
         )
 
+    def lines_of(self, name: str) -> str | None:
+        """Return the lines that set `name`, for `Edit.put_back`; None where it is not set."""
+        rows = self.rows_of(name)
+        return decoded(b"".join(self.lines[row] for row in rows)) if rows else None
+
+    def rows_of(self, name: str) -> list[int]:
+        """Return the rows that set `name`, those of comments between them too."""
+        spans = (range(found.rows[0], found.rows[-1] + 1) for found in self.occurrences(name))
+        return [row for span in spans for row in span]
+
     def unreadable(self) -> tuple[LogicalLine, ...]:
         """The lines that every Postfix program refuses to start with."""
         return tuple(logical for logical in self.logical_lines if logical.error)
@@ -201,6 +213,59 @@ class Edit:
         else:
             self._replaced.update(commented)
 
+    def put_back(self, name: str, lines: str | None) -> None:
+        """Let `name` stand with the `lines` that it had, as `MainCf.lines_of` returned them.
+
+        None: it had none. Where they were commented out, they stand where they were.
+        """
+        before = list(MainCf.parse(encoded(lines or "")).lines)
+        rows = self._main_cf.rows_of(name)
+        if [self._main_cf.lines[row] for row in rows] == before:
+            return
+        self._remove(row for row in rows if _is_text(self._main_cf.lines[row]))
+        if before and rows:
+            self._put_in_place(rows[0], before)
+        elif before:
+            commented = self._commented_run(before)
+            for row, line in zip(commented, before):  # noqa: B905 - there may be no run
+                self._replaced[row] = _without_end(line) + self._end_of(row)
+            if not commented:
+                self._at_end.append(
+                    _without_end(b"".join(line for line in before if _is_text(line)))
+                )
+
+    def _put_in_place(self, head: int, before: list[bytes]) -> None:
+        """Let `before` begin in the row `head`; comments of it that still stand there are it."""
+        lines = self._main_cf.lines
+        text = [line for line in before if _is_text(line)]
+        comments = [line for line in before if not _is_text(line)]
+        below = range(head + 1, head + 1 + len(comments))
+        if [*lines[below.start : below.stop]] == comments:
+            self._remove(below)
+        else:
+            before = text
+        if any(self._replaced.get(row, lines[row]) for row in range(head + 1, len(lines))):
+            _end_last_line(before, self._line_end(head))
+        self._replaced[head] = b"".join(before)
+
+    def _commented_run(self, before: Sequence[bytes]) -> range:
+        """The rows where `comment_out` left these lines, one after the other; none if nowhere.
+
+        Not inside a setting that goes on below: its tail would become theirs.
+        """
+        wanted = [_without_end(b"#" + line if _is_text(line) else line) for line in before]
+        lines = self._main_cf.lines
+        for row in self._comment_rows.get(wanted[0], ()):
+            run = range(row, row + len(wanted))
+            found = [_without_end(line) for line in lines[run.start : run.stop]]
+            if found == wanted and run[-1] not in self._last_row_under_way:
+                return run
+        return range(0)
+
+    def _end_of(self, row: int) -> bytes:
+        line = self._main_cf.lines[row]
+        return line[len(_without_end(line)) :]
+
     def result(self) -> MainCf:
         """The changed document."""
         before = self._main_cf.lines
@@ -242,6 +307,14 @@ class Edit:
         )
 
     @cached_property
+    def _comment_rows(self) -> Mapping[bytes, list[int]]:
+        rows: dict[bytes, list[int]] = {}
+        for row, line in enumerate(self._main_cf.lines):
+            if line.startswith(b"#"):
+                rows.setdefault(_without_end(line), []).append(row)
+        return rows
+
+    @cached_property
     def _commented_places(self) -> Mapping[bytes, int]:
         """Where "#name = ..." stands last, by name."""
         places = {}
@@ -274,6 +347,12 @@ class Edit:
 
 def _setting(name: str, value: str) -> bytes:
     return encoded(f"{name} = {value}" if value else f"{name} =")
+
+
+def _is_text(line: bytes) -> bool:
+    """Whether Postfix reads the line: it is neither empty nor a comment."""
+    text = line.lstrip(BLANK)
+    return bool(text) and not text.startswith(b"#")
 
 
 def _without_end(line: bytes) -> bytes:

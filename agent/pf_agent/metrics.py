@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
+from pf_agent import sandbox
 from pf_agent.desired_json import to_json
 from pf_agent.errors import HostError
 from pf_agent.exposition import OPEN_METRICS, PLAIN, text_of
@@ -142,6 +143,7 @@ def write_textfile(path: str, text: bytes) -> None:
         way_out = "free space or mend the folder"
         if error.errno == errno.ENOENT:
             way_out = "install prometheus-node-exporter, or mend [metrics] textfile in agent.toml"
+        way_out = sandbox.way_out(path, error, way_out)
         raise HostError(f"{path}: {error.strerror}; {way_out}") from error
 
 

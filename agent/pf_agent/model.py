@@ -128,8 +128,9 @@ class FileKind(str, Enum):
 class ActualState:
     """main.cf as one look found it: the text and what stands around it.
 
-    `text` is None where there is nothing to read. `written_at` is when it came to be so, in
-    seconds since the epoch. `is_open`: somebody has it open for writing, so it may be half written.
+    `text` is None where there is nothing to read. `written_at` is when it came to be so,
+    `modified_at` the date that Postfix looks at, in seconds since the epoch. `is_open`: somebody
+    has it open for writing, so it may be half written.
     `refused` says why what stands there is not taken for main.cf's text.
     """
 
@@ -141,6 +142,7 @@ class ActualState:
     written_at: float = 0.0
     is_open: bool = False
     refused: str = ""
+    modified_at: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -190,11 +192,45 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Greeting:
-    """Where Postfix must greet, and the text after `220 `, white space squeezed."""
+    """Where Postfix must greet, and the text after `220 `, white space squeezed, "" for any.
+
+        `proxy`: it waits for the PROXY protocol first. `tls`: it takes mail inside TLS alone, and
+    `wrapped`: TLS comes before the greeting. `stranger` is an address of this host that mynetworks
+    does not hold, "" where there is none, or where `address` is none of mynetworks itself.
+    """
 
     address: str
     port: int
     banner: str
+    proxy: bool = False
+    tls: bool = False
+    stranger: str = ""
+    wrapped: bool = False
+
+
+@dataclass(frozen=True)
+class MailLog:
+    """Where an instance of Postfix logs: the file, "" for syslog, and what its programs' names
+    begin with; and who they run as, but root (postconf(5) maillog_file, syslog_name, mail_owner).
+    """
+
+    path: str = ""
+    name: str = "postfix"
+    owner: str = "postfix"
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What Postfix answered at its port. `trouble` says why it does not serve, "" where it does.
+
+    `code` and `words` are the reply that shows it, 0 and "" where no reply came. `greeted` tells
+    whether any reply came in place of a greeting, a 421 or a 554 too: somebody speaks SMTP there.
+    """
+
+    trouble: str = ""
+    greeted: bool = True
+    code: int = 0
+    words: str = ""
 
 
 class DriftKind(str, Enum):
@@ -212,13 +248,17 @@ class DriftKind(str, Enum):
 
 @dataclass(frozen=True)
 class Drift:
-    """One difference. `parameter` is empty where the file itself is what differs."""
+    """One difference. `parameter` is empty where the file itself is what differs.
+
+    `is_wished`: nobody wrote main.cf, the desired state changed.
+    """
 
     parameter: str
     kind: DriftKind
     expected: str | None
     actual: str | None
     line: int | None = None
+    is_wished: bool = False
 
 
 class Reason(str, Enum):
@@ -262,12 +302,15 @@ class Exposure:
 
 @dataclass(frozen=True)
 class PendingActivation:
-    """main.cf was changed in `cycle`, and Postfix was not yet seen to run with it.
+    """main.cf was changed in `cycle`, and Postfix was not yet seen to serve with it.
 
-    `rolled_back`: the change was to bring back the text that Postfix last ran with. `failed`:
+    `wished` are those of `parameters` that the desired state asks for in another way than the one
+    that Postfix was last seen to serve with; `before` is what the port answered before main.cf was
+    changed for them, None where it could not be asked. `live`: an idle process of Postfix may have
+    drifted values. `rolled_back`: the change took back what Postfix did not come up with. `failed`:
     Postfix was seen not to come up with that one either, so no text is to blame. It is on disk: the
-    next process neither hurries to restart a Postfix that does not come up, nor holds the rollback
-    against the text that was tried first.
+    next process neither hurries to restart a Postfix that does not come up, nor lays what was there
+    before to a wish.
     """
 
     cycle: int
@@ -275,21 +318,47 @@ class PendingActivation:
     exposure: Exposure
     rolled_back: bool = False
     failed: bool = False
+    wished: tuple[str, ...] = ()
+    before: Heard | None = None
+    live: bool = False
+
+    def is_drift(self) -> bool:
+        """Whether there is more to it than a wish, which is held up by no contest.
+
+        Where no parameter is named, Postfix was down, or the marker was damaged.
+        """
+        return not self.parameters or not set(self.parameters) <= set(self.wished)
 
 
 @dataclass(frozen=True)
-class RolledBack:
-    """Postfix did not come up with a text, so the one that it last ran with was brought back.
+class Rejected:
+    """A desired state that is not in force: Postfix refuses it, or did not come up with it.
 
-    `restored` is the digest of that one, `tried` of what a look makes of it ("" until the first
-    look). `reason` says why, `log` is the end of what Postfix itself had logged.
+    It is known by what it says. `parameters` are those that it asks for in another way than the one
+    in force. `missing` are the files and addresses that were not there for it. `is_judged`: its
+    text was refused before Postfix was started with it.
     """
 
-    cycle: int
+    says: DesiredState
     reason: str
-    log: tuple[str, ...]
-    tried: str
-    restored: str
+    parameters: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    is_judged: bool = False
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What was asked for of one main.cf, and what became of it.
+
+    Postfix was last seen to serve with `served`; main.cf was last made to say `applied`. `before`
+    has, for each parameter in which the two differ, its lines before the first wish for it, None
+    where it had none. `rejected` is what the files ask for and is not in force.
+    """
+
+    served: DesiredState | None = None
+    applied: DesiredState | None = None
+    before: Mapping[str, str | None] = field(default_factory=dict)
+    rejected: Rejected | None = None
 
 
 class Result(str, Enum):
@@ -370,12 +439,40 @@ class UnitPhase(str, Enum):
 
 @dataclass(frozen=True)
 class UnitState:
-    """One systemd unit as D-Bus shows it. `invocation` changes with every start."""
+    """One systemd unit as D-Bus shows it. `invocation` changes with every start.
+
+    `changed_at` is when it last started, stopped or was reloaded, `began_at` when its last start
+    began, in seconds since the epoch. `has_job`: systemd is about to do so. `may_start`: nobody
+    disabled or masked it. `is_met`: what its last start asked for with Condition...= was there.
+    """
 
     name: str
     phase: UnitPhase
     result: str
     invocation: str
+    changed_at: float = 0.0
+    began_at: float = 0.0
+    has_job: bool = False
+    may_start: bool = True
+    is_met: bool = True
+
+
+@dataclass(frozen=True)
+class Package:
+    """The package postfix as dpkg has it, and whether apt or dpkg is at work.
+
+    `state` is dpkg-query(1)'s db:Status-Status, "" where there is no such package.
+    """
+
+    is_locked: bool = False
+    state: str = "installed"
+
+    def is_whole(self) -> bool:
+        """Whether it is installed to the end: triggers that are left do not keep it from running.
+
+        Where there is none, Postfix came by another way, and dpkg has no say.
+        """
+        return self.state in ("installed", "triggers-pending", "triggers-awaited", "")
 
 
 class Phase(str, Enum):
@@ -388,6 +485,8 @@ class Phase(str, Enum):
     SUSPENDED = "suspended"
     STALLED = "stalled"
     CONTESTED = "contested"
+    FAILING = "failing"
+    STOPPED = "stopped"
 
 
 # The detail of an agent that observes and finds no drift.

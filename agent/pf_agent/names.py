@@ -17,6 +17,9 @@ AGENT_TOML: Final = "agent.toml"
 
 STATE_DIRECTORY: Final = "/var/lib/pf-agent"
 RUN_DIRECTORY: Final = "/run/pf-agent"
+# In the latter: when Postfix was restarted for drift, and when for a wish.
+RESTARTS: Final = "restarts.json"
+WISHED_RESTARTS: Final = "wished-restarts.json"
 # pf-agent-errands.service's.
 ERRANDS_DIRECTORY: Final = "/run/pf-agent-errands"
 ERRANDS_SOCKET: Final = "/run/pf-agent-errands.socket"

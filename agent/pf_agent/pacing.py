@@ -74,6 +74,15 @@ def restart_allowed_at(restarts: Sequence[float], now: float, apart: float = 0.0
     return allowed
 
 
+def wish_allowed_at(wished: Sequence[float], now: float) -> float:
+    """Return when Postfix may be restarted for what a person asked for: drift holds up no wish.
+
+    `wished` are the restarts for earlier wishes. Several in a row are served by one restart.
+    """
+    recent = recent_restarts(wished, now)
+    return max(now, recent[-1] + SECOND_RESTART_SECONDS) if recent else now
+
+
 class Backoff:
     """How long to wait after a failure: `first` seconds, doubled each time, at most `most`."""
 

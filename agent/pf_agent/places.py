@@ -18,7 +18,7 @@ class Files:
     """What is watched of one Postfix instance; absolute names."""
 
     main_cf: str
-    aliases: str
+    aliases: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ class Places:
         named: dict[str, Why] = {}
         main_cfs = []
         for files in instances.values():
-            named |= dict.fromkeys(_spellings(files.aliases, resolved), (Reason.ALIASES, None))
+            for path in files.aliases:
+                named |= dict.fromkeys(_spellings(path, resolved), (Reason.ALIASES, None))
         for folder in (config_directory, dropins):
             named |= dict.fromkeys(_spellings(folder, resolved), (Reason.CONFIGURATION, None))
         for instance, files in instances.items():
@@ -52,7 +53,8 @@ class Places:
             named |= dict.fromkeys(paths, (Reason.MAIN_CF, instance))
             main_cfs.append(main_cf)
         toml_folders = frozenset(map(resolved, (config_directory, dropins)))
-        roots = {config_directory, dropins, *(files.aliases for files in instances.values())}
+        aliases = (path for files in instances.values() for path in files.aliases)
+        roots = {config_directory, dropins, *aliases}
         roots |= {posixpath.dirname(files.main_cf) for files in instances.values()}
         given = {*roots, *(files.main_cf for files in instances.values())}
         is_straight = given >= named.keys() | toml_folders  # as it was when each was resolved

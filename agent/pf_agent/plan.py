@@ -25,12 +25,13 @@ from pf_agent.model import (
     DesiredState,
     Displaced,
     Drift,
+    Heard,
     Judgement,
     Late,
     Outcome,
     PendingActivation,
     Record,
-    RolledBack,
+    Wishes,
 )
 
 Emit = Callable[[Record], None]
@@ -73,20 +74,25 @@ class Pending(Protocol):
     def keep_last_good(self, text: bytes) -> None: ...
     def ran_with(self) -> bytes | None: ...
     def keep_ran_with(self, text: bytes) -> None: ...
-    def rolled_back(self) -> RolledBack | None: ...
-    def keep_rolled_back(self, rolled_back: RolledBack) -> None: ...
-    def forget_rolled_back(self) -> None: ...
+    def wishes(self) -> Wishes: ...
+    def keep_wishes(self, kept: Wishes) -> None: ...
 
 
 @dataclass(frozen=True)
 class Policy:
-    """What one cycle may do. `writer` gives the fields of a record on who wrote at a moment."""
+    """What one cycle may do. `writer` gives the fields of a record on who wrote at a moment.
+
+    `before` is what Postfix's port answered before a wish, None where it was not asked.
+    `in_sync_at` is when this process last found main.cf in sync, None where it never did.
+    """
 
     observe_only: bool = False
     own: bool = True  # this host's own main.cf: owner and mode count, a good text is remembered
     judge: Callable[[bytes], Judgement] = lambda _text: Judgement()
     clock: Clock = time.time
     writer: Callable[[float], Mapping[str, str]] = lambda _written_at: {}
+    before: Heard | None = None
+    in_sync_at: float | None = None
 
 
 class Judge:

@@ -1,4 +1,4 @@
-"""Postfix's own programs: judge a candidate, rebuild the aliases, tell what it must greet with.
+"""Postfix's own programs: judge a candidate, and tell what Postfix must greet with.
 
 Every subprocess of the agent starts here, in `run`: by an absolute path, without a shell, with a
 clean environment, in a process group of its own that is killed as a whole, within a time limit.
@@ -20,22 +20,25 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import IO, NamedTuple
 
-from pf_agent import complaints, judgement, names, services
+from pf_agent import complaints, judgement, port_25, services
 from pf_agent.errors import HostError
 from pf_agent.main_cf import COOL_SECONDS, MainCf, decoded
 from pf_agent.masking import secrets, without
-from pf_agent.model import Greeting, Judgement
+from pf_agent.model import Greeting, Judgement, MailLog
+from pf_agent.own_addresses import own_addresses
+from pf_agent.postfix_master import lives
+from pf_agent.services import Service
 
 POSTCONF = "/usr/sbin/postconf"
 POSTMAP = "/usr/sbin/postmap"
-NEWALIASES = "/usr/bin/newaliases"
 
 _COMMAND_SECONDS = 30.0
 # Where a value is made to be expanded to gigabytes, a judgement has no end by itself.
 _JUDGE_SECONDS = 10.0
 # smtpd has no verdict where a table makes it wait; it is not worth more of the correction's time.
 _SMTPD_SECONDS = 2.0
-_GREETING_NAMES = ("inet_interfaces", "inet_protocols", "master_service_disable", "smtpd_banner")
+# What master reads itself: the `-o` options of a service do not change it.
+_MASTER_NAMES = ("inet_interfaces", "inet_protocols", "master_service_disable")
 _SMTP_PORT = 25
 _CLEAN = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 _CANDIDATE = "judge-"
@@ -46,7 +49,6 @@ _MOST_BYTES = 64 << 20
 # Of all arguments of a program; execve(2) takes no more than twice that for one.
 _MOST_ARGUMENTS = 1 << 16
 _MOST_MASTER_CF = 1 << 20  # Debian's has 7 kB
-_DEBIAN_ALIASES = "# See man 5 aliases for format\npostmaster:    root\n"
 # What keeps a program from being started.
 _CURES = {
     errno.ENOENT: "install the package postfix",
@@ -101,38 +103,62 @@ class Postfix:
             tuple(replace(fault, reason=told(fault.reason)) for fault in faults),
         )
 
-    def newaliases(self, path: str) -> tuple[str, ...]:
-        """Rebuild the alias databases, `path`'s among them.
-
-        Return why lines were left out, in Postfix's words. Raises HostError in these, too.
-
-        Where Debian's alias file is missing, it is made as the package's postinst makes it: without
-        its database local(8) defers all mail, and Debian 13 under "No configuration" has none.
-        """
-        order = Order([NEWALIASES], {"MAIL_CONFIG": self._directory})
-        (answer,) = run([order])
-        if answer.failed and path == names.DEFAULT_ALIASES and not os.path.lexists(path):
-            _make_aliases(path)
-            (answer,) = run([order])
-        if answer.failed:
-            why = complaints.unquoted(complaints.bounded(complaints.reason(answer.complaint)))
-            raise HostError(f"newaliases: {why}; mend it and run newaliases")
-        return complaints.doubts(answer.complaint)
-
     def greeting(self) -> Greeting | None:
         """Return what port 25 must say, where Postfix has an SMTP service there; else None.
 
         master.cf names it, and `master_service_disable` may switch it off, as it does in a new
-        instance of postmulti(1). Raises HostError.
+        instance of postmulti(1). The `-o` options of the service count. Raises HostError.
         """
-        listed, told = self._ask(["-M"], ["-x", *_GREETING_NAMES])
+        listed, told = self._ask(["-M"], ["-x", *_MASTER_NAMES])
         found = judgement.settings(told)
         running = services.enabled(services.parse(listed), found["master_service_disable"])
         service = services.on_port_25(running)
         if service is None:
             return None
-        address = service.address or _address(found["inet_interfaces"], found["inet_protocols"])
-        return Greeting(address, _SMTP_PORT, " ".join(found["smtpd_banner"].split()))
+        outer = inner = self._settings_of(service)
+        smtpd = services.behind(service, running, outer["smtpd_service_name"])
+        if smtpd is not service:
+            inner = self._settings_of(smtpd)
+        interfaces, protocols = found["inet_interfaces"], found["inet_protocols"]
+        asked = port_25.address(service.address, interfaces, protocols)
+        return Greeting(
+            asked,
+            _SMTP_PORT,
+            " ".join(inner["smtpd_banner"].split()),
+            proxy=port_25.wants_proxy(service.program, outer),
+            tls=port_25.demands_tls(inner),
+            stranger=port_25.stranger(
+                asked,
+                service.address or interfaces,
+                protocols,
+                inner["mynetworks"],
+                own_addresses(),
+            ),
+            wrapped=port_25.is_wrapped(service.program, outer),
+        )
+
+    def _settings_of(self, service: Service) -> dict[str, str]:
+        """What the service is told, its options over main.cf. Raises HostError."""
+        options = [word for setting in service.overrides() for word in ("-o", setting)]
+        (told,) = self._ask(["-x", *options, *port_25.NAMES])
+        return judgement.settings(told)
+
+    def lives(self) -> bool:
+        """Tell whether Postfix's master runs, whoever started it. Raises HostError.
+
+        It is looked for at the queue that main.cf names now.
+        """
+        (told,) = self._ask(["-xh", "queue_directory"])
+        return lives(told.strip())
+
+    def mail_log(self) -> MailLog:
+        """Where it logs, by the main.cf that is there; the default where that cannot be told."""
+        try:
+            (told,) = self._ask(["-x", "maillog_file", "syslog_name", "mail_owner"])
+        except HostError:
+            return MailLog()
+        found = judgement.settings(told)
+        return MailLog(found["maillog_file"], found["syslog_name"], found["mail_owner"])
 
     def default_of(self, name: str) -> str | None:
         """Return the installed Postfix's default of a parameter, None for one that it has not.
@@ -305,30 +331,12 @@ def _remove(path: str) -> None:
         os.unlink(path)
 
 
-def _make_aliases(path: str) -> None:
-    try:
-        with open(path, "x", encoding="ascii") as file:
-            os.fchmod(file.fileno(), 0o644)
-            file.write(_DEBIAN_ALIASES)
-    except OSError as error:
-        raise HostError(f"{path}: {error.strerror}; make an alias file there") from error
-
-
 def _version(program: str) -> tuple[int, int] | None:
     try:
         found = os.stat(program)
     except OSError:
         return None
     return found.st_mtime_ns, found.st_ino
-
-
-def _address(interfaces: str, protocols: str) -> str:
-    """Return an address of this host that Postfix listens on (postconf(5) inet_interfaces)."""
-    names = interfaces.replace(",", " ").split()
-    local = {"all", "loopback-only", "localhost", "127.0.0.1"}.intersection(names)
-    if local or not names:
-        return "::1" if protocols == "ipv6" else "127.0.0.1"
-    return names[0].strip("[]")
 
 
 class Order(NamedTuple):

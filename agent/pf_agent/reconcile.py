@@ -18,16 +18,15 @@ from pf_agent.model import (
     ActualState,
     DesiredState,
     Drift,
-    DriftKind,
     Event,
     Exposure,
     Outcome,
-    PendingActivation,
     Record,
     Result,
 )
 from pf_agent.plan import CorrectionFailed, Emit, Host, Pending, Plan, Policy, plan
-from pf_agent.rollback import rolled_back_sentence, standing
+from pf_agent.swap import Swap
+from pf_agent.wishes import applied, is_rejected, marked, says_the_same, withdrawn
 
 _GLANCES = 20
 _GLANCE_SECONDS = 0.005
@@ -98,13 +97,9 @@ def _at_rest(
     last: Outcome | None,
 ) -> Outcome | None:
     """Return the outcome of a look that must change nothing; None where it must."""
-    tried = None if policy.observe_only else standing(pending, found.actual.text, found.candidate)
-    if tried is not None:
-        outcome = Outcome(Result.ROLLED_BACK, rolled_back_sentence(tried), tried.cycle)
-    elif found.drift:
+    if found.drift:
         return None
-    else:
-        outcome = _in_sync(found, desired, policy, pending)
+    outcome = _in_sync(found, desired, policy, pending)
     _report(found, pending, emit, last)
     return replace(outcome, reported=found.reported)
 
@@ -131,7 +126,10 @@ def _act(
     unlocked: HostError | None = None,
 ) -> Outcome:
     """Put the drift on record, and correct it where that may be: not without the lock."""
-    was_written = _was_written(found, pending.last_good(), pending.pending())
+    wishes = pending.wishes()
+    found = replace(found, drift=marked(found.drift, wishes, desired, pending.pending()))
+    # Not where it came into our care only now, nor where the desired state is what changed.
+    was_written = wishes.applied is not None and not all(d.is_wished for d in found.drift)
     written_at = min(found.actual.written_at, seen_at) if was_written else seen_at
     known = _cycle_on_record(last, found.drift)
     number = pending.next_cycle() if known is None else known
@@ -191,8 +189,8 @@ def _bring_back(
     late = host.late()
     if late is None:
         return
-    number = pending.next_cycle()
-    kept = [pending.keep_displaced(number, late.text)]
+    swap = Swap(host, pending, pending.next_cycle())
+    swap.keep(late.text)
     actual = host.read()
     his = replace(actual, text=late.text, is_open=False)
     candidate = plan(host, desired, his, pending.last_good(), policy.own).candidate
@@ -200,51 +198,34 @@ def _bring_back(
         message = "what somebody wrote who closed main.cf after it was corrected"
         fields = {}
         if late.is_newest and not refusal(desired, policy.judge(candidate)):
-
-            def keep(displaced: bytes) -> None:
-                kept.append(pending.keep_displaced(number, displaced))
-
-            displaced = host.exchange(actual, candidate, keep)
-            if displaced.is_open or displaced.text in (actual.text, None):
-                message += " is in it now"
-            else:
-                # Somebody wrote in these milliseconds. His is the newest; the look goes on with it.
-                host.exchange(replace(actual, text=candidate), displaced.text, keep)
-                message += " is kept: somebody has written it once more"
+            is_in = swap.put_unless_overtaken(actual, candidate)
+            # Where somebody wrote in these milliseconds, that is the newest; the look goes on.
+            message += " is in it now" if is_in else " is kept: somebody has written it once more"
             fields[names.FIELD_DIFF] = render.unified_diff(actual.text, candidate, host.path)
         else:
             message += " is kept, not installed: it was changed since, or Postfix refuses it"
-        fields[names.FIELD_DISPLACED] = "\n".join(kept)
-        emit(Record(Event.DRIFT_CORRECTED, message, number, fields))
+        fields[names.FIELD_DISPLACED] = "\n".join(swap.kept)
+        emit(Record(Event.DRIFT_CORRECTED, message, swap.number, fields))
     host.drop_late(late)
 
 
 def _in_sync(found: Plan, desired: DesiredState, policy: Policy, pending: Pending) -> Outcome:
-    """Nothing drifted; a text that Postfix can run with is the one to bring back one day."""
+    """Nothing drifted: main.cf says what is desired, whoever made it say so."""
     text = found.candidate
+    wishes = pending.wishes()
+    is_new = not says_the_same(wishes.applied, desired) and not is_rejected(wishes, desired)
+    # Who only observes has left in main.cf what is still to go back.
+    if policy.own and is_new and not withdrawn(wishes, desired):
+        pending.keep_wishes(applied(wishes, desired, text))
     keeps = policy.own and not policy.observe_only
     if keeps and pending.pending() is None and text != pending.last_good():
-        judgement = policy.judge(text)
-        refused = refusal(desired, judgement)
+        refused = refusal(desired, policy.judge(text))
         if refused:
             return Outcome(Result.IN_SYNC, f"but Postfix would not run: {refused}")
-        pending.keep_last_good(text)
     if found.reported:
         others = render.listed(render.drifted_names(found.reported))
         return Outcome(Result.IN_SYNC, f"but main.cf also sets {others}")
     return Outcome(Result.IN_SYNC, "")
-
-
-def _was_written(found: Plan, last_good: bytes | None, before: PendingActivation | None) -> bool:
-    """Tell whether somebody wrote main.cf: not where it came into our care only now, and not where
-    the desired state is what changed."""
-    if last_good is None:
-        return False
-    if any(drift.kind is DriftKind.MODE for drift in found.drift):
-        return True
-    ours = None if before is None else before.exposure.corrected_at
-    is_ours = ours is not None and found.actual.written_at <= ours
-    return found.actual.text != last_good and not is_ours
 
 
 def _cycle_on_record(last: Outcome | None, drift: tuple[Drift, ...]) -> int | None:

@@ -210,7 +210,7 @@ def drift_sentence(drift: Drift) -> str:
     want, have = (value or "" for value in _shown_values(drift))
     expected, actual = shortened(want), shortened(have)
     have, want = _cut(have, _WORDS_CHARACTERS), _cut(want, _WORDS_CHARACTERS)
-    return {
+    sentence = {
         DriftKind.CHANGED: f"{name} is {actual}, must be {expected}{where}",
         DriftKind.MISSING: f"{name} is not set, must be {expected}",
         DriftKind.UNWANTED: f"{name} is {actual}, must be left at Postfix's default{where}",
@@ -220,6 +220,7 @@ def drift_sentence(drift: Drift) -> str:
         DriftKind.MODE: f"main.cf is {have}, must be {want}",
         DriftKind.ABSENT_FILE: f"main.cf: {have}; it begins again as {want}",
     }[drift.kind]
+    return f"{sentence}: the desired state changed" if drift.is_wished else sentence
 
 
 DRIFT_HEADINGS = ("PARAMETER", "IS", "MUST BE", "LINE")
@@ -350,6 +351,8 @@ def _phase_sentence(status: Status) -> str:
         Phase.SUSPENDED: "suspended",
         Phase.STALLED: "stalled",
         Phase.CONTESTED: "contested",
+        Phase.FAILING: "failing",
+        Phase.STOPPED: "stopped",
     }[status.phase]
     if not status.detail:
         return start

@@ -77,6 +77,12 @@ def on_port_25(services: Iterable[Service]) -> Service | None:
     return min(found, key=lambda service: bool(service.address), default=None)
 
 
+def behind(service: Service, services: Iterable[Service], name: str) -> Service:
+    """Return the smtpd that postscreen(8) hands its clients to, `name` in master.cf; or itself."""
+    handed = [s for s in services if s.kind == "pass" and s.name == name]
+    return handed[0] if handed and service.program == "postscreen" else service
+
+
 def smtp_server(services: Iterable[Service]) -> Service | None:
     """Return the smtpd that takes in mail from the network: on port 25, else behind postscreen."""
     servers = [s for s in services if s.program == "smtpd" and s.kind in ("inet", "pass")]

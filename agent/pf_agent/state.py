@@ -7,7 +7,6 @@ put in the place of a file of ours is moved away, and that is told.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import re
@@ -18,29 +17,37 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from typing import Any
 
-from pf_agent import names
-from pf_agent.errors import HostError
-from pf_agent.files import READ, close, contents, fill, sync_directory, try_flock
-from pf_agent.model import Exposure, PendingActivation, RolledBack, Suspension
+from pf_agent import desired_json, names, sandbox, wishes
+from pf_agent.desired import instance_fault
+from pf_agent.errors import ConfigError, HostError
+from pf_agent.files import close, fill, try_flock
+from pf_agent.model import DesiredState, Exposure, Heard, PendingActivation, Suspension, Wishes
+from pf_agent.own_files import MOST_BYTES, contents_of, half_written, unwritten, write_whole
 from pf_agent.status_json import count_of, moment_of, suspension_of
 
 DISPLACED_COUNT = 200
 DISPLACED_BYTES = 50 * 1024 * 1024
 
-# No file of ours comes near it: the largest is a main.cf.
-MOST_BYTES = 64 * 1024 * 1024
-
 _LOCK_SECONDS = 30.0
-_ROLLED_BACK = "rolled-back.json"
+_WISHES = "wishes.json"
+# Of the version before, which kept no wishes: what Postfix took last.
+_APPROVED = "desired.json"
 # What reading a damaged file may raise.
 _DAMAGED = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 _SUSPENSION = "suspension.json"
 # What is written without a lock may be half written by a process that lives, as these may.
 _HALF_WRITTEN = re.compile(r"\.(?!status|suspension).*\.new")
 _OURS = frozenset(
-    ["cycle", "pending.json", "last-good.main.cf", "ran-with.main.cf", "desired.json"]
-    + [_ROLLED_BACK, _SUSPENSION]
-    + ["lock", "activation.lock", "status.json", "restarts.json", "drifts.json"]
+    ["cycle", "pending.json", "last-good.main.cf", "ran-with.main.cf", _APPROVED]
+    + [_WISHES, _SUSPENSION]
+    + [
+        "lock",
+        "activation.lock",
+        "status.json",
+        names.RESTARTS,
+        names.WISHED_RESTARTS,
+        "drifts.json",
+    ]
 )
 _DISPLACED_NAME = re.compile(r"(\d{8,12})(?:\.(\d+))?\.main\.cf")
 
@@ -58,6 +65,9 @@ class State:
         self._may_be_links = {directory, run_directory}
         self._activation_lock: int | None = None
         self._last_cycle: int | None = None
+        self._instance = names.DEFAULT_INSTANCE
+        self._approved = os.path.join(directory, _APPROVED)
+        self._wishes: tuple[_Stamp | None, Wishes] = (None, Wishes())
 
     @classmethod
     def of_instance(cls, name: str, directory: str, run_directory: str) -> State:
@@ -69,6 +79,7 @@ class State:
         state = cls(*(os.path.join(folder, name) for folder in outer))
         state._folders = {**outer, **state._folders}
         state._may_be_links = set()
+        state._instance, state._approved = name, os.path.join(directory, _APPROVED)
         return state
 
     def prepare(self, quickly: bool = False) -> tuple[str, ...]:
@@ -89,7 +100,9 @@ class State:
             for folder in (self.directory, self.run_directory):
                 moved += _cleared(folder, quickly)
         except OSError as error:
-            raise HostError(f"{error.filename}: {error.strerror}; run as root") from error
+            place = str(error.filename)
+            cure = sandbox.way_out(place, error, "run as root")
+            raise HostError(f"{place}: {error.strerror}; {cure}") from error
         return tuple(moved)
 
     def tidy(self) -> None:
@@ -183,6 +196,9 @@ class State:
                 _exposure(found["exposure"]),
                 bool(found.get("rolled_back", False)),
                 bool(found.get("failed", False)),
+                tuple(str(name) for name in found.get("wished", ())),
+                _heard(found.get("before")),
+                bool(found.get("live", True)),
             )
         except _DAMAGED:
             return PendingActivation(0, (), Exposure(time.time(), time.time()))
@@ -191,17 +207,29 @@ class State:
         """Write the marker; once it is durable, a crash is taken up at the next look."""
         self._write("pending.json", json.dumps(asdict(pending)).encode(), durable)
 
-    def clear_pending(self, cycle: int) -> bool:
-        """Remove the marker of `cycle`: Postfix was seen to run with main.cf as it left it.
+    def note_served(
+        self, cycle: int | None, text: bytes | None, is_started: bool, is_good: bool
+    ) -> bool:
+        """Postfix was seen to serve: what `cycle` asked for is done, and its marker goes.
 
-        False where another process has corrected main.cf since, and that marker stays.
+        `is_started`: it was started with `text`. `is_good`: that says what is desired. False where
+        another process has corrected main.cf since, and that marker stays. Raises HostError.
         """
         with self.lock():
             found = self.pending()
-            if found is not None and found.cycle != cycle:
-                return False
-            _remove(os.path.join(self.directory, "pending.json"))
-            return True
+            is_clear = found is None or found.cycle == cycle
+            if text is not None and is_started:
+                self.keep_ran_with(text)
+            if text is not None and is_good and text != self.last_good():
+                self.keep_last_good(text)
+            if is_clear and is_good:
+                # Neither text was to blame where the one before did not help: the wish may return.
+                known = self.wishes()
+                has_failed = found is not None and found.failed
+                self.keep_wishes(wishes.served(wishes.tried_again(known) if has_failed else known))
+            if is_clear:
+                _remove(os.path.join(self.directory, "pending.json"))
+            return is_clear
 
     def note_failed(self, cycle: int) -> None:
         """Remember that the text brought back in `cycle` did not help. Raises HostError."""
@@ -209,6 +237,13 @@ class State:
             found = self.pending()
             if found is not None and found.cycle == cycle:
                 self.mark_pending(replace(found, failed=True))
+
+    def note_reloaded(self, cycle: int) -> None:
+        """Remember that no idle process has values of before `cycle`. Raises HostError."""
+        with self.lock():
+            found = self.pending()
+            if found is not None and found.cycle == cycle:
+                self.mark_pending(replace(found, live=False), durable=False)
 
     # --- texts --------------------------------------------------------------------------------
 
@@ -230,7 +265,7 @@ class State:
         return self._read(os.path.join("displaced", f"{cycle:08d}.main.cf"))
 
     def last_good(self) -> bytes | None:
-        """Return the newest main.cf that was in sync and that Postfix can run with."""
+        """Return the newest main.cf that was in sync and that Postfix was seen to serve with."""
         return self._read("last-good.main.cf")
 
     def keep_last_good(self, text: bytes) -> None:
@@ -238,33 +273,13 @@ class State:
         self._write("last-good.main.cf", text)
 
     def ran_with(self) -> bytes | None:
-        """Return the newest main.cf that Postfix was seen to run with."""
+        """Return the newest main.cf that Postfix was started with and seen to serve with."""
         return self._read("ran-with.main.cf")
 
     def keep_ran_with(self, text: bytes) -> None:
         """Remember `text` for the day when Postfix does not come up with another. HostError."""
         if text != self.ran_with():
             self._write("ran-with.main.cf", text)
-
-    def rolled_back(self) -> RolledBack | None:
-        """Return what was tried in vain and not changed since; None for a damaged record too."""
-        data = self._read(_ROLLED_BACK)
-        if data is None:
-            return None
-        with suppress(*_DAMAGED):
-            found = json.loads(data)
-            log = tuple(str(line) for line in found["log"])
-            texts = [str(found[name]) for name in ("reason", "tried", "restored")]
-            return RolledBack(count_of(found["cycle"]), texts[0], log, texts[1], texts[2])
-        return None
-
-    def keep_rolled_back(self, rolled_back: RolledBack) -> None:
-        """Remember what was tried in vain. Raises HostError."""
-        self._write(_ROLLED_BACK, json.dumps(asdict(rolled_back)).encode())
-
-    def forget_rolled_back(self) -> None:
-        """It may be tried again. Raises HostError."""
-        _remove(os.path.join(self.directory, _ROLLED_BACK))
 
     def suspension(self) -> Suspension | None:
         """Return what `suspend` was told last; None where nothing is, or it cannot be read."""
@@ -283,17 +298,41 @@ class State:
         """main.cf is looked after again. Raises HostError."""
         _remove(os.path.join(self.directory, _SUSPENSION))
 
-    def desired(self) -> object:
-        """Return the last good desired state, as `keep_desired` got it; None if there is none."""
+    # --- wishes -------------------------------------------------------------------------------
+
+    def wishes(self) -> Wishes:
+        """Return what was asked for and what became of it; of a damaged file, nothing.
+
+        Where the version before has left what Postfix took last, it served with that.
+        """
+        stamp = _stamp_of(os.path.join(self.directory, _WISHES))
+        if stamp is None or stamp != self._wishes[0]:
+            self._wishes = (stamp, self._read_wishes())
+        return self._wishes[1]
+
+    def keep_wishes(self, kept: Wishes) -> None:
+        """Remember them, for every process. Raises HostError."""
+        if kept != self.wishes():
+            self._write(_WISHES, json.dumps(wishes.to_json(kept), indent=1).encode())
+
+    def _read_wishes(self) -> Wishes:
         # Whatever stands there: without it the agent waits for a good desired.toml.
         with suppress(HostError, *_DAMAGED):
-            found: object = json.loads(self._read("desired.json") or b"null")
-            return found
-        return None
+            data = self._read(_WISHES)
+            return self._approved_wishes() if data is None else wishes.from_json(json.loads(data))
+        return Wishes()
 
-    def keep_desired(self, desired: Mapping[str, Any]) -> None:
-        """Remember the desired state for a start with a bad desired.toml."""
-        self._write("desired.json", json.dumps(desired, indent=1).encode())
+    def _approved_wishes(self) -> Wishes:
+        with suppress(ConfigError, OSError, *_DAMAGED):
+            found = desired_json.from_json(json.loads(contents_of(self._approved)))
+            approved = found.get(self._instance)
+            ran_with = self.ran_with()
+            # It was written before Postfix was started with it: what that one did not run with is
+            # as good as newly asked for, and goes back where Postfix does not serve with it.
+            if approved is not None and ran_with is not None:
+                approved = wishes.agreed(approved, ran_with)
+            return Wishes(approved, approved)
+        return Wishes()
 
     def _displaced_cycles(self) -> Iterator[int]:
         for name in os.listdir(self.displaced_directory):
@@ -333,23 +372,23 @@ class State:
         """Withdraw status.json: nobody keeps it true any more. Raises HostError."""
         _remove(os.path.join(self.run_directory, "status.json"))
 
-    def restarts(self) -> tuple[float, ...]:
+    def restarts(self, name: str = names.RESTARTS) -> tuple[float, ...]:
         """Return when Postfix was lately restarted by us (seconds since the epoch)."""
         try:
-            found = json.loads(_contents(os.path.join(self.run_directory, "restarts.json")))
+            found = json.loads(contents_of(os.path.join(self.run_directory, name)))
             return tuple(map(moment_of, found))
         except (OSError, *_DAMAGED):
             return ()  # unknown is as good as none: systemd's own limit still stands
 
-    def note_restarts(self, moments: Sequence[float]) -> None:
+    def note_restarts(self, moments: Sequence[float], name: str = names.RESTARTS) -> None:
         """Remember these restarts, for the next process too. Raises HostError."""
-        path = os.path.join(self.run_directory, "restarts.json")
+        path = os.path.join(self.run_directory, name)
         write_whole(path, json.dumps(list(moments)).encode(), 0o600, durable=False)
 
     def drifts(self) -> dict[str, tuple[float, ...]]:
         """Return when each parameter lately drifted (seconds since the epoch)."""
         try:
-            found = json.loads(_contents(os.path.join(self.run_directory, "drifts.json")))
+            found = json.loads(contents_of(os.path.join(self.run_directory, "drifts.json")))
             return {str(name): tuple(map(moment_of, moments)) for name, moments in found.items()}
         except (OSError, *_DAMAGED):
             return {}  # unknown is as good as none: a contest is noticed a little later
@@ -364,7 +403,7 @@ class State:
     def _read(self, name: str) -> bytes | None:
         path = os.path.join(self.directory, name)
         try:
-            return _contents(path)
+            return contents_of(path)
         except FileNotFoundError:
             return None
         except PermissionError as error:
@@ -387,22 +426,28 @@ class State:
             finally:
                 close(handle)
         except OSError as error:
-            raise _unwritten(path, error) from error
+            raise unwritten(path, error) from error
 
 
-def read_status(run_directory: str) -> dict[str, Any] | None:
-    """Return status.json; None where no daemon keeps one up to date. Raises HostError."""
-    path = os.path.join(run_directory, "status.json")
-    try:
-        found = json.loads(_contents(path))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise HostError(f"{path}: {error}; restart pf-agent.service") from error
-    if not isinstance(found, dict):
-        raise HostError(f"{path}: it holds no table; restart pf-agent.service")
-    # A daemon that was killed could not withdraw it.
-    return found if os.path.exists(f"/proc/{found.get('pid')}") else None
+def served_of_all(directory: str, run_directory: str) -> dict[str, DesiredState]:
+    """Return what Postfix was last seen to serve with, for each instance that has such a state."""
+    found = [names.DEFAULT_INSTANCE]
+    with suppress(OSError):
+        found += sorted(os.listdir(os.path.join(directory, "instances")))
+    states = {name: State.of_instance(name, directory, run_directory) for name in found}
+    served = {name: state.wishes().served for name, state in states.items()}
+    return {
+        name: desired
+        for name, desired in served.items()
+        if desired is not None and _is_of(name, desired)
+    }
+
+
+def _is_of(name: str, desired: DesiredState) -> bool:
+    """Whether a kept state can be this instance's: two must never have the same main.cf."""
+    is_default = name == names.DEFAULT_INSTANCE
+    is_name = is_default or instance_fault(name) is None
+    return is_name and (desired.config_directory is None) is is_default
 
 
 def _cleared_for_folder(folder: str) -> Iterator[str]:
@@ -466,26 +511,25 @@ def _type(path: str) -> int:
 
 def _is_blocked(path: str) -> bool:
     """Whether a folder stands where the file is to be half written, so that it cannot be."""
-    return _type(_half_written(path)) == stat.S_IFDIR
+    return _type(half_written(path)) == stat.S_IFDIR
 
 
-def _half_written(path: str) -> str:
-    folder, name = os.path.split(path)
-    return os.path.join(folder, f".{name}.new")
+_Stamp = tuple[int, int, int]
 
 
-def _contents(path: str) -> bytes:
-    """Return a regular file's bytes; a FIFO would hold us up until somebody writes to it."""
-    handle = os.open(path, READ | os.O_NOFOLLOW)
+def _stamp_of(path: str) -> _Stamp | None:
     try:
-        opened = os.fstat(handle)
-        if not stat.S_ISREG(opened.st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file", path)
-        if opened.st_size > MOST_BYTES:
-            raise OSError(errno.EFBIG, f"it is larger than {MOST_BYTES} bytes", path)
-        return contents(handle, opened.st_size, MOST_BYTES)
-    finally:
-        close(handle)
+        found = os.stat(path, follow_symlinks=False)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino, found.st_size
+
+
+def _heard(found: Any) -> Heard | None:
+    if found is None:
+        return None
+    words = [str(found[name]) for name in ("trouble", "words")]
+    return Heard(words[0], bool(found["greeted"]), int(found["code"]), words[1])
 
 
 def _exposure(found: Mapping[str, Any]) -> Exposure:
@@ -507,32 +551,5 @@ def _remove(path: str) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise HostError(f"{path}: {error.strerror}; mend the folder") from error
-
-
-def _unwritten(path: str, error: OSError) -> HostError:
-    return HostError(f"{path}: {error.strerror}; free space or mend the folder")
-
-
-def write_whole(path: str, data: bytes, mode: int, durable: bool) -> None:
-    """Put `data` in the file's place at once, synced first where `durable`. Raises HostError."""
-    temporary = _half_written(path)
-    try:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)  # a crash left it
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        handle = os.open(temporary, flags, mode)
-        try:
-            os.fchmod(handle, mode)
-            fill(handle, data)
-            if durable:
-                os.fsync(handle)
-        finally:
-            os.close(handle)
-        os.rename(temporary, path)
-        if durable:
-            sync_directory(os.path.dirname(path))
-    except OSError as error:
-        with suppress(OSError):
-            os.unlink(temporary)
-        raise _unwritten(path, error) from error
+        cure = sandbox.way_out(path, error, "mend the folder")
+        raise HostError(f"{path}: {error.strerror}; {cure}") from error

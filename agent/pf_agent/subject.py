@@ -12,7 +12,7 @@ from pf_agent.correction import blamed_place, refusal, refusal_sentence, warning
 from pf_agent.desired import by_instance, main_cf_of
 from pf_agent.errors import HostError
 from pf_agent.exchange import MainCfFile
-from pf_agent.model import DesiredState, Drift, Judgement, PendingActivation, RolledBack
+from pf_agent.model import DesiredState, Drift, Judgement, PendingActivation, Wishes
 from pf_agent.plan import Plan, plan
 from pf_agent.state import State
 
@@ -124,11 +124,8 @@ class Unkept:
     def keep_ran_with(self, _text: bytes) -> None:
         """Nor was any Postfix seen to run with it."""
 
-    def rolled_back(self) -> None:
-        return None
+    def wishes(self) -> Wishes:
+        return Wishes()
 
-    def keep_rolled_back(self, _rolled_back: RolledBack) -> None:
-        """Nothing is activated, so nothing is rolled back."""
-
-    def forget_rolled_back(self) -> None:
-        """Nothing is kept."""
+    def keep_wishes(self, _kept: Wishes) -> None:
+        """Nothing is activated, so nothing is rejected."""

@@ -18,8 +18,8 @@ from functools import partial
 from typing import Any, TypeVar
 
 from pf_agent.errors import HostError
-from pf_agent.model import Reason, Trigger, UnitPhase, UnitState
-from pf_agent.names import DEFAULT_INSTANCE
+from pf_agent.model import Reason, Trigger, UnitState
+from pf_agent.unit_changes import Changes, holders_of, path_of, state_of
 
 # Each call's own limit. systemd answers in milliseconds unless it loads units at that moment.
 _CALL_SECONDS = 10.0
@@ -28,6 +28,7 @@ _MOST_JOBS = 16
 _SYSTEMD = "org.freedesktop.systemd1"
 _MANAGER = f"{_SYSTEMD}.Manager"
 _MANAGER_PATH = "/org/freedesktop/systemd1"
+_PROPERTIES = "org.freedesktop.DBus.Properties"
 # What is called here of org.freedesktop.systemd1(5). Were it asked for by `Bus.get`, pydbus would
 # make 200 methods of systemd's answer and keep the text that says them: 0.7 MiB.
 _MANAGER_XML = f"""
@@ -63,13 +64,6 @@ _WORDS: Mapping[str, str] = {
     "org.freedesktop.DBus.Error.AccessDenied": "not allowed; run as root",
     f"{_SYSTEMD}.InteractiveAuthorizationRequired": "not allowed; run as root",
     "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired": "not allowed; run as root",
-}
-
-# org.freedesktop.systemd1(5), ActiveState. Whatever later releases add is nothing to build on yet.
-_PHASES: Mapping[str, UnitPhase] = {
-    "active": UnitPhase.UP,
-    "inactive": UnitPhase.DOWN,
-    "failed": UnitPhase.FAILED,
 }
 
 
@@ -141,6 +135,7 @@ class _Link:
     bus: Any
     manager: Any
     subscription: Any
+    followed: dict[str, Any]
 
 
 _Answer = TypeVar("_Answer")
@@ -150,12 +145,15 @@ class Systemd:
     """systemd over D-Bus: restart a unit, and follow the job without waiting in it.
 
     `post` is called in the listening thread: with Reason.JOB and "<job path> <result>" when a job
-    of ours ends, and with "<job path> unheard" when the connection is lost meanwhile.
+    of ours ends, and with "<job path> unheard" when the connection is lost meanwhile; of a unit
+    that is followed with "<unit> <state>", whoever brought it there.
     """
 
     def __init__(self, post: Callable[[Trigger], None]) -> None:
         self._post = post
         self._ends = JobEnds()
+        self._changes = Changes()
+        self._followed: frozenset[str] = frozenset()
         self._link: _Link | None = None
         self._loop: Any = None
         self._listener: threading.Thread | None = None
@@ -238,18 +236,26 @@ class Systemd:
     def units_of(self, unit: str) -> tuple[UnitState, ...]:
         """The unit, and after it the one that does its work if it is a mere umbrella.
 
-        On Debian 12 postfix.service runs /bin/true once; postfix@-.service holds Postfix's master,
-        and ConsistsOf names it (systemd.unit(5), PartOf=), beside the units of other instances.
-        On Debian 13 postfix.service holds the master itself; ConsistsOf still names
-        postfix@-.service, which it conflicts with and which never runs. Raises HostError.
+        `holders_of` says which. Raises HostError.
         """
         first = self._ask("state", unit, partial(_properties, unit=unit))
         if first["LoadState"] == "not-found":
             raise HostError(explain("state", unit, _NO_SUCH_UNIT, ""))
-        umbrella = first.get("Type") == "oneshot"
-        names = default_instance_of(unit, first["ConsistsOf"]) if umbrella else ()
+        names = holders_of(unit, first)
         rest = (self._ask("state", name, partial(_properties, unit=name)) for name in names)
-        return (_state(unit, first), *map(_state, names, rest))
+        return (state_of(unit, first), *map(state_of, names, rest))
+
+    def follow(self, units: Iterable[str]) -> None:
+        """Post when one of `units` comes to rest otherwise than it was, whoever had it do so.
+
+        These and no others from now on; asked again with the same ones, it costs nothing while the
+        connection stands. A start, stop or reload by others is told when its job ends, and a unit
+        that goes down by itself at once. dbus-daemon sends the signals of these units alone. When
+        the connection is lost, that is posted once: the next call opens another, and follows
+        again. Raises HostError.
+        """
+        self._followed = frozenset(units)
+        self._ask("following", ", ".join(sorted(self._followed)), self._heed)
 
     def reset_failed(self, units: Iterable[str]) -> None:
         """Let `units` start again after start-limit-hit (systemctl(1), reset-failed).
@@ -331,12 +337,30 @@ class Systemd:
             subscription.unsubscribe()
             bus.con.close(None, None)
             raise
-        return _Link(bus, manager, subscription)
+        link = _Link(bus, manager, subscription, {})
+        self._changes.forget()
+        self._heed(link)
+        return link
+
+    def _heed(self, link: _Link) -> None:
+        """Subscribe to the signals of the units to follow."""
+        for unit in link.followed.keys() - self._followed:
+            link.followed.pop(unit).unsubscribe()
+        for unit in self._followed - link.followed.keys():
+            link.followed[unit] = link.bus.subscribe(
+                sender=_SYSTEMD,
+                iface=_PROPERTIES,
+                signal="PropertiesChanged",
+                object=path_of(unit),
+                arg0=f"{_SYSTEMD}.Unit",
+                signal_fired=partial(self._unit_changed, unit),
+            )
 
     def _drop(self) -> None:
         link, self._link = self._link, None
         if link is not None and not link.bus.con.is_closed():
-            link.subscription.unsubscribe()
+            for subscription in (link.subscription, *link.followed.values()):
+                subscription.unsubscribe()
             link.bus.con.close(None, None)
 
     def _listen(self) -> None:
@@ -351,21 +375,32 @@ class Systemd:
     def _job_removed(self, _sender: str, _path: str, _iface: str, _signal: str, body: Any) -> None:
         # An exception would end in GLib, which prints it and goes on; so the acting thread gets it.
         try:
-            _number, job, _unit, result = body
+            _number, job, unit, result = body
             if self._ends.heard(job, result):
+                self._changes.ended(unit, job, result)
                 self._post(Trigger(Reason.JOB, f"{job} {result}"))
         except Exception as error:  # noqa: BLE001
             self._fault = error
 
-    def _lost(self, *_closed: Any) -> None:
+    def _unit_changed(self, unit: str, *signal: Any) -> None:
+        try:
+            _interface, properties, _invalidated = signal[-1]
+            if self._changes.is_news(unit, properties):
+                self._post(Trigger(Reason.JOB, f"{unit} {properties.get('ActiveState')}"))
+        except Exception as error:  # noqa: BLE001 - as in _job_removed
+            self._fault = error
+
+    def _lost(self, _connection: Any = None, by_others: bool = True, *_error: Any) -> None:
         for job in self._ends.open_jobs():
             self._post(Trigger(Reason.JOB, f"{job} unheard"))
+        if by_others and self._followed:
+            self._post(Trigger(Reason.JOB, "the connection to the system bus is lost"))
 
     def _raise_fault(self) -> None:
         fault, self._fault = self._fault, None
         if fault is not None:
             raise HostError(
-                f"JobRemoved of systemd could not be handled ({fault!r}); please report this"
+                f"a signal of systemd could not be handled ({fault!r}); please report this"
             ) from fault
 
     def _catch_up(self) -> None:
@@ -389,7 +424,7 @@ def _properties(link: _Link, unit: str) -> dict[str, Any]:
     answer = link.bus.con.call_sync(
         _SYSTEMD,
         link.manager.LoadUnit(unit, timeout=_CALL_SECONDS),
-        "org.freedesktop.DBus.Properties",
+        _PROPERTIES,
         "GetAll",
         GLib.Variant("(s)", ("",)),
         GLib.VariantType.new("(a{sv})"),
@@ -467,23 +502,6 @@ def _subscribe(manager: Any) -> None:
     except GLib.Error as error:
         if Gio.dbus_error_get_remote_error(error) != _ALREADY_SUBSCRIBED:
             raise
-
-
-def _state(name: str, properties: Mapping[str, Any]) -> UnitState:
-    return UnitState(
-        name=name,
-        phase=_PHASES.get(properties["ActiveState"], UnitPhase.CHANGING),
-        # Kinds of unit that run nothing, such as targets, have no Result.
-        result=properties.get("Result", ""),
-        invocation=bytes(properties["InvocationID"]).hex(),
-    )
-
-
-def default_instance_of(unit: str, consists_of: Iterable[str]) -> tuple[str, ...]:
-    """The default instance of the template of `unit`, if `consists_of` names it (postmulti(1))."""
-    stem, dot, kind = unit.rpartition(".")
-    instance = f"{stem}@{DEFAULT_INSTANCE}{dot}{kind}"
-    return (instance,) if instance in consists_of else ()
 
 
 def explain(action: str, subject: str, name: str, text: str) -> str:

@@ -109,7 +109,12 @@ def reload_suffices(names: Iterable[str]) -> bool:
 
     parameters.RESTART_NEEDED says where Postfix's documents want a stop and a start.
     """
-    return all(name not in parameters.RESTART_NEEDED and _type(name) is not None for name in names)
+    return all(map(takes_a_reload, names))
+
+
+def takes_a_reload(name: str) -> bool:
+    """Whether a reload makes Postfix obey a change of this one; not where it is not known."""
+    return name not in parameters.RESTART_NEEDED and _type(name) is not None
 
 
 def pair_faults(values: Mapping[str, str]) -> dict[str, str]:

@@ -15,7 +15,8 @@ from pf_agent.errors import ConfigError, ExitCode
 from pf_agent.model import Applied, Result, Suspension
 from pf_agent.plan import Policy
 from pf_agent.reconcile import reconcile
-from pf_agent.state import State, read_status
+from pf_agent.state import State
+from pf_agent.status_file import read_status
 from pf_agent.subject import Unkept, prefix, subjects
 from pf_agent.suspension import MOST_SECONDS, resume
 from pf_agent.verbs_look import cmd_diff, print_json
@@ -41,7 +42,7 @@ def cmd_apply(arguments: argparse.Namespace) -> ExitCode:
     else:
         from pf_agent.apply import apply_to_host
 
-        applied = apply_to_host(activate=not arguments.no_activate)
+        applied = apply_to_host(not arguments.no_activate, arguments.force)
     if arguments.json:
         dicts = {
             each.instance: render.outcome_dict(each.outcome) | {"failure": each.failure or None}
@@ -52,8 +53,7 @@ def cmd_apply(arguments: argparse.Namespace) -> ExitCode:
         for each in applied:
             text = each.failure or each.outcome.summary or "in sync"
             print(f"{prefix(each.instance)}{text}")
-    bad = (Result.REJECTED, Result.ROLLED_BACK)
-    if any(each.failure or each.outcome.result in bad for each in applied):
+    if any(each.failure or each.outcome.result is Result.REJECTED for each in applied):
         return ExitCode.FAILURE
     return ExitCode.OK
 

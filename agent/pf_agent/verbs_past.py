@@ -23,6 +23,7 @@ from pf_agent.masking import masked
 from pf_agent.model import Suspension
 from pf_agent.postfix import POSTCONF, Postfix
 from pf_agent.state import State
+from pf_agent.swap import Swap
 from pf_agent.tables import print_fields, print_table
 from pf_agent.values import description
 from pf_agent.verbs_act import duration_of, prepare, wake_daemon, who_asks
@@ -164,13 +165,10 @@ def cmd_restore(arguments: argparse.Namespace) -> ExitCode:
     # First: the daemon would undo it within milliseconds.
     keeper.keep_suspension(Suspension(time.time(), None, who_asks(), reason))
     wake_daemon()
-    kept: list[str] = []
     with state.lock(), host.locked():
-        number = state.next_cycle()
-        host.exchange(
-            host.read(), text, lambda found: kept.append(state.keep_displaced(number, found))
-        )
-    print(f"{host.path}: {reason}; what stood there is {', '.join(kept) or 'nothing'}")
+        swap = Swap(host, state, state.next_cycle())
+        swap.put(host.read(), text)
+    print(f"{host.path}: {reason}; what stood there is {', '.join(swap.kept) or 'nothing'}")
     print("pf-agent is suspended, `pf-agent resume` ends that and corrects what differs;")
     print("`systemctl restart postfix` has Postfix run with it")
     return ExitCode.OK

@@ -13,10 +13,12 @@ import time
 from pf_agent import __version__, names, render
 from pf_agent.errors import ExitCode, HostError
 from pf_agent.model import Phase
-from pf_agent.state import read_status
+from pf_agent.status_file import read_status
 from pf_agent.status_json import status_dict, status_from_dict
 
 _WATCH_SECONDS = 1.0
+# Phases in which somebody has to do something: main.cf is wrong, or mail stands still.
+BAD = frozenset({Phase.STALLED, Phase.FAILING, Phase.STOPPED})
 
 
 def cmd_status(arguments: argparse.Namespace) -> ExitCode:
@@ -47,4 +49,4 @@ def _tell_status(as_json: bool, before: str) -> tuple[ExitCode, str]:
     if text != before:
         print(json.dumps(status_dict(status, now), indent=2) if as_json else text)
     phases = {status.phase, *(inner.phase for inner in status.instances.values())}
-    return ExitCode.FAILURE if Phase.STALLED in phases else ExitCode.OK, text
+    return ExitCode.OK if phases.isdisjoint(BAD) else ExitCode.FAILURE, text

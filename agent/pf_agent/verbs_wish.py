@@ -15,7 +15,7 @@ from pf_agent.errors import ConfigError, ExitCode, HostError, PfAgentError
 from pf_agent.main_cf import MainCf
 from pf_agent.model import Drift, DriftKind
 from pf_agent.render import drift_sentence, printable
-from pf_agent.state import read_status
+from pf_agent.status_file import read_status
 from pf_agent.subject import Subject, all_drift
 from pf_agent.toml_table import shown_key
 from pf_agent.verbs_look import print_json

@@ -274,9 +274,9 @@ class Watch:
         """Seconds until the next look for what could not be watched; None where all is."""
         return None if self._retry_at is None else max(0.0, self._retry_at - time.monotonic())
 
-    def follow(self, instance: str, main_cf: str, aliases: str) -> str:
+    def follow(self, instance: str, main_cf: str, aliases: tuple[str, ...]) -> str:
         """Watch these files of an instance from now on. Returns what `ensure` returns."""
-        files = Files(os.path.abspath(main_cf), os.path.abspath(aliases))
+        files = Files(os.path.abspath(main_cf), tuple(map(os.path.abspath, aliases)))
         if self._instances.get(instance) == files:
             return ""
         self._instances[instance], self._known = files, None

@@ -23,7 +23,7 @@ from pf_agent.dropin import Wishes, edited
 from pf_agent.errors import ConfigError, HostError
 from pf_agent.exchange import MainCfFile
 from pf_agent.model import DesiredState, FileKind
-from pf_agent.state import write_whole as write_whole_file
+from pf_agent.own_files import write_whole as write_whole_file
 from pf_agent.subject import Subject, judgement_of
 from pf_agent.toml_table import Source, shown_key
 from pf_agent.trust import require_guarded

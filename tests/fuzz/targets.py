@@ -9,11 +9,11 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from functools import cache
 from typing import Any
 
 from pf_agent import aliases, complaints, desired, desired_json, history, options, render, services
+from pf_agent.desired import main_cf_of
 from pf_agent.drift import corrected, damage, find_drift, unmanaged_drift
 from pf_agent.dropin import edited
 from pf_agent.errors import ConfigError, HostError
@@ -21,10 +21,12 @@ from pf_agent.history import Entry
 from pf_agent.main_cf import MainCf
 from pf_agent.masking import masked_lines
 from pf_agent.model import ActualState, DesiredState, Event, FileKind, Unmanaged
-from pf_agent.state import State, read_status
+from pf_agent.state import State, served_of_all
+from pf_agent.status_file import read_status
 from pf_agent.status_json import status_from_dict
 from pf_agent.toml_table import Source
 from pf_agent.values import fault, pair_faults, same
+from pf_agent.wishes import taken_back
 from pf_agent.writer import events
 
 Target = Callable[[bytes], None]
@@ -106,7 +108,7 @@ def _refusal(error: ConfigError) -> None:
 
 _STATE_FILES = (
     "pending.json",
-    "rolled-back.json",
+    "wishes.json",
     "suspension.json",
     "desired.json",
     "cycle",
@@ -169,15 +171,13 @@ def _places(document: Any) -> Iterator[tuple[Any, Any]]:
 
 def _read_back(kept: State) -> None:
     kept.pending()
-    kept.rolled_back()
+    taken_back(b"a = 2\nb = 3\n", kept.wishes())
     kept.suspension()
     kept.restarts()
     kept.drifts()
     assert kept.next_cycle() <= 10**12
-    document = kept.desired()
-    if document is not None:
-        with suppress(ConfigError):  # what Configuration expects of a damaged file
-            desired_json.from_json(document)
+    for name, found_state in served_of_all(kept.directory, kept.run_directory).items():
+        assert main_cf_of(name, found_state)
     try:
         found = read_status(kept.run_directory)
     except HostError:

@@ -17,11 +17,12 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from pf_agent.errors import HostError
-from pf_agent.model import Reason, Trigger, UnitPhase, UnitState
+from pf_agent.model import Greeting, MailLog, Reason, Trigger, UnitPhase, UnitState
 from pf_agent.postfix_log import log_tail
-from pf_agent.smtp import probe
+from pf_agent.smtp import PATIENCE_SECONDS, probe
 from pf_agent.systemd import Systemd
 
 MAIN_CF = pathlib.Path("/etc/postfix/main.cf")
@@ -185,14 +186,22 @@ def check_another_instance_is_not_ours(bench: Bench) -> None:
         bench.systemd.reset_failed([elsewhere])
 
 
+def ask(banner: str, port: int = 25, patience: float = PATIENCE_SECONDS) -> str:
+    """What is wrong with Postfix at its port."""
+    return probe(Greeting("127.0.0.1", port, banner), patience).trouble
+
+
 def check_reload_is_followed(bench: Bench) -> None:
     bench.clear()
     assert bench.restart() == "done"
     before = bench.systemd.units_of(POSTFIX)
     with main_cf_with("smtpd_banner = reloaded.example ESMTP"):
         assert bench.reload(bench.master().name) == "done"
-        assert bench.systemd.units_of(POSTFIX) == before
-        assert probe("127.0.0.1", 25, "reloaded.example ESMTP") == ""
+        after = bench.systemd.units_of(POSTFIX)
+        assert [replace(unit, changed_at=0.0) for unit in after] == [
+            replace(unit, changed_at=0.0) for unit in before
+        ]
+        assert ask("reloaded.example ESMTP") == ""
     assert bench.reload(bench.master().name) == "done"
 
 
@@ -205,7 +214,7 @@ def check_process_from_before_a_reload_goes_soon(bench: Bench) -> None:
         with main_cf_with(f"smtpd_banner = {banner}"):
             assert bench.reload(bench.master().name) == "done"
             deadline = time.monotonic() + 3
-            while answer := probe("127.0.0.1", 25, banner):
+            while answer := ask(banner):
                 assert time.monotonic() < deadline, (number, answer)
 
 
@@ -250,7 +259,7 @@ def check_what_a_unit_logged_is_found_at_once(bench: Bench) -> None:
     elsewhere = ("logger", "-p", "mail.crit", "-t")
     run("systemd-run", "--wait", "--quiet", *elsewhere, "opendkim", "fatal: another one")
     try:
-        lines = log_tail([TALKS], since, most=8)
+        lines = log_tail([TALKS], since, MailLog(), most=8)
     finally:
         bench.systemd.reset_failed([TALKS])
     for bad in ("postfix/talks: fatal: bind: in use", "postfix/talks: short of breath"):
@@ -260,7 +269,7 @@ def check_what_a_unit_logged_is_found_at_once(bench: Bench) -> None:
     assert "opendkim: fatal: another one" not in lines, lines
     assert not any("before" in line for line in lines), lines
     assert len(lines) == 8, lines
-    assert log_tail([TALKS], time.time(), most=8) == ()
+    assert log_tail([TALKS], time.time(), MailLog(), most=8) == ()
 
 
 def check_restart_does_not_wait(bench: Bench) -> None:
@@ -451,12 +460,12 @@ def check_probe_finds_the_greeting(bench: Bench) -> None:
     bench.clear()
     assert bench.restart() == "done"
     banner = run("postconf", "-xh", "smtpd_banner")
-    assert probe("127.0.0.1", 25, banner) == ""
-    assert probe("127.0.0.1", 25, None) == ""
-    wrong = probe("127.0.0.1", 25, "elsewhere.example ESMTP")
+    assert ask(banner) == ""
+    assert ask("") == ""
+    wrong = ask("elsewhere.example ESMTP")
     assert "greets as" in wrong, wrong
     assert "elsewhere.example" in wrong, wrong
-    closed = probe("127.0.0.1", 24, banner, patience=0.2)
+    closed = ask(banner, port=24, patience=0.2)
     assert "no connection" in closed, closed
 
 
@@ -465,21 +474,21 @@ def check_probe_finds_a_bogus_restriction(bench: Bench) -> None:
     with main_cf_with("smtpd_recipient_restrictions = bogus"):
         assert bench.restart() == "done"
         assert bench.master().phase is UnitPhase.UP
-        answer = probe("127.0.0.1", 25, run("postconf", "-xh", "smtpd_banner"))
+        answer = ask(run("postconf", "-xh", "smtpd_banner"))
         assert "RCPT got 451" in answer, answer
         print(f"     {answer}")
     assert bench.restart() == "done"
-    assert probe("127.0.0.1", 25, None) == ""
+    assert ask("") == ""
 
 
 def check_probe_while_postfix_is_stopped(bench: Bench) -> None:
     # The umbrella alone would be down before its instance is.
     run("systemctl", "stop", *(unit.name for unit in bench.systemd.units_of(POSTFIX)))
-    answer = probe("127.0.0.1", 25, None, patience=0.2)
+    answer = ask("", patience=0.2)
     assert "no connection" in answer, answer
     bench.clear()
     job = bench.systemd.restart(POSTFIX)
-    assert probe("127.0.0.1", 25, None, patience=PATIENCE) == ""
+    assert ask("", patience=PATIENCE) == ""
     assert bench.heard(job) == "done"
 
 

@@ -32,8 +32,8 @@ print(json.dumps([dataclasses.asdict(judgement) for judgement in judged]))
 NEWALIASES = f"""
 import sys
 sys.path.insert(0, "{FOLDER}/agent")
-from pf_agent.postfix import Postfix
-Postfix("{INSTANCE}", "/run/judge").newaliases(sys.argv[1])
+from pf_agent.postalias import AliasBuilder
+print(AliasBuilder("{INSTANCE}").newaliases())
 """
 GREETING = f"""
 import sys
@@ -226,6 +226,6 @@ def test_an_instance_is_asked_about_its_own_files(judge: Judge, serving: Machine
     words = {fault["parameter"]: fault["reason"] for fault in judgement["faults"]}
     assert words["alias_database"] == "open /etc/out/aliases: No such file or directory"
     serving.write_text("/etc/out/aliases", "somebody: root\n")
-    serving.run(["python3", "-B", "-c", NEWALIASES, "/etc/out/aliases"])
+    serving.run(["python3", "-B", "-c", NEWALIASES])
     assert serving.sh("ls /etc/out").split() == ["aliases", "aliases.db"]
     assert "address='127.0.0.1', port=25" in serving.run([*greeting, INSTANCE]).stdout

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pf_agent.pacing import restart_allowed_at
-from pf_agent.postfix import NEWALIASES
+from pf_agent.postalias import POSTALIAS
 from tests.machine.nspawn import Machine
 from tests.machine.site import MAIN_CF, Site
 
@@ -144,11 +144,11 @@ def test_drift_is_corrected_while_newaliases_takes_its_time(site: Site) -> None:
     site.forget_restarts()
     since = site.cursor()
     held = "touch /run/newaliases-runs; until test -e /run/newaliases-may; do sleep 0.1; done"
-    site.machine.run(["mv", NEWALIASES, f"{NEWALIASES}.real"])
+    site.machine.run(["mv", POSTALIAS, f"{POSTALIAS}.real"])
     try:
-        script = f'#!/bin/sh\n{held}\nexec {NEWALIASES}.real "$@"\n'
-        site.machine.write_text(NEWALIASES, script)
-        site.machine.run(["chmod", "755", NEWALIASES])
+        script = f'#!/bin/sh\n{held}\nexec {POSTALIAS}.real "$@"\n'
+        site.machine.write_text(POSTALIAS, script)
+        site.machine.run(["chmod", "755", POSTALIAS])
         site.machine.run(["postconf", "-e", "mynetworks=0.0.0.0/0"])
         site.machine.wait_until("test -e /run/newaliases-runs")
         for name in ("mynetworks", "smtpd_banner"):
@@ -156,7 +156,7 @@ def test_drift_is_corrected_while_newaliases_takes_its_time(site: Site) -> None:
             site.wait_right()
         assert site.starts(since) == []
     finally:
-        site.machine.run(["mv", f"{NEWALIASES}.real", NEWALIASES])
+        site.machine.run(["mv", f"{POSTALIAS}.real", POSTALIAS])
         site.machine.run(["touch", "/run/newaliases-may"])
     site.wait_settled()
     assert len(site.starts(since)) == 1

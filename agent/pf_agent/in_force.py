@@ -1,0 +1,193 @@
+"""What one main.cf must say now: a cycle with it, and what becomes of it once Postfix was started.
+
+The daemon and `apply` share it, and what is kept on disk, under the agent's lock: what one of them
+rejects, the other enforces no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from pf_agent import wishes
+from pf_agent.activation_ports import NotUp
+from pf_agent.correction import refusal
+from pf_agent.drift import taken_apart
+from pf_agent.main_cf import MainCf
+from pf_agent.model import (
+    ActualState,
+    DesiredState,
+    Exposure,
+    Outcome,
+    PendingActivation,
+    Rejected,
+    Result,
+    Wishes,
+)
+from pf_agent.plan import Emit, Host, Policy, plan
+from pf_agent.reconcile import reconcile
+from pf_agent.rollback import Rollback
+from pf_agent.state import State
+from pf_agent.things import things_in
+from pf_agent.values import same
+from pf_agent.verdict import Standing
+
+
+@dataclass
+class InForce:
+    """The desired state of one instance. `is_there` tells of a file or an address."""
+
+    host: Host
+    state: State
+    emit: Emit
+    is_there: Callable[[str], bool]
+
+    def desired(self, asked: DesiredState | None) -> DesiredState | None:
+        """Return what is enforced where the files ask for `asked`; None where that is nothing."""
+        return wishes.in_force(self.state.wishes(), asked)
+
+    def rejected(self, asked: DesiredState | None) -> Rejected | None:
+        """Return why what the files ask for is not in force, None where it is."""
+        known = self.state.wishes()
+        return known.rejected if wishes.is_rejected(known, asked) else None
+
+    def is_new(self, asked: DesiredState | None) -> bool:
+        """Tell whether main.cf was not made to say it yet."""
+        known = self.state.wishes()
+        desired = wishes.in_force(known, asked)
+        return desired is not None and not wishes.says_the_same(known.applied, desired)
+
+    def is_only_wished(self, asked: DesiredState, actual: ActualState) -> bool:
+        """Tell whether main.cf differs, and only in what is newly asked for. Raises HostError."""
+        known = self.state.wishes()
+        desired = wishes.in_force(known, asked)
+        if desired is None:
+            return False
+        drift = plan(self.host, desired, actual, self.state.last_good()).drift
+        found = wishes.marked(drift, known, desired, self.state.pending())
+        return bool(found) and all(drift.is_wished for drift in found)
+
+    def cycle(
+        self,
+        asked: DesiredState,
+        policy: Policy,
+        last: Outcome | None = None,
+        actual: ActualState | None = None,
+    ) -> Outcome:
+        """One cycle; where Postfix refuses what is newly asked for, one with the state before.
+
+        Where the first state that was ever asked for did not serve, main.cf is only looked at.
+        Call it under the agent's lock. Raises HostError.
+        """
+        if self._has_gone_back(asked, policy):
+            actual = None  # main.cf was changed since the caller read it
+        known = self.state.wishes()
+        desired = wishes.in_force(known, asked)
+        if desired is None:
+            looking = replace(policy, observe_only=True)
+            return reconcile(self.host, asked, looking, self.state, self.emit, last, actual)
+        outcome = reconcile(self.host, desired, policy, self.state, self.emit, last, actual)
+        is_new = not wishes.says_the_same(known.served, desired)
+        if outcome.result is not Result.REJECTED or known.served is None or not is_new:
+            return outcome
+        changed = tuple(sorted(wishes.differing(known.served, desired)))
+        refused = Rejected(desired, outcome.summary, changed, is_judged=True)
+        if known.before:
+            # What an earlier wish has changed, that was not served yet, goes back with this one.
+            self._rollback(policy, "another wish was refused").take_back()
+        self.state.keep_wishes(wishes.rejected(self.state.wishes(), refused))
+        return self.cycle(asked, policy)
+
+    def _has_gone_back(self, asked: DesiredState, policy: Policy) -> bool:
+        """What is asked for no more goes back, and what a crash has left of a rejected wish.
+
+        Returns whether main.cf may have changed. Raises HostError.
+        """
+        known = self.state.wishes()
+        is_cut_off = wishes.is_cut_off(known) and not policy.observe_only
+        if is_cut_off:
+            self._rollback(policy, "going back was cut off").take_back()
+            known = self.state.wishes()
+        if known.rejected is not None and not wishes.is_rejected(known, asked):
+            self.try_again()  # the files ask for something else, and may ask for it again
+            known = self.state.wishes()
+        desired = wishes.in_force(known, asked)
+        if policy.observe_only or desired is None or not wishes.withdrawn(known, desired):
+            return is_cut_off
+        self._rollback(policy, "it is asked for no more").withdraw(desired)
+        return True
+
+    def _rollback(self, policy: Policy, reason: str) -> Rollback:
+        not_up = NotUp(self.state.pending(), Standing.REJECTED, reason, self.host.read().text)
+        return Rollback(self.host, policy, self.state, self.emit, not_up)
+
+    def ended(self, not_up: NotUp, policy: Policy) -> bool:
+        """Take back what is to blame for `not_up`; False where nothing is. Raises HostError."""
+        rollback = Rollback(self.host, policy, self.state, self.emit, not_up)
+        with self.state.lock():
+            if not_up.standing is Standing.REJECTED:
+                return rollback.take_back(self._missing(not_up)) or rollback.rescue()
+            return not_up.standing is Standing.DOWN and rollback.rescue()
+
+    def _missing(self, not_up: NotUp) -> Sequence[str]:
+        """What the wish names and is not there."""
+        applied = self.state.wishes().applied
+        asked = {} if applied is None or not_up.pending is None else applied.settings
+        values = [asked[name] for name in (not_up.pending or _NONE).wished if name in asked]
+        return [thing for thing in things_in(values) if not self.is_there(thing)]
+
+    def reconsider(self, asked: DesiredState | None, policy: Policy) -> bool:
+        """Try what was rejected again where what it was refused for is there by now.
+
+        Returns whether it is. Raises HostError.
+        """
+        refused = self.rejected(asked)
+        if refused is None:
+            return False
+        if refused.is_judged:
+            found = plan(self.host, refused.says, self.host.read(), self.state.last_good())
+            is_right = not refusal(refused.says, policy.judge(found.candidate))
+        else:
+            is_right = any(map(self.is_there, refused.missing))
+        if is_right:
+            self.try_again()
+        return is_right
+
+    def try_again(self) -> None:
+        """Somebody asked for it: what was rejected is in force. Raises HostError."""
+        self.state.keep_wishes(wishes.tried_again(self.state.wishes()))
+
+    def forget(self) -> None:
+        """Nobody asks for anything any more. Raises HostError.
+
+        What is asked for another day is new then, and goes back to what main.cf says by that day.
+        """
+        with self.state.lock():
+            self.state.keep_wishes(Wishes())
+
+    def find_unserved(self, desired: DesiredState, text: bytes | None) -> tuple[str, ...]:
+        """Return the managed parameters that main.cf says otherwise than what Postfix runs with."""
+        served = self.state.ran_with()
+        if served is None or text is None or text == served:
+            return ()
+        now, before = taken_apart(text).parameters(), MainCf.parse(served).parameters()
+        return tuple(
+            name
+            for name in sorted(desired.parameters())
+            if not _is_same(name, now.get(name), before.get(name))
+        )
+
+    def mark_unserved(self, parameters: Sequence[str], now: float) -> None:
+        """Have Postfix started with main.cf as it is. Raises HostError."""
+        number = self.state.next_cycle()
+        marker = PendingActivation(number, tuple(parameters), Exposure(now, now, now))
+        self.state.mark_pending(marker)
+
+
+_NONE = PendingActivation(0, (), Exposure(0.0, 0.0))
+
+
+def _is_same(name: str, one: str | None, other: str | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return same(name, one, other)

@@ -1,0 +1,262 @@
+"""What Postfix runs with: "in sync" is true of it, whoever started or stopped it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from pf_agent import names
+from pf_agent.wish import LOCAL
+from tests.machine.nspawn import Machine
+from tests.machine.site import INTRUDE, MAIN_CF, SETTLE_SECONDS, Site, eventually
+
+AGENT_TOML = f"{names.CONFIG_DIRECTORY}/{names.AGENT_TOML}"
+EXTRA = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/90-extra.toml"
+
+_OUTSIDE = """
+ip netns add outside
+ip link add inside0 type veth peer name outside0
+ip link set outside0 netns outside
+ip address add 203.0.113.1/24 dev inside0
+ip link set inside0 up
+ip -n outside address add 203.0.113.9/24 dev outside0
+ip -n outside link set outside0 up
+"""
+
+# A stranger connects anew again and again, until nobody is relayed any more; prints how many were
+# within and after so many seconds of the drift.
+_STRANGER = """
+import smtplib, sys, time
+count = int(sys.argv[1])
+relayed = []
+for _ in range(count):
+    try:
+        with smtplib.SMTP("203.0.113.1", 25, local_hostname="x.example", timeout=10) as client:
+            client.ehlo()
+            client.docmd("MAIL", "FROM:<a@example.org>")
+            relayed.append(client.docmd("RCPT", "TO:<b@example.com>")[0])
+            client.docmd("RSET")
+    except (OSError, smtplib.SMTPException):
+        relayed.append(0)
+print(*relayed)
+"""
+
+
+@pytest.fixture(scope="module")
+def site(agent_machine: Machine) -> Site:
+    agent_machine.sh(_OUTSIDE)
+    return Site.prepared(agent_machine)
+
+
+@pytest.fixture(autouse=True)
+def _at_rest(site: Site) -> Iterator[None]:
+    site.forget_restarts()
+    site.end_contest()
+    yield
+    site.forget_restarts()
+    site.machine.run(["rm", "-f", EXTRA, LOCAL, AGENT_TOML])
+    site.machine.run(["systemctl", "reload", "pf-agent"])
+    site.machine.run(["systemctl", "start", names.POSTFIX_UNIT])
+    site.put(site.good)
+    site.wait_settled()
+    site.wait_right()
+
+
+def phase(site: Site) -> tuple[str, int]:
+    done = site.machine.run(["pf-agent", "status", "--json"], check=False)
+    return json.loads(done.stdout)["phase"], done.returncode
+
+
+def wait_phase(site: Site, wanted: str) -> None:
+    eventually(lambda: phase(site)[0] == wanted, f"the phase {wanted}", SETTLE_SECONDS)
+
+
+def strangers(site: Site, count: int = 5) -> list[int]:
+    """What strangers get who connect anew, one after the other: 250 is relayed."""
+    command = ["ip", "netns", "exec", "outside", "python3", "-c", _STRANGER, str(count)]
+    return [int(code) for code in site.machine.run(command).stdout.split()]
+
+
+def wait_for(site: Site, event: str, since: str) -> None:
+    eventually(lambda: bool(site.records(event, since)), f"a record: {event}", SETTLE_SECONDS)
+
+
+def listens_on(site: Site) -> str:
+    return site.machine.sh("ss -Hltn 'sport = :25' | awk '{print $4}' | sort")
+
+
+def test_what_was_adopted_while_suspended_is_served(site: Site) -> None:
+    assert "0.0.0.0:25" in listens_on(site)
+    since = site.cursor()
+    site.machine.run(["pf-agent", "suspend"])
+    site.machine.run(["postconf", "-e", "inet_interfaces = 127.0.0.1"])
+    site.machine.run(["pf-agent", "adopt", "inet_interfaces"])
+    site.machine.run(["pf-agent", "resume"])
+    wait_for(site, "activated", since)
+    site.wait_settled()
+    assert listens_on(site) == "127.0.0.1:25\n"
+
+
+def test_apply_finds_what_is_not_served(site: Site) -> None:
+    site.machine.run(["systemctl", "stop", "pf-agent"])
+    try:
+        site.machine.run(["postconf", "-e", "inet_interfaces = 127.0.0.1"])
+        site.machine.run(["pf-agent", "adopt", "inet_interfaces"])
+        site.machine.run(["pf-agent", "apply"], timeout=SETTLE_SECONDS)
+        assert listens_on(site) == "127.0.0.1:25\n"
+    finally:
+        site.machine.run(["systemctl", "start", "pf-agent"])
+
+
+def drift_while_the_agent_is_stopped(site: Site) -> None:
+    """An open relay that Postfix was reloaded with, and an idle smtpd that has it."""
+    site.machine.run(["systemctl", "stop", "pf-agent"])
+    try:
+        site.machine.sh(f"{INTRUDE} && touch -d '1 minute ago' {MAIN_CF} && postfix reload")
+        time.sleep(1)
+        assert strangers(site) == [250] * 5
+    finally:
+        site.machine.run(["systemctl", "start", "pf-agent"])
+
+
+def wait_until_nobody_is_relayed(site: Site) -> None:
+    """A bounded poll, and from then on nobody at all."""
+    site.machine.wait_until(f"! grep -q 0.0.0.0/0 {MAIN_CF}")
+    eventually(lambda: 250 not in strangers(site, 1), "a stranger is refused", 10.0)
+    assert 250 not in strangers(site, 20)
+
+
+def test_nobody_new_is_relayed_while_the_window_is_closed(site: Site) -> None:
+    site.machine.write_text(AGENT_TOML, site.closed_window())
+    since, invocation = site.cursor(), site.show(site.unit, "InvocationID")
+    drift_while_the_agent_is_stopped(site)
+    wait_until_nobody_is_relayed(site)
+    assert site.show(site.unit, "InvocationID") == invocation
+    assert phase(site)[0] == "activating"
+    assert site.records("activated", since) == []
+
+
+def test_nobody_new_is_relayed_while_the_budget_is_spent(site: Site) -> None:
+    now = site.machine.sh("date +%s").strip()
+    site.machine.write_text(f"{names.RUN_DIRECTORY}/{names.RESTARTS}", f"[{now}, {now}, {now}]")
+    invocation = site.show(site.unit, "InvocationID")
+    drift_while_the_agent_is_stopped(site)
+    wait_until_nobody_is_relayed(site)
+    assert site.show(site.unit, "InvocationID") == invocation
+
+
+def test_nobody_new_is_relayed_in_a_contest(site: Site) -> None:
+    now = int(site.machine.sh("date +%s"))
+    moments = [now - 50 + 10 * row for row in range(5)]
+    site.machine.write_text(
+        f"{names.RUN_DIRECTORY}/drifts.json", json.dumps({"mynetworks": moments})
+    )
+    site.machine.write_text(f"{names.RUN_DIRECTORY}/{names.RESTARTS}", f"[{now}]")
+    drift_while_the_agent_is_stopped(site)
+    wait_until_nobody_is_relayed(site)
+
+
+def test_nobody_new_is_relayed_at_rest(site: Site) -> None:
+    drift_while_the_agent_is_stopped(site)
+    wait_until_nobody_is_relayed(site)
+
+
+def test_what_was_healed_while_it_was_hot_needs_no_reload(site: Site) -> None:
+    """Processes that start in the moment of a drift read main.cf again (dict_load_file_xt())."""
+    site.machine.write_text(AGENT_TOML, site.closed_window())
+    site.machine.run(["systemctl", "reload", "pf-agent"])
+    since = site.cursor()
+    # Strangers connect all the while, so that new processes start amid the drifts.
+    site.machine.run(["postconf", "-e", "smtpd_banner = $myhostname ESMTP"])
+    with site.machine.start(
+        ["ip", "netns", "exec", "outside", "python3", "-c", _STRANGER, "200"]
+    ) as asking:
+        for _ in range(5):
+            site.machine.sh(INTRUDE)
+            site.wait_right()
+            site.machine.run(["pkill", "-x", "smtpd"], check=False)
+        asking.wait()
+    assert 250 not in strangers(site, 10)
+    entries = site.machine.journal(f"--after-cursor={since}")
+    assert not [e for e in entries if str(e.get("MESSAGE", "")).startswith("reload -- version")]
+
+
+def test_a_wish_is_not_held_up_by_somebody_elses_fight(site: Site) -> None:
+    now = int(site.machine.sh("date +%s"))
+    moments = [now - 80 + 10 * row for row in range(8)]
+    site.machine.write_text(
+        f"{names.RUN_DIRECTORY}/drifts.json", json.dumps({"mynetworks": moments})
+    )
+    site.machine.write_text(
+        f"{names.RUN_DIRECTORY}/{names.RESTARTS}", f"[{now - 2}, {now - 1}, {now}]"
+    )
+    since = site.cursor()
+    begun = time.monotonic()
+    site.machine.write_text(EXTRA, "[settings]\nmessage_size_limit = 20480000\n")
+    wait_for(site, "activated", since)
+    # The budget alone would make it a minute, the contest five.
+    assert time.monotonic() - begun < 40
+    said = [record["MESSAGE"] for record in site.records("drift-detected", since)]
+    assert said == [
+        'message_size_limit is "10485760", must be "20480000" (line '
+        f"{site.line_of('message_size_limit')}): the desired state changed",
+        "the desired state changed: message_size_limit",
+    ]
+
+
+def test_wishes_in_a_row_are_no_contest(site: Site) -> None:
+    since = site.cursor()
+    for size in range(5):
+        site.machine.run(["pf-agent", "set", f"message_size_limit={20480000 + size}"])
+    site.machine.wait_until(f"grep -qx 'message_size_limit = 20480004' {MAIN_CF}")
+    site.wait_settled()
+    assert site.records("contested", since) == []
+    assert phase(site) == ("in-sync", 0)
+
+
+def test_what_a_person_stopped_is_left_stopped(site: Site) -> None:
+    since = site.cursor()
+    site.machine.run(["systemctl", "stop", names.POSTFIX_UNIT])
+    wait_phase(site, "stopped")
+    site.machine.sh(INTRUDE)
+    site.wait_right()
+    wait_phase(site, "stopped")
+    site.machine.run(["systemctl", "restart", "pf-agent"])
+    wait_phase(site, "stopped")
+    assert phase(site)[1] == 1
+    assert site.show(site.unit, "ActiveState") == "inactive"
+    assert site.starts(since) == []
+    told = [record["MESSAGE"] for record in site.records("activation-failed", since)]
+    assert any("stopped by somebody" in message for message in told)
+    # Whoever starts it: that start is verified like ours.
+    site.machine.run(["systemctl", "start", names.POSTFIX_UNIT])
+    wait_for(site, "activated", since)
+    site.wait_settled()
+    assert len(site.starts(since)) == 1
+
+
+@pytest.mark.parametrize("verb", ["disable", "mask"])
+def test_what_is_disabled_or_masked_is_never_started(site: Site, verb: str) -> None:
+    since = site.cursor()
+    site.machine.run(["systemctl", "stop", names.POSTFIX_UNIT])
+    site.machine.run(["systemctl", verb, names.POSTFIX_UNIT])
+    try:
+        site.machine.sh(INTRUDE)
+        site.wait_right()
+        wait_phase(site, "stopped")
+        assert site.starts(since) == []
+    finally:
+        undo = {"disable": "enable", "mask": "unmask"}[verb]
+        site.machine.run(["systemctl", undo, names.POSTFIX_UNIT])
+
+
+@pytest.mark.parametrize("way", ["pkill -9 -x master", "postfix stop"])
+def test_a_master_that_is_gone_is_not_one_that_was_stopped(site: Site, way: str) -> None:
+    since = site.cursor()
+    site.machine.sh(way)
+    wait_for(site, "activated", since)
+    site.wait_settled()
+    assert site.serves()
