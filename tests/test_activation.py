@@ -449,8 +449,9 @@ def test_what_fails_for_no_fault_of_main_cf_is_asked_again_and_ends_by_itself(
     assert world.activation.memory.failure == ""
 
 
+@pytest.mark.parametrize("wished", [(), ("relayhost",)])
 def test_what_is_corrected_while_it_fails_does_not_wait_for_the_next_question(
-    world: World,
+    world: World, wished: tuple[str, ...]
 ) -> None:
     world.correct(1)
     world.programs.heard = AWAY
@@ -458,7 +459,7 @@ def test_what_is_corrected_while_it_fails_does_not_wait_for_the_next_question(
     for _ in range(4):
         world.pass_time()
         assert world.verify() is None
-    world.correct(2, "relayhost", wished=("relayhost",))
+    world.correct(2, "relayhost", wished=wished)
     assert world.activation.patience() == 0
     world.programs.heard = Heard()
     begin = world.clock.now

@@ -24,6 +24,7 @@ from typing import Any
 
 import pytest
 
+from pf_agent import names
 from pf_agent.aliases import Built, Source
 from pf_agent.errands import Errands, listening
 from pf_agent.errands_unit import Unit
@@ -45,7 +46,7 @@ class Host:
         self.other = str(folder / "postfix-out")
         self.main_cf.parent.mkdir()
         self.main_cf.write_text(f"multi_instance_directories = /x, {self.other}\n")
-        self.unit = Unit(str(self.main_cf), str(folder))
+        self.unit = Unit(str(self.main_cf), str(folder), str(folder))
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.listener.bind(self.path)
         self.listener.listen()
@@ -171,6 +172,7 @@ def test_the_end_of_the_log_comes(
     log.add(NOW, b"fatal: caf\xe9")
     log.add(NOW, "of another", _SYSTEMD_UNIT="other.service")
     log.add(NOW, "Failed", SYSLOG_IDENTIFIER="systemd", UNIT="postfix@-.service")
+    log.entries[-1] |= {"_PID": 1, "_UID": 0}
     with host.served():
         found = host.errands().log_tail(("postfix.service", "postfix@-.service"), since)
         assert found == ("postfix/master: fatal: caf\ufffd", "systemd: Failed")
@@ -195,6 +197,18 @@ def test_whether_a_unit_was_stopped(host: Host, monkeypatch: pytest.MonkeyPatch,
 
 
 @pytest.mark.skipif(not os.path.exists("/usr/bin/dpkg-query"), reason="no dpkg")
+def test_a_server_is_called_only_where_the_configuration_names_it(host: Host) -> None:
+    dropins = host.main_cf.parent.parent / names.DESIRED_DROPINS
+    dropins.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as server, host.served():
+        place = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(HostError, match="no file of .* names it"):
+            host.errands().is_there(f"inet:{place}")
+        (dropins / "50-site.toml").write_text(f'[settings]\nsmtpd_milters = "inet:{place}"\n')
+        assert host.errands().is_there(f"inet:{place}")
+        assert host.errands().is_there(str(dropins))
+
+
 def test_what_dpkg_is_about(host: Host) -> None:
     with host.served():
         assert host.errands().package().state in ("", "installed", "config-files")

@@ -61,13 +61,25 @@ def test_other_programs_of_the_mail_facility_are_left_out(log: FakeLog) -> None:
     assert log_tail(["postfix.service"], 0.0, JOURNAL) == ("postfix/smtpd: fatal: it",)
 
 
+@pytest.mark.parametrize("pid_and_uid", [(1, 1000), (2000, 1000), (2000, 0)])
+def test_nobody_but_systemd_says_of_which_unit_another_line_is(
+    log: FakeLog, pid_and_uid: tuple[int, int]
+) -> None:
+    """Whoever sends a record in the journal's own form chooses UNIT= as well."""
+    log.add(1, "fatal: no", SYSLOG_IDENTIFIER="postfix/smtpd", UNIT="postfix.service")
+    pid, uid = pid_and_uid
+    log.entries[-1] |= {"_SYSTEMD_UNIT": "user@1000.service", "_PID": pid, "_UID": uid}
+    assert log_tail(["postfix.service"], 0.0, JOURNAL) == ()
+    assert fatal_lines(["postfix.service"], 0.0, JOURNAL) == ()
+
+
 def test_programs_of_other_units_are_left_out(log: FakeLog) -> None:
     """They have the mail facility, too: a filter, another instance, what pf-agent itself runs."""
     for number, name in enumerate(("opendkim", "postfix-out/master", "postfix/postconf")):
         unit = f"{number}.service"
         log.add(1, "fatal: no", SYSLOG_IDENTIFIER=name, _SYSTEMD_UNIT=unit)
     log.add(2, "Failed", SYSLOG_IDENTIFIER="systemd", UNIT="postfix.service")
-    log.entries[-1]["_SYSTEMD_UNIT"] = "init.scope"
+    log.entries[-1] |= {"_SYSTEMD_UNIT": "init.scope", "_PID": 1, "_UID": 0}
     assert log_tail(["postfix.service"], 0.0, JOURNAL) == ("systemd: Failed",)
 
 

@@ -1,7 +1,7 @@
 """What pf-agent-errands.service runs: what the sandbox of pf-agent.service forbids the agent.
 
 The agent has no word in which program is run, with which arguments, or whom it talks to. It names
-one of eight errands, and one of Postfix's own instances or the units whose log is asked for; a
+one of eleven errands, and one of Postfix's own instances or the units whose log is asked for; a
 candidate comes as its text.
 
 systemd hands over the socket that it listens at (sd_listen_fds(3)). After a while without an errand
@@ -34,6 +34,8 @@ _IDLE_SECONDS = 10.0
 # How long the agent may take to say what it wants, and to hear the end.
 _TALK_SECONDS = 20.0
 _BACKLOG = 5
+# Nobody's desired state is larger; and a server that it names further down is not called.
+_MOST_CONFIGURATION = 1 << 20
 _UNIT = "pf-agent-errands.service"
 _NO_ERRAND = f"{_UNIT}: not one of its errands; restart pf-agent"
 _STRANGER = [field.name for field in fields(Greeting)].index("stranger")
@@ -44,8 +46,14 @@ _PAUSE_SECONDS = 0.1
 class Unit:
     """The errands, for the Postfix whose default instance obeys `main_cf`."""
 
-    def __init__(self, main_cf: str, run_directory: str) -> None:
+    def __init__(
+        self,
+        main_cf: str,
+        run_directory: str,
+        config_directory: str = names.CONFIG_DIRECTORY,
+    ) -> None:
         self._main_cf = main_cf
+        self._config_directory = config_directory
         self._run_directory = run_directory
         self._known: dict[str, Postfix] = {}
 
@@ -118,7 +126,7 @@ class Unit:
             case {"errand": "probe", "directory": str(directory), "greeting": list(members)}:
                 return self._probe(directory, members)
             case {"errand": "presence", "thing": str(thing)}:
-                return presence.is_there(thing)
+                return self._is_there(thing)
             case {"errand": "listen", "place": str(place)}:
                 return listening(place)
             case {"errand": "stopped", "unit": str(unit), "invocation": str(invocation)}:
@@ -149,6 +157,26 @@ class Unit:
                 raise HostError(f"{directory}: no instance of Postfix; see `postmulti -l`")
             self._known[directory] = Postfix(directory, self._run_directory)
         return self._known[directory]
+
+    def _is_there(self, thing: str) -> bool:
+        """Look for a file or an address. A server is called only where pf-agent's configuration
+        names it: the agent has no word in whom this unit talks to."""
+        kind, _, called = thing.partition(":")
+        if kind in ("inet", "unix") and not self._is_named(called.encode()):
+            raise HostError(
+                f"{called}: no file of {self._config_directory} names it; see pf-agent(8)"
+            )
+        return presence.is_there(thing)
+
+    def _is_named(self, called: bytes) -> bool:
+        dropins = os.path.join(self._config_directory, names.DESIRED_DROPINS)
+        with suppress(OSError):
+            paths = [os.path.join(dropins, name) for name in sorted(os.listdir(dropins))]
+            for path in [os.path.join(self._config_directory, names.DESIRED_TOML), *paths]:
+                with suppress(OSError), open(path, "rb") as file:
+                    if called in file.read(_MOST_CONFIGURATION):
+                        return True
+        return False
 
     def _others(self) -> list[str]:
         try:

@@ -7,12 +7,14 @@ rejects, the other enforces no more.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from pf_agent import wishes
 from pf_agent.activation_ports import NotUp
 from pf_agent.correction import refusal
 from pf_agent.drift import taken_apart
+from pf_agent.errors import HostError
 from pf_agent.main_cf import MainCf
 from pf_agent.model import (
     ActualState,
@@ -134,7 +136,13 @@ class InForce:
         applied = self.state.wishes().applied
         asked = {} if applied is None or not_up.pending is None else applied.settings
         values = [asked[name] for name in (not_up.pending or _NONE).wished if name in asked]
-        return [thing for thing in things_in(values) if not self.is_there(thing)]
+        return [thing for thing in things_in(values) if self._looked_for(thing) is False]
+
+    def _looked_for(self, thing: str) -> bool | None:
+        """Tell whether it is there; None where that cannot be told."""
+        with suppress(HostError):
+            return self.is_there(thing)
+        return None
 
     def reconsider(self, asked: DesiredState | None, policy: Policy) -> bool:
         """Try what was rejected again where what it was refused for is there by now.
@@ -148,7 +156,7 @@ class InForce:
             found = plan(self.host, refused.says, self.host.read(), self.state.last_good())
             is_right = not refusal(refused.says, policy.judge(found.candidate))
         else:
-            is_right = any(map(self.is_there, refused.missing))
+            is_right = any(map(self._looked_for, refused.missing))
         if is_right:
             self.try_again()
         return is_right

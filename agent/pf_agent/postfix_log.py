@@ -31,6 +31,7 @@ _LOG_CHARACTERS = 400
 _MOST_ENTRIES = 2000
 _MOST_FILE_BYTES = 1 << 18
 _SYNC_SECONDS = 2.0
+_SYSTEMD_PID = 1
 # syslog(3)
 _MAIL_FACILITY = 2
 _INFO = 6
@@ -157,9 +158,17 @@ def _newest(reader: Any, since: float) -> Iterator[Mapping[str, Any]]:
 
 def _is_of(units: Sequence[str], entry: Mapping[str, Any]) -> bool:
     """Filters and other instances have the mail facility as well, and units of their own."""
-    unit = entry.get("UNIT", entry.get("_SYSTEMD_UNIT"))
+    unit = _unit_of(entry)
     is_postfix = str(entry.get("SYSLOG_IDENTIFIER", "")).startswith("postfix")
     return unit in units or (unit is None and is_postfix)
+
+
+def _unit_of(entry: Mapping[str, Any]) -> str | None:
+    """The unit that an entry is of: UNIT= is systemd's word, and anybody's who is not systemd."""
+    if (entry.get("_PID"), entry.get("_UID")) == (_SYSTEMD_PID, 0) and "UNIT" in entry:
+        return str(entry["UNIT"])
+    found = entry.get("_SYSTEMD_UNIT")
+    return None if found is None else str(found)
 
 
 def synchronize() -> None:
@@ -179,7 +188,7 @@ def _line_of(entry: Mapping[str, Any]) -> _Line:
     """
     message = entry.get("MESSAGE", "")
     text = message.decode("utf-8", "replace") if isinstance(message, bytes) else str(message)
-    is_of_no_unit = "UNIT" not in entry and "_SYSTEMD_UNIT" not in entry
+    is_of_no_unit = _unit_of(entry) is None
     return _Line(
         entry["__REALTIME_TIMESTAMP"].timestamp(),
         str(entry.get("SYSLOG_IDENTIFIER", "")),
