@@ -189,18 +189,20 @@ def test_a_port_that_another_program_holds(site: Site) -> None:
     site.machine.run(["systemctl", "stop", names.POSTFIX_UNIT, site.unit])
     with program_at_port_25(site):
         since = site.cursor()
+        # Stopped, it would be left so; it is to be up, and cannot.
+        site.machine.run(["systemctl", "start", site.unit], check=False)
         site.machine.sh(INTRUDE)
         site.wait_right()
         assert wait_for_failure(site, since)
         eventually(lambda: agent(site, "status").returncode == 1, "a status that says so")
-        assert "Postfix is not up" in agent(site, "status").stdout
+        assert "Postfix does not serve as it should" in agent(site, "status").stdout
     # Nobody does anything: the agent tries again by itself.
     wait_for_activation(site, since)
     assert agent(site, "status").returncode == 0
 
 
-def test_a_postfix_that_was_stopped_comes_up_with_a_correction(site: Site) -> None:
-    site.machine.run(["systemctl", "stop", names.POSTFIX_UNIT, site.unit])
+def test_a_postfix_that_was_killed_comes_up_with_a_correction(site: Site) -> None:
+    site.machine.run(["systemctl", "kill", "--signal=KILL", site.unit])
     since = site.cursor()
     site.machine.sh(INTRUDE)
     site.wait_right()

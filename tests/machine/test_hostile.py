@@ -22,7 +22,7 @@ MARK = "planted-s3cret"
 TEXT = f"{MARK}_one = {MARK}\nmynetworks = 0.0.0.0/0\n{MARK} that no Postfix program can read\n"
 
 KEPT = ["cycle", "pending.json", "last-good.main.cf", "ran-with.main.cf", "desired.json"]
-KEPT += ["rolled-back.json", "suspension.json"]
+KEPT += ["wishes.json", "suspension.json"]
 NOTED = ["lock", "activation.lock", "status.json", "restarts.json", "drifts.json"]
 OURS = [f"{names.STATE_DIRECTORY}/{name}" for name in KEPT]
 OURS += [f"{names.RUN_DIRECTORY}/{name}" for name in NOTED]

@@ -123,7 +123,7 @@ def test_the_default_instance_goes_its_own_way(site: Site, managed: str) -> None
     assert site.run_python(GREETING).strip() == f"220 {BANNER}"
 
 
-def test_only_the_instance_that_does_not_come_up_is_rolled_back(
+def test_only_of_the_instance_that_does_not_come_up_is_a_wish_rejected(
     site: Site, managed: str, unit: str
 ) -> None:
     site.forget_restarts()
@@ -135,7 +135,8 @@ def test_only_the_instance_that_does_not_come_up_is_rolled_back(
         with site.port_taken("127.0.0.9"):
             site.machine.write_text(EXTRA, wish)
             eventually(lambda: bool(activated(site, since)), "an activation", SETTLE_SECONDS)
-            (record,) = site.records("rolled-back", since)
+            each, record = site.records("rolled-back", since)
+            assert each[names.FIELD_PARAMETER] == "inet_interfaces"
             assert record[names.FIELD_INSTANCE] == managed
             assert record["MESSAGE"].startswith(f"{managed}: Postfix did not come up with ")
             assert "fatal: bind 127.0.0.9 port 25: " in record[names.FIELD_LOG]
@@ -144,8 +145,9 @@ def test_only_the_instance_that_does_not_come_up_is_rolled_back(
             assert site.run_python(GREETING).strip() == f"220 {BANNER}"
             shown = site.machine.run(["pf-agent", "status", "--json"], check=False)
             found = json.loads(shown.stdout)
-            assert (found["phase"], shown.returncode) == ("in-sync", 1)
-            assert found["instances"][managed]["phase"] == "stalled"
+            assert (found["phase"], shown.returncode) == ("in-sync", 0)
+            assert found["instances"][managed]["phase"] == "in-sync"
+            assert found["problems"] == [f"{record['MESSAGE']}"]
             assert (site.read(), site.show(site.unit, "InvocationID")) == untouched
             assert site.serves()
     finally:
