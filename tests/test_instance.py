@@ -266,6 +266,19 @@ def test_a_wish_waits_for_what_the_port_says_before_it(host: Host) -> None:
     assert (pending.wished, pending.before) == (("biff",), Heard())
 
 
+def test_of_a_postfix_that_takes_its_time_it_counts_what_it_said_last(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pf_agent.instance._ASK_SECONDS", 0.0)
+    host.start()
+    host.postfix.may_answer.clear()
+    host.ask_for(WISH)
+    host.postfix.may_answer.set()
+    pending = host.state.pending()
+    assert pending is not None
+    assert (pending.wished, pending.before) == (("biff",), Heard())
+
+
 def test_drift_waits_for_nothing(host: Host) -> None:
     host.start()
     host.write(WRONG)

@@ -75,8 +75,9 @@ UNITS = [
     UnitState(name, UnitPhase.UP, "success", "the first")
     for name in ("postfix.service", "postfix@-.service")
 ]
-# One object for every other correction of the last nine months would be more than this.
-SLACK_BLOCKS = 400
+# One object for each correction of the last half of the year would be more than this. Python 3.10
+# gives a function that is called a thousand times a cache of its own, and some are called seldom.
+SLACK_BLOCKS = 330
 
 
 def judge_of_grammar(text: bytes) -> Judgement:
@@ -365,11 +366,11 @@ def assert_no_more(first: Held, last: Held) -> None:
     assert last.bytes_on_disk <= last.files * 300
 
 
-def test_a_year_leaves_no_more_than_its_first_months(folder: Path) -> None:
+def test_a_year_leaves_no_more_than_its_first_half(folder: Path) -> None:
     host = Host(folder)
     life = Life(host, 4711, unrest=0.1)
-    first = life.days(90)
-    last = life.days(275)
+    first = life.days(180)
+    last = life.days(185)
     assert_no_more(first, last)
     assert host.lost == []
     assert min(host.corrections, host.activations) > 700

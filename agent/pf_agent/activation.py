@@ -73,7 +73,7 @@ class Activation:
     _unnoted: tuple[float, ...] = ()  # restarts that could not be written down
     _elsewhere_until: float = 0.0
     _starts: Backoff = field(default_factory=lambda: Backoff(first=10.0))
-    _questions: Backoff = field(default_factory=lambda: Backoff(first=2.0, most=60.0))
+    _questions: Backoff = field(default_factory=lambda: Backoff(first=2.0, most=30.0))
     # The latest alone: Postfix may be down for a year, with a new cycle every hour.
     _told: deque[tuple[int | None, str]] = field(default_factory=lambda: deque(maxlen=_MOST_TOLD))
 
@@ -137,6 +137,10 @@ class Activation:
     def is_at_rest(self) -> bool:
         """Tell whether Postfix was seen to serve, and nothing is to be done."""
         return isinstance(self.under_way, steps.Idle) and not self._is_doubted
+
+    def served_last(self) -> bool:
+        """Tell whether Postfix served when it was asked last."""
+        return self._seen is not None and not self.memory.failure and not self.memory.left
 
     def is_served(self) -> bool:
         """Tell whether Postfix was seen to serve, and only that could not be written down."""

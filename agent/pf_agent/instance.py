@@ -260,7 +260,10 @@ class Instance:
         except HostError:
             self._asking = None  # it could not be asked
             return False
-        is_to_wait = self._before is None and time.monotonic() < self._answer_by
+        is_in_time = time.monotonic() < self._answer_by
+        if self._before is None and not is_in_time and self._activation.served_last():
+            self._before = Heard()  # it takes its time: what it said last is what is known
+        is_to_wait = self._before is None and is_in_time
         if is_to_wait and not self._in_force.is_only_wished(asked, actual):
             is_to_wait = False  # somebody has written main.cf meanwhile
         if not is_to_wait:

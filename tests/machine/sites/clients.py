@@ -17,7 +17,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
-_ANSWER_SECONDS = 25.0
+_ANSWER_SECONDS = 12.0
 _DELIVERY_SECONDS = 8.0
 
 
