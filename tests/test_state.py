@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -329,10 +330,10 @@ def test_what_is_no_file_is_told_and_holds_nobody_up(
         make(os.path.join(state.directory, name))
     for name in ("restarts.json", "drifts.json", "status.json"):
         make(os.path.join(state.run_directory, name))
-    for read in (state.pending, state.last_good, lambda: read_status(state.run_directory)):
+    told = partial(read_status, state.run_directory)
+    for read in (state.pending, state.last_good, state.wishes, told):
         with pytest.raises(HostError, match=r"(no regular file|Is a directory)"):
             read()
-    assert state.wishes() == Wishes()
     assert state.restarts() == ()
     assert state.drifts() == {}
 
@@ -579,6 +580,23 @@ def test_where_the_text_before_did_not_help_either_the_wish_may_return(state: St
 
 
 # --- wishes ---------------------------------------------------------------------------------------
+
+
+def test_wishes_that_cannot_be_read_are_not_taken_for_none(state: State, tmp_path: Path) -> None:
+    """What was served with would be forgotten for good, for what may be over in a moment."""
+    state.keep_wishes(WISHES)
+    assert state.wishes() == WISHES
+    path = file_of(state, "wishes.json")
+    kept = path.read_bytes()
+    path.unlink()
+    path.mkdir()
+    assert state.wishes() == WISHES
+    with pytest.raises(HostError, match="wishes.json"):
+        State(state.directory, state.run_directory).wishes()
+    assert served_of_all(state.directory, state.run_directory) == {}
+    path.rmdir()
+    path.write_bytes(kept)
+    assert a_state(tmp_path).wishes() == WISHES
 
 
 def test_wishes_round_trip(state: State, tmp_path: Path) -> None:

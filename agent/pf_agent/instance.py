@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from pf_agent import names, pacing, render
@@ -444,12 +445,17 @@ class Instance:
         return self._status
 
     def desired(self) -> DesiredState | None:
-        """Return the desired state in force; None where there is none."""
-        return self._in_force.desired(self._shared.configuration.asked.get(self.name))
+        """Return the desired state in force; None where there is none, or it cannot be told."""
+        with suppress(HostError):
+            return self._in_force.desired(self._shared.configuration.asked.get(self.name))
+        return None
 
     def rejected(self) -> Rejected | None:
-        """Return what the files ask for and is not in force, and why; None where nothing is."""
-        return self._in_force.rejected(self._shared.configuration.asked.get(self.name))
+        """Return what the files ask for and is not in force, and why; None where nothing is, or
+        that cannot be told."""
+        with suppress(HostError):
+            return self._in_force.rejected(self._shared.configuration.asked.get(self.name))
+        return None
 
     def _phase(self) -> tuple[Phase, str]:
         memory, activation = self._activation.memory, self._activation

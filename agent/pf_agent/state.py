@@ -67,7 +67,7 @@ class State:
         self._last_cycle: int | None = None
         self._instance = names.DEFAULT_INSTANCE
         self._approved = os.path.join(directory, _APPROVED)
-        self._wishes: tuple[_Stamp | None, Wishes] = (None, Wishes())
+        self._wishes: tuple[_Stamp | None, Wishes] | None = None
 
     @classmethod
     def of_instance(cls, name: str, directory: str, run_directory: str) -> State:
@@ -303,11 +303,17 @@ class State:
     def wishes(self) -> Wishes:
         """Return what was asked for and what became of it; of a damaged file, nothing.
 
-        Where the version before has left what Postfix took last, it served with that.
+        Where the version before has left what Postfix took last, it served with that. Where the
+        file cannot be read, what was read before counts. Raises HostError where that is nothing:
+        what was served with would be forgotten for good.
         """
         stamp = _stamp_of(os.path.join(self.directory, _WISHES))
-        if stamp is None or stamp != self._wishes[0]:
-            self._wishes = (stamp, self._read_wishes())
+        if stamp is None or self._wishes is None or stamp != self._wishes[0]:
+            try:
+                self._wishes = (stamp, self._read_wishes())
+            except HostError:
+                if self._wishes is None:
+                    raise
         return self._wishes[1]
 
     def keep_wishes(self, kept: Wishes) -> None:
@@ -316,8 +322,8 @@ class State:
             self._write(_WISHES, json.dumps(wishes.to_json(kept), indent=1).encode())
 
     def _read_wishes(self) -> Wishes:
-        # Whatever stands there: without it the agent waits for a good desired.toml.
-        with suppress(HostError, *_DAMAGED):
+        # Damaged, it is as if nothing had ever been asked for.
+        with suppress(*_DAMAGED):
             data = self._read(_WISHES)
             return self._approved_wishes() if data is None else wishes.from_json(json.loads(data))
         return Wishes()
@@ -435,12 +441,18 @@ def served_of_all(directory: str, run_directory: str) -> dict[str, DesiredState]
     with suppress(OSError):
         found += sorted(os.listdir(os.path.join(directory, "instances")))
     states = {name: State.of_instance(name, directory, run_directory) for name in found}
-    served = {name: state.wishes().served for name, state in states.items()}
+    served = {name: _served(state) for name, state in states.items()}
     return {
         name: desired
         for name, desired in served.items()
         if desired is not None and _is_of(name, desired)
     }
+
+
+def _served(state: State) -> DesiredState | None:
+    with suppress(HostError):  # the first look tells of it
+        return state.wishes().served
+    return None
 
 
 def _is_of(name: str, desired: DesiredState) -> bool:

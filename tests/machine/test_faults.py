@@ -89,13 +89,16 @@ def program_at_port_25(site: Site) -> Iterator[None]:
 
 def test_a_value_that_no_judge_sees_shows_at_the_port(site: Site) -> None:
     """`smtpd_recipient_restrictions = bogus`: the units are up, and every RCPT gets a 451."""
-    since = site.cursor()
+    before, since = site.read(), site.cursor()
     site.machine.write_text(EXTRA, '[settings]\nsmtpd_recipient_restrictions = "bogus"\n')
     reason = wait_for_failure(site, since)
     assert "RCPT got 451" in reason
-    eventually(lambda: agent(site, "status").returncode == 1, "a status that says so")
+    # It was not so before, so it is rejected.
+    wait_for_activation(site, since)
+    site.wait_right(before)
     assert reason in agent(site, "status").stdout
-    assert reason in site.show("pf-agent", "StatusText")
+    assert "1 fault in the configuration" in site.show("pf-agent", "StatusText")
+    since = site.cursor()
     site.machine.write_text(
         EXTRA, '[settings]\nsmtpd_recipient_restrictions = "reject_unauth_destination"\n'
     )

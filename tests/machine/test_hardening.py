@@ -126,8 +126,8 @@ AS_ANOTHER = (
     ' os.execv("/usr/sbin/postconf", ["postconf", "-n"])\''
 )
 LOGGED = (
-    "python3 -c 'from pf_agent.postfix_log import log_tail;"
-    ' assert log_tail(["postfix.service", "postfix@-.service"], 0)\''
+    "python3 -c 'from pf_agent.model import MailLog; from pf_agent.postfix_log import log_tail;"
+    ' assert log_tail(["postfix.service", "postfix@-.service"], 0, MailLog())\''
 )
 # What each may not, and what it must be able to.
 BOUNDS = {
