@@ -609,6 +609,19 @@ def test_what_is_left_stopped(
     assert world.service.jobs == []
 
 
+def test_what_our_restart_has_taken_down_is_started_though_it_is_disabled(world: World) -> None:
+    """Debian 13 has the other instances disabled, and they are started by hand."""
+    runs = replace(MASTER, may_start=False)
+    world.service.units = (UMBRELLA, runs)
+    world.correct(1)
+    world.fail_once()
+    world.service.units = (UMBRELLA, replace(runs, phase=UnitPhase.FAILED, result="exit-code"))
+    world.correct(2, rolled_back=True)
+    world.advance()
+    assert world.activation.memory.left == ""
+    assert len(world.service.jobs) == 2
+
+
 @pytest.mark.parametrize(
     ("unit", "stopped"),
     [

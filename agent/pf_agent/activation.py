@@ -67,6 +67,7 @@ class Activation:
     under_way: steps.UnderWay = field(default_factory=steps.Idle)
     _is_doubted: bool = True  # whether Postfix serves as it stands
     _may_act: bool = True  # at the last turn
+    _took_down: bool = False  # whether Postfix ran until we restarted it, and was not up since
     _seen: tuple[str, float, bytes | None] | None = None  # the start that was seen to serve
     _rebuild: Rebuild | None = None
     _inquiry: Aside[Found] | None = None
@@ -263,7 +264,9 @@ class Activation:
     def _left(self, units: tuple[UnitState, ...], package: Package) -> str:
         """Why Postfix, which is down, is left so; "" where it is to be started."""
         for unit in units:
-            if not unit.may_start:
+            # One that ran, and that our restart has taken down, is ours to bring up again: Debian 13
+            # has its instances disabled, and they are started by hand.
+            if not unit.may_start and not self._took_down:
                 return f"{unit.name} is disabled or masked; `systemctl enable --now {unit.name}`"
         if not package.is_locked and not package.is_whole():
             return f"the package postfix is {package.state}; run `dpkg --configure -a`"
@@ -304,6 +307,7 @@ class Activation:
             # StartLimitBurst=). One too many would leave Postfix down, with a text that is not to
             # blame. For ours there is the budget.
             self.service.reset_failed(unit.name for unit in units)
+            self._took_down = self._took_down or holds.is_up()
             job = self.service.restart(self.unit)
             self._note_restart(pending, holds)
         self.memory = replace(self.memory, unserved=None)
@@ -448,7 +452,7 @@ class Activation:
         is_started = bool(attempt.job) or actual.written_at <= attempt.began_at
         is_good = turn.is_good and (attempt.cycle is not None or actual.text == attempt.text)
         is_clear = self.markers.note_served(attempt.cycle, attempt.text, is_started, is_good)
-        self.under_way = steps.Idle()
+        self.under_way, self._took_down = steps.Idle(), False
         had_failed = bool(self.memory.failure)
         self._forget_failures()
         self._starts.reset()
