@@ -153,6 +153,16 @@ def test_a_database_that_is_removed_is_made_again(world: World) -> None:
     assert database_of(world.one).exists()
 
 
+def test_a_folder_is_no_database_however_new(world: World) -> None:
+    """What was made in one tick of the files' clock has the same date."""
+    write(world.one)
+    world.look()
+    write(world.one)
+    database_of(world.one).unlink()
+    database_of(world.one).mkdir()
+    assert world.stale() == ["one"]
+
+
 def test_what_somebody_else_has_built_since_is_not_built_again(world: World) -> None:
     write(world.one)
     world.look()

@@ -264,8 +264,8 @@ class Activation:
     def _left(self, units: tuple[UnitState, ...], package: Package) -> str:
         """Why Postfix, which is down, is left so; "" where it is to be started."""
         for unit in units:
-            # One that ran, and that our restart has taken down, is ours to bring up again: Debian 13
-            # has its instances disabled, and they are started by hand.
+            # One that our restart has taken down is ours to bring up again: Debian 13 has other
+            # instances disabled, and they are started by hand.
             if not unit.may_start and not self._took_down:
                 return f"{unit.name} is disabled or masked; `systemctl enable --now {unit.name}`"
         if not package.is_locked and not package.is_whole():

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, NamedTuple, TypeVar
@@ -35,10 +36,16 @@ class Stamp(NamedTuple):
 
 
 def stamp(path: str) -> Stamp | None:
-    """Return the stamp of what a path leads to; None where that is nothing."""
+    """Return the stamp of the file that a path leads to; None where there is none.
+
+    A folder, however new, is none: the clock of files ticks every 4 ms, and what was made in one
+    tick has the same date.
+    """
     try:
         found = os.stat(path)
     except OSError:
+        return None
+    if not stat.S_ISREG(found.st_mode):
         return None
     return Stamp(found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size)
 
