@@ -195,6 +195,8 @@ class Daemon:
             instance.turn(concerns)
         if is_urgent and self._catch_up():
             self.mailbox.put(Trigger(Reason.CONFIGURATION, "nobody told of its change"))
+        if not is_urgent:
+            self._follow_units()  # main.cf does not wait for the bus; Postfix is seen to after it
         self._publish()
 
     def _catch_up(self, again: bool = False) -> bool:
@@ -203,7 +205,6 @@ class Daemon:
         Returns whether the configuration had changed.
         """
         self._note_watch(self._watch.ensure())
-        self._follow_units()
         has_changed = self._configuration.refresh(again)
         self._sinks.follow(self._configuration.options)
         return has_changed

@@ -155,6 +155,27 @@ def test_only_of_the_instance_that_does_not_come_up_is_a_wish_rejected(
         site.machine.wait_until("pf-agent diff && pf-agent status")
 
 
+def test_a_restart_of_the_default_instance_is_verified_of_the_others_too(
+    site: Site, managed: str
+) -> None:
+    """systemd restarts all of them: what keeps one down then, and nobody desires, goes back."""
+    site.forget_restarts()
+    site.machine.sh("install -d -o daemon -g daemon -m 700 /srv/out")
+    before = site.machine.read_text(MAIN_CF)
+    site.machine.run(["postconf", "-c", FOLDER, "-e", "data_directory=/srv/out"])
+    site.machine.run(["systemctl", "reload", "pf-agent"])
+    since = site.cursor()
+    site.machine.run(["postconf", "-e", "mynetworks=0.0.0.0/0"])
+    eventually(lambda: managed in activated(site, since), "an activation", SETTLE_SECONDS)
+    found = site.records("rolled-back", since)
+    assert {record[names.FIELD_INSTANCE] for record in found} == {managed}
+    assert all("data_directory" in record["MESSAGE"] for record in found)
+    assert site.machine.read_text(MAIN_CF) == before
+    assert site.run_python(GREETING).strip() == f"220 {BANNER}"
+    site.wait_right()
+    site.wait_settled()
+
+
 def test_diff_and_apply_see_to_all_instances(site: Site, managed: str) -> None:
     machine = site.machine
     machine.run(["systemctl", "stop", "pf-agent"])
