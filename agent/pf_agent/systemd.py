@@ -369,8 +369,13 @@ class Systemd:
         from gi.repository import GLib
 
         self._loop = GLib.MainLoop()
-        self._listener = threading.Thread(target=self._loop.run, name="systemd", daemon=True)
-        self._listener.start()
+        listener = threading.Thread(target=self._loop.run, name="systemd", daemon=True)
+        try:
+            listener.start()
+        except RuntimeError as error:  # all that Python says of pthread_create(3)'s EAGAIN
+            way_out = "see TasksMax= in systemd.resource-control(5)"
+            raise HostError(f"no thread to hear systemd with ({error}); {way_out}") from error
+        self._listener = listener
 
     def _job_removed(self, _sender: str, _path: str, _iface: str, _signal: str, body: Any) -> None:
         # An exception would end in GLib, which prints it and goes on; so the acting thread gets it.
