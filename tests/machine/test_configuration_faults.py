@@ -167,6 +167,7 @@ def test_a_drop_in_adds_changes_and_gives_back(site: Site) -> None:
     site.machine.write_text(EXTRA, "[settings]\nbiff = false\nmessage_size_limit = 20971520\n")
     site.machine.wait_until(f"grep -qx 'message_size_limit = 20971520' {MAIN_CF}")
     assert site.explicit() == {**before, "biff": "no", "message_size_limit": "20971520"}
+    site.wait_settled()  # what is asked for no more before Postfix served with it would go back
     site.machine.write_text(EXTRA, 'use_default = ["message_size_limit"]\n')
     site.machine.wait_until(f"grep -qx '#message_size_limit = 20971520' {MAIN_CF}")
     # What no file names any more is left alone, as it stands.
