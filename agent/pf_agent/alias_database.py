@@ -24,6 +24,8 @@ from pf_agent.model import Event, Reason, Record, Trigger
 from pf_agent.pacing import Backoff
 from pf_agent.plan import Clock, Emit
 
+_FIRST_SECONDS = 10.0
+
 
 class Builder(Protocol):
     """What builds the databases, as `postalias.AliasBuilder` does."""
@@ -78,7 +80,7 @@ class AliasDatabase:
         self._failures: dict[Source, _Failure] = {}
         self._told: dict[str, int | None] = {}
         self._doubts: dict[Source, tuple[str, ...]] = {}
-        self._backoff = Backoff(first=10.0)
+        self._backoff = Backoff(first=_FIRST_SECONDS)
         self._retry_at: float | None = None
         self._is_retry = False
 
@@ -99,7 +101,8 @@ class AliasDatabase:
         is_due = self.patience() == 0.0
         if is_due:
             self._is_retry = True
-            self._retry_at = self._ticks() + self._backoff.grow()
+            # Where it fails once more, `note` has it wait longer.
+            self._retry_at = self._ticks() + _FIRST_SECONDS
         return is_due
 
     def follow(self, text: bytes) -> tuple[str, ...]:

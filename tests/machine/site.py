@@ -209,7 +209,8 @@ class Site:
 
     def forget_restarts(self) -> None:
         """For tests that the restarts of the last minute would only make wait."""
-        self.machine.run(["rm", "-f", f"{names.RUN_DIRECTORY}/restarts.json", _DRIFTS])
+        kept = [f"{names.RUN_DIRECTORY}/{n}" for n in (names.RESTARTS, names.WISHED_RESTARTS)]
+        self.machine.run(["rm", "-f", *kept, _DRIFTS])
         self.machine.run(["systemctl", "reset-failed", names.POSTFIX_UNIT, self.unit])
 
     def closed_window(self) -> str:
