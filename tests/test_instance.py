@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import cast
@@ -277,6 +278,16 @@ def test_of_a_postfix_that_takes_its_time_it_counts_what_it_said_last(
     pending = host.state.pending()
     assert pending is not None
     assert (pending.wished, pending.before) == (("biff",), Heard())
+
+
+def test_a_postfix_that_somebody_stopped_is_not_asked_before_a_wish(host: Host) -> None:
+    host.start()
+    activation = host.instance._activation
+    activation.memory = replace(activation.memory, left="it was stopped by somebody")
+    host.ask_for(WISH)
+    pending = host.state.pending()
+    assert pending is not None
+    assert pending.before == Heard("it was stopped by somebody", greeted=False)
 
 
 def test_drift_waits_for_nothing(host: Host) -> None:

@@ -247,6 +247,10 @@ class Instance:
             return False
         if asked != self._wish:
             self._wish, self._asking, self._before = asked, None, None
+            left = self._activation.memory.left
+            if left:  # nobody is there to be asked, and that is not the wish's doing
+                self._before = Heard(left, greeted=False)
+                return False
             if actual.text is None or not self._in_force.is_only_wished(asked, actual):
                 return False
             ended = Trigger(Reason.PROBE, instance=self.name)
