@@ -247,9 +247,8 @@ class Instance:
             return False
         if asked != self._wish:
             self._wish, self._asking, self._before = asked, None, None
-            left = self._activation.memory.left
-            if left:  # nobody is there to be asked, and that is not the wish's doing
-                self._before = Heard(left, greeted=False)
+            if self._activation.memory.left:  # nobody is there to be asked
+                self._before = self._known()
                 return False
             if actual.text is None or not self._in_force.is_only_wished(asked, actual):
                 return False
@@ -266,14 +265,21 @@ class Instance:
             self._asking = None  # it could not be asked
             return False
         is_in_time = time.monotonic() < self._answer_by
-        if self._before is None and not is_in_time and self._activation.served_last():
-            self._before = Heard()  # it takes its time: what it said last is what is known
+        if self._before is None and not is_in_time:
+            self._before = self._known()
         is_to_wait = self._before is None and is_in_time
         if is_to_wait and not self._in_force.is_only_wished(asked, actual):
             is_to_wait = False  # somebody has written main.cf meanwhile
         if not is_to_wait:
             self._asking = None
         return is_to_wait
+
+    def _known(self) -> Heard | None:
+        """How Postfix was last found to stand, where its port cannot be asked or takes its time."""
+        left = self._activation.memory.left
+        if left:
+            return Heard(left, greeted=False)
+        return Heard() if self._activation.served_last() else None
 
     def _reconsider(self) -> set[Reason]:
         """What was refused may have been right too early: a file or an address was not there."""
