@@ -145,7 +145,8 @@ class Instance:
         if reasons & _DOUBTS_POSTFIX:
             self._activation.doubt()
         try:
-            if time.monotonic() >= self._reconsider_at or Reason.RELOAD in reasons:
+            is_due = time.monotonic() >= self._reconsider_at or Reason.RELOAD in reasons
+            if is_due and self.rejected() is not None:
                 reasons = reasons | self._reconsider()
             if reasons:
                 self._look(reasons)

@@ -367,7 +367,6 @@ class Result(str, Enum):
     IN_SYNC = "in-sync"
     CORRECTED = "corrected"
     OBSERVED = "observed"
-    ROLLED_BACK = "rolled-back"
     FAILED = "failed"
     REJECTED = "rejected"
 
