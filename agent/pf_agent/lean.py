@@ -91,8 +91,12 @@ class _InvalidStateError(Exception):
 
 
 def _annotations(of: object, **how: Any) -> Any:
-    own = vars(of).get("__annotations__") if isinstance(of, type) and not how else None
-    return dict(own) if isinstance(own, dict) else _real("inspect").get_annotations(of, **how)
+    # A class without any has no `__annotations__`. From Python 3.14 on no class has them there.
+    if isinstance(of, type) and not how and sys.version_info < (3, 14):
+        own = vars(of).get("__annotations__", {})
+        if isinstance(own, dict):
+            return dict(own)
+    return _real("inspect").get_annotations(of, **how)
 
 
 # What is taken from them when they are imported, or asked of them in between. Each answers as the
