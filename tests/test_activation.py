@@ -12,11 +12,13 @@ import pytest
 
 from pf_agent import names
 from pf_agent.activation import Activation
-from pf_agent.activation_ports import Activated, Clocks, End, NotUp, Turn
+from pf_agent.activation_ports import Clocks, End, Turn
 from pf_agent.alias_database import AliasDatabase
 from pf_agent.aside import Spawn
 from pf_agent.errors import HostError
+from pf_agent.files import stamp
 from pf_agent.model import (
+    Activated,
     ActivationWay,
     ActualState,
     DesiredState,
@@ -25,16 +27,17 @@ from pf_agent.model import (
     FileKind,
     Greeting,
     Heard,
+    NotUp,
     Package,
     PendingActivation,
     Reason,
+    Standing,
     Trigger,
     UnitPhase,
     UnitState,
     Wishes,
 )
 from pf_agent.state import State
-from pf_agent.verdict import Standing
 from tests.fakes import FakeClock, FakePrograms, FakeService, Records, newaliases_at_once
 
 UMBRELLA = UnitState("postfix.service", UnitPhase.UP, "success", "first")
@@ -69,7 +72,7 @@ class World:
     def a_process(self, state: State) -> Activation:
         post, emit = self.posted.put, self.records
         aliases = AliasDatabase(
-            self.programs, post, emit, print, lambda *of: self.spawn(*of), self.clock
+            self.programs, post, emit, print, stamp, lambda *of: self.spawn(*of), self.clock
         )
         clocks = Clocks(self.clock, self.clock)
         return Activation(

@@ -13,6 +13,7 @@ import pytest
 from pf_agent.alias_database import AliasDatabase
 from pf_agent.aliases import Built, Source
 from pf_agent.errors import HostError
+from pf_agent.files import stamp
 from pf_agent.model import Event, Reason, Trigger
 from tests.fakes import FakeClock, Records, newaliases_at_once
 
@@ -41,6 +42,7 @@ class World:
             self.posted.put,
             self.records,
             self.remarks.append,
+            stamp,
             newaliases_at_once,
             self.clock,
         )

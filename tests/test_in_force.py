@@ -24,7 +24,8 @@ from pf_agent.model import (
     Unmanaged,
     Wishes,
 )
-from pf_agent.plan import CorrectionFailed, Policy
+from pf_agent.plan import CorrectionFailed
+from pf_agent.ports import Policy
 from pf_agent.state import State
 from tests.fakes import FakeHost, Records
 

@@ -24,24 +24,29 @@ import pytest
 
 from pf_agent import names, pacing, render
 from pf_agent.activation import Activation
-from pf_agent.activation_ports import Clocks, NotUp, Turn
+from pf_agent.activation_ports import Clocks, Turn
 from pf_agent.alias_database import AliasDatabase
 from pf_agent.drift import find_drift
 from pf_agent.errors import HostError
+from pf_agent.files import stamp
 from pf_agent.in_force import InForce
+from pf_agent.judge import Judge
 from pf_agent.main_cf import MainCf
 from pf_agent.model import (
     ActualState,
+    Contest,
     DesiredState,
     Event,
     FileKind,
     Greeting,
     Judgement,
     Late,
+    NotUp,
     Outcome,
     Phase,
     Record,
     Result,
+    Standing,
     Status,
     Suspension,
     Trigger,
@@ -49,12 +54,11 @@ from pf_agent.model import (
     UnitState,
     Unmanaged,
 )
-from pf_agent.plan import Judge, Policy
+from pf_agent.ports import Policy
 from pf_agent.state import DISPLACED_COUNT, State
 from pf_agent.status_json import status_dict
 from pf_agent.suspension import followed
 from pf_agent.tally import Tally
-from pf_agent.verdict import Standing
 from tests.fakes import FakeClock, FakeHost, FakePrograms, FakeService, newaliases_at_once
 
 HOUR, DAY = 3600.0, 86400.0
@@ -133,13 +137,14 @@ class Host:
         self.policy = Policy(judge=Judge(judge_of_grammar), clock=self.clock)
         self.last: Outcome | None = None
         self.suspended: Suspension | None = None
-        self.contest: pacing.Contest | None = None
+        self.contest: Contest | None = None
         self.programs = FakePrograms(Greeting("127.0.0.1", 25, "mail.example.net ESMTP"))
         aliases = AliasDatabase(
             self.programs,
             self.mailbox.put,
             self.note,
             self.remarks.append,
+            stamp,
             newaliases_at_once,
             self.ticks,
         )

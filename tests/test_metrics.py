@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from pf_agent.desired_json import digests
 from pf_agent.errors import HostError
 from pf_agent.exposition import OPEN_METRICS, PLAIN
-from pf_agent.metrics import Endpoint, Metrics, digests, write_textfile
+from pf_agent.metrics import Endpoint, Metrics
 from pf_agent.model import DesiredState, Event, Phase, Place, Record, Status
+from pf_agent.own_files import write_textfile
 
 STATUS = Status(Phase.IN_SYNC, 1_800_000_000.0, parameters=1, version="1.2.3", pid=1)
 DESIRED = DesiredState({"mynetworks": "127.0.0.0/8"}, frozenset({"sendmail_path"}))
@@ -34,7 +36,8 @@ def listening(place: str) -> socket.socket:
 
 
 def metrics_to(textfile: Path | str, listen: str = "") -> Metrics:
-    return Metrics(str(textfile), listen, lambda: {"-": DESIRED}, listening)
+    told = digests({"-": DESIRED})
+    return Metrics(str(textfile), listen, lambda: told, listening, write_textfile)
 
 
 def corrections(path: Path) -> int:

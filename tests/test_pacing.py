@@ -6,13 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pf_agent.model import Window
+from pf_agent.model import Contest, Window
 from pf_agent.pacing import (
     RESTART_APART_SECONDS,
     RESTARTS_A_MINUTE,
     SECOND_RESTART_SECONDS,
     Backoff,
-    Contest,
     contest,
     noted,
     opens_in,

@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from pf_agent.model import DesiredState, Mode, Outcome, Phase, Rejected, Result, Suspension
-from pf_agent.pacing import Contest
+from pf_agent.model import Contest, DesiredState, Mode, Outcome, Phase, Rejected, Result, Suspension
 from pf_agent.phase import Facts, phase_of
 
 IN_SYNC = Outcome(Result.IN_SYNC, "")

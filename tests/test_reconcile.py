@@ -16,6 +16,7 @@ from pf_agent import names
 from pf_agent.correction import MOST_RECORDS
 from pf_agent.drift import MOST_LINES
 from pf_agent.errors import HostError
+from pf_agent.judge import Judge
 from pf_agent.main_cf import MainCf
 from pf_agent.model import (
     DesiredState,
@@ -33,7 +34,8 @@ from pf_agent.model import (
     Unmanaged,
     Wishes,
 )
-from pf_agent.plan import CorrectionFailed, Judge, Policy
+from pf_agent.plan import CorrectionFailed
+from pf_agent.ports import Policy
 from pf_agent.reconcile import reconcile
 from pf_agent.render import MOST_NAMES
 from pf_agent.state import State

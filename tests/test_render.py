@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pf_agent import names, render
 from pf_agent.model import (
+    Contest,
     Drift,
     DriftKind,
     Exposure,
@@ -22,7 +23,6 @@ from pf_agent.model import (
     Status,
     Suspension,
 )
-from pf_agent.pacing import Contest
 from pf_agent.status_json import status_dict, status_from_dict
 
 NOW = 1_764_000_000.0

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from pf_agent import names
-from pf_agent.activation_ports import NotUp
 from pf_agent.errors import HostError
 from pf_agent.in_force import InForce
 from pf_agent.main_cf import MainCf
@@ -18,19 +17,20 @@ from pf_agent.model import (
     DesiredState,
     Event,
     Judgement,
+    NotUp,
     Outcome,
     Place,
     Record,
     Rejected,
     Result,
+    Standing,
     Unmanaged,
     Wishes,
 )
-from pf_agent.plan import Policy
+from pf_agent.ports import Policy
 from pf_agent.render import MOST_NAMES
 from pf_agent.rollback import Rollback
 from pf_agent.state import State
-from pf_agent.verdict import Standing
 from tests.fakes import FakeHost, Records
 
 TOML = "/etc/pf-agent/desired.toml"

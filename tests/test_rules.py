@@ -21,7 +21,17 @@ PURE = frozenset(
     + ["desired_json", "history", "exposition", "tally"]
     + ["drift", "masking", "pacing", "render", "status_json", "values", "lists", "parameters"]
     + ["aliases", "dropin", "complaints", "judgement", "services", "places"]
-    + ["wishes", "verdict", "things", "phase", "unit_changes", "port_25", "replies"]
+    + [
+        "wishes",
+        "verdict",
+        "things",
+        "phase",
+        "unit_changes",
+        "port_25",
+        "replies",
+        "mentions",
+        "kept_wishes",
+    ]
 )
 EFFECTS = frozenset(
     ["files", "regular_file", "postfix_lock", "sandbox"]
@@ -51,13 +61,24 @@ DRIVE = frozenset(
     + ["cli", "configuration", "instance", "rollback", "sinks", "subject", "suspension", "tables"]
     + ["verbs_act", "verbs_look", "verbs_run", "verbs_past", "verbs_status", "verbs_wish", "wish"]
     + ["arguments", "bus", "errands_unit", "lean"]
-    + ["steps", "inquiry", "in_force", "parts", "at_hand", "swap", "activation_ports"]
+    + [
+        "steps",
+        "inquiry",
+        "in_force",
+        "parts",
+        "at_hand",
+        "swap",
+        "activation_ports",
+        "ports",
+        "judge",
+        "outlets",
+    ]
 )
 
 # All that a pure module may import from elsewhere: nothing here reads, writes or asks the time.
 PURE_LIBRARIES = frozenset(
     ["__future__", "collections", "dataclasses", "datetime", "difflib", "enum", "functools"]
-    + ["fnmatch", "ipaddress", "posixpath", "re", "tomli", "tomlkit", "typing"]
+    + ["fnmatch", "hashlib", "ipaddress", "json", "posixpath", "re", "tomli", "tomlkit", "typing"]
 )
 # Where pure code would reach for the world without importing anything, or for the clock.
 IMPURE_CALLS = frozenset({"open", "print", "input", ".now", ".utcnow", ".today"})

@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from pf_agent.model import ActivationWay, Exposure, Heard, PendingActivation, UnitPhase, UnitState
+from pf_agent.model import (
+    ActivationWay,
+    Exposure,
+    Heard,
+    PendingActivation,
+    Standing,
+    UnitPhase,
+    UnitState,
+)
 from pf_agent.steps import (
     JOB_SECONDS,
     Ask,
@@ -37,7 +45,7 @@ from pf_agent.steps import (
     reload_allowed_at,
     was_started_since,
 )
-from pf_agent.verdict import Found, Standing
+from pf_agent.verdict import Found
 
 NOW, TICKS = 5_000.0, 100.0
 UMBRELLA = UnitState("postfix.service", UnitPhase.UP, "success", "u1", began_at=10.0)

@@ -7,8 +7,9 @@ import re
 
 import pytest
 
-from pf_agent.model import Heard
-from pf_agent.verdict import Found, Standing, is_down, names, telling, verdict
+from pf_agent.mentions import mentioned as names
+from pf_agent.model import Heard, Standing
+from pf_agent.verdict import Found, is_down, telling, verdict
 
 SERVED, FAILING, REJECTED, DOWN = Standing
 

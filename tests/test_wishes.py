@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pf_agent import wishes
+from pf_agent import kept_wishes, wishes
 from pf_agent.drift import corrected
 from pf_agent.main_cf import MainCf
 from pf_agent.model import (
@@ -70,13 +70,12 @@ def outing(desired: DesiredState, *ignore: str) -> DesiredState:
     ],
 )
 def test_what_says_the_same(changes: dict[str, Any], is_same: bool) -> None:
-    assert wishes.says_the_same(SERVED, replace(SERVED, **changes)) is is_same
-    assert wishes.says_the_same(replace(SERVED, **changes), SERVED) is is_same
+    assert SERVED.says_the_same(replace(SERVED, **changes)) is is_same
+    assert replace(SERVED, **changes).says_the_same(SERVED) is is_same
 
 
-def test_nothing_says_the_same_as_nothing_alone() -> None:
-    assert wishes.says_the_same(None, None)
-    assert not wishes.says_the_same(None, DesiredState({}, frozenset()))
+def test_what_asks_for_nothing_does_not_say_the_same_as_no_state() -> None:
+    assert not DesiredState({}, frozenset()).says_the_same(None)
 
 
 # --- which is in force ----------------------------------------------------------------------------
@@ -98,7 +97,7 @@ def test_what_was_rejected_is_not_wherever_it_stands() -> None:
     assert wishes.in_force(found, moved) is SERVED
     other = replace(NEW, settings={**NEW.settings, "relayhost": "y"})
     assert wishes.in_force(found, other) is other
-    assert wishes.in_force(wishes.tried_again(found), moved) is moved
+    assert wishes.in_force(found.tried_again(), moved) is moved
 
 
 def test_where_the_first_one_was_rejected_none_is() -> None:
@@ -234,14 +233,14 @@ def test_what_was_commented_out_before_a_wish_is_not_kept() -> None:
 
 
 def test_what_was_served_with_has_nothing_to_go_back_to() -> None:
-    found = wishes.served(wishes.applied(DONE, NEW, TEXT))
+    found = wishes.applied(DONE, NEW, TEXT).once_served()
     assert found == Wishes(NEW, NEW)
 
 
 def test_a_rejection_outlives_that_another_state_is_served_with() -> None:
     refused = Rejected(NEW, "451")
-    assert wishes.served(Wishes(SERVED, SERVED, {}, refused)).rejected is refused
-    assert wishes.served(Wishes(SERVED, NEW, {}, refused)).rejected is None
+    assert Wishes(SERVED, SERVED, {}, refused).once_served().rejected is refused
+    assert Wishes(SERVED, NEW, {}, refused).once_served().rejected is None
 
 
 def test_a_rejected_wish_that_did_not_go_back_yet_is_seen() -> None:
@@ -329,11 +328,11 @@ def test_as_much_of_a_state_as_a_text_says() -> None:
         frozenset({"mydestination", "sendmail_path"}),
         provenance={"myorigin": Place("/a", 1), "biff": Place("/a", 2)},
     )
-    found = wishes.agreed(asked, TEXT)
+    found = kept_wishes.agreed(asked, TEXT)
     assert found.settings == {"myorigin": "example.net"}
     assert found.use_default == {"sendmail_path"}
     assert found.provenance == {"myorigin": Place("/a", 1)}
-    assert wishes.agreed(SERVED, TEXT) == SERVED
+    assert kept_wishes.agreed(SERVED, TEXT) == SERVED
 
 
 # --- on disk --------------------------------------------------------------------------------------
@@ -348,14 +347,14 @@ KEPT = Wishes(
 
 @pytest.mark.parametrize("kept", [KEPT, Wishes(), DONE, Wishes(None, NEW, {}, Rejected(NEW, ""))])
 def test_all_is_read_back_as_it_was_kept(kept: Wishes) -> None:
-    assert wishes.from_json(json.loads(json.dumps(wishes.to_json(kept)))) == kept
+    assert kept_wishes.from_json(json.loads(json.dumps(kept_wishes.to_json(kept)))) == kept
 
 
 @given(st.binary(min_size=1, max_size=60), st.binary(max_size=40))
 def test_whatever_bytes_main_cf_has_are_read_back(value: bytes, more: bytes) -> None:
     text = b"a = " + value + b"\n" + more
     kept = wishes.applied(Wishes(), DesiredState({"a": "1"}, frozenset()), text)
-    found = wishes.from_json(json.loads(json.dumps(wishes.to_json(kept))))
+    found = kept_wishes.from_json(json.loads(json.dumps(kept_wishes.to_json(kept))))
     assert found == kept
     assert wishes.put_back(text, found.before) == text
 
@@ -382,13 +381,13 @@ def damaged(document: Any) -> list[Any]:
 
 
 def test_a_damaged_file_is_read_or_refused_and_breaks_nothing() -> None:
-    for document in damaged(wishes.to_json(KEPT)):
+    for document in damaged(kept_wishes.to_json(KEPT)):
         try:
-            found = wishes.from_json(document)
+            found = kept_wishes.from_json(document)
         except (ValueError, LookupError, TypeError):
             continue
-        again = json.loads(json.dumps(wishes.to_json(found)))
-        assert wishes.from_json(again) == found
+        again = json.loads(json.dumps(kept_wishes.to_json(found)))
+        assert kept_wishes.from_json(again) == found
         wishes.taken_back(TEXT, found)
 
 
@@ -397,6 +396,6 @@ def test_a_damaged_file_is_read_or_refused_and_breaks_nothing() -> None:
     ["", "x", "message_size_limit", "relayhost = 1\n", "\ud800", "# message_size_limit = 1\n"],
 )
 def test_lines_that_are_none_of_the_parameter_are_refused(lines: str) -> None:
-    document = wishes.to_json(KEPT) | {"before": {"message_size_limit": lines}}
+    document = kept_wishes.to_json(KEPT) | {"before": {"message_size_limit": lines}}
     with pytest.raises(ValueError, match=r"no lines of|can't encode"):
-        wishes.from_json(document)
+        kept_wishes.from_json(document)

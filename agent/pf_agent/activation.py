@@ -13,36 +13,30 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from pf_agent import names, render, steps
-from pf_agent.activation_ports import (
-    Activated,
-    Clocks,
-    End,
-    Markers,
-    NotUp,
-    Postfix,
-    Service,
-    Turn,
-)
+from pf_agent.activation_ports import Clocks, End, Markers, Postfix, Service, Turn
 from pf_agent.alias_database import AliasDatabase, Rebuild
 from pf_agent.aside import Aside
 from pf_agent.errors import HostError
 from pf_agent.inquiry import inquire
 from pf_agent.model import (
+    Activated,
     ActualState,
+    Emit,
     Event,
+    NotUp,
     Package,
     PendingActivation,
     Reason,
     Record,
+    Standing,
     Trigger,
     UnitPhase,
     UnitState,
 )
 from pf_agent.names import RESTARTS, WISHED_RESTARTS
 from pf_agent.pacing import Backoff, remembered_restarts
-from pf_agent.plan import Emit
 from pf_agent.steps import Attempt, Conditions, Memory
-from pf_agent.verdict import Found, Standing
+from pf_agent.verdict import Found
 
 _MOST_TOLD = 16
 # Where others' start is long ago, what the log said then is not why the port does not answer now.

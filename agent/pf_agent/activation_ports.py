@@ -9,14 +9,15 @@ from typing import Protocol
 
 from pf_agent.inquiry import Asked
 from pf_agent.model import (
+    Activated,
     ActivationWay,
+    Clock,
+    NotUp,
     Package,
     PendingActivation,
     UnitState,
     Wishes,
 )
-from pf_agent.plan import Clock
-from pf_agent.verdict import Standing
 
 
 class Service(Protocol):
@@ -73,30 +74,6 @@ class Turn:
     way: ActivationWay = ActivationWay.RESTART
     apart: float = 0.0
     opens_in: float = 0.0
-
-
-@dataclass(frozen=True)
-class Activated:
-    """Postfix was seen to serve with main.cf as `pending` left it; None: nothing was to be done."""
-
-    pending: PendingActivation | None
-    at: float
-
-
-@dataclass(frozen=True)
-class NotUp:
-    """Postfix was seen not to serve with main.cf as `pending` left it; None: nothing was corrected.
-
-    `tried` is the text of main.cf that this is said of, `log` the end of what Postfix logged,
-    `fatal` the lines that say why a program of it ended.
-    """
-
-    pending: PendingActivation | None
-    standing: Standing
-    reason: str
-    tried: bytes | None
-    log: tuple[str, ...] = ()
-    fatal: tuple[str, ...] = ()
 
 
 End = Activated | NotUp

@@ -19,10 +19,8 @@ from pf_agent import names
 from pf_agent.aliases import Built, Named, Source, named_in
 from pf_agent.aside import Aside, Spawn, in_a_thread
 from pf_agent.errors import HostError
-from pf_agent.files import Stamp, stamp
-from pf_agent.model import Event, Reason, Record, Trigger
+from pf_agent.model import Clock, Emit, Event, Reason, Record, Stamp, Trigger
 from pf_agent.pacing import Backoff
-from pf_agent.plan import Clock, Emit
 
 _FIRST_SECONDS = 10.0
 
@@ -63,9 +61,9 @@ class AliasDatabase:
         post: Callable[[Trigger], None],
         emit: Emit,
         remark: Callable[[str], None],
+        stamp: Callable[[str], Stamp | None],
         spawn: Spawn = in_a_thread,
         ticks: Clock = time.monotonic,
-        stamp: Callable[[str], Stamp | None] = stamp,
     ) -> None:
         self._builder = builder
         self._post = post

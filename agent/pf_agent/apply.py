@@ -12,7 +12,7 @@ import time
 from queue import Empty, SimpleQueue
 
 from pf_agent import configuration, names, pacing, render
-from pf_agent.activation_ports import NotUp, Turn
+from pf_agent.activation_ports import Turn
 from pf_agent.at_hand import AtHand
 from pf_agent.desired import by_instance, main_cf_of
 from pf_agent.errors import HostError
@@ -25,13 +25,14 @@ from pf_agent.model import (
     DesiredState,
     Heard,
     Mode,
+    NotUp,
     Outcome,
     Result,
     Trigger,
 )
 from pf_agent.pacing import RESTARTS_A_MINUTE
 from pf_agent.parts import Told, parts_of
-from pf_agent.plan import Policy
+from pf_agent.ports import Policy
 from pf_agent.render import duration
 from pf_agent.state import State
 from pf_agent.systemd import Systemd

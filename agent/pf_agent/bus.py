@@ -27,8 +27,7 @@ from pf_agent import __version__, names, render
 from pf_agent.authority import Authority, Verdict
 from pf_agent.bus_link import BusLink, accept, refuse
 from pf_agent.errors import HostError, PfAgentError
-from pf_agent.model import Event, Phase, Record, Status
-from pf_agent.suspension import MOST_SECONDS
+from pf_agent.model import MOST_SUSPENDED_SECONDS, Event, Phase, Record, Status
 
 NAME = "org.pfagent.Agent1"
 PATH = "/org/pfagent/Agent1"
@@ -157,7 +156,7 @@ def _text(value: str) -> str:
 
 def refused_suspension(seconds: int, reason: str) -> str:
     """What is wrong with the arguments of Suspend; "" where nothing is."""
-    if seconds > MOST_SECONDS:
+    if seconds > MOST_SUSPENDED_SECONDS:
         return f"Suspend: {seconds} s is more than a year; give less, or 0: until resumed"
     if len(reason) > _MOST_REASON:
         return f"Suspend: the reason has {len(reason)} characters; give at most {_MOST_REASON}"

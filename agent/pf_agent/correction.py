@@ -15,6 +15,7 @@ from pf_agent.model import (
     DesiredState,
     Drift,
     DriftKind,
+    Emit,
     Event,
     Exposure,
     Fault,
@@ -24,9 +25,10 @@ from pf_agent.model import (
     Record,
     Result,
 )
-from pf_agent.plan import Emit, Host, Pending, Plan, Policy, plan
+from pf_agent.plan import Plan, plan
+from pf_agent.ports import Host, Policy, Store
 from pf_agent.swap import Swap
-from pf_agent.wishes import applied, says_the_same
+from pf_agent.wishes import applied
 
 # Each time round somebody wrote in the milliseconds between reading and exchanging. His last write
 # wakes the loop again anyway, so it need not be chased for ever within one cycle.
@@ -43,7 +45,7 @@ class Correction:
     host: Host
     desired: DesiredState
     policy: Policy
-    pending: Pending
+    store: Store
     number: int
     exposure: Exposure
     writer: Mapping[str, str] = field(default_factory=dict)
@@ -79,7 +81,7 @@ class Correction:
         if refused:
             # A program that the machine failed has refused it as well: what counts it says twice.
             refused = refusal(self.desired, self.policy.judge(found.candidate))
-        last_good = self.pending.last_good() if refused else None
+        last_good = self.store.last_good() if refused else None
         if last_good is not None:
             text = corrected(MainCf.parse(last_good), self.desired).render()
             if text != found.candidate and not refusal(self.desired, self.policy.judge(text)):
@@ -128,24 +130,24 @@ class Correction:
 
     def _note_wish(self, found: Plan) -> None:
         """What main.cf said of what is newly asked for is kept before it goes."""
-        wishes = self.pending.wishes()
-        if not says_the_same(wishes.applied, self.desired):
-            self.pending.keep_wishes(applied(wishes, self.desired, found.actual.text))
+        wishes = self.store.wishes()
+        if not self.desired.says_the_same(wishes.applied):
+            self.store.keep_wishes(applied(wishes, self.desired, found.actual.text))
 
     def _mark(self, found: Plan, durable: bool) -> None:
         """Write the marker; what an earlier cycle left to activate stays named in it."""
         drifted = render.drifted_names(found.drift)
-        before, heard = self.pending.pending(), self.policy.before
+        before, heard = self.store.pending(), self.policy.before
         live = self._was_live(found)
         if before is not None:
             drifted = tuple(dict.fromkeys((*before.parameters, *drifted)))
             heard, live = before.before or heard, live or before.live
         kept = drifted[: render.MOST_NAMES]
-        wishes = self.pending.wishes()
+        wishes = self.store.wishes()
         wished = tuple(name for name in kept if name in wishes.before)
         marker = PendingActivation(self.number, kept, self.exposure)
         marker = replace(marker, wished=wished, before=heard if wished else None, live=live)
-        self.pending.mark_pending(marker, durable)
+        self.store.mark_pending(marker, durable)
 
     def _was_live(self, found: Plan) -> bool:
         """Whether a process of Postfix may have taken a drifted value for more than a moment.
@@ -166,7 +168,7 @@ class Correction:
         is in our hand: it is corrected in its turn and exchanged for our first text, so that his
         edit is not lost.
         """
-        swap = Swap(self.host, self.pending, self.number)
+        swap = Swap(self.host, self.store, self.number)
         expected, candidate = found.actual, found.candidate
         for _ in range(_MOST_TIMES_OVERTAKEN):
             displaced = swap.put(expected, candidate)

@@ -24,8 +24,8 @@ from pf_agent.instance import URGENT, Instance, Shared
 from pf_agent.journal import Journal
 from pf_agent.model import DesiredState, Event, Phase, Reason, Record, Status, Suspension, Trigger
 from pf_agent.notify import notify, watchdog_seconds
+from pf_agent.outlets import sinks_of
 from pf_agent.parts import units_of
-from pf_agent.sinks import sinks_of
 from pf_agent.state import State, served_of_all
 from pf_agent.status_json import status_dict
 from pf_agent.suspension import followed

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +13,8 @@ from pf_agent.errors import ConfigError
 from pf_agent.model import DesiredState, Place, Unmanaged
 from pf_agent.toml_table import shown_key
 
+# Not what is desired, but where it is written.
+_PLACES = ("provenance", "place")
 _MEMBERS = (
     *("settings", "use_default", "template", "provenance", "unmanaged", "ignore"),
     *("config_directory", "place"),
@@ -34,6 +38,16 @@ def members_of(desired: DesiredState) -> dict[str, Any]:
         "config_directory": desired.config_directory,
         "place": None if desired.place is None else _place(desired.place),
     }
+
+
+def digests(states: Mapping[str, DesiredState]) -> dict[str, str]:
+    """Return a short digest of each desired state, whatever file its parts stand in."""
+    found = {}
+    for name, members in to_json(states).items():
+        kept = {key: value for key, value in members.items() if key not in _PLACES}
+        text = json.dumps(kept, sort_keys=True).encode()
+        found[name] = hashlib.sha256(text).hexdigest()[:16]
+    return found
 
 
 def from_json(document: object) -> dict[str, DesiredState]:

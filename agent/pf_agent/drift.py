@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
-from pf_agent.main_cf import Edit, LogicalLine, MainCf
+from pf_agent.main_cf import GROUP, MODE, OWNER, Edit, LogicalLine, MainCf
 from pf_agent.model import (
     ActualState,
     DesiredState,
@@ -15,13 +15,6 @@ from pf_agent.model import (
     Unmanaged,
 )
 from pf_agent.values import same
-
-# Every user's sendmail and postqueue read main.cf, so it must be readable by all; postconf(1)
-# leaves it so too. Nobody but root may write what root's programs obey.
-OWNER = 0
-GROUP = 0
-MODE = 0o644
-
 
 # A thousand times Postfix's own. More would only take our memory, 600 bytes for each, and our time.
 MOST_LINES = 250_000

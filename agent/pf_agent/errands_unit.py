@@ -11,6 +11,7 @@ socket's queue: systemd sees it there, and starts the unit again.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import socket
@@ -210,15 +211,18 @@ def _without_stranger(members: Sequence[object]) -> list[object]:
 
 def listening(place: str) -> socket.socket:
     """Return a socket that listens at `place`, an address of loopback. Raises HostError."""
-    # Imported here: it reads TOML, which no other errand does.
-    from pf_agent.options import is_on_loopback
-
-    if not is_on_loopback(place):
-        raise HostError(f"{place}: not an address of loopback; mend [metrics] listen in agent.toml")
     host, _, port = place.rpartition(":")
-    family = socket.AF_INET6 if place.startswith("[") else socket.AF_INET
     try:
-        return socket.create_server((host.strip("[]"), int(port)), family=family, backlog=_BACKLOG)
+        # Its name is not asked for: a hosts file may give it to any address.
+        address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host.strip("[]"))
+        number = int(port)
+    except ValueError:
+        address, number = ipaddress.IPv4Address(0), 0
+    if not (address.is_loopback and 0 < number < 1 << 16):
+        raise HostError(f"{place}: not an address of loopback; mend [metrics] listen in agent.toml")
+    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+    try:
+        return socket.create_server((str(address), number), family=family, backlog=_BACKLOG)
     except OSError as error:
         # Not its strerror: create_server adds to that what the sentence says already.
         why = os.strerror(error.errno) if error.errno else str(error)

@@ -21,7 +21,6 @@ from functools import partial
 from typing import NamedTuple
 
 from pf_agent import sandbox
-from pf_agent.drift import GROUP, MODE, OWNER
 from pf_agent.errors import HostError
 from pf_agent.files import (
     READ,
@@ -34,7 +33,7 @@ from pf_agent.files import (
     sync_directory,
     unless_refused,
 )
-from pf_agent.main_cf import COOL_SECONDS
+from pf_agent.main_cf import COOL_SECONDS, GROUP, MODE, OWNER
 from pf_agent.model import ActualState, Displaced, FileKind, Late
 from pf_agent.postfix_lock import is_abandoned, lock_path, postfix_lock
 from pf_agent.regular_file import Found, is_just, read_if_there, read_regular

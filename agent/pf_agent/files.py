@@ -13,6 +13,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, NamedTuple, TypeVar
 
+from pf_agent.model import Stamp
+
 T = TypeVar("T")
 
 # A FIFO does not hold up who opens it so.
@@ -24,15 +26,6 @@ class NewFile(NamedTuple):
 
     handle: int
     place: str
-
-
-class Stamp(NamedTuple):
-    """Which file stands at a path, and when it was written and changed last (nanoseconds)."""
-
-    modified: int
-    changed: int
-    inode: int
-    size: int
 
 
 def stamp(path: str) -> Stamp | None:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from pf_agent import names, pacing, render
-from pf_agent.activation_ports import Activated, NotUp, Turn
+from pf_agent.activation_ports import Turn
 from pf_agent.alias_database import Rebuild
 from pf_agent.aside import Aside
 from pf_agent.configuration import Configuration
@@ -22,12 +22,16 @@ from pf_agent.errors import HostError, PfAgentError
 from pf_agent.inquiry import ask_port
 from pf_agent.journal import Journal
 from pf_agent.model import (
+    Activated,
     ActualState,
+    Contest,
     DesiredState,
+    Emit,
     Event,
     Heard,
     LastDrift,
     Mode,
+    NotUp,
     Outcome,
     PendingActivation,
     Phase,
@@ -35,19 +39,20 @@ from pf_agent.model import (
     Record,
     Rejected,
     Result,
+    Standing,
     Status,
     Suspension,
     Trigger,
     Window,
 )
-from pf_agent.pacing import Backoff, Contest
+from pf_agent.pacing import Backoff
 from pf_agent.parts import Told, emit_of, parts_of
 from pf_agent.phase import Facts, phase_of
-from pf_agent.plan import CorrectionFailed, Emit, Policy
+from pf_agent.plan import CorrectionFailed
+from pf_agent.ports import Policy
 from pf_agent.state import State
 from pf_agent.systemd import Systemd
 from pf_agent.values import takes_a_reload
-from pf_agent.verdict import Standing
 from pf_agent.watch import Watch
 from pf_agent.writer import Writers
 

@@ -25,6 +25,11 @@ BLANK = b" \t\n\v\f\r"
 COOL_SECONDS = 3.0
 # And this is "about a second", to the safe side: both moments are rounded down to whole seconds.
 HOT_SECONDS = 1.0
+# Every user's sendmail and postqueue read main.cf, so it must be readable by all; postconf(1)
+# leaves it so too. Nobody but root may write what root's programs obey.
+OWNER = 0
+GROUP = 0
+MODE = 0o644
 
 _HASH = ord("#")
 _BLANKS = re.compile(rb"[ \t\n\v\f\r]+")

@@ -8,23 +8,16 @@ wait, never make a process of root's grow.
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import json
-import os
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import Any
 
-from pf_agent import sandbox
-from pf_agent.desired_json import to_json
 from pf_agent.errors import HostError
 from pf_agent.exposition import OPEN_METRICS, PLAIN, text_of
-from pf_agent.model import DesiredState, Record, Status
+from pf_agent.model import Record, Status
 from pf_agent.tally import Tally
 
 _PATH = "/metrics"
@@ -32,8 +25,6 @@ _PATH = "/metrics"
 _HEARTBEAT_SECONDS = 15.0
 # A client that says nothing for so long is hung up on.
 _CLIENT_SECONDS = 2.0
-# Not what is desired, but where it is written.
-_PLACES = ("provenance", "place")
 
 
 class Metrics:
@@ -48,12 +39,15 @@ class Metrics:
         self,
         textfile: str,
         listen: str,
-        desired: Callable[[], Mapping[str, DesiredState]],
+        digests: Callable[[], Mapping[str, str]],
         listening: Callable[[str], socket.socket],
+        write: Callable[[str, bytes], None],
     ) -> None:
-        """`listening` makes the socket. Raises HostError where `listen` cannot be listened at."""
+        """`digests` tells desired states apart, by instance; `listening` makes the socket, `write`
+        puts the file in place. Raises HostError where `listen` cannot be listened at."""
         self._textfile = textfile
-        self._desired = desired
+        self._digests = digests
+        self._write_file = write
         self._tally = Tally()
         self._is_written = False
         self._written_at = 0.0
@@ -71,7 +65,7 @@ class Metrics:
         """Hand out how things stand. Raises HostError, once for as long as a fault lasts."""
         now = time.time()
         self._version = status.version
-        families = self._tally.families(status, digests(self._desired()), now)
+        families = self._tally.families(status, self._digests(), now)
         if self.endpoint is not None:
             self.endpoint.texts = {
                 PLAIN: text_of(families).encode(),
@@ -93,7 +87,7 @@ class Metrics:
 
     def _write(self, text: bytes) -> None:
         try:
-            write_textfile(self._textfile, text)
+            self._write_file(self._textfile, text)
         except HostError as error:
             if str(error) != self._told:
                 self._told = str(error)
@@ -106,45 +100,6 @@ def _stands(status: Status) -> object:
     """What of a status is worth a file of its own as soon as it changes."""
     stands = (status, *status.instances.values())
     return [(stand.phase, stand.suspension, stand.problems, stand.parameters) for stand in stands]
-
-
-def digests(states: Mapping[str, DesiredState]) -> dict[str, str]:
-    """Return a short digest of each desired state, whatever file its parts stand in."""
-    found = {}
-    for name, members in to_json(states).items():
-        kept = {key: value for key, value in members.items() if key not in _PLACES}
-        text = json.dumps(kept, sort_keys=True).encode()
-        found[name] = hashlib.sha256(text).hexdigest()[:16]
-    return found
-
-
-def write_textfile(path: str, text: bytes) -> None:
-    """Put a whole file in place at once, readable by everybody. Raises HostError.
-
-    The temporary file stands beside it, under a name that the collector passes over: it reads what
-    ends in .prom. Neither name is followed where it is a link, since the folder may be writable
-    for the exporter's user.
-    """
-    folder, name = os.path.split(path)
-    temporary = f".{name}.new"
-    try:
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            with suppress(FileNotFoundError):
-                os.unlink(temporary, dir_fd=handle)  # a crash left it
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            with open(os.open(temporary, flags, 0o644, dir_fd=handle), "wb") as file:
-                os.fchmod(file.fileno(), 0o644)
-                file.write(text)
-            os.rename(temporary, name, src_dir_fd=handle, dst_dir_fd=handle)
-        finally:
-            os.close(handle)
-    except OSError as error:
-        way_out = "free space or mend the folder"
-        if error.errno == errno.ENOENT:
-            way_out = "install prometheus-node-exporter, or mend [metrics] textfile in agent.toml"
-        way_out = sandbox.way_out(path, error, way_out)
-        raise HostError(f"{path}: {error.strerror}; {way_out}") from error
 
 
 class Endpoint:

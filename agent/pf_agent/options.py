@@ -83,13 +83,13 @@ def _textfile(metrics: Table) -> str:
 
 def _listen(metrics: Table) -> str:
     place = metrics.string("listen") or ""
-    if place and not is_on_loopback(place):
+    if place and not _is_on_loopback(place):
         fact = f"expected an address of loopback and a port, got {shown(place)}"
         metrics.note("listen", f'{fact}; write "127.0.0.1:9825"')
     return place
 
 
-def is_on_loopback(place: str) -> bool:
+def _is_on_loopback(place: str) -> bool:
     """Whether `place` is an address of loopback and a port, such as 127.0.0.1:9825."""
     found = _LOOPBACK.fullmatch(place)
     return found is not None and 0 < int(found[1]) < 65536

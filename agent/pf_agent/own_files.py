@@ -69,3 +69,32 @@ def write_whole(path: str, data: bytes, mode: int, durable: bool) -> None:
         with suppress(OSError):
             os.unlink(temporary)
         raise unwritten(path, error) from error
+
+
+def write_textfile(path: str, text: bytes) -> None:
+    """Put a whole file in place at once, readable by everybody. Raises HostError.
+
+    The temporary file stands beside it, under a name that the collector passes over: it reads what
+    ends in .prom. Neither name is followed where it is a link, since the folder may be writable
+    for the exporter's user.
+    """
+    folder, name = os.path.split(path)
+    temporary = f".{name}.new"
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary, dir_fd=handle)  # a crash left it
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            with open(os.open(temporary, flags, 0o644, dir_fd=handle), "wb") as file:
+                os.fchmod(file.fileno(), 0o644)
+                file.write(text)
+            os.rename(temporary, name, src_dir_fd=handle, dst_dir_fd=handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        way_out = "free space or mend the folder"
+        if error.errno == errno.ENOENT:
+            way_out = "install prometheus-node-exporter, or mend [metrics] textfile in agent.toml"
+        way_out = sandbox.way_out(path, error, way_out)
+        raise HostError(f"{path}: {error.strerror}; {way_out}") from error

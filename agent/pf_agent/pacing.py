@@ -10,9 +10,8 @@ that with each one more, up to five minutes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
-from pf_agent.model import Window
+from pf_agent.model import Contest, Window
 
 # systemd refuses the 6th start of a unit within 10 s, and mail is then down until somebody resets
 # it (systemd.unit(5), StartLimitIntervalSec=). Ours stays well below that.
@@ -32,19 +31,6 @@ _QUIET_SECONDS = 600.0
 _MOST_APART_SECONDS = 300.0
 _MOST_NAMES = 50
 _MOST_MOMENTS = 400
-
-
-@dataclass(frozen=True)
-class Contest:
-    """What is contested, the most contested first; that one drifted `count` times `since` then.
-
-    `since` in seconds since the epoch. Restarts shall be `apart` seconds from each other at least.
-    """
-
-    parameters: tuple[str, ...]
-    count: int
-    since: float
-    apart: float
 
 
 def recent_restarts(

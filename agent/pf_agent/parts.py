@@ -11,9 +11,10 @@ from pf_agent.activation import Activation
 from pf_agent.activation_ports import Postfix, Service
 from pf_agent.alias_database import AliasDatabase, Builder
 from pf_agent.exchange import MainCfFile
+from pf_agent.files import stamp
 from pf_agent.in_force import InForce
-from pf_agent.model import Judgement, Record, Trigger
-from pf_agent.plan import Emit, Judge
+from pf_agent.judge import Judge
+from pf_agent.model import Emit, Judgement, Record, Trigger
 from pf_agent.state import State
 
 
@@ -51,7 +52,7 @@ def parts_of(
     """Return the parts of the instance `name`."""
     host = MainCfFile(main_cf)
     emit = emit_of(name, told.emit)
-    aliases = AliasDatabase(postfix, told.post, emit, told.note)
+    aliases = AliasDatabase(postfix, told.post, emit, told.note, stamp)
     activation = Activation(
         unit_of(name), systemd, postfix, aliases, state, host.read, told.post, emit
     )

@@ -5,8 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pf_agent import render
-from pf_agent.model import IN_SYNC_DETAIL, Mode, Outcome, Phase, Rejected, Result, Suspension
-from pf_agent.pacing import Contest
+from pf_agent.model import (
+    IN_SYNC_DETAIL,
+    Contest,
+    Mode,
+    Outcome,
+    Phase,
+    Rejected,
+    Result,
+    Suspension,
+)
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,8 @@
-"""What one look found and the text that would be right; and what a look works with."""
+"""What one look found, and the text that would be right."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from threading import Lock
-from typing import Protocol, TypeVar
 
 from pf_agent import render
 from pf_agent.drift import (
@@ -20,118 +15,8 @@ from pf_agent.drift import (
 )
 from pf_agent.errors import HostError
 from pf_agent.main_cf import MainCf
-from pf_agent.model import (
-    ActualState,
-    DesiredState,
-    Displaced,
-    Drift,
-    Heard,
-    Judgement,
-    Late,
-    Outcome,
-    PendingActivation,
-    Record,
-    Wishes,
-)
-
-Emit = Callable[[Record], None]
-Clock = Callable[[], float]
-K = TypeVar("K")
-V = TypeVar("V")
-
-_MOST_REMEMBERED = 4
-
-
-class Host(Protocol):
-    """The file main.cf, as `exchange.MainCfFile` and the fake of the tests have it."""
-
-    path: str
-
-    def read(self) -> ActualState: ...
-    def read_template(self, path: str) -> bytes: ...
-    def locked(self) -> AbstractContextManager[None]: ...
-    def exchange(
-        self,
-        actual: ActualState,
-        text: bytes,
-        keep: Callable[[bytes], None],
-    ) -> Displaced: ...
-    def is_alone(self) -> bool: ...
-    def is_cut_off(self) -> bool: ...
-    def take_up(self, keep: Callable[[bytes], None]) -> None: ...
-    def late(self) -> Late | None: ...
-    def drop_late(self, late: Late) -> None: ...
-
-
-class Pending(Protocol):
-    """What outlives the cycle, as `state.State` keeps it."""
-
-    def next_cycle(self) -> int: ...
-    def mark_pending(self, pending: PendingActivation, durable: bool = True) -> None: ...
-    def pending(self) -> PendingActivation | None: ...
-    def keep_displaced(self, cycle: int, text: bytes) -> str: ...
-    def last_good(self) -> bytes | None: ...
-    def keep_last_good(self, text: bytes) -> None: ...
-    def ran_with(self) -> bytes | None: ...
-    def keep_ran_with(self, text: bytes) -> None: ...
-    def wishes(self) -> Wishes: ...
-    def keep_wishes(self, kept: Wishes) -> None: ...
-
-
-@dataclass(frozen=True)
-class Policy:
-    """What one cycle may do. `writer` gives the fields of a record on who wrote at a moment.
-
-    `before` is what Postfix's port answered before a wish, None where it was not asked.
-    `in_sync_at` is when this process last found main.cf in sync, None where it never did.
-    """
-
-    observe_only: bool = False
-    own: bool = True  # this host's own main.cf: owner and mode count, a good text is remembered
-    judge: Callable[[bytes], Judgement] = lambda _text: Judgement()
-    clock: Clock = time.time
-    writer: Callable[[float], Mapping[str, str]] = lambda _written_at: {}
-    before: Heard | None = None
-    in_sync_at: float | None = None
-
-
-class Judge:
-    """Postfix's judgement, asked once for each text: what passed once need not be judged again.
-
-    Nor need a text that differs from one in comments, blanks and folding alone, where nothing was
-    said that names a line. A refusal is not remembered: a name that does not resolve now may
-    resolve at the next look. Several threads may ask: the second waits for the first one's answer.
-    """
-
-    def __init__(self, ask: Callable[[bytes], Judgement]) -> None:
-        self._ask = ask
-        self._passed: dict[bytes, Judgement] = {}
-        self._clean: dict[tuple[tuple[str, str], ...], None] = {}
-        self._lock = Lock()
-
-    def __call__(self, text: bytes) -> Judgement:
-        """Return what Postfix's own programs say of `text`. Raises HostError."""
-        with self._lock:
-            return self._judgement(text)
-
-    def _judgement(self, text: bytes) -> Judgement:
-        known = self._passed.get(text)
-        if known is not None:
-            return known
-        content = MainCf.parse(text).content()
-        found = Judgement() if content in self._clean else self._ask(text)
-        if not found.fatal:
-            _remember(self._passed, text, found)
-        if found == Judgement():
-            _remember(self._clean, content, None)
-        return found
-
-
-def _remember(passed: dict[K, V], key: K, value: V) -> None:
-    """The latest few alone."""
-    while len(passed) >= _MOST_REMEMBERED:
-        del passed[next(iter(passed))]
-    passed[key] = value
+from pf_agent.model import ActualState, DesiredState, Drift, Outcome
+from pf_agent.ports import Host
 
 
 class CorrectionFailed(HostError):

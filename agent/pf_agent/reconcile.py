@@ -18,15 +18,17 @@ from pf_agent.model import (
     ActualState,
     DesiredState,
     Drift,
+    Emit,
     Event,
     Exposure,
     Outcome,
     Record,
     Result,
 )
-from pf_agent.plan import CorrectionFailed, Emit, Host, Pending, Plan, Policy, plan
+from pf_agent.plan import CorrectionFailed, Plan, plan
+from pf_agent.ports import Host, Policy, Store
 from pf_agent.swap import Swap
-from pf_agent.wishes import applied, is_rejected, marked, says_the_same, withdrawn
+from pf_agent.wishes import applied, marked, withdrawn
 
 _GLANCES = 20
 _GLANCE_SECONDS = 0.005
@@ -36,7 +38,7 @@ def reconcile(
     host: Host,
     desired: DesiredState,
     policy: Policy,
-    pending: Pending,
+    store: Store,
     emit: Emit,
     last: Outcome | None = None,
     actual: ActualState | None = None,
@@ -48,28 +50,28 @@ def reconcile(
     on record and could not be corrected, CorrectionFailed has the outcome.
     """
     seen_at = policy.clock()
-    found = plan(host, desired, actual or host.read(), pending.last_good(), policy.own)
+    found = plan(host, desired, actual or host.read(), store.last_good(), policy.own)
     is_left = not policy.observe_only and _is_left(host)
-    if not is_left and (outcome := _at_rest(found, desired, policy, pending, emit, last)):
+    if not is_left and (outcome := _at_rest(found, desired, policy, store, emit, last)):
         return outcome
     with ExitStack() as held:
         unlocked = None if policy.observe_only else _take_lock(host, held)
         # What somebody wrote while we waited for the lock is what counts.
-        cut_off = _take_up(host, pending) if is_left and unlocked is None else None
+        cut_off = _take_up(host, store) if is_left and unlocked is None else None
         if is_left and unlocked is None:
-            _bring_back(host, desired, policy, pending, emit)
+            _bring_back(host, desired, policy, store, emit)
         if (actual := _closed(host)) != found.actual or is_left:
-            found = plan(host, desired, actual, pending.last_good(), policy.own)
+            found = plan(host, desired, actual, store.last_good(), policy.own)
         if cut_off is not None and not found.drift:
             emit(cut_off)
-        outcome = _at_rest(found, desired, policy, pending, emit, last)
+        outcome = _at_rest(found, desired, policy, store, emit, last)
         if outcome is None:
-            outcome = _act(host, desired, policy, pending, emit, last, found, seen_at, unlocked)
+            outcome = _act(host, desired, policy, store, emit, last, found, seen_at, unlocked)
         elif unlocked is not None:
             raise unlocked
         else:
             return outcome
-    _report(found, pending, emit, last)
+    _report(found, store, emit, last)
     return replace(outcome, reported=found.reported)
 
 
@@ -92,23 +94,23 @@ def _at_rest(
     found: Plan,
     desired: DesiredState,
     policy: Policy,
-    pending: Pending,
+    store: Store,
     emit: Emit,
     last: Outcome | None,
 ) -> Outcome | None:
     """Return the outcome of a look that must change nothing; None where it must."""
     if found.drift:
         return None
-    outcome = _in_sync(found, desired, policy, pending)
-    _report(found, pending, emit, last)
+    outcome = _in_sync(found, desired, policy, store)
+    _report(found, store, emit, last)
     return replace(outcome, reported=found.reported)
 
 
-def _report(found: Plan, pending: Pending, emit: Emit, last: Outcome | None) -> None:
+def _report(found: Plan, store: Store, emit: Emit, last: Outcome | None) -> None:
     """Put on record, once, what stands in main.cf that nobody asked for and is left alone."""
     known = {(d.parameter, d.actual) for d in (last.reported if last else ())}
     new = [drift for drift in found.reported if (drift.parameter, drift.actual) not in known]
-    number = pending.next_cycle() if new else None
+    number = store.next_cycle() if new else None
     for drift in new[:MOST_RECORDS]:
         text = f"{render.drift_sentence(drift)}; it is only reported"
         emit(Record(Event.DRIFT_DETECTED, text, number, render.drift_fields(drift)))
@@ -118,7 +120,7 @@ def _act(
     host: Host,
     desired: DesiredState,
     policy: Policy,
-    pending: Pending,
+    store: Store,
     emit: Emit,
     last: Outcome | None,
     found: Plan,
@@ -126,17 +128,17 @@ def _act(
     unlocked: HostError | None = None,
 ) -> Outcome:
     """Put the drift on record, and correct it where that may be: not without the lock."""
-    wishes = pending.wishes()
-    found = replace(found, drift=marked(found.drift, wishes, desired, pending.pending()))
+    wishes = store.wishes()
+    found = replace(found, drift=marked(found.drift, wishes, desired, store.pending()))
     # Not where it came into our care only now, nor where the desired state is what changed.
     was_written = wishes.applied is not None and not all(d.is_wished for d in found.drift)
     written_at = min(found.actual.written_at, seen_at) if was_written else seen_at
     known = _cycle_on_record(last, found.drift)
-    number = pending.next_cycle() if known is None else known
+    number = store.next_cycle() if known is None else known
     emit_new = emit if known is None else _skip
     exposure = Exposure(written_at, seen_at)
     writer = policy.writer(written_at) if was_written else {}
-    cycle = Correction(host, desired, policy, pending, number, exposure, writer)
+    cycle = Correction(host, desired, policy, store, number, exposure, writer)
     cycle.record_drift(emit_new, found)
     if policy.observe_only:
         return cycle.outcome(Result.OBSERVED, found, "drift")
@@ -165,7 +167,7 @@ def _closed(host: Host) -> ActualState:
     return actual
 
 
-def _take_up(host: Host, pending: Pending) -> Record | None:
+def _take_up(host: Host, store: Store) -> Record | None:
     """Keep what a crash left beside main.cf; return the record of the correction that it cut off.
 
     That one is true where nothing drifts: main.cf has our text then, and what was left is what it
@@ -174,26 +176,26 @@ def _take_up(host: Host, pending: Pending) -> Record | None:
     if not host.is_cut_off():
         return None
     kept: list[str] = []
-    before = pending.pending()
-    number = pending.next_cycle() if before is None else before.cycle
-    host.take_up(lambda text: kept.append(pending.keep_displaced(number, text)))
+    before = store.pending()
+    number = store.next_cycle() if before is None else before.cycle
+    host.take_up(lambda text: kept.append(store.keep_displaced(number, text)))
     message = "corrected, in a cycle that was cut off; what it displaced is kept"
     fields = {names.FIELD_DISPLACED: "\n".join(kept)}
     return Record(Event.DRIFT_CORRECTED, message, number, fields) if kept else None
 
 
 def _bring_back(
-    host: Host, desired: DesiredState, policy: Policy, pending: Pending, emit: Emit
+    host: Host, desired: DesiredState, policy: Policy, store: Store, emit: Emit
 ) -> None:
     """Somebody had main.cf open when it was exchanged, and has closed it: his whole text counts."""
     late = host.late()
     if late is None:
         return
-    swap = Swap(host, pending, pending.next_cycle())
+    swap = Swap(host, store, store.next_cycle())
     swap.keep(late.text)
     actual = host.read()
     his = replace(actual, text=late.text, is_open=False)
-    candidate = plan(host, desired, his, pending.last_good(), policy.own).candidate
+    candidate = plan(host, desired, his, store.last_good(), policy.own).candidate
     if candidate != actual.text:
         message = "what somebody wrote who closed main.cf after it was corrected"
         fields = {}
@@ -209,16 +211,16 @@ def _bring_back(
     host.drop_late(late)
 
 
-def _in_sync(found: Plan, desired: DesiredState, policy: Policy, pending: Pending) -> Outcome:
+def _in_sync(found: Plan, desired: DesiredState, policy: Policy, store: Store) -> Outcome:
     """Nothing drifted: main.cf says what is desired, whoever made it say so."""
     text = found.candidate
-    wishes = pending.wishes()
-    is_new = not says_the_same(wishes.applied, desired) and not is_rejected(wishes, desired)
+    wishes = store.wishes()
+    is_new = not desired.says_the_same(wishes.applied) and not wishes.rejects(desired)
     # Who only observes has left in main.cf what is still to go back.
     if policy.own and is_new and not withdrawn(wishes, desired):
-        pending.keep_wishes(applied(wishes, desired, text))
+        store.keep_wishes(applied(wishes, desired, text))
     keeps = policy.own and not policy.observe_only
-    if keeps and pending.pending() is None and text != pending.last_good():
+    if keeps and store.pending() is None and text != store.last_good():
         refused = refusal(desired, policy.judge(text))
         if refused:
             return Outcome(Result.IN_SYNC, f"but Postfix would not run: {refused}")

@@ -10,6 +10,7 @@ from typing import Any
 from pf_agent import names
 from pf_agent.masking import masked, masked_lines
 from pf_agent.model import (
+    Contest,
     Drift,
     DriftKind,
     Exposure,
@@ -18,7 +19,6 @@ from pf_agent.model import (
     Status,
     Suspension,
 )
-from pf_agent.pacing import Contest
 
 # Of the parameters that drifted, how many are kept by name. Whoever writes main.cf names as many
 # as he likes, and at any length, where the desired state has others commented out.

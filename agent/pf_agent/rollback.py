@@ -12,31 +12,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pf_agent import names, render
-from pf_agent.activation_ports import NotUp
 from pf_agent.drift import corrected
 from pf_agent.main_cf import MainCf
+from pf_agent.mentions import mentioned as named_in
 from pf_agent.model import (
     ActualState,
     DesiredState,
+    Emit,
     Event,
     Exposure,
+    NotUp,
     PendingActivation,
     Record,
     Rejected,
     Wishes,
 )
-from pf_agent.plan import Emit, Host, Pending, Policy
+from pf_agent.ports import Host, Policy, Store
 from pf_agent.swap import Swap
-from pf_agent.verdict import names as named_in
-from pf_agent.wishes import (
-    is_cut_off,
-    put_back,
-    rejected,
-    says_the_same,
-    taken_back,
-    untouched,
-    withdrawn,
-)
+from pf_agent.wishes import is_cut_off, put_back, rejected, taken_back, untouched, withdrawn
 
 # In the sentence of a rollback: a person has written them, seldom more.
 _MOST_SHOWN = 20
@@ -51,7 +44,7 @@ class Rollback:
 
     host: Host
     policy: Policy
-    pending: Pending
+    store: Store
     emit: Emit
     not_up: NotUp
 
@@ -61,9 +54,9 @@ class Rollback:
         `missing` are the files and addresses that are not there for it. Call it under the agent's
         lock. Raises HostError.
         """
-        wishes = self.pending.wishes()
+        wishes = self.store.wishes()
         applied = wishes.applied
-        if applied is None or (says_the_same(wishes.served, applied) and not is_cut_off(wishes)):
+        if applied is None or (applied.says_the_same(wishes.served) and not is_cut_off(wishes)):
             return False
         kept = wishes.rejected if is_cut_off(wishes) else None
         if kept is None:
@@ -78,16 +71,16 @@ class Rollback:
                 return False
             text = taken_back(actual.text, wishes)
             if text == actual.text and is_cut_off(wishes):
-                self.pending.keep_wishes(rejected(wishes, kept))
+                self.store.keep_wishes(rejected(wishes, kept))
                 return True
             if text == actual.text or self.policy.judge(text).fatal:
                 return False
             # First: a crash from here on leaves a look that takes back what has not gone back.
-            self.pending.keep_wishes(replace(wishes, rejected=kept))
+            self.store.keep_wishes(replace(wishes, rejected=kept))
             if not self._swap(actual, text, kept.parameters, kept.reason):
-                self.pending.keep_wishes(wishes)
+                self.store.keep_wishes(wishes)
                 return False
-            self.pending.keep_wishes(rejected(wishes, kept))
+            self.store.keep_wishes(rejected(wishes, kept))
             return True
 
     def withdraw(self, desired: DesiredState) -> None:
@@ -96,7 +89,7 @@ class Rollback:
         Left there, nobody would look after it, and Postfix may not serve for it. Call it under the
         agent's lock. Raises HostError.
         """
-        wishes = self.pending.wishes()
+        wishes = self.store.wishes()
         gone = withdrawn(wishes, desired)
         if not gone:
             return
@@ -111,15 +104,15 @@ class Rollback:
                 if is_usable and not self._swap(actual, text, back, what):
                     return
             rest = {name: lines for name, lines in wishes.before.items() if name not in gone}
-            self.pending.keep_wishes(replace(wishes, before=rest))
+            self.store.keep_wishes(replace(wishes, before=rest))
 
     def rescue(self) -> bool:
         """Take back what keeps Postfix down and is not desired; False where there is nothing.
 
         Call it under the agent's lock. Raises HostError.
         """
-        served, desired = self.pending.ran_with(), self.pending.wishes().applied
-        served = served or self.pending.last_good()
+        served, desired = self.store.ran_with(), self.store.wishes().applied
+        served = served or self.store.last_good()
         if served is None or desired is None:
             return False
         with self.host.locked():
@@ -133,7 +126,7 @@ class Rollback:
                 text = corrected(back, desired).render()
                 if text != actual.text and not self.policy.judge(text).fatal:
                     # A wish beside it was not tried by itself yet: it may be to blame as well.
-                    marker = self.pending.pending()
+                    marker = self.store.pending()
                     wished = () if marker is None else marker.wished
                     sentence = self._rescued_sentence(suspects)
                     return self._swap(actual, text, suspects, sentence, wished)
@@ -156,7 +149,7 @@ class Rollback:
 
     def _tried(self) -> ActualState | None:
         """main.cf, where it is what was tried; what has changed since has its own start to come."""
-        actual, marker = self.host.read(), self.pending.pending()
+        actual, marker = self.host.read(), self.store.pending()
         cycle = None if marker is None else marker.cycle
         tried_in = None if self.not_up.pending is None else self.not_up.pending.cycle
         return actual if cycle == tried_in and actual.text == self.not_up.tried else None
@@ -171,16 +164,16 @@ class Rollback:
     ) -> bool:
         """Put `text` in its place, with a marker that has Postfix started with it."""
         changed = changed[: render.MOST_NAMES]
-        marker = self.pending.pending()
-        number, now = self.pending.next_cycle(), self.policy.clock()
+        marker = self.store.pending()
+        number, now = self.store.next_cycle(), self.policy.clock()
         exposure = Exposure(now, now, now)
         if marker is not None:
             exposure = replace(marker.exposure, corrected_at=now)
         found = PendingActivation(number, (*changed, *wished), exposure, True, wished=wished)
-        self.pending.mark_pending(found)
-        swap = Swap(self.host, self.pending, number)
+        self.store.mark_pending(found)
+        swap = Swap(self.host, self.store, number)
         if not swap.put_unless_overtaken(actual, text):
-            self.pending.mark_pending(replace(marker or found, cycle=number))
+            self.store.mark_pending(replace(marker or found, cycle=number))
             return False
         fields = {
             names.FIELD_REASON: self.not_up.reason,

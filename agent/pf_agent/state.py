@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from typing import Any
 
-from pf_agent import desired_json, names, sandbox, wishes
+from pf_agent import desired_json, kept_wishes, names, sandbox
 from pf_agent.desired import instance_fault
 from pf_agent.errors import ConfigError, HostError
 from pf_agent.files import close, fill, try_flock
@@ -226,7 +226,7 @@ class State:
                 # Neither text was to blame where the one before did not help: the wish may return.
                 known = self.wishes()
                 has_failed = found is not None and found.failed
-                self.keep_wishes(wishes.served(wishes.tried_again(known) if has_failed else known))
+                self.keep_wishes((known.tried_again() if has_failed else known).once_served())
             if is_clear:
                 _remove(os.path.join(self.directory, "pending.json"))
             return is_clear
@@ -319,13 +319,15 @@ class State:
     def keep_wishes(self, kept: Wishes) -> None:
         """Remember them, for every process. Raises HostError."""
         if kept != self.wishes():
-            self._write(_WISHES, json.dumps(wishes.to_json(kept), indent=1).encode())
+            self._write(_WISHES, json.dumps(kept_wishes.to_json(kept), indent=1).encode())
 
     def _read_wishes(self) -> Wishes:
         # Damaged, it is as if nothing had ever been asked for.
         with suppress(*_DAMAGED):
             data = self._read(_WISHES)
-            return self._approved_wishes() if data is None else wishes.from_json(json.loads(data))
+            return (
+                self._approved_wishes() if data is None else kept_wishes.from_json(json.loads(data))
+            )
         return Wishes()
 
     def _approved_wishes(self) -> Wishes:
@@ -336,7 +338,7 @@ class State:
             # It was written before Postfix was started with it: what that one did not run with is
             # as good as newly asked for, and goes back where Postfix does not serve with it.
             if approved is not None and ran_with is not None:
-                approved = wishes.agreed(approved, ran_with)
+                approved = kept_wishes.agreed(approved, ran_with)
             return Wishes(approved, approved)
         return Wishes()
 

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from pf_agent.model import (
     ActivationWay,
     PendingActivation,
+    Standing,
     UnitPhase,
     UnitState,
 )
 from pf_agent.pacing import restart_allowed_at, wish_allowed_at
 from pf_agent.values import reload_suffices, takes_a_reload
-from pf_agent.verdict import Found, Standing, verdict
+from pf_agent.verdict import Found, verdict
 
 # Without a word from systemd or the probe, look by ourselves.
 GLANCE_SECONDS = 1.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from pf_agent import configuration, names
@@ -99,6 +100,9 @@ def _readable_last_good(instance: str) -> bytes | None:
 
 class Unkept:
     """A file that is not the host's own leaves nothing behind: no cycle, no marker, no texts."""
+
+    def lock(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def next_cycle(self) -> int:
         return 1

@@ -10,11 +10,8 @@ from dataclasses import replace
 from typing import Protocol
 
 from pf_agent import names, render
-from pf_agent.model import Event, Record, Suspension
-from pf_agent.plan import Emit
+from pf_agent.model import Emit, Event, Record, Suspension
 
-# Whoever means longer than this means for ever, and can say so.
-MOST_SECONDS = 366 * 86400
 # A clock is corrected by this much without having been set.
 _SLACK_SECONDS = 1.0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from pf_agent.model import ActualState, Displaced
-from pf_agent.plan import Host, Pending
+from pf_agent.ports import Host, Store
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,7 @@ class Swap:
     """The exchanges of one cycle. `kept` are the files that have what they displaced."""
 
     host: Host
-    pending: Pending
+    store: Store
     number: int
     kept: list[str] = field(default_factory=list)
 
@@ -31,4 +31,4 @@ class Swap:
 
     def keep(self, text: bytes) -> None:
         """Keep a text of this cycle. Raises HostError."""
-        self.kept.append(self.pending.keep_displaced(self.number, text))
+        self.kept.append(self.store.keep_displaced(self.number, text))

@@ -12,13 +12,13 @@ import time
 
 from pf_agent import names, render
 from pf_agent.errors import ConfigError, ExitCode
-from pf_agent.model import Applied, Result, Suspension
-from pf_agent.plan import Policy
+from pf_agent.model import MOST_SUSPENDED_SECONDS, Applied, Result, Suspension
+from pf_agent.ports import Policy
 from pf_agent.reconcile import reconcile
 from pf_agent.state import State
 from pf_agent.status_file import read_status
 from pf_agent.subject import Unkept, prefix, subjects
-from pf_agent.suspension import MOST_SECONDS, resume
+from pf_agent.suspension import resume
 from pf_agent.verbs_look import cmd_diff, print_json
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -92,7 +92,7 @@ def seconds_of(text: str) -> float:
     seconds = duration_of(text)
     if not seconds:
         raise argparse.ArgumentTypeError(f'expected a duration, got "{text}"; write 2h or 30m')
-    if seconds > MOST_SECONDS:
+    if seconds > MOST_SUSPENDED_SECONDS:
         raise argparse.ArgumentTypeError(f'"{text}" is more than a year; leave --for away')
     return seconds
 

@@ -8,11 +8,11 @@ must neither veto a change nor undo one.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
 
-from pf_agent.model import Heard
+from pf_agent.mentions import mentioned
+from pf_agent.model import Heard, Standing
 
 # What smtpd says where it cannot use a restriction (reject_server_error() of smtpd_check.c). "4.3.5
 # Server configuration problem" is another's trouble: a policy server or a milter is away
@@ -29,21 +29,6 @@ _CLIENTS = re.compile(r"[\w.-]\[[0-9A-Fa-f.:]+\]|unknown\[|: hostname |: numeric
 _GREETS = re.compile(
     r"(?:\S+/)?(?:smtpd|postscreen|tlsproxy|dnsblog|proxymap|tlsmgr|master)(?:\[\d+\])?: "
 )
-# Shorter, a value is a word of many lines.
-_LEAST_TELLING = 5
-_WORD = re.compile(r"[^\s,{}]+")
-_THING = re.compile(r"/|:.|^[0-9]+(?:\.[0-9]+){3}$")
-_TYPE = re.compile(r"[a-z]+:")
-
-
-class Standing(str, Enum):
-    """How Postfix stands after a start: it serves; it does not, for a cause outside main.cf as far
-    as is known; it does not, and what was newly asked for is to blame; nobody is there."""
-
-    SERVED = "served"
-    FAILING = "failing"
-    REJECTED = "rejected"
-    DOWN = "down"
 
 
 @dataclass(frozen=True)
@@ -69,7 +54,7 @@ def verdict(found: Found, wished: Mapping[str, str], before: Heard | None) -> St
     heard = found.heard
     if not heard.trouble:
         return Standing.SERVED
-    is_named = any(names(line, wished) for line in (heard.words, *telling(found)))
+    is_named = any(mentioned(line, wished) for line in (heard.words, *telling(found)))
     if is_down(found):
         did_serve = before is None or not before.trouble
         return Standing.REJECTED if wished and (did_serve or is_named) else Standing.DOWN
@@ -93,42 +78,3 @@ def telling(found: Found) -> tuple[str, ...]:
     """Return the lines that say what is wrong, without those in which a client has a word."""
     warnings = (line for line in found.log if _WARNING.match(line) and not _ANYBODYS.match(line))
     return (*found.fatal, *(line for line in warnings if not _CLIENTS.search(line)))
-
-
-def names(line: str, wished: Mapping[str, str]) -> frozenset[str]:
-    """Return those parameters that a line names, or a thing that their values name."""
-    return frozenset(
-        name
-        for name, value in wished.items()
-        if _has(line, name)
-        or any(_has(line, thing, name.endswith("_directory")) for thing in _things(value))
-    )
-
-
-def _has(line: str, said: str, is_folder: bool = False) -> bool:
-    """Tell whether a line has this by itself: no part of a longer name, path or address.
-
-    A table's file has an end of its own; a folder is there in the name of what lies in it.
-    """
-    said = re.escape(said) + ("(?:/[^ :]*)?" if is_folder else "")
-    end = r"(?:\.(?:db|lmdb|cdb))?(?![\w/@-]|[.:]\w)"
-    return re.search(rf"(?<![\w./:@-]){said}{end}", line) is not None
-
-
-def _things(value: str) -> Iterator[str]:
-    """The tables, files, sockets and addresses that a value names, as a log may say them.
-
-    Of `inet:127.0.0.1:10040` it may say `127.0.0.1:10040` alone (util/auto_clnt.c), of a table its
-    file.
-    """
-    for word in _WORD.findall(value):
-        rest = word
-        while _is_telling(rest):
-            yield rest
-            found = _TYPE.match(rest)
-            rest = rest[found.end() :] if found else ""
-
-
-def _is_telling(word: str) -> bool:
-    """Tell whether a word is the name of one thing: a table, a file, a socket, an address."""
-    return len(word) >= _LEAST_TELLING and bool(_THING.search(word))

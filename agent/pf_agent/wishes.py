@@ -10,18 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from typing import Any
 
-from pf_agent import desired_json
-from pf_agent.drift import corrected, find_drift, taken_apart, unmanaged_names
-from pf_agent.errors import ConfigError
+from pf_agent.drift import corrected, taken_apart, unmanaged_names
 from pf_agent.main_cf import Edit, MainCf, encoded
 from pf_agent.model import (
-    ActualState,
     DesiredState,
     Drift,
     DriftKind,
-    FileKind,
     PendingActivation,
     Rejected,
     Unmanaged,
@@ -30,27 +25,12 @@ from pf_agent.model import (
 from pf_agent.values import same
 
 
-def says_the_same(one: DesiredState | None, other: DesiredState | None) -> bool:
-    """Tell whether both ask for the same, wherever in the files that stands."""
-    return _said(one) == _said(other)
-
-
-def _said(desired: DesiredState | None) -> DesiredState | None:
-    return None if desired is None else replace(desired, provenance={}, place=None, instances={})
-
-
-def is_rejected(wishes: Wishes, asked: DesiredState | None) -> bool:
-    """Tell whether `asked` is what was rejected."""
-    rejected = wishes.rejected
-    return rejected is not None and asked is not None and says_the_same(rejected.says, asked)
-
-
 def in_force(wishes: Wishes, asked: DesiredState | None) -> DesiredState | None:
     """Return what main.cf must say where the files ask for `asked`, None where they have a fault.
 
     None where that is nothing: there never was a good state, or the first one was rejected.
     """
-    if asked is None or is_rejected(wishes, asked):
+    if asked is None or wishes.rejects(asked):
         return wishes.served
     return asked
 
@@ -128,36 +108,12 @@ def applied(wishes: Wishes, desired: DesiredState, text: bytes | None) -> Wishes
 
 def is_cut_off(wishes: Wishes) -> bool:
     """Tell whether what is rejected was not taken back yet: a crash came between."""
-    return wishes.applied is not None and is_rejected(wishes, wishes.applied)
-
-
-def agreed(desired: DesiredState, text: bytes) -> DesiredState:
-    """Return as much of `desired` as main.cf's `text` says."""
-    found = find_drift(desired, ActualState(text, FileKind.REGULAR), attributes=False)
-    wrong = {drift.parameter for drift in found}
-    places = desired.provenance
-    return replace(
-        desired,
-        settings={n: value for n, value in desired.settings.items() if n not in wrong},
-        use_default=desired.use_default - wrong,
-        provenance={n: place for n, place in places.items() if n not in wrong},
-    )
-
-
-def served(wishes: Wishes) -> Wishes:
-    """Return `wishes` once Postfix was seen to serve with what was applied."""
-    rejected = None if is_rejected(wishes, wishes.applied) else wishes.rejected
-    return Wishes(wishes.applied, wishes.applied, {}, rejected)
+    return wishes.rejects(wishes.applied)
 
 
 def rejected(wishes: Wishes, refused: Rejected) -> Wishes:
     """Return `wishes` once `refused` is: the one that was served with is in force again."""
     return Wishes(wishes.served, wishes.served, {}, refused)
-
-
-def tried_again(wishes: Wishes) -> Wishes:
-    """Return `wishes` without what was rejected."""
-    return replace(wishes, rejected=None)
 
 
 def taken_back(text: bytes, wishes: Wishes) -> bytes:
@@ -197,59 +153,3 @@ def put_back(text: bytes, before: Mapping[str, str | None]) -> bytes:
     for name, lines in before.items():
         edit.put_back(name, lines)
     return edit.result().render()
-
-
-def to_json(wishes: Wishes) -> dict[str, Any]:
-    """Return what json.dumps takes; `from_json` reads it back."""
-    refused = wishes.rejected
-    return {
-        "served": _state(wishes.served),
-        "applied": _state(wishes.applied),
-        "before": dict(wishes.before),
-        "rejected": None
-        if refused is None
-        else {
-            "says": _state(refused.says),
-            "reason": refused.reason,
-            "parameters": list(refused.parameters),
-            "missing": list(refused.missing),
-            "is_judged": refused.is_judged,
-        },
-    }
-
-
-def from_json(found: Any) -> Wishes:
-    """Return what `to_json` wrote. Raises ValueError, LookupError or TypeError where it did not."""
-    try:
-        return Wishes(
-            _saved(found["served"]),
-            _saved(found["applied"]),
-            {str(n): _saved_lines(str(n), x) for n, x in found["before"].items()},
-            None if found["rejected"] is None else _refused(found["rejected"]),
-        )
-    except (AttributeError, ConfigError) as error:
-        raise ValueError(str(error)) from error
-
-
-def _saved_lines(name: str, lines: Any) -> str | None:
-    if lines is None:
-        return None
-    if MainCf.parse(encoded(str(lines))).parameters().keys() != {name}:
-        raise ValueError(f"these are no lines of {name}")
-    return str(lines)
-
-
-def _refused(found: Any) -> Rejected:
-    says = _saved(found["says"])
-    if says is None:
-        raise ValueError("a rejected state that says nothing")
-    names, missing = (tuple(map(str, found[key])) for key in ("parameters", "missing"))
-    return Rejected(says, str(found["reason"]), names, missing, bool(found["is_judged"]))
-
-
-def _state(desired: DesiredState | None) -> dict[str, Any] | None:
-    return None if desired is None else desired_json.members_of(desired)
-
-
-def _saved(found: Any) -> DesiredState | None:
-    return None if found is None else desired_json.saved_state(found, "a wish")

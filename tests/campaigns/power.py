@@ -18,7 +18,7 @@ from unittest import mock
 from pf_agent import exchange
 from pf_agent.exchange import MainCfFile
 from pf_agent.model import DesiredState, Result
-from pf_agent.plan import Policy
+from pf_agent.ports import Policy
 from pf_agent.reconcile import reconcile
 from pf_agent.state import State
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from pf_agent.exchange import MainCfFile
 from pf_agent.model import DesiredState, Record
-from pf_agent.plan import Policy
+from pf_agent.ports import Policy
 from pf_agent.reconcile import reconcile
 from pf_agent.state import State
 
