@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from pf_agent import exchange
-from pf_agent.exchange import MainCfFile
+from pf_agent.files import exchange
+from pf_agent.files.exchange import MainCfFile
+from pf_agent.files.state import State
 from pf_agent.model import DesiredState, Result
-from pf_agent.ports import Policy
-from pf_agent.reconcile import reconcile
-from pf_agent.state import State
+from pf_agent.reconcile.ports import Policy
+from pf_agent.reconcile.reconcile import reconcile
 
 # The options of mkfs and mount, and the least size of an image in MiB.
 FILE_SYSTEMS = {

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.machine.image import CHECKOUT, cache_dir, image, missing_programs
+from tests.checkout import CHECKOUT
+from tests.machine.image import cache_dir, image, missing_programs
 from tests.machine.nspawn import Machine, MachineError
 
 RELEASES = os.environ.get("PF_AGENT_RELEASES", "bookworm trixie").split()

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from pf_agent import names
+from pf_agent.files.state import State
 from pf_agent.model import Exposure, PendingActivation
-from pf_agent.state import State
 from tests.machine import tracer
 from tests.machine.drifting import SECONDS, UNIT, Drifts, of_unit, ready_tracer, stat_of
 from tests.machine.nspawn import Machine

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from pf_agent import names
-from pf_agent.bus import NAME, PATH, Bus
+from pf_agent.bus.agent1 import NAME, PATH, Bus
 from pf_agent.errors import HostError
 from pf_agent.model import Event, LastDrift, Phase, Record, Status
 
@@ -430,4 +430,4 @@ def main() -> int:
 if __name__ == "__main__":
     code = main()
     sys.stdout.flush()
-    os._exit(code)  # as pf_agent.cli.entry does, and for its reason
+    os._exit(code)  # as pf_agent.cli.main.entry does, and for its reason

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.machine.image import CHECKOUT, cache_dir
+from tests.checkout import CHECKOUT
+from tests.machine.image import cache_dir
 from tests.machine.nspawn import CommandFailed, Machine, MachineError
 
 GREET = """

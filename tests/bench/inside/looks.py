@@ -14,11 +14,11 @@ import tempfile
 import time
 from collections.abc import Callable
 
-from pf_agent.exchange import MainCfFile
+from pf_agent.files.exchange import MainCfFile
+from pf_agent.files.state import State
 from pf_agent.model import DesiredState, Record
-from pf_agent.ports import Policy
-from pf_agent.reconcile import reconcile
-from pf_agent.state import State
+from pf_agent.reconcile.ports import Policy
+from pf_agent.reconcile.reconcile import reconcile
 
 _COMMENT = "# A line of comment, of the length that they have in the template of Postfix.\n"
 
