@@ -17,6 +17,7 @@ from pf_agent.errors import ConfigError, ExitCode
 from pf_agent.files.state import State
 from pf_agent.files.status_file import read_status
 from pf_agent.model import MOST_SUSPENDED_SECONDS, Applied, Result, Suspension
+from pf_agent.reconcile.look import Look
 from pf_agent.reconcile.ports import Policy
 from pf_agent.reconcile.reconcile import reconcile
 from pf_agent.reconcile.suspension import resume
@@ -36,10 +37,9 @@ def cmd_apply(arguments: argparse.Namespace) -> ExitCode:
         )
     if arguments.main_cf is not None:
         (subject,) = subjects(arguments)
-        outcome = reconcile(
-            subject.host, subject.desired, Policy(own=False), Unkept(), lambda _record: None
-        )
-        applied = [Applied(subject.name, outcome, "")]
+        policy = Policy(own=False)
+        look = Look(subject.host, subject.desired, policy, Unkept(), lambda _record: None)
+        applied = [Applied(subject.name, reconcile(look), "")]
     else:
         from pf_agent.daemon.once import apply_to_host
 
