@@ -192,7 +192,7 @@ def _read_back(kept: State) -> None:
 def _status(found: dict[str, Any]) -> None:
     try:
         status = status_from_dict(found)
-    except (ValueError, KeyError):
+    except ValueError:
         return  # what `pf-agent status` expects of it
     sentences.summary(status, 0.0)
 

@@ -400,10 +400,10 @@ def test_a_status_comes_back_from_its_json(status: Status) -> None:
 )
 def test_a_status_of_another_make_is_refused(wrong: dict[str, object]) -> None:
     found = status_dict(replace(STATUS, last=LAST), NOW)
-    with pytest.raises((ValueError, KeyError, TypeError)):
+    with pytest.raises(ValueError, match=rf"^{next(iter(wrong))}: "):
         status_from_dict({**found, **wrong})
     del found["phase"]
-    with pytest.raises(KeyError):
+    with pytest.raises(ValueError, match=r"^there is no phase$"):
         status_from_dict(found)
 
 
