@@ -16,11 +16,11 @@ from pf_agent.cli.verbs_look import cmd_diff, print_json
 from pf_agent.errors import ConfigError, ExitCode
 from pf_agent.files.state import State
 from pf_agent.files.status_file import read_status
-from pf_agent.model import MOST_SUSPENDED_SECONDS, Applied, Result, Suspension
+from pf_agent.model import MOST_SUSPENDED_SECONDS, Applied, Result
 from pf_agent.reconcile.look import Look
 from pf_agent.reconcile.ports import Policy
 from pf_agent.reconcile.reconcile import reconcile
-from pf_agent.reconcile.suspension import resume
+from pf_agent.reconcile.suspension import resume, suspend
 from pf_agent.words import sentences
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -61,12 +61,9 @@ def cmd_apply(arguments: argparse.Namespace) -> ExitCode:
 
 def cmd_suspend(arguments: argparse.Namespace) -> ExitCode:
     """Have main.cf left alone; the daemon takes note at once, or when it starts."""
-    now = time.time()
-    until = None if arguments.seconds is None else now + arguments.seconds
-    found = Suspension(now, until, who_asks(), arguments.reason or "")
     state = State(names.STATE_DIRECTORY, names.RUN_DIRECTORY)
     prepare(state)
-    state.keep_suspension(found)
+    found = suspend(state, who_asks(), time.time(), arguments.seconds, arguments.reason or "")
     wake_daemon()
     print(f"suspended {sentences.suspension_sentence(found)}")
     return ExitCode.OK
