@@ -22,6 +22,7 @@ from pf_agent.reconcile.ports import Policy
 from pf_agent.reconcile.reconcile import reconcile
 from pf_agent.reconcile.suspension import resume, suspend
 from pf_agent.words import sentences
+from pf_agent.words.fields import outcome_dict
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -46,7 +47,7 @@ def cmd_apply(arguments: argparse.Namespace) -> ExitCode:
         applied = apply_to_host(not arguments.no_activate, arguments.force)
     if arguments.json:
         dicts = {
-            each.instance: sentences.outcome_dict(each.outcome) | {"failure": each.failure or None}
+            each.instance: outcome_dict(each.outcome) | {"failure": each.failure or None}
             for each in applied
         }
         print_json(dicts.pop(names.DEFAULT_INSTANCE) | {"instances": dicts})

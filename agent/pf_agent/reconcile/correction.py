@@ -26,6 +26,8 @@ from pf_agent.reconcile.refusal import refusal_sentence, warnings
 from pf_agent.reconcile.swap import Swap
 from pf_agent.reconcile.wishes import applied
 from pf_agent.words import sentences
+from pf_agent.words.diffs import unified_diff
+from pf_agent.words.fields import drift_fields, exposure_fields
 
 # Each time round somebody wrote in the milliseconds between reading and exchanging. His last write
 # wakes the loop again anyway, so it need not be chased for ever within one cycle.
@@ -57,9 +59,9 @@ class Correction:
         """
         for drift in found.drift[:MOST_RECORDS]:
             text = sentences.drift_sentence(drift)
-            fields = {**sentences.drift_fields(drift), **self.writer}
+            fields = {**drift_fields(drift), **self.writer}
             self.look.emit(Record(Event.DRIFT_DETECTED, text, self.number, fields))
-        times = sentences.exposure_fields(self.exposure)
+        times = exposure_fields(self.exposure)
         fields = {names.FIELD_DIFF: found.diff, **times, **self.writer}
         is_wished = bool(found.drift) and all(drift.is_wished for drift in found.drift)
         what = "the desired state changed" if is_wished else "drift"
@@ -82,7 +84,7 @@ class Correction:
             if text != found.candidate and not self.look.refusal(text):
                 unusable = f"Postfix cannot run with it: {refused}"
                 lost = Drift("", DriftKind.ABSENT_FILE, "the last good text", unusable)
-                diff = sentences.unified_diff(found.actual.text, text, self.look.host.path)
+                diff = unified_diff(found.actual.text, text, self.look.host.path)
                 return Plan(found.actual, (lost, *found.drift), text, diff), ""
         return found, refused
 
@@ -113,7 +115,7 @@ class Correction:
         outcome = done.outcome(Result.CORRECTED, found, "corrected")
         if way:
             outcome = replace(outcome, summary=f"{outcome.summary} ({way})")
-        fields = {names.FIELD_DIFF: found.diff, **sentences.exposure_fields(done.exposure)}
+        fields = {names.FIELD_DIFF: found.diff, **exposure_fields(done.exposure)}
         doubts = warnings(self.look.desired, self.look.policy.judge(found.candidate))
         if doubts:
             more = f" (and {len(doubts) - 1} more)" if len(doubts) > 1 else ""

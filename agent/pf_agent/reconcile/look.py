@@ -23,6 +23,7 @@ from pf_agent.reconcile.ports import Host, Policy, Store
 from pf_agent.reconcile.refusal import refusal
 from pf_agent.reconcile.wishes import applied, withdrawn
 from pf_agent.words import sentences
+from pf_agent.words.fields import drift_fields
 
 # Somebody could hide what he did behind records that the journal drops for their number
 # (RateLimitBurst= in journald.conf(5)).
@@ -84,7 +85,7 @@ class Look:
         number = self.store.next_cycle() if new else None
         for drift in new[:MOST_RECORDS]:
             text = f"{sentences.drift_sentence(drift)}; it is only reported"
-            self.emit(Record(Event.DRIFT_DETECTED, text, number, sentences.drift_fields(drift)))
+            self.emit(Record(Event.DRIFT_DETECTED, text, number, drift_fields(drift)))
         return replace(outcome, reported=found.reported)
 
     def cycle_on_record(self, drift: tuple[Drift, ...]) -> int | None:

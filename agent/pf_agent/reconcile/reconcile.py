@@ -19,7 +19,7 @@ from pf_agent.reconcile.plan import CorrectionFailed, Plan
 from pf_agent.reconcile.ports import Host
 from pf_agent.reconcile.swap import Swap
 from pf_agent.reconcile.wishes import marked
-from pf_agent.words import sentences
+from pf_agent.words.diffs import unified_diff
 
 
 def reconcile(look: Look, actual: ActualState | None = None) -> Outcome:
@@ -140,7 +140,7 @@ def _bring_back(look: Look) -> None:
             is_in = swap.put_unless_overtaken(actual, candidate)
             # Where somebody wrote in these milliseconds, that is the newest; the look goes on.
             message += " is in it now" if is_in else " is kept: somebody has written it once more"
-            fields[names.FIELD_DIFF] = sentences.unified_diff(actual.text, candidate, host.path)
+            fields[names.FIELD_DIFF] = unified_diff(actual.text, candidate, host.path)
         else:
             message += " is kept, not installed: it was changed since, or Postfix refuses it"
         fields[names.FIELD_DISPLACED] = "\n".join(swap.kept)
