@@ -16,9 +16,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from pf_agent.model import Parameter
+from pf_agent.model import BLANKS, Parameter
 
-BLANK = b" \t\n\v\f\r"
 # Every Postfix program sleeps and reads again while main.cf was modified less than about a second
 # ago (dict_load_file_xt in util/dict.c), since it may be half written: 2 s lost in each program. A
 # file that we put there whole is dated back by this many seconds, and nobody waits.
@@ -31,8 +30,10 @@ OWNER = 0
 GROUP = 0
 MODE = 0o644
 
+BLANK_BYTES = BLANKS.encode()
+
 _HASH = ord("#")
-_BLANKS = re.compile(rb"[ \t\n\v\f\r]+")
+_BLANK_RUN = re.compile(b"[%b]+" % BLANK_BYTES)
 
 # "#name = ..." as templates and postconf -# write it.
 _COMMENTED_SETTING = re.compile(rb"[ \t]*#+[ \t]*([^\s=#]+)[ \t]*=")
@@ -72,18 +73,18 @@ class LogicalLine:
 def _logical_line(rows: list[int], lines: tuple[bytes, ...]) -> LogicalLine:
     """Take one logical line apart as split_nameval(3) does."""
     head = lines[rows[0]]
-    if _BLANKS.match(head):
+    if _BLANK_RUN.match(head):
         return LogicalLine(tuple(rows), None)
     text = b"".join(lines[row].rstrip(b"\n") for row in rows)
     text = text.partition(b"\0")[0]  # C strings: what follows a NUL is not seen
     left, equals, value = text.partition(b"=")
-    words = _BLANKS.split(left.strip(BLANK))
+    words = _BLANK_RUN.split(left.strip(BLANK_BYTES))
     if not words[0]:
         return LogicalLine(tuple(rows), None, "missing attribute name")
     if not equals or len(words) > 1:
         return LogicalLine(tuple(rows), None, "missing '=' after attribute name")
     return LogicalLine(
-        tuple(rows), Parameter(decoded(words[0]), decoded(value.strip(BLANK)), rows[0] + 1)
+        tuple(rows), Parameter(decoded(words[0]), decoded(value.strip(BLANK_BYTES)), rows[0] + 1)
     )
 
 
@@ -112,10 +113,10 @@ class MainCf:
             # Most lines are comments and empty ones, which need no closer look.
             if line[0] == _HASH or line == b"\n":
                 continue
-            text = line.lstrip(BLANK)
+            text = line.lstrip(BLANK_BYTES)
             if not text or text.startswith(b"#"):
                 continue
-            if found and _BLANKS.match(line):
+            if found and _BLANK_RUN.match(line):
                 found[-1].append(row)
             else:
                 found.append([row])
@@ -356,7 +357,7 @@ def _setting(name: str, value: str) -> bytes:
 
 def _is_text(line: bytes) -> bool:
     """Whether Postfix reads the line: it is neither empty nor a comment."""
-    text = line.lstrip(BLANK)
+    text = line.lstrip(BLANK_BYTES)
     return bool(text) and not text.startswith(b"#")
 
 

@@ -6,12 +6,13 @@ import difflib
 from collections.abc import Callable, Sequence
 
 from pf_agent.maincf.secrets import masked_lines
+from pf_agent.model import BLANKS
 from pf_agent.words.sentences import printable
 
 _CONTEXT = 3
 _COMPARED_LINES = 4000
 # What a line begins with that may belong to a setting above it; an empty line has none of it.
-_BELOW_A_NAME = b" \t\v\f\r#\n"
+_BELOW_A_NAME = BLANKS.encode() + b"#"
 # The first that fits: a file's name is no removed line.
 _COLOURS = {"---": "1", "+++": "1", "@@": "36", "-": "31", "+": "32"}
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pf_agent.config.desired import BLANKS, name_fault, value_fault
+from pf_agent.config.desired import name_fault, value_fault
 from pf_agent.config.saved import from_json, to_json
-from pf_agent.model import DesiredState, Place, Unmanaged
+from pf_agent.model import BLANKS, DesiredState, Place, Unmanaged
 
 FILE = "/etc/pf-agent/desired.toml"
 DROPIN = "/etc/pf-agent/desired.d/50-site.toml"

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pf_agent.config.desired import value_fault
-from pf_agent.maincf.document import BLANK, Edit, MainCf, decoded, encoded
+from pf_agent.maincf.document import Edit, MainCf, decoded, encoded
+from pf_agent.model import BLANKS
 from tests.checkout import CORPUS
 
 TRUTH: list[dict[str, Any]] = json.loads((CORPUS / "truth.json").read_text(encoding="ascii"))
@@ -63,8 +64,7 @@ def texts() -> st.SearchStrategy[bytes]:
 
 def values() -> st.SearchStrategy[str]:
     text = st.sampled_from(["1", "2", "", "# x", "= 1", "a\r b"]) | st.text(max_size=8)
-    blank = BLANK.decode()
-    return text.map(lambda value: value.strip(blank)).filter(lambda v: value_fault(v) is None)
+    return text.map(lambda value: value.strip(BLANKS)).filter(lambda v: value_fault(v) is None)
 
 
 # --- what Postfix says -------------------------------------------------------------------------
