@@ -1,4 +1,4 @@
-"""main.cf: read as Postfix reads it, edited so that every byte not asked for stays."""
+"""main.cf, document and edits: read as Postfix reads it, and every byte not asked for stays."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pf_agent.config.desired import value_fault
-from pf_agent.maincf.document import Edit, MainCf, decoded, encoded
+from pf_agent.maincf.document import MainCf, decoded, encoded
+from pf_agent.maincf.edit import Edit
 from pf_agent.model import BLANKS
 from tests.checkout import CORPUS
 
