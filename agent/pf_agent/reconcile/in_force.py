@@ -33,7 +33,6 @@ from pf_agent.reconcile.look import Look
 from pf_agent.reconcile.plan import plan
 from pf_agent.reconcile.ports import Host, Policy, Store
 from pf_agent.reconcile.reconcile import reconcile
-from pf_agent.reconcile.refusal import refusal
 from pf_agent.reconcile.rollback import Rollback
 
 
@@ -101,7 +100,7 @@ class InForce:
         self.store.keep_wishes(wishes.rejected(self.store.wishes(), refused))
         return self.cycle(asked, policy)
 
-    def _look(self, desired: DesiredState, policy: Policy, last: Outcome | None) -> Look:
+    def _look(self, desired: DesiredState, policy: Policy, last: Outcome | None = None) -> Look:
         return Look(self.host, desired, policy, self.store, self.emit, last)
 
     def _has_gone_back(self, asked: DesiredState, policy: Policy) -> bool:
@@ -157,8 +156,8 @@ class InForce:
         if refused is None:
             return False
         if refused.is_judged:
-            found = plan(self.host, refused.says, self.host.read(), self.store.last_good())
-            is_right = not refusal(refused.says, policy.judge(found.candidate))
+            look = self._look(refused.says, policy)
+            is_right = not look.refusal(look.plan(self.host.read()).candidate)
         else:
             is_right = any(map(self._looked_for, refused.missing))
         if is_right:

@@ -76,10 +76,13 @@ class Look:
 
     def at_rest(self, found: Plan) -> Outcome | None:
         """Return the outcome of a look that must change nothing; None where it must."""
-        return None if found.drift else self.reported(found, self._in_sync(found))
+        return None if found.drift else self.report(found, self._in_sync(found))
 
-    def reported(self, found: Plan, outcome: Outcome) -> Outcome:
-        """Put on record, once, what stands there that nobody asked for and is left alone."""
+    def report(self, found: Plan, outcome: Outcome) -> Outcome:
+        """Put on record, once, what stands there that nobody asked for and is left alone.
+
+        Returns the outcome with it.
+        """
         known = {(d.parameter, d.actual) for d in (self.last.reported if self.last else ())}
         new = [drift for drift in found.reported if (drift.parameter, drift.actual) not in known]
         number = self.store.next_cycle() if new else None

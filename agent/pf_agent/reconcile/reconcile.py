@@ -52,7 +52,7 @@ def reconcile(look: Look, actual: ActualState | None = None) -> Outcome:
             raise unlocked
         else:
             return outcome
-    return look.reported(found, outcome)
+    return look.report(found, outcome)
 
 
 def _take_lock(host: Host, held: ExitStack) -> HostError | None:

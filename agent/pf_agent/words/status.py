@@ -59,13 +59,9 @@ def status_from_dict(document: object) -> Status:
 def suspension_of(document: object) -> Suspension:
     """Return the suspension that `asdict` made this of. Raises ValueError."""
     found = Members(document)
-    return Suspension(
-        found.get("since", moment_of),
-        found.get("until", or_none(moment_of)),
-        found.get("who", text_of),
-        found.get("reason", text_of),
-        found.get("resumed_by", text_of),
-    )
+    since, until = found.get("since", moment_of), found.get("until", or_none(moment_of))
+    words = (found.get(name, text_of) for name in ("who", "reason", "resumed_by"))
+    return Suspension(since, until, *words)
 
 
 def _last_of(document: object) -> LastDrift:
