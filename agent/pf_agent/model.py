@@ -1,4 +1,8 @@
-"""The values that the agent thinks in: frozen dataclasses and enums, nothing else."""
+"""The values that the agent thinks in: frozen dataclasses and enums, no effect and no decision.
+
+Besides them only what several rooms share and no room owns: two types of what is handed about, and
+a constant or two that belong to a value.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,10 @@ class Place:
 
     def __str__(self) -> str:
         return self.file if self.line is None else f"{self.file}:{self.line}"
+
+
+# The six characters that Postfix takes for white space (isspace(3) in the C locale).
+BLANKS = " \t\n\v\f\r"
 
 
 @dataclass(frozen=True)

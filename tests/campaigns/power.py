@@ -19,6 +19,7 @@ from pf_agent.files import exchange
 from pf_agent.files.exchange import MainCfFile
 from pf_agent.files.state import State
 from pf_agent.model import DesiredState, Result
+from pf_agent.reconcile.look import Look
 from pf_agent.reconcile.ports import Policy
 from pf_agent.reconcile.reconcile import reconcile
 
@@ -105,7 +106,7 @@ def _correct(root: Path, is_ahead: bool, cut: Callable[[str], None]) -> None:
         file.flush()
         os.fsync(file.fileno())  # this file alone: what lies ready is to be safe by itself
     with _cutting(cut):
-        outcome = reconcile(host, DESIRED, Policy(), state, lambda _record: None)
+        outcome = reconcile(Look(host, DESIRED, Policy(), state, lambda _record: None))
     assert outcome.result is Result.CORRECTED
     assert main_cf.read_bytes() == RIGHT
     host.lay_no_more()

@@ -29,6 +29,8 @@ from pf_agent.reconcile.drift import corrected, damage, find_drift, unmanaged_dr
 from pf_agent.reconcile.wishes import taken_back
 from pf_agent.watch.writers import events
 from pf_agent.words import history, sentences
+from pf_agent.words.diffs import unified_diff
+from pf_agent.words.fields import drift_dict
 from pf_agent.words.history import Entry
 from pf_agent.words.status import status_from_dict
 
@@ -54,14 +56,14 @@ def main_cf(data: bytes) -> None:
     drift = find_drift(state, actual)
     for each in (*drift, *unmanaged_drift(state, document)):
         sentences.drift_sentence(each)
-        json.dumps(sentences.drift_dict(each))
+        json.dumps(drift_dict(each))
     fixed = corrected(document, state)
     after = fixed.render()
     assert find_drift(state, ActualState(after, FileKind.REGULAR, 0, 0, 0o644)) == ()
     assert corrected(MainCf.parse(after), state).render() == after
     assert drift or after == text
     damage(text, state, after)
-    diff = sentences.unified_diff(text, after, "main.cf")
+    diff = unified_diff(text, after, "main.cf")
     assert bool(diff) == (text != after)
     _values(document)
 
@@ -192,7 +194,7 @@ def _read_back(kept: State) -> None:
 def _status(found: dict[str, Any]) -> None:
     try:
         status = status_from_dict(found)
-    except (ValueError, KeyError):
+    except ValueError:
         return  # what `pf-agent status` expects of it
     sentences.summary(status, 0.0)
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from pf_agent import names
-from pf_agent.words import sentences
+from pf_agent.words.diffs import unified_diff
 from tests.machine.nspawn import Machine
 from tests.machine.site import (
     MAIN_CF,
@@ -198,7 +198,7 @@ def test_a_wish_that_postfix_does_not_come_up_with_is_rejected(site: Site, name:
         assert [name for name in UNUSED if name in mapped] == []
         tried = site.machine.read_bytes(record[names.FIELD_DISPLACED])
         assert f"\n{parameter} = ".encode() in tried
-        assert record[names.FIELD_DIFF] == sentences.unified_diff(tried, before, MAIN_CF)
+        assert record[names.FIELD_DIFF] == unified_diff(tried, before, MAIN_CF)
         # What is enforced is served; what is not is told of.
         site.wait_settled()
         assert is_rejected(site, parameter)

@@ -22,7 +22,8 @@ from pf_agent.model import (
     Status,
     Suspension,
 )
-from pf_agent.words import history, sentences
+from pf_agent.words import history
+from pf_agent.words.fields import drift_dict, outcome_dict
 from pf_agent.words.history import Entry
 from pf_agent.words.status import status_dict
 from tests.checkout import CHECKOUT
@@ -189,7 +190,7 @@ def json_members() -> dict[str, set[str]]:
     )
     found = status_dict(status, 0.0)
     past = history.cycles([Entry(0.0, Event.DRIFT_DETECTED, "", {names.FIELD_CYCLE: "1"})])
-    applied = {*sentences.outcome_dict(Outcome(Result.CORRECTED, "")), *sentences.drift_dict(drift)}
+    applied = {*outcome_dict(Outcome(Result.CORRECTED, "")), *drift_dict(drift)}
     return {
         "status": {*found, *found["last_drift"], *found["suspension"]},
         "diff and apply": {*applied, "failure", "instances", *(kind.value for kind in DriftKind)},

@@ -15,7 +15,7 @@ import pytest
 from pf_agent.model import Drift, DriftKind, Event, Exposure, Phase, Record, Status
 from pf_agent.reporting.exposition import Family, text_of
 from pf_agent.reporting.tally import Tally
-from pf_agent.words import sentences
+from pf_agent.words.fields import drift_fields, exposure_fields
 from tests.checkout import CHECKOUT
 
 FOLDER = CHECKOUT / "docs" / "monitoring"
@@ -46,10 +46,10 @@ def families() -> tuple[Family, ...]:
     activated = replace(corrected, activated_at=1_800_000_001.5)
     drift = Drift('my"net\\works\n', DriftKind.CHANGED, "a", "b", 3)
     for event, fields in (
-        (Event.DRIFT_DETECTED, sentences.drift_fields(drift)),
-        (Event.DRIFT_DETECTED, sentences.exposure_fields(exposure)),
-        (Event.DRIFT_CORRECTED, sentences.exposure_fields(corrected)),
-        (Event.ACTIVATED, sentences.exposure_fields(activated)),
+        (Event.DRIFT_DETECTED, drift_fields(drift)),
+        (Event.DRIFT_DETECTED, exposure_fields(exposure)),
+        (Event.DRIFT_CORRECTED, exposure_fields(corrected)),
+        (Event.ACTIVATED, exposure_fields(activated)),
     ):
         tally.note(Record(event, "words", 1, dict(fields)))
     status = replace(STATUS, instances={"postfix-out": replace(STATUS, phase=Phase.STALLED)})

@@ -27,7 +27,7 @@ GROUND = frozenset({"__init__", "names", "errors", "model"})
 ROOMS: dict[str, frozenset[str]] = {
     "maincf": frozenset(),
     "config": frozenset(),
-    "words": frozenset({"maincf"}),
+    "words": frozenset({"maincf", "config"}),
     "reconcile": frozenset({"maincf", "words"}),
     "activation": frozenset({"maincf", "words"}),
     "files": frozenset({"maincf", "config", "words"}),

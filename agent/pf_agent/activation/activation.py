@@ -39,6 +39,7 @@ from pf_agent.model import (
 )
 from pf_agent.names import RESTARTS, WISHED_RESTARTS
 from pf_agent.words import sentences
+from pf_agent.words.fields import exposure_fields
 
 _MOST_TOLD = 16
 # Where others' start is long ago, what the log said then is not why the port does not answer now.
@@ -467,7 +468,7 @@ class Activation:
         now = self.clocks.clock()
         exposure = replace(pending.exposure, activated_at=now)
         text = self._success_sentence(attempt, pending, now - exposure.written_at)
-        fields = dict(sentences.exposure_fields(exposure))
+        fields = dict(exposure_fields(exposure))
         self.emit(Record(Event.ACTIVATED, text, pending.cycle, fields))
         return Activated(replace(pending, exposure=exposure), now)
 

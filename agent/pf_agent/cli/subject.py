@@ -15,8 +15,8 @@ from pf_agent.files import configuration
 from pf_agent.files.exchange import MainCfFile
 from pf_agent.files.state import State
 from pf_agent.model import DesiredState, Drift, Judgement, PendingActivation, Wishes
-from pf_agent.reconcile.correction import blamed_place, refusal, refusal_sentence, warnings
 from pf_agent.reconcile.plan import Plan, plan
+from pf_agent.reconcile.refusal import blamed_place, refusal, refusal_sentence, warnings
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,13 @@ from pf_agent.cli.verbs_look import cmd_diff, print_json
 from pf_agent.errors import ConfigError, ExitCode
 from pf_agent.files.state import State
 from pf_agent.files.status_file import read_status
-from pf_agent.model import MOST_SUSPENDED_SECONDS, Applied, Result, Suspension
+from pf_agent.model import MOST_SUSPENDED_SECONDS, Applied, Result
+from pf_agent.reconcile.look import Look
 from pf_agent.reconcile.ports import Policy
 from pf_agent.reconcile.reconcile import reconcile
-from pf_agent.reconcile.suspension import resume
+from pf_agent.reconcile.suspension import resume, suspend
 from pf_agent.words import sentences
+from pf_agent.words.fields import outcome_dict
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -36,17 +38,16 @@ def cmd_apply(arguments: argparse.Namespace) -> ExitCode:
         )
     if arguments.main_cf is not None:
         (subject,) = subjects(arguments)
-        outcome = reconcile(
-            subject.host, subject.desired, Policy(own=False), Unkept(), lambda _record: None
-        )
-        applied = [Applied(subject.name, outcome, "")]
+        policy = Policy(own=False)
+        look = Look(subject.host, subject.desired, policy, Unkept(), lambda _record: None)
+        applied = [Applied(subject.name, reconcile(look), "")]
     else:
         from pf_agent.daemon.once import apply_to_host
 
         applied = apply_to_host(not arguments.no_activate, arguments.force)
     if arguments.json:
         dicts = {
-            each.instance: sentences.outcome_dict(each.outcome) | {"failure": each.failure or None}
+            each.instance: outcome_dict(each.outcome) | {"failure": each.failure or None}
             for each in applied
         }
         print_json(dicts.pop(names.DEFAULT_INSTANCE) | {"instances": dicts})
@@ -61,12 +62,9 @@ def cmd_apply(arguments: argparse.Namespace) -> ExitCode:
 
 def cmd_suspend(arguments: argparse.Namespace) -> ExitCode:
     """Have main.cf left alone; the daemon takes note at once, or when it starts."""
-    now = time.time()
-    until = None if arguments.seconds is None else now + arguments.seconds
-    found = Suspension(now, until, who_asks(), arguments.reason or "")
     state = State(names.STATE_DIRECTORY, names.RUN_DIRECTORY)
     prepare(state)
-    state.keep_suspension(found)
+    found = suspend(state, who_asks(), time.time(), arguments.seconds, arguments.reason or "")
     wake_daemon()
     print(f"suspended {sentences.suspension_sentence(found)}")
     return ExitCode.OK

@@ -15,15 +15,15 @@ from pf_agent.errors import ConfigError, ExitCode, HostError
 from pf_agent.files import configuration
 from pf_agent.model import Drift
 from pf_agent.words import sentences
+from pf_agent.words.diffs import coloured
+from pf_agent.words.fields import diff_dict
 
 
 def cmd_diff(arguments: argparse.Namespace) -> ExitCode:
     """The unified diff that `apply` would make."""
     found = {subject.name: subject.plan() for subject in subjects(arguments)}
     if arguments.json:
-        dicts = {
-            name: sentences.diff_dict(all_drift(each), each.diff) for name, each in found.items()
-        }
+        dicts = {name: diff_dict(all_drift(each), each.diff) for name, each in found.items()}
         print_json(dicts.pop(names.DEFAULT_INSTANCE) | {"instances": dicts})
     else:
         for name, each in found.items():
@@ -44,7 +44,7 @@ def _print_diff(diff: str, color: str) -> None:
     # https://no-color.org/: where it is set to anything, nobody wants any.
     is_wanted = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     is_coloured = {"auto": is_wanted, "always": True, "never": False}[color]
-    sys.stdout.write(sentences.coloured(diff) if is_coloured else diff)
+    sys.stdout.write(coloured(diff) if is_coloured else diff)
 
 
 def cmd_check(arguments: argparse.Namespace) -> ExitCode:

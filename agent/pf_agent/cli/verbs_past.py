@@ -23,8 +23,8 @@ from pf_agent.files.state import State
 from pf_agent.maincf.document import MainCf
 from pf_agent.maincf.secrets import masked
 from pf_agent.maincf.values import description
-from pf_agent.model import Suspension
 from pf_agent.postfix.programs import POSTCONF, Postfix
+from pf_agent.reconcile.suspension import suspend
 from pf_agent.reconcile.swap import Swap
 from pf_agent.reporting.journal import read_back
 from pf_agent.words import history, sentences
@@ -164,7 +164,7 @@ def cmd_restore(arguments: argparse.Namespace) -> ExitCode:
     host = MainCfFile(main_cf_of(instance, desired))
     reason = f"the text that cycle {cycle} replaced was restored"
     # First: the daemon would undo it within milliseconds.
-    keeper.keep_suspension(Suspension(time.time(), None, who_asks(), reason))
+    suspend(keeper, who_asks(), time.time(), reason=reason)
     wake_daemon()
     with state.lock(), host.locked():
         swap = Swap(host, state, state.next_cycle())

@@ -43,9 +43,9 @@ def _tell_status(as_json: bool, before: str) -> tuple[ExitCode, str]:
     now = time.time()
     try:
         status = status_from_dict(found)
-    except (ValueError, KeyError) as error:
+    except ValueError as error:
         place = f"{names.RUN_DIRECTORY}/status.json"
-        raise HostError(f"{place}: not as written by pf-agent {__version__}: {error!r}") from error
+        raise HostError(f"{place}: not as written by pf-agent {__version__}: {error}") from error
     text = "\n".join((sentences.summary(status, now), *status.problems))
     if text != before:
         print(json.dumps(status_dict(status, now), indent=2) if as_json else text)

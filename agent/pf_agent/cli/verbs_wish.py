@@ -21,14 +21,14 @@ from pf_agent.cli.wish import (
     wish,
     write_whole,
 )
-from pf_agent.config.desired import BLANKS, name_fault, value_fault
+from pf_agent.config.desired import name_fault, value_fault
 from pf_agent.config.dropin import Wishes
 from pf_agent.config.table import shown_key
 from pf_agent.errors import ConfigError, ExitCode, HostError, PfAgentError
 from pf_agent.files import configuration
 from pf_agent.files.status_file import read_status
 from pf_agent.maincf.document import MainCf
-from pf_agent.model import Drift, DriftKind
+from pf_agent.model import BLANKS, Drift, DriftKind
 from pf_agent.words.sentences import drift_sentence, printable
 
 READY_MADE: Final = "/usr/share/pf-agent/desired"

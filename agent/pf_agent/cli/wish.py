@@ -27,7 +27,7 @@ from pf_agent.files.exchange import MainCfFile
 from pf_agent.files.trusted import require_guarded
 from pf_agent.files.whole import write_whole as write_whole_file
 from pf_agent.model import DesiredState, FileKind
-from pf_agent.reconcile.correction import refusal, refusal_sentence, warnings
+from pf_agent.reconcile.refusal import refusal, refusal_sentence, warnings
 from pf_agent.words import sentences
 
 _DROPINS: Final = os.path.join(names.CONFIG_DIRECTORY, names.DESIRED_DROPINS)

@@ -16,10 +16,8 @@ from dataclasses import dataclass, field, replace
 from pf_agent import names
 from pf_agent.config.table import INT64, Source, Table, parse, quoting, shown, shown_key
 from pf_agent.errors import ConfigError
-from pf_agent.model import DesiredState, Place, Unmanaged
+from pf_agent.model import BLANKS, DesiredState, Place, Unmanaged
 
-# The six bytes that Postfix takes for white space (isspace(3) in the C locale).
-BLANKS = " \t\n\v\f\r"
 _TOP_LEVEL = ("ignore", "instances", "settings", "template", "unmanaged", "use_default")
 # It names a folder of ours and, after the "@", a unit (systemd.unit(5)).
 _INSTANCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,60}")

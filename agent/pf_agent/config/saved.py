@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from pf_agent import names
-from pf_agent.config.desired import BLANKS, instance_fault, name_fault, path_fault, value_fault
-from pf_agent.config.table import shown_key
-from pf_agent.errors import ConfigError
-from pf_agent.model import DesiredState, Place, Unmanaged
+from pf_agent.config.desired import instance_fault, name_fault, path_fault, value_fault
+from pf_agent.config.readback import Members, count_of, or_none, table_of, text_of, texts_of
+from pf_agent.model import BLANKS, DesiredState, Place, Unmanaged
 
 # Not what is desired, but where it is written.
 _PLACES = ("provenance", "place")
@@ -51,91 +50,74 @@ def digests(states: Mapping[str, DesiredState]) -> dict[str, str]:
 
 
 def from_json(document: object) -> dict[str, DesiredState]:
-    """Return the states that `to_json` wrote. Raises ConfigError where it could not have."""
-    states = {}
-    for name, saved in _members(document, "the whole").items():
-        is_default = name == names.DEFAULT_INSTANCE
-        _require(is_default or instance_fault(name) is None, f"{shown_key(name)} is no instance")
-        states[name] = state = saved_state(saved, f"instance {shown_key(name)}")
-        has_folder = state.config_directory is not None
-        _require(has_folder is not is_default, f"{shown_key(name)} has a wrong config_directory")
-    return states
+    """Return the states that `to_json` wrote. Raises ValueError where it could not have."""
+    return table_of(document, _instance)
 
 
-def saved_state(document: object, name: str) -> DesiredState:
-    """Return the state that `members_of` wrote. Raises ConfigError, which speaks of `name`."""
-    saved = _members(document, name, _MEMBERS)
-    places = _members(saved["provenance"], "provenance")
-    unmanaged = saved["unmanaged"]
-    _require(unmanaged in [choice.value for choice in Unmanaged], "unmanaged has an unknown value")
+def saved_state(document: object) -> DesiredState:
+    """Return the state that `members_of` wrote. Raises ValueError where it could not have."""
+    saved = Members(document, _MEMBERS)
     desired = DesiredState(
-        settings=_saved_settings(saved["settings"]),
-        use_default=frozenset(_saved_names(saved["use_default"])),
-        template=_saved_path(saved, "template"),
-        provenance={name: _saved_place(name, place) for name, place in places.items()},
-        unmanaged=Unmanaged(unmanaged),
-        ignore=tuple(_saved_strings(saved["ignore"], "ignore")),
-        config_directory=_saved_path(saved, "config_directory"),
-        place=None if saved["place"] is None else _saved_place("place", saved["place"]),
+        settings=saved.get("settings", lambda found: table_of(found, _setting)),
+        use_default=frozenset(saved.get("use_default", _names)),
+        template=saved.get("template", or_none(_path)),
+        provenance=saved.get("provenance", lambda found: table_of(found, _place_of)),
+        unmanaged=saved.get("unmanaged", Unmanaged),
+        ignore=saved.get("ignore", texts_of),
+        config_directory=saved.get("config_directory", or_none(_path)),
+        place=saved.get("place", or_none(lambda found: _place_of("place", found))),
     )
-    apart = desired.use_default.isdisjoint(desired.settings)
-    _require(apart, "a parameter is both set and at its default")
-    _require(desired.parameters() >= places.keys(), "provenance names a parameter not spoken of")
+    if not desired.use_default.isdisjoint(desired.settings):
+        raise ValueError("a parameter is both set and at its default")
+    if not desired.parameters() >= desired.provenance.keys():
+        raise ValueError("provenance names a parameter not spoken of")
     return desired
 
 
-def _saved_settings(value: object) -> dict[str, str]:
-    settings = _members(value, "settings")
-    for name, text in settings.items():
-        _require(name_fault(name) is None, f"settings {shown_key(name)} is no parameter's name")
-        fault = not isinstance(text, str) or text != text.strip(BLANKS) or value_fault(text)
-        _require(not fault, f"settings {shown_key(name)} has no usable value")
-    return settings
+def _instance(name: str, value: object) -> DesiredState:
+    is_default = name == names.DEFAULT_INSTANCE
+    if not is_default and instance_fault(name) is not None:
+        raise ValueError("it is no instance")
+    state = saved_state(value)
+    if (state.config_directory is None) is not is_default:
+        raise ValueError("it has a wrong config_directory")
+    return state
 
 
-def _saved_names(value: object) -> list[str]:
-    found = _saved_strings(value, "use_default")
-    good = all(name_fault(name) is None for name in found)
-    _require(good, "use_default holds what is no parameter's name")
+def _setting(name: str, value: object) -> str:
+    text = text_of(value)
+    if name_fault(name) is not None:
+        raise ValueError("it is no parameter's name")
+    if text != text.strip(BLANKS) or value_fault(text):
+        raise ValueError("it has no usable value")
+    return text
+
+
+def _names(value: object) -> tuple[str, ...]:
+    found = texts_of(value)
+    if not all(name_fault(name) is None for name in found):
+        raise ValueError("it holds what is no parameter's name")
     return found
 
 
-def _saved_strings(value: object, name: str) -> list[str]:
-    _require(isinstance(value, list), f"{name} is not an array")
-    found: list[str] = value if isinstance(value, list) else []
-    _require(all(isinstance(item, str) for item in found), f"{name} holds what is no string")
-    return found
-
-
-def _saved_path(saved: Mapping[str, Any], key: str) -> str | None:
-    path = saved[key]
-    good = path is None or (isinstance(path, str) and path_fault(path) is None)
-    _require(good, f"{key} is not an absolute path")
-    return None if path is None else str(path)
+def _path(value: object) -> str:
+    path = text_of(value)
+    if path_fault(path) is not None:
+        raise ValueError("it is not an absolute path")
+    return path
 
 
 def _place(place: Place) -> dict[str, Any]:
     return {"file": place.file, "line": place.line}
 
 
-def _require(fact: bool, otherwise: str) -> None:
-    if not fact:
-        problem = f"the saved desired state cannot be used: {otherwise}"
-        raise ConfigError(f"{problem}; the next good desired.toml replaces it")
+def _place_of(_name: str, value: object) -> Place:
+    place = Members(value, ("file", "line"))
+    return Place(place.get("file", text_of), place.get("line", or_none(_line)))
 
 
-def _members(value: object, name: str, keys: Sequence[str] | None = None) -> dict[str, Any]:
-    good = isinstance(value, dict) and all(isinstance(key, str) for key in value)
-    _require(good, f"{name} is not an object")
-    members: dict[str, Any] = dict(value) if isinstance(value, dict) else {}
-    _require(keys is None or set(members) == set(keys), f"{name} has other members than it should")
-    return members
-
-
-def _saved_place(name: str, value: object) -> Place:
-    place = _members(value, f"provenance {shown_key(name)}", ("file", "line"))
-    file, line = place["file"], place["line"]
-    _require(isinstance(file, str), f"provenance {shown_key(name)} names no file")
-    countable = line is None or (isinstance(line, int) and not isinstance(line, bool) and line > 0)
-    _require(countable, f"provenance {shown_key(name)} has no usable line")
-    return Place(file, line)
+def _line(value: object) -> int:
+    line = count_of(value)
+    if line == 0:
+        raise ValueError("it counts from 1")
+    return line

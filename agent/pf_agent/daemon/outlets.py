@@ -11,8 +11,8 @@ from pf_agent.bus.systemd import Systemd
 from pf_agent.config.saved import digests
 from pf_agent.files.state import State
 from pf_agent.files.whole import write_textfile
-from pf_agent.model import DesiredState, Reason, Suspension, Trigger
-from pf_agent.reconcile.suspension import resume
+from pf_agent.model import DesiredState, Reason, Trigger
+from pf_agent.reconcile.suspension import resume, suspend
 from pf_agent.reporting.sinks import Sink, Sinks
 
 
@@ -20,17 +20,15 @@ def bus_of(state: State, post: Callable[[Trigger], None]) -> Bus:
     """Return the D-Bus interface, on its way to the bus; what it is asked for is written to
     `state` and posted."""
 
-    def suspend(seconds: float | None, reason: str, who: str) -> None:
-        now = time.time()
-        until = None if seconds is None else now + seconds
-        state.keep_suspension(Suspension(now, until, who, reason))
+    def begin(seconds: float | None, reason: str, who: str) -> None:
+        suspend(state, who, time.time(), seconds, reason)
         post(Trigger(Reason.BUS, f"suspended by {who}"))
 
     def end(who: str) -> None:
         resume(state, who, time.time())
         post(Trigger(Reason.BUS, f"resumed by {who}"))
 
-    bus = Bus(lambda: post(Trigger(Reason.BUS)), suspend, end)
+    bus = Bus(lambda: post(Trigger(Reason.BUS)), begin, end)
     bus.start()
     return bus
 

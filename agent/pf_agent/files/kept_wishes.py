@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from pf_agent.config import saved
-from pf_agent.errors import ConfigError
+from pf_agent.config.readback import Members, or_none, table_of, text_of, texts_of, truth_of
 from pf_agent.maincf.document import MainCf, encoded
 from pf_agent.maincf.values import same
 from pf_agent.model import DesiredState, Rejected, Wishes
@@ -50,38 +50,37 @@ def to_json(wishes: Wishes) -> dict[str, Any]:
     }
 
 
-def from_json(found: Any) -> Wishes:
-    """Return what `to_json` wrote. Raises ValueError, LookupError or TypeError where it did not."""
-    try:
-        return Wishes(
-            _saved(found["served"]),
-            _saved(found["applied"]),
-            {str(n): _saved_lines(str(n), x) for n, x in found["before"].items()},
-            None if found["rejected"] is None else _refused(found["rejected"]),
-        )
-    except (AttributeError, ConfigError) as error:
-        raise ValueError(str(error)) from error
+def from_json(document: object) -> Wishes:
+    """Return what `to_json` wrote. Raises ValueError where it could not have."""
+    found = Members(document)
+    state = or_none(saved.saved_state)
+    return Wishes(
+        found.get("served", state),
+        found.get("applied", state),
+        found.get("before", lambda lines: table_of(lines, _lines)),
+        found.get("rejected", or_none(_refused)),
+    )
 
 
-def _saved_lines(name: str, lines: Any) -> str | None:
-    if lines is None:
+def _lines(name: str, value: object) -> str | None:
+    if value is None:
         return None
-    if MainCf.parse(encoded(str(lines))).parameters().keys() != {name}:
-        raise ValueError(f"these are no lines of {name}")
-    return str(lines)
+    lines = text_of(value)
+    if MainCf.parse(encoded(lines)).parameters().keys() != {name}:
+        raise ValueError("these are no lines of it")
+    return lines
 
 
-def _refused(found: Any) -> Rejected:
-    says = _saved(found["says"])
-    if says is None:
-        raise ValueError("a rejected state that says nothing")
-    names, missing = (tuple(map(str, found[key])) for key in ("parameters", "missing"))
-    return Rejected(says, str(found["reason"]), names, missing, bool(found["is_judged"]))
+def _refused(document: object) -> Rejected:
+    found = Members(document)
+    return Rejected(
+        found.get("says", saved.saved_state),
+        found.get("reason", text_of),
+        found.get("parameters", texts_of),
+        found.get("missing", texts_of),
+        found.get("is_judged", truth_of),
+    )
 
 
 def _state(desired: DesiredState | None) -> dict[str, Any] | None:
     return None if desired is None else saved.members_of(desired)
-
-
-def _saved(found: Any) -> DesiredState | None:
-    return None if found is None else saved.saved_state(found, "a wish")

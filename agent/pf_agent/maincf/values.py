@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from pf_agent.maincf import parameters
 from pf_agent.maincf.lists import SEPARATORS, network_fault, words
+from pf_agent.model import BLANKS
 
 # LONG_MAX is that of a 64 bit machine; on a 32 bit one Postfix refuses more.
 INT_MAX: Final = 2**31 - 1
@@ -23,7 +24,7 @@ _UNIT_WORDS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days",
 
 _COMPARABLE: Final = ("boolean", "integer", "long", "time")
 # strtol(3): blanks, a sign, digits. Nothing of it needs to be there: "h" is 0 hours.
-_STRTOL: Final = re.compile(r"(?:[ \t\n\v\f\r]*([+-]?)0*([0-9]+))?(.*)", re.DOTALL)
+_STRTOL: Final = re.compile(rf"(?:[{BLANKS}]*([+-]?)0*([0-9]+))?(.*)", re.DOTALL)
 # What an expansion in a list may look like so that the text around it parts as it does in Postfix.
 _DOUBTFUL: Final = re.compile(r"\$(?![A-Za-z0-9_{])")
 # Postfix logs `?` for these (printable.c, with util_utf8_enable); \udc80 and on are bytes that are

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -11,66 +10,63 @@ from pf_agent import names
 from pf_agent.errors import HostError
 from pf_agent.maincf.document import HOT_SECONDS, MainCf
 from pf_agent.model import (
-    DesiredState,
     Drift,
     DriftKind,
-    Emit,
     Event,
     Exposure,
-    Fault,
-    Judgement,
     Outcome,
     PendingActivation,
     Record,
     Result,
 )
 from pf_agent.reconcile.drift import corrected, needs_activation
-from pf_agent.reconcile.plan import Plan, plan
-from pf_agent.reconcile.ports import Host, Policy, Store
+from pf_agent.reconcile.look import MOST_RECORDS, Look
+from pf_agent.reconcile.plan import Plan
+from pf_agent.reconcile.refusal import refusal_sentence, warnings
 from pf_agent.reconcile.swap import Swap
 from pf_agent.reconcile.wishes import applied
 from pf_agent.words import sentences
+from pf_agent.words.diffs import unified_diff
+from pf_agent.words.fields import drift_fields, exposure_fields
 
 # Each time round somebody wrote in the milliseconds between reading and exchanging. His last write
 # wakes the loop again anyway, so it need not be chased for ever within one cycle.
 _MOST_TIMES_OVERTAKEN = 20
-# Somebody could hide what he did behind records that the journal drops for their number
-# (RateLimitBurst= in journald.conf(5)).
-MOST_RECORDS = 1000
 
 
 @dataclass(frozen=True)
 class Correction:
-    """A cycle that found drift: its number, what it works with, how long the drift was live."""
+    """A cycle that found drift: its number, how long the drift was live, and who wrote it.
 
-    host: Host
-    desired: DesiredState
-    policy: Policy
-    store: Store
+    `is_on_record`: an earlier look has told of it.
+    """
+
+    look: Look
     number: int
     exposure: Exposure
     writer: Mapping[str, str] = field(default_factory=dict)
+    is_on_record: bool = False
 
     def outcome(self, result: Result, found: Plan, what: str) -> Outcome:
         """How the cycle ended; `what` was done about which parameters is the sentence."""
         text = _sentence(what, found.drift)
         return Outcome(result, text, self.number, found.drift, found.diff, self.exposure)
 
-    def record_drift(self, emit: Emit, found: Plan) -> None:
+    def record_drift(self, found: Plan) -> None:
         """On record before anything is touched: each drifted parameter, and the cycle.
 
         Where there are very many, the cycle's record counts and shows the rest.
         """
         for drift in found.drift[:MOST_RECORDS]:
             text = sentences.drift_sentence(drift)
-            fields = {**sentences.drift_fields(drift), **self.writer}
-            emit(Record(Event.DRIFT_DETECTED, text, self.number, fields))
-        times = sentences.exposure_fields(self.exposure)
+            fields = {**drift_fields(drift), **self.writer}
+            self.look.emit(Record(Event.DRIFT_DETECTED, text, self.number, fields))
+        times = exposure_fields(self.exposure)
         fields = {names.FIELD_DIFF: found.diff, **times, **self.writer}
         is_wished = bool(found.drift) and all(drift.is_wished for drift in found.drift)
         what = "the desired state changed" if is_wished else "drift"
         text = _sentence(what, found.drift)
-        emit(Record(Event.DRIFT_DETECTED, text, self.number, fields))
+        self.look.emit(Record(Event.DRIFT_DETECTED, text, self.number, fields))
 
     def judged(self, found: Plan) -> tuple[Plan, str]:
         """Return the plan that Postfix's own programs accept, and why there is none.
@@ -78,28 +74,29 @@ class Correction:
         A main.cf that Postfix cannot run with, for a parameter that the desired state does not
         name, is as good as destroyed: where the last good text passes, that one comes back.
         """
-        refused = refusal(self.desired, self.policy.judge(found.candidate))
+        refused = self.look.refusal(found.candidate)
         if refused:
             # A program that the machine failed has refused it as well: what counts it says twice.
-            refused = refusal(self.desired, self.policy.judge(found.candidate))
-        last_good = self.store.last_good() if refused else None
+            refused = self.look.refusal(found.candidate)
+        last_good = self.look.store.last_good() if refused else None
         if last_good is not None:
-            text = corrected(MainCf.parse(last_good), self.desired).render()
-            if text != found.candidate and not refusal(self.desired, self.policy.judge(text)):
+            text = corrected(MainCf.parse(last_good), self.look.desired).render()
+            if text != found.candidate and not self.look.refusal(text):
                 unusable = f"Postfix cannot run with it: {refused}"
                 lost = Drift("", DriftKind.ABSENT_FILE, "the last good text", unusable)
-                diff = sentences.unified_diff(found.actual.text, text, self.host.path)
+                diff = unified_diff(found.actual.text, text, self.look.host.path)
                 return Plan(found.actual, (lost, *found.drift), text, diff), ""
         return found, refused
 
-    def rejected(self, emit: Emit, found: Plan, refused: str) -> Outcome:
+    def rejected(self, found: Plan, refused: str) -> Outcome:
         """Postfix refuses what main.cf would become, so it was not touched."""
-        text = refusal_sentence(self.desired, refused)
-        fields = {names.FIELD_REASON: refused}
-        emit(Record(Event.CONFIG_REJECTED, text, self.number, fields))
+        text = refusal_sentence(self.look.desired, refused)
+        if not self.is_on_record:
+            fields = {names.FIELD_REASON: refused}
+            self.look.emit(Record(Event.CONFIG_REJECTED, text, self.number, fields))
         return replace(self.outcome(Result.REJECTED, found, ""), summary=text)
 
-    def correct(self, emit: Emit, found: Plan) -> Outcome:
+    def correct(self, found: Plan) -> Outcome:
         """Exchange the text, with a marker around it for what is then to be activated."""
         activates = needs_activation(found.drift)
         self._note_wish(found)
@@ -108,8 +105,8 @@ class Correction:
             # synced when main.cf is right. Only what ends Postfix too, the end of the kernel, loses
             # it until then, and Postfix then starts with the main.cf that the disk has.
             self._mark(found, durable=False)
-        kept, way = self._exchange(emit, found)
-        done = replace(self, exposure=replace(self.exposure, corrected_at=self.policy.clock()))
+        kept, way = self._exchange(found)
+        done = replace(self, exposure=replace(self.exposure, corrected_at=self.look.policy.clock()))
         if activates:
             # From here on it is corrected, and told, whatever more fails: nothing depends on this.
             with suppress(HostError):
@@ -118,37 +115,37 @@ class Correction:
         outcome = done.outcome(Result.CORRECTED, found, "corrected")
         if way:
             outcome = replace(outcome, summary=f"{outcome.summary} ({way})")
-        fields = {names.FIELD_DIFF: found.diff, **sentences.exposure_fields(done.exposure)}
-        doubts = warnings(self.desired, self.policy.judge(found.candidate))
+        fields = {names.FIELD_DIFF: found.diff, **exposure_fields(done.exposure)}
+        doubts = warnings(self.look.desired, self.look.policy.judge(found.candidate))
         if doubts:
             more = f" (and {len(doubts) - 1} more)" if len(doubts) > 1 else ""
             outcome = replace(outcome, summary=f"{outcome.summary}; but {doubts[0]}{more}")
             fields[names.FIELD_WARNINGS] = "\n".join(doubts)
         if kept:
             fields[names.FIELD_DISPLACED] = "\n".join(kept)
-        emit(Record(Event.DRIFT_CORRECTED, outcome.summary, self.number, fields))
+        self.look.emit(Record(Event.DRIFT_CORRECTED, outcome.summary, self.number, fields))
         return outcome
 
     def _note_wish(self, found: Plan) -> None:
         """What main.cf said of what is newly asked for is kept before it goes."""
-        wishes = self.store.wishes()
-        if not self.desired.says_the_same(wishes.applied):
-            self.store.keep_wishes(applied(wishes, self.desired, found.actual.text))
+        wishes = self.look.store.wishes()
+        if not self.look.desired.says_the_same(wishes.applied):
+            self.look.store.keep_wishes(applied(wishes, self.look.desired, found.actual.text))
 
     def _mark(self, found: Plan, durable: bool) -> None:
         """Write the marker; what an earlier cycle left to activate stays named in it."""
         drifted = sentences.drifted_names(found.drift)
-        before, heard = self.store.pending(), self.policy.before
+        before, heard = self.look.store.pending(), self.look.policy.before
         live = self._was_live(found)
         if before is not None:
             drifted = tuple(dict.fromkeys((*before.parameters, *drifted)))
             heard, live = before.before or heard, live or before.live
         kept = drifted[: sentences.MOST_NAMES]
-        wishes = self.store.wishes()
+        wishes = self.look.store.wishes()
         wished = tuple(name for name in kept if name in wishes.before)
         marker = PendingActivation(self.number, kept, self.exposure)
         marker = replace(marker, wished=wished, before=heard if wished else None, live=live)
-        self.store.mark_pending(marker, durable)
+        self.look.store.mark_pending(marker, durable)
 
     def _was_live(self, found: Plan) -> bool:
         """Whether a process of Postfix may have taken a drifted value for more than a moment.
@@ -158,18 +155,18 @@ class Correction:
         """
         if all(drift.is_wished for drift in found.drift):
             return False
-        now = self.exposure.corrected_at or self.policy.clock()
-        seen, written = self.policy.in_sync_at, found.actual.modified_at
+        now = self.exposure.corrected_at or self.look.policy.clock()
+        seen, written = self.look.policy.in_sync_at, found.actual.modified_at
         return seen is None or not seen <= written <= now < written + HOT_SECONDS
 
-    def _exchange(self, emit: Emit, found: Plan) -> tuple[list[str], str]:
+    def _exchange(self, found: Plan) -> tuple[list[str], str]:
         """Swap the candidate in. Returns where the displaced texts are, and the way it was done.
 
         Where somebody who knows of no lock wrote between our read and the exchange, what he wrote
         is in our hand: it is corrected in its turn and exchanged for our first text, so that his
         edit is not lost.
         """
-        swap = Swap(self.host, self.store, self.number)
+        swap = Swap(self.look.host, self.look.store, self.number)
         expected, candidate = found.actual, found.candidate
         for _ in range(_MOST_TIMES_OVERTAKEN):
             displaced = swap.put(expected, candidate)
@@ -181,58 +178,14 @@ class Correction:
             expected = replace(found.actual, text=candidate, is_open=False)
             his = replace(found.actual, text=displaced.text, is_open=False)
             # Where he destroyed it, our own text, the newest whole one, is what to begin with.
-            more = plan(self.host, self.desired, his, candidate, self.policy.own)
+            more = self.look.plan_from(his, candidate)
             if more.drift:
-                self.record_drift(emit, more)
+                self.record_drift(more)
             candidate = more.candidate
-            if refusal(self.desired, self.policy.judge(candidate)):
+            if self.look.refusal(candidate):
                 break  # ours stays in force, and his text is kept
         return swap.kept, displaced.way
 
 
 def _sentence(what: str, drift: Sequence[Drift]) -> str:
     return f"{what}: {sentences.listed(sentences.drifted_names(drift))}"
-
-
-def refusal(desired: DesiredState, judgement: Judgement) -> str:
-    """Return why the judged text must not be installed, in Postfix's words; "" where it may be.
-
-    A value that one daemon alone will refuse counts only where the desired state asks for it.
-    Somebody's own fault in it is no reason to leave other drift, an open relay perhaps, standing.
-    """
-    asked_for = (f for f in judgement.faults if _is_asked_for(desired, f))
-    return judgement.fatal or next(map(_fault_sentence, asked_for), "")
-
-
-def warnings(desired: DesiredState, judgement: Judgement) -> tuple[str, ...]:
-    """Return what is to be told of the judged text though it may be installed."""
-    others = (f for f in judgement.faults if not _is_asked_for(desired, f))
-    return (*judgement.warnings, *map(_fault_sentence, others))
-
-
-def _fault_sentence(fault: Fault) -> str:
-    named = fault.parameter in _words(fault.reason)
-    return fault.reason if named else f"{fault.parameter}: {fault.reason}"
-
-
-def _is_asked_for(desired: DesiredState, fault: Fault) -> bool:
-    """Two parameters may contradict each other: setting one of them is asking for it."""
-    return not desired.settings.keys().isdisjoint(_words(f"{fault.parameter} {fault.reason}"))
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"[A-Za-z0-9_]+", text)
-
-
-def refusal_sentence(desired: DesiredState, refused: str) -> str:
-    """What Postfix refuses in its own words, and which line of which TOML file asked for it."""
-    return (
-        f"{blamed_place(desired, refused)}Postfix refuses it: {refused};"
-        " mend it, main.cf stays as it is until then"
-    )
-
-
-def blamed_place(desired: DesiredState, said: str) -> str:
-    """Return `file:line: parameter: ` of the setting that Postfix speaks of, "" if of none."""
-    blamed = [name for name in _words(said) if name in desired.settings]
-    return "".join(f"{desired.provenance.get(name, '')}: {name}: " for name in blamed[:1])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
-from pf_agent.maincf.document import GROUP, MODE, OWNER, Edit, LogicalLine, MainCf
+from pf_agent.maincf.document import GROUP, MODE, OWNER, LogicalLine, MainCf
+from pf_agent.maincf.edit import Edit
 from pf_agent.maincf.values import same
 from pf_agent.model import (
     ActualState,

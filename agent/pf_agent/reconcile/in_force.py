@@ -28,8 +28,8 @@ from pf_agent.model import (
     Wishes,
 )
 from pf_agent.reconcile import wishes
-from pf_agent.reconcile.correction import refusal
 from pf_agent.reconcile.drift import taken_apart
+from pf_agent.reconcile.look import Look
 from pf_agent.reconcile.plan import plan
 from pf_agent.reconcile.ports import Host, Policy, Store
 from pf_agent.reconcile.reconcile import reconcile
@@ -87,9 +87,8 @@ class InForce:
         known = self.store.wishes()
         desired = wishes.in_force(known, asked)
         if desired is None:
-            looking = replace(policy, observe_only=True)
-            return reconcile(self.host, asked, looking, self.store, self.emit, last, actual)
-        outcome = reconcile(self.host, desired, policy, self.store, self.emit, last, actual)
+            return reconcile(self._look(asked, replace(policy, observe_only=True), last), actual)
+        outcome = reconcile(self._look(desired, policy, last), actual)
         is_new = not desired.says_the_same(known.served)
         if outcome.result is not Result.REJECTED or known.served is None or not is_new:
             return outcome
@@ -100,6 +99,9 @@ class InForce:
             self._rollback(policy, "another wish was refused").take_back()
         self.store.keep_wishes(wishes.rejected(self.store.wishes(), refused))
         return self.cycle(asked, policy)
+
+    def _look(self, desired: DesiredState, policy: Policy, last: Outcome | None = None) -> Look:
+        return Look(self.host, desired, policy, self.store, self.emit, last)
 
     def _has_gone_back(self, asked: DesiredState, policy: Policy) -> bool:
         """What is asked for no more goes back, and what a crash has left of a rejected wish.
@@ -154,8 +156,8 @@ class InForce:
         if refused is None:
             return False
         if refused.is_judged:
-            found = plan(self.host, refused.says, self.host.read(), self.store.last_good())
-            is_right = not refusal(refused.says, policy.judge(found.candidate))
+            look = self._look(refused.says, policy)
+            is_right = not look.refusal(look.plan(self.host.read()).candidate)
         else:
             is_right = any(map(self._looked_for, refused.missing))
         if is_right:

@@ -16,7 +16,7 @@ from pf_agent.reconcile.drift import (
     unmanaged_drift,
 )
 from pf_agent.reconcile.ports import Host
-from pf_agent.words import sentences
+from pf_agent.words.diffs import unified_diff
 
 
 class CorrectionFailed(HostError):
@@ -75,5 +75,5 @@ def plan(
         main_cf = MainCf.parse(base)
     candidate = corrected(main_cf, desired).render()
     shown = None if too_long else actual.text
-    diff = sentences.unified_diff(shown, candidate, host.path)
+    diff = unified_diff(shown, candidate, host.path)
     return Plan(actual, drift, candidate, diff, reported)

@@ -38,6 +38,7 @@ from pf_agent.reconcile.wishes import (
     withdrawn,
 )
 from pf_agent.words import sentences
+from pf_agent.words.diffs import unified_diff
 
 # In the sentence of a rollback: a person has written them, seldom more.
 _MOST_SHOWN = 20
@@ -186,7 +187,7 @@ class Rollback:
         fields = {
             names.FIELD_REASON: self.not_up.reason,
             names.FIELD_LOG: "\n".join(self.not_up.log),
-            names.FIELD_DIFF: sentences.unified_diff(actual.text, text, self.host.path),
+            names.FIELD_DIFF: unified_diff(actual.text, text, self.host.path),
             names.FIELD_DISPLACED: "\n".join(swap.kept),
         }
         for name in changed:

@@ -25,6 +25,15 @@ class Kept(Protocol):
     def forget_suspension(self) -> None: ...
 
 
+def suspend(
+    kept: Kept, who: str, now: float, seconds: float | None = None, reason: str = ""
+) -> Suspension:
+    """Leave main.cf alone for `seconds`, None: until somebody resumes. Raises HostError."""
+    found = Suspension(now, None if seconds is None else now + seconds, who, reason)
+    kept.keep_suspension(found)
+    return found
+
+
 def resume(kept: Kept, who: str, now: float) -> bool:
     """Let the suspension be over; False where none is in force. Raises HostError."""
     found = kept.suspension()

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from pf_agent.maincf.document import Edit, MainCf, encoded
+from pf_agent.maincf.document import MainCf, encoded
+from pf_agent.maincf.edit import Edit
 from pf_agent.maincf.values import same
 from pf_agent.model import (
     DesiredState,

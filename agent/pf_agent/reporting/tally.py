@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from pf_agent import names
 from pf_agent.model import Event, Phase, Record, Status
 from pf_agent.reporting.exposition import Family, Histogram, Kind, Sample
+from pf_agent.words.fields import moment_in
 
 MOST_PARAMETERS = 200
 OTHER = "other"
@@ -45,7 +45,7 @@ class _Account:
     def note(self, record: Record) -> None:
         event, fields = record.event, record.fields
         self.events[event] = self.events.get(event, 0) + 1
-        written = _moment(fields, names.FIELD_WRITTEN_AT)
+        written = moment_in(fields, names.FIELD_WRITTEN_AT)
         if event is Event.DRIFT_DETECTED:
             if names.FIELD_KIND in fields:
                 self._count_drift(fields.get(names.FIELD_PARAMETER) or _FILE)
@@ -53,9 +53,9 @@ class _Account:
                 # The record that sums a cycle up, and none of drift that is only reported.
                 self.exposed_since = min(written, self.exposed_since or written)
         elif event is Event.DRIFT_CORRECTED:
-            _observe(self.corrected, written, _moment(fields, names.FIELD_CORRECTED_AT))
+            _observe(self.corrected, written, moment_in(fields, names.FIELD_CORRECTED_AT))
         elif event is Event.ACTIVATED:
-            activated = _moment(fields, names.FIELD_ACTIVATED_AT)
+            activated = moment_in(fields, names.FIELD_ACTIVATED_AT)
             _observe(self.served, written, activated)
             if activated is not None:
                 self.end_exposure(activated)
@@ -257,10 +257,3 @@ def _counter(name: str, text: str, samples: Iterable[Sample]) -> Family:
 def _observe(histogram: Histogram, written: float | None, ended: float | None) -> None:
     if written is not None and ended is not None:
         histogram.observe(ended - written)
-
-
-def _moment(fields: Mapping[str, str], name: str) -> float | None:
-    """A moment as `sentences.moment` writes it, in seconds since the epoch."""
-    text = fields.get(name)
-    # datetime.fromisoformat() takes a "Z" from Python 3.11 on.
-    return None if text is None else datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()

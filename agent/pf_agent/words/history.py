@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from pf_agent import names
 from pf_agent.model import Event
 from pf_agent.words import sentences
+from pf_agent.words.fields import moment_in
 
 _OUTCOMES = {
     Event.DRIFT_CORRECTED: "corrected",
@@ -79,9 +79,9 @@ def _cycle(instance: str, cycle: int, entries: Sequence[Entry]) -> PastCycle:
         if entry.event is Event.DRIFT_DETECTED and names.FIELD_KIND in entry.fields
     ]
     ends = [_OUTCOMES[entry.event] for entry in entries if entry.event in _OUTCOMES]
-    written = _moment(entries, names.FIELD_WRITTEN_AT)
-    corrected = _moment(entries, names.FIELD_CORRECTED_AT)
-    activated = _moment(entries, names.FIELD_ACTIVATED_AT)
+    moments = (names.FIELD_WRITTEN_AT, names.FIELD_CORRECTED_AT, names.FIELD_ACTIVATED_AT)
+    found = {name: _first(entries, name) for name in moments}
+    written, corrected, activated = (moment_in(found, name) for name in moments)
     return PastCycle(
         cycle,
         entries[0].at,
@@ -101,14 +101,6 @@ def _cycle(instance: str, cycle: int, entries: Sequence[Entry]) -> PastCycle:
 def _first(entries: Iterable[Entry], field: str) -> str:
     """The field where it stands first; a cycle says each of them once."""
     return next((e.fields[field] for e in entries if e.fields.get(field)), "")
-
-
-def _moment(entries: Iterable[Entry], field: str) -> float | None:
-    text = _first(entries, field)
-    try:
-        return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
-    except ValueError:
-        return None
 
 
 def _between(start: float | None, end: float | None) -> float | None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Any
 
+from pf_agent.config.readback import (
+    Members,
+    duration_of,
+    or_none,
+    table_of,
+    text_of,
+    texts_of,
+)
+from pf_agent.config.readback import count_of as count_of
+from pf_agent.config.readback import moment_of as moment_of
 from pf_agent.model import LastDrift, Phase, Status, Suspension
 from pf_agent.words.sentences import summary
-
-# datetime's last year is 9999.
-_END_OF_TIME: Final = 253_402_300_799.0
 
 
 def status_dict(status: Status, now: float) -> dict[str, Any]:
@@ -32,86 +38,38 @@ def status_dict(status: Status, now: float) -> dict[str, Any]:
     }
 
 
-def status_from_dict(found: object) -> Status:
-    """Return what `status_dict` was made of. Raises ValueError or KeyError if it was not."""
-    table = _table(found)
-    last, suspension = table["last_drift"], table["suspension"]
+def status_from_dict(document: object) -> Status:
+    """Return what `status_dict` was made of. Raises ValueError where it could not have been."""
+    found = Members(document)
     return Status(
-        Phase(_text(table["phase"])),
-        moment_of(table["since"]),
-        count_of(table["parameters"]),
-        _text(table["detail"]),
-        _texts(table["problems"]),
-        None if last is None else _last_of(_table(last)),
-        _moment_or_none(table["next_look"]),
-        _text(table["version"]),
-        count_of(table["pid"]),
-        {_text(name): status_from_dict(s) for name, s in _table(table["instances"]).items()},
-        None if suspension is None else suspension_of(suspension),
+        found.get("phase", Phase),
+        found.get("since", moment_of),
+        found.get("parameters", count_of),
+        found.get("detail", text_of),
+        found.get("problems", texts_of),
+        found.get("last_drift", or_none(_last_of)),
+        found.get("next_look", or_none(moment_of)),
+        found.get("version", text_of),
+        found.get("pid", count_of),
+        found.get("instances", lambda inner: table_of(inner, lambda _, s: status_from_dict(s))),
+        found.get("suspension", or_none(suspension_of)),
     )
 
 
-def suspension_of(found: object) -> Suspension:
-    """Return the suspension that `asdict` made this of. Raises ValueError or KeyError."""
-    table = _table(found)
-    words = [_text(table[name]) for name in ("who", "reason", "resumed_by")]
-    return Suspension(moment_of(table["since"]), _moment_or_none(table["until"]), *words)
+def suspension_of(document: object) -> Suspension:
+    """Return the suspension that `asdict` made this of. Raises ValueError."""
+    found = Members(document)
+    since, until = found.get("since", moment_of), found.get("until", or_none(moment_of))
+    words = (found.get(name, text_of) for name in ("who", "reason", "resumed_by"))
+    return Suspension(since, until, *words)
 
 
-def _last_of(table: Mapping[str, Any]) -> LastDrift:
-    took = [_seconds_or_none(table[name]) for name in ("corrected_seconds", "up_seconds")]
-    at = moment_of(table["at"])
-    return LastDrift(count_of(table["cycle"]), at, _texts(table["parameters"]), *took)
-
-
-def moment_of(value: object) -> float:
-    """Return a moment in seconds since the epoch that a date can be made of. Raises ValueError."""
-    seconds = _number(value)
-    if not 0 <= seconds <= _END_OF_TIME:  # false for what is no number, too
-        raise ValueError(f"no moment: {seconds}")
-    return seconds
-
-
-def _moment_or_none(value: object) -> float | None:
-    return None if value is None else moment_of(value)
-
-
-def _seconds_or_none(value: object) -> float | None:
-    if value is None:
-        return None
-    seconds = _number(value)
-    if not abs(seconds) <= _END_OF_TIME:
-        raise ValueError(f"no duration: {seconds}")
-    return seconds
-
-
-def _number(value: object) -> float:
-    # An integer of a thousand digits is valid JSON, and float() raises OverflowError for it.
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or abs(value) > 1e300:
-        raise ValueError("no number")
-    return float(value)
-
-
-def count_of(value: object) -> int:
-    """Return a number of things. Raises ValueError for what nobody has counted to."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 10**12:
-        raise ValueError("no count")
-    return value
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError("no text")
-    return value
-
-
-def _texts(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list):
-        raise ValueError("no list")
-    return tuple(map(_text, value))
-
-
-def _table(value: object) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise ValueError("no table")
-    return value
+def _last_of(document: object) -> LastDrift:
+    found = Members(document)
+    return LastDrift(
+        found.get("cycle", count_of),
+        found.get("at", moment_of),
+        found.get("parameters", texts_of),
+        found.get("corrected_seconds", or_none(duration_of)),
+        found.get("up_seconds", or_none(duration_of)),
+    )

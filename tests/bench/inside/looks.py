@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pf_agent.files.exchange import MainCfFile
 from pf_agent.files.state import State
 from pf_agent.model import DesiredState, Record
+from pf_agent.reconcile.look import Look
 from pf_agent.reconcile.ports import Policy
 from pf_agent.reconcile.reconcile import reconcile
 
@@ -46,7 +47,7 @@ def look_seconds(parameters: int, size: int, rounds: int) -> list[float]:
         host = MainCfFile(path)
 
         def look() -> None:
-            outcome = reconcile(host, desired, Policy(), state, unexpected)
+            outcome = reconcile(Look(host, desired, Policy(), state, unexpected))
             assert not outcome.drift
             assert not outcome.summary
 

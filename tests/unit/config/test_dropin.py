@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from pf_agent import names
 from pf_agent.config import desired
-from pf_agent.config.desired import BLANKS, by_instance
+from pf_agent.config.desired import by_instance
 from pf_agent.config.dropin import Wishes, edited, written
 from pf_agent.config.table import Source
 from pf_agent.errors import ConfigError
-from pf_agent.model import DesiredState
+from pf_agent.model import BLANKS, DesiredState
 
 pytest.importorskip("tomlkit")
 

@@ -1,4 +1,4 @@
-"""main.cf: read as Postfix reads it, edited so that every byte not asked for stays."""
+"""main.cf, document and edits: read as Postfix reads it, and every byte not asked for stays."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pf_agent.config.desired import value_fault
-from pf_agent.maincf.document import BLANK, Edit, MainCf, decoded, encoded
+from pf_agent.maincf.document import MainCf, decoded, encoded
+from pf_agent.maincf.edit import Edit
+from pf_agent.model import BLANKS
 from tests.checkout import CORPUS
 
 TRUTH: list[dict[str, Any]] = json.loads((CORPUS / "truth.json").read_text(encoding="ascii"))
@@ -63,8 +65,7 @@ def texts() -> st.SearchStrategy[bytes]:
 
 def values() -> st.SearchStrategy[str]:
     text = st.sampled_from(["1", "2", "", "# x", "= 1", "a\r b"]) | st.text(max_size=8)
-    blank = BLANK.decode()
-    return text.map(lambda value: value.strip(blank)).filter(lambda v: value_fault(v) is None)
+    return text.map(lambda value: value.strip(BLANKS)).filter(lambda v: value_fault(v) is None)
 
 
 # --- what Postfix says -------------------------------------------------------------------------

@@ -32,9 +32,9 @@ from pf_agent.model import (
     Unmanaged,
     Wishes,
 )
-from pf_agent.reconcile.correction import MOST_RECORDS
 from pf_agent.reconcile.drift import MOST_LINES
 from pf_agent.reconcile.judge import Judge
+from pf_agent.reconcile.look import MOST_RECORDS, Look
 from pf_agent.reconcile.plan import CorrectionFailed
 from pf_agent.reconcile.ports import Policy
 from pf_agent.reconcile.reconcile import reconcile
@@ -74,7 +74,8 @@ class World:
         self.last: Outcome | None = None
 
     def look(self, desired: DesiredState = DESIRED) -> Outcome:
-        self.last = reconcile(self.host, desired, self.policy, self.state, self.records, self.last)
+        look = Look(self.host, desired, self.policy, self.state, self.records, self.last)
+        self.last = reconcile(look)
         return self.last
 
     def text(self) -> bytes | None:

@@ -10,7 +10,7 @@ import pytest
 from pf_agent import names
 from pf_agent.files.state import State
 from pf_agent.model import Event, Suspension
-from pf_agent.reconcile.suspension import followed, resume
+from pf_agent.reconcile.suspension import followed, resume, suspend
 from tests.fakes import Records
 
 NOW = 1_000.0
@@ -40,6 +40,13 @@ def test_what_is_written_is_followed_and_recorded_once(state: State) -> None:
     assert record.message.startswith("suspended by anna until ")
     assert record.message.endswith(": moving the queue")
     assert record.fields == {names.FIELD_REASON: "moving the queue"}
+
+
+def test_who_suspends_it_for_how_long_is_kept(state: State) -> None:
+    assert suspend(state, "anna", NOW, 60, "moving the queue") == FOUND
+    assert state.suspension() == FOUND
+    assert suspend(state, "anna", NOW) == Suspension(NOW, None, "anna", "")
+    assert state.suspension() == Suspension(NOW, None, "anna", "")
 
 
 def test_it_outlives_the_process(state: State) -> None:

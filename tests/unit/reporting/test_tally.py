@@ -20,7 +20,7 @@ from pf_agent.model import (
 )
 from pf_agent.reporting.exposition import text_of
 from pf_agent.reporting.tally import MOST_PARAMETERS, OTHER, Tally
-from pf_agent.words import sentences
+from pf_agent.words.fields import drift_fields, exposure_fields
 
 NOW = 1_800_000_000.0
 STATUS = Status(Phase.IN_SYNC, NOW - 60, parameters=21, version="1.2.3")
@@ -28,14 +28,14 @@ STATUS = Status(Phase.IN_SYNC, NOW - 60, parameters=21, version="1.2.3")
 
 def drifted(parameter: str, instance: str = "") -> Record:
     drift = Drift(parameter, DriftKind.CHANGED, "yes", "no", 3)
-    fields = sentences.drift_fields(drift)
+    fields = drift_fields(drift)
     if instance:
         fields[names.FIELD_INSTANCE] = instance
     return Record(Event.DRIFT_DETECTED, "words", 7, fields)
 
 
 def at(event: Event, exposure: Exposure) -> Record:
-    return Record(event, "words", 7, dict(sentences.exposure_fields(exposure)))
+    return Record(event, "words", 7, dict(exposure_fields(exposure)))
 
 
 def values(tally: Tally, status: Status = STATUS, now: float = NOW) -> dict[str, float]:
