@@ -11,9 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from pf_agent.errors import HostError
-from pf_agent.maincf.document import MainCf
 from pf_agent.maincf.things import things_in
-from pf_agent.maincf.values import same
 from pf_agent.model import (
     ActualState,
     DesiredState,
@@ -28,7 +26,6 @@ from pf_agent.model import (
     Wishes,
 )
 from pf_agent.reconcile import wishes
-from pf_agent.reconcile.drift import taken_apart
 from pf_agent.reconcile.look import Look
 from pf_agent.reconcile.plan import plan
 from pf_agent.reconcile.ports import Host, Policy, Store
@@ -179,14 +176,7 @@ class InForce:
     def find_unserved(self, desired: DesiredState, text: bytes | None) -> tuple[str, ...]:
         """Return the managed parameters that main.cf says otherwise than what Postfix runs with."""
         served = self.store.ran_with()
-        if served is None or text is None or text == served:
-            return ()
-        now, before = taken_apart(text).parameters(), MainCf.parse(served).parameters()
-        return tuple(
-            name
-            for name in sorted(desired.parameters())
-            if not _is_same(name, now.get(name), before.get(name))
-        )
+        return () if served is None or text is None else wishes.unserved(desired, text, served)
 
     def mark_unserved(self, parameters: Sequence[str], now: float) -> None:
         """Have Postfix started with main.cf as it is. Raises HostError."""
@@ -196,9 +186,3 @@ class InForce:
 
 
 _NONE = PendingActivation(0, (), Exposure(0.0, 0.0))
-
-
-def _is_same(name: str, one: str | None, other: str | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    return same(name, one, other)

@@ -21,7 +21,7 @@ from pf_agent.model import (
 from pf_agent.reconcile.plan import Plan, plan
 from pf_agent.reconcile.ports import Host, Policy, Store
 from pf_agent.reconcile.refusal import refusal
-from pf_agent.reconcile.wishes import applied, withdrawn
+from pf_agent.reconcile.wishes import applied, unserved, withdrawn
 from pf_agent.words import sentences
 from pf_agent.words.fields import drift_fields
 
@@ -98,6 +98,11 @@ class Look:
             return None
         return last.cycle if last.drift == drift else None
 
+    def _is_served(self, text: bytes) -> bool:
+        ran_with = self.store.ran_with()
+        is_known = self.store.pending() is None and ran_with is not None
+        return is_known and not unserved(self.desired, text, ran_with or b"")
+
     def _in_sync(self, found: Plan) -> Outcome:
         """Nothing drifted: main.cf says what is desired, whoever made it say so."""
         text = found.candidate
@@ -106,7 +111,10 @@ class Look:
         is_new = not self.desired.says_the_same(wishes.applied) and not wishes.rejects(self.desired)
         # Who only observes has left in main.cf what is still to go back.
         if policy.own and is_new and not withdrawn(wishes, self.desired):
-            store.keep_wishes(applied(wishes, self.desired, text))
+            new = applied(wishes, self.desired, text)
+            # Where nothing is under way and Postfix runs with all of it, it serves with it by now:
+            # what is asked for no more shall not come back with the next wish that is rejected.
+            store.keep_wishes(new.once_served() if self._is_served(text) else new)
         keeps = policy.own and not policy.observe_only
         if keeps and store.pending() is None and text != store.last_good():
             refused = self.refusal(text)

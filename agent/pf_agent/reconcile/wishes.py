@@ -147,6 +147,21 @@ def untouched(wishes: Wishes, names: Iterable[str], text: bytes) -> frozenset[st
     )
 
 
+def unserved(desired: DesiredState, text: bytes, ran_with: bytes) -> tuple[str, ...]:
+    """Return the managed parameters that `text` says otherwise than what Postfix runs with."""
+    if text == ran_with:
+        return ()
+    now, before = taken_apart(text).parameters(), MainCf.parse(ran_with).parameters()
+    names = sorted(desired.parameters())
+    return tuple(name for name in names if not _is_same(name, now.get(name), before.get(name)))
+
+
+def _is_same(name: str, one: str | None, other: str | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return same(name, one, other)
+
+
 def put_back(text: bytes, before: Mapping[str, str | None]) -> bytes:
     """Return `text` with the lines that it had of some parameters; None: it had none."""
     main_cf = MainCf.parse(text)

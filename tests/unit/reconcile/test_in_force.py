@@ -209,6 +209,21 @@ def test_a_wish_that_was_not_served_yet_goes_back_with_one_that_is_refused(world
     assert world.look(asked).result is Result.IN_SYNC
 
 
+def test_what_is_asked_for_no_more_does_not_come_back_with_one_that_is_refused(
+    world: World,
+) -> None:
+    """It stood in main.cf as it was asked for, and Postfix ran with all that is left."""
+    world.look(asking(relayhost="[a.test]"))
+    world.serve()
+    world.look(SERVED)
+    world.host.write(RIGHT)  # by hand: nobody asks for it
+    world.look(SERVED)
+    outcome = world.look(asking(message_size_limit="poison"))
+    assert outcome.result is Result.IN_SYNC
+    assert world.host.read().text == RIGHT
+    assert world.state.wishes().rejected is not None
+
+
 def test_what_is_in_force_already_is_not_rejected(world: World) -> None:
     """Somebody else's line is what Postfix cannot run with."""
     world.host.write(WRONG + b"biff = poison\n")
