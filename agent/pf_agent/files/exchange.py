@@ -34,7 +34,7 @@ from pf_agent.files.linux import (
     unless_refused,
 )
 from pf_agent.files.lock import is_abandoned, lock_path, postfix_lock
-from pf_agent.files.regular import Found, is_just, read_if_there, read_regular
+from pf_agent.files.regular import RegularFile, is_just, read_if_there, read_regular
 from pf_agent.maincf.document import COOL_SECONDS, GROUP, MODE, OWNER
 from pf_agent.model import ActualState, Displaced, FileKind, Late
 
@@ -86,7 +86,7 @@ class MainCfFile:
             return self._absent()
         except OSError as error:
             raise _host_error(self.path, error, "look at what stands there") from error
-        opened = found.opened
+        status = found.status
         if found.refused and not found.is_too_large:
             # Owner and mode are those of a link, or of another's file.
             return ActualState(None, kind, written_at=entry.st_ctime, refused=found.refused)
@@ -94,13 +94,13 @@ class MainCfFile:
         return ActualState(
             found.text,
             kind,
-            opened.st_uid,
-            opened.st_gid,
-            stat.S_IMODE(opened.st_mode),
-            max(entry.st_ctime, opened.st_ctime),
+            status.st_uid,
+            status.st_gid,
+            stat.S_IMODE(status.st_mode),
+            max(entry.st_ctime, status.st_ctime),
             found.is_open,
             found.refused,
-            opened.st_mtime,
+            status.st_mtime,
         )
 
     def _absent(self) -> ActualState:
@@ -183,7 +183,7 @@ class MainCfFile:
                 keep(found.text)
             self._drop(path, found)
 
-    def _drop(self, path: str, found: Found | None) -> str:
+    def _drop(self, path: str, found: RegularFile | None) -> str:
         """Remove a file of ours; one too large to be kept elsewhere is moved: return where to."""
         if found is None or not found.is_too_large:
             os.unlink(path)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from pf_agent.files.linux import READ, close, try_flock
+from pf_agent.files.linux import close, try_flock
+from pf_agent.files.whole import opened
 
 _LOCK_SECONDS = 10.0
 
@@ -70,17 +70,10 @@ def _is_named(path: str, held: os.stat_result) -> bool:
 def is_abandoned(main_cf: str) -> bool:
     """Tell whether the lock's file is there and nobody holds it: who did was killed."""
     try:
-        handle = os.open(lock_path(main_cf), READ | os.O_NOFOLLOW)
+        with opened(lock_path(main_cf)) as file:
+            return try_flock(file.handle)
     except OSError:
-        return False
-    try:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            return False  # not Postfix's
-        return try_flock(handle)
-    except OSError:
-        return False
-    finally:
-        close(handle)
+        return False  # there is none, or what is there is not Postfix's
 
 
 def _flock(handle: int, deadline: float) -> None:

@@ -23,7 +23,14 @@ from pf_agent.config.desired import instance_fault
 from pf_agent.errors import ConfigError, HostError
 from pf_agent.files import kept_wishes, sandbox
 from pf_agent.files.linux import close, fill, try_flock
-from pf_agent.files.whole import MOST_BYTES, contents_of, half_written, unwritten, write_whole
+from pf_agent.files.whole import (
+    MOST_BYTES,
+    half_written,
+    read_whole,
+    remove,
+    unwritten,
+    write_whole,
+)
 from pf_agent.model import DesiredState, Exposure, Heard, PendingActivation, Suspension, Wishes
 from pf_agent.words.status import count_of, moment_of, suspension_of
 
@@ -121,7 +128,7 @@ class State:
                 for entry in os.scandir(folder):
                     is_folder = entry.is_dir(follow_symlinks=False)
                     if _HALF_WRITTEN.fullmatch(entry.name) and not is_folder:
-                        _remove(entry.path)
+                        remove(entry.path)
             self.release_activation()
 
     # --- locks --------------------------------------------------------------------------------
@@ -235,7 +242,7 @@ class State:
                 has_failed = found is not None and found.failed
                 self.keep_wishes((known.tried_again() if has_failed else known).once_served())
             if is_clear:
-                _remove(os.path.join(self.directory, "pending.json"))
+                remove(os.path.join(self.directory, "pending.json"))
             return is_clear
 
     def note_failed(self, cycle: int) -> None:
@@ -303,7 +310,7 @@ class State:
 
     def forget_suspension(self) -> None:
         """main.cf is looked after again. Raises HostError."""
-        _remove(os.path.join(self.directory, _SUSPENSION))
+        remove(os.path.join(self.directory, _SUSPENSION))
 
     # --- wishes -------------------------------------------------------------------------------
 
@@ -339,7 +346,7 @@ class State:
 
     def _approved_wishes(self) -> Wishes:
         with suppress(ConfigError, OSError, *_DAMAGED):
-            found = saved.from_json(json.loads(contents_of(self._approved)))
+            found = saved.from_json(json.loads(read_whole(self._approved)))
             approved = found.get(self._instance)
             ran_with = self.ran_with()
             # It was written before Postfix was started with it: what that one did not run with is
@@ -385,12 +392,12 @@ class State:
 
     def remove_status(self) -> None:
         """Withdraw status.json: nobody keeps it true any more. Raises HostError."""
-        _remove(os.path.join(self.run_directory, "status.json"))
+        remove(os.path.join(self.run_directory, "status.json"))
 
     def restarts(self, name: str = names.RESTARTS) -> tuple[float, ...]:
         """Return when Postfix was lately restarted by us (seconds since the epoch)."""
         try:
-            found = json.loads(contents_of(os.path.join(self.run_directory, name)))
+            found = json.loads(read_whole(os.path.join(self.run_directory, name)))
             return tuple(map(moment_of, found))
         except (OSError, *_DAMAGED):
             return ()  # unknown is as good as none: systemd's own limit still stands
@@ -403,7 +410,7 @@ class State:
     def drifts(self) -> dict[str, tuple[float, ...]]:
         """Return when each parameter lately drifted (seconds since the epoch)."""
         try:
-            found = json.loads(contents_of(os.path.join(self.run_directory, "drifts.json")))
+            found = json.loads(read_whole(os.path.join(self.run_directory, "drifts.json")))
             return {str(name): tuple(map(moment_of, moments)) for name, moments in found.items()}
         except (OSError, *_DAMAGED):
             return {}  # unknown is as good as none: a contest is noticed a little later
@@ -418,7 +425,7 @@ class State:
     def _read(self, name: str) -> bytes | None:
         path = os.path.join(self.directory, name)
         try:
-            return contents_of(path)
+            return read_whole(path)
         except FileNotFoundError:
             return None
         except PermissionError as error:
@@ -564,13 +571,3 @@ def _rank(displaced: str) -> tuple[int, int]:
     """The cycle of a displaced text and which of that cycle's it is; what is none comes first."""
     match = _DISPLACED_NAME.fullmatch(displaced)
     return (-1, 0) if match is None else (int(match[1]), int(match[2] or 0))
-
-
-def _remove(path: str) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        cure = sandbox.way_out(path, error, "mend the folder")
-        raise HostError(f"{path}: {error.strerror}; {cure}") from error
