@@ -26,9 +26,9 @@ from pf_agent.files.linux import close, fill, try_flock
 from pf_agent.files.whole import (
     MOST_BYTES,
     half_written,
+    host_error,
     read_whole,
     remove,
-    unwritten,
     write_whole,
 )
 from pf_agent.model import DesiredState, Exposure, Heard, PendingActivation, Suspension, Wishes
@@ -448,7 +448,7 @@ class State:
             finally:
                 close(handle)
         except OSError as error:
-            raise unwritten(path, error) from error
+            raise host_error(path, error) from error
 
 
 def served_of_all(directory: str, run_directory: str) -> dict[str, DesiredState]:

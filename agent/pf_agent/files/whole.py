@@ -69,7 +69,7 @@ def write_whole(path: str, data: bytes, mode: int, durable: bool) -> None:
     try:
         _put(path, data, mode, durable)
     except OSError as error:
-        raise unwritten(path, error) from error
+        raise host_error(path, error) from error
 
 
 def write_textfile(path: str, text: bytes) -> None:
@@ -83,12 +83,12 @@ def write_textfile(path: str, text: bytes) -> None:
         way_out = _ROOM
         if error.errno == errno.ENOENT:
             way_out = "install prometheus-node-exporter, or mend [metrics] textfile in agent.toml"
-        raise unwritten(path, error, way_out) from error
+        raise host_error(path, error, way_out) from error
 
 
-def unwritten(path: str, error: OSError, way_out: str = _ROOM) -> HostError:
-    """Return what is told of a file that could not be written."""
-    return HostError(f"{path}: {error.strerror}; {sandbox.way_out(path, error, way_out)}")
+def host_error(path: str, error: OSError, way_out: str = _ROOM) -> HostError:
+    """Return what is told of an error at `path`; a read-only place has a way out of its own."""
+    return HostError(f"{path}: {error.strerror or error}; {sandbox.way_out(path, error, way_out)}")
 
 
 def remove(path: str) -> None:
@@ -98,7 +98,7 @@ def remove(path: str) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise unwritten(path, error, "mend the folder") from error
+        raise host_error(path, error, "mend the folder") from error
 
 
 def _put(path: str, data: bytes, mode: int, durable: bool) -> None:

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import pytest
 
 from pf_agent.errors import HostError
-from pf_agent.files import exchange, linux, lock, regular
+from pf_agent.files import regular
 from pf_agent.files.exchange import MainCfFile
 from pf_agent.maincf.document import COOL_SECONDS
 from pf_agent.model import ActualState, Displaced, FileKind, Late
@@ -312,14 +312,14 @@ def test_what_lies_ready_without_the_attributes_of_main_cf_is_not_taken(laid: Re
 def test_what_lies_ready_and_cannot_be_named_is_laid_again(
     laid: RealHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name, failing = linux.give_name, [errno.EXDEV]
+    link, failing = os.link, [errno.EXDEV]
 
-    def fail_once(handle: int, path: str) -> None:
+    def fail_once(source: str, target: str, *, src_dir_fd: int) -> None:
         if failing:
             raise OSError(failing.pop(), "another file system by now")
-        name(handle, path)
+        link(source, target, src_dir_fd=src_dir_fd)
 
-    monkeypatch.setattr(exchange, "give_name", fail_once)
+    monkeypatch.setattr(os, "link", fail_once)
     assert laid.exchange(laid.read(), AFTER, lose) == Displaced(BEFORE)
     assert not failing
     assert laid.read().text == AFTER
@@ -847,12 +847,12 @@ def test_we_wait_for_postfixs_lock_and_see_what_its_holder_wrote(
 
 
 def test_a_lock_that_is_never_freed_is_an_error(
-    real: RealHost, editor: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+    real: RealHost, editor: subprocess.Popen[str]
 ) -> None:
-    monkeypatch.setattr(lock, "_LOCK_SECONDS", 0.0)
     real.write(BEFORE)
-    with pytest.raises(HostError, match=r"main.cf.tmp has been locked"), real.locked():
-        real.exchange(real.read(), AFTER, lose)
+    impatient = MainCfFile(real.path, real.own, lock_seconds=0.0)
+    with pytest.raises(HostError, match=r"locked for 0 s by another"), impatient.locked():
+        impatient.exchange(real.read(), AFTER, lose)
     assert real.read().text == BEFORE
     editor.communicate("write\n")
     assert real.read().text == b"relayhost = his\n"
