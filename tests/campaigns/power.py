@@ -17,7 +17,7 @@ from unittest import mock
 
 from pf_agent.files.exchange import MainCfFile
 from pf_agent.files.renameat2 import swap_or_move
-from pf_agent.files.state import State
+from pf_agent.files.store import FileStore
 from pf_agent.model import DesiredState, Result
 from pf_agent.reconcile.ports import Policy
 from pf_agent.reconcile.reconcile import reconcile
@@ -88,7 +88,7 @@ def cuts(kind: str, is_ahead: bool) -> list[Cut]:
 
 
 def _correct(root: Path, is_ahead: bool, cut: Callable[[str], None]) -> None:
-    state = State(str(root / "state"), str(root / "run"))
+    state = FileStore(str(root / "state"), str(root / "run"))
     state.prepare()
     main_cf = root / "postfix" / "main.cf"
     main_cf.parent.mkdir()

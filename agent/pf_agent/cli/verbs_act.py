@@ -14,8 +14,8 @@ from pf_agent import names
 from pf_agent.cli.subject import Unkept, prefix, subjects
 from pf_agent.cli.verbs_look import cmd_diff, print_json
 from pf_agent.errors import ConfigError, ExitCode
-from pf_agent.files.state import State
 from pf_agent.files.status_file import read_status
+from pf_agent.files.store import FileStore
 from pf_agent.model import MOST_SUSPENDED_SECONDS, Applied, Result, Suspension
 from pf_agent.reconcile.ports import Policy
 from pf_agent.reconcile.reconcile import reconcile
@@ -64,7 +64,7 @@ def cmd_suspend(arguments: argparse.Namespace) -> ExitCode:
     now = time.time()
     until = None if arguments.seconds is None else now + arguments.seconds
     found = Suspension(now, until, who_asks(), arguments.reason or "")
-    state = State(names.STATE_DIRECTORY, names.RUN_DIRECTORY)
+    state = FileStore(names.STATE_DIRECTORY, names.RUN_DIRECTORY)
     prepare(state)
     state.keep_suspension(found)
     wake_daemon()
@@ -74,7 +74,7 @@ def cmd_suspend(arguments: argparse.Namespace) -> ExitCode:
 
 def cmd_resume(_arguments: argparse.Namespace) -> ExitCode:
     """Have main.cf looked after again."""
-    state = State(names.STATE_DIRECTORY, names.RUN_DIRECTORY)
+    state = FileStore(names.STATE_DIRECTORY, names.RUN_DIRECTORY)
     prepare(state)
     was_suspended = resume(state, who_asks(), time.time())
     wake_daemon()
@@ -82,7 +82,7 @@ def cmd_resume(_arguments: argparse.Namespace) -> ExitCode:
     return ExitCode.OK
 
 
-def prepare(state: State) -> None:
+def prepare(state: FileStore) -> None:
     """Have the agent's folders there. Raises HostError."""
     for moved in state.prepare():
         print(f"{names.PROGRAM}: {moved}", file=sys.stderr)

@@ -66,7 +66,7 @@ _OURS = frozenset(
 _DISPLACED_NAME = re.compile(r"(\d{8,12})(?:\.(\d+))?\.main\.cf")
 
 
-class State:
+class FileStore:
     """The agent's files below `directory` (kept) and `run_directory` (gone with a reboot)."""
 
     def __init__(self, directory: str, run_directory: str) -> None:
@@ -84,7 +84,7 @@ class State:
         self._wishes: tuple[_Stamp | None, Wishes] | None = None
 
     @classmethod
-    def of_instance(cls, name: str, directory: str, run_directory: str) -> State:
+    def of_instance(cls, name: str, directory: str, run_directory: str) -> FileStore:
         """Return the state of a Postfix instance; the default one's lies in the folders as such."""
         if name == names.DEFAULT_INSTANCE:
             return cls(directory, run_directory)
@@ -456,7 +456,7 @@ def served_of_all(directory: str, run_directory: str) -> dict[str, DesiredState]
     found = [names.DEFAULT_INSTANCE]
     with suppress(OSError):
         found += sorted(os.listdir(os.path.join(directory, "instances")))
-    states = {name: State.of_instance(name, directory, run_directory) for name in found}
+    states = {name: FileStore.of_instance(name, directory, run_directory) for name in found}
     served = {name: _served(state) for name, state in states.items()}
     return {
         name: desired
@@ -465,7 +465,7 @@ def served_of_all(directory: str, run_directory: str) -> dict[str, DesiredState]
     }
 
 
-def _served(state: State) -> DesiredState | None:
+def _served(state: FileStore) -> DesiredState | None:
     with suppress(HostError):  # the first look tells of it
         return state.wishes().served
     return None
