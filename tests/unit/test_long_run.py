@@ -28,8 +28,9 @@ from pf_agent.activation.activation import Activation
 from pf_agent.activation.alias_database import AliasDatabase
 from pf_agent.activation.ports import Clocks, Turn
 from pf_agent.errors import HostError
+from pf_agent.files.displaced_texts import DISPLACED_COUNT
 from pf_agent.files.linux import stamp
-from pf_agent.files.store import DISPLACED_COUNT, FileStore
+from pf_agent.files.store import FileStore
 from pf_agent.maincf.document import MainCf
 from pf_agent.model import (
     ActualState,

@@ -58,6 +58,18 @@ def read_whole(path: str, is_followed: bool = False) -> bytes:
         return contents(file.handle, file.status.st_size, MOST_BYTES)
 
 
+def read_ours(path: str) -> bytes | None:
+    """Return what a file of ours holds; None where there is none. Raises HostError."""
+    try:
+        return read_whole(path)
+    except FileNotFoundError:
+        return None
+    except PermissionError as error:
+        raise HostError(f"{path}: {error.strerror}; run as root") from error
+    except OSError as error:
+        raise HostError(f"{path}: {error.strerror}; move away what is there") from error
+
+
 def half_written(path: str) -> str:
     """Return where the file is written before it gets its name."""
     folder, name = os.path.split(path)

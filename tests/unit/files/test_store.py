@@ -21,10 +21,12 @@ from hypothesis import strategies as st
 from pf_agent import names
 from pf_agent.config import saved
 from pf_agent.errors import HostError
-from pf_agent.files import store as store_module
 from pf_agent.files import whole
+from pf_agent.files.displaced_texts import DISPLACED_BYTES, DISPLACED_COUNT, DisplacedTexts
+from pf_agent.files.locks import Locks
+from pf_agent.files.served import served_of_all
 from pf_agent.files.status_file import read_status
-from pf_agent.files.store import FileStore, served_of_all
+from pf_agent.files.store import FileStore
 from pf_agent.model import (
     DesiredState,
     Exposure,
@@ -289,7 +291,7 @@ def keep_all(store: FileStore, *texts: bytes) -> None:
 
 
 def test_the_newest_200_displaced_texts_stay(store: FileStore) -> None:
-    assert store_module.DISPLACED_COUNT == 200
+    assert DISPLACED_COUNT == 200
     keep_all(store, *(b"%d" % cycle for cycle in range(1, 204)))
     assert list(displaced(store)) == [f"{cycle:08d}.main.cf" for cycle in range(4, 204)]
 
@@ -301,21 +303,27 @@ def test_what_was_kept_last_is_there_however_many_its_cycle_kept(store: FileStor
     assert len(displaced(store)) == 200
 
 
-def test_at_most_50_mib_of_displaced_texts_stay(
-    store: FileStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert store_module.DISPLACED_BYTES == 50 * 1024 * 1024
-    monkeypatch.setattr(store_module, "DISPLACED_BYTES", 100)
-    keep_all(store, b"a" * 60, b"b" * 50, b"c" * 50)
+def kept_within(folder: Path, most_bytes: int, *texts: bytes) -> list[str]:
+    """The names of what is kept of these texts in a folder for so many bytes."""
+    folder = folder / "texts"
+    folder.mkdir()
+    kept = DisplacedTexts(str(folder), most_bytes=most_bytes)
+    for cycle, text in enumerate(texts, start=1):
+        kept.keep(cycle, text)
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def test_at_most_50_mib_of_displaced_texts_stay(store: FileStore, tmp_path: Path) -> None:
+    half = b"x" * (DISPLACED_BYTES // 2 + 1)
+    assert DISPLACED_BYTES == 50 * 1024 * 1024
+    keep_all(store, b"a", half, half[:-2])
     assert list(displaced(store)) == ["00000002.main.cf", "00000003.main.cf"]
+    found = kept_within(tmp_path, 100, b"a" * 60, b"b" * 50, b"c" * 50)
+    assert found == ["00000002.main.cf", "00000003.main.cf"]
 
 
-def test_the_newest_text_stays_however_large(
-    store: FileStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(store_module, "DISPLACED_BYTES", 100)
-    keep_all(store, b"a" * 10, b"b" * 101)
-    assert list(displaced(store)) == ["00000002.main.cf"]
+def test_the_newest_text_stays_however_large(tmp_path: Path) -> None:
+    assert kept_within(tmp_path, 100, b"a" * 10, b"b" * 101) == ["00000002.main.cf"]
 
 
 def test_what_else_lies_among_the_displaced_texts_is_left_alone(store: FileStore) -> None:
@@ -323,11 +331,11 @@ def test_what_else_lies_among_the_displaced_texts_is_left_alone(store: FileStore
     for name in (".x.new", "00000001.main.cf"):
         (folder / name).mkdir()
     (folder / "00000002.main.cf").symlink_to("/nonexistent")
-    for cycle in range(3, 3 + store_module.DISPLACED_COUNT + 2):
+    for cycle in range(3, 3 + DISPLACED_COUNT + 2):
         store.keep_displaced(cycle, b"text")
     names_there = {entry.name for entry in folder.iterdir()}
     assert {".x.new", "00000001.main.cf", "00000002.main.cf"} <= names_there
-    assert len(names_there) == 3 + store_module.DISPLACED_COUNT
+    assert len(names_there) == 3 + DISPLACED_COUNT
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["a FIFO", "a folder"])
@@ -744,12 +752,11 @@ def held_elsewhere(store: FileStore, lock: str) -> Iterator[subprocess.Popen[str
             process.kill()
 
 
-def test_one_process_reconciles_at_a_time(
-    store: FileStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(store_module, "_LOCK_SECONDS", 0.0)
+def test_one_process_reconciles_at_a_time(store: FileStore) -> None:
+    impatient = Locks(store.run_directory, seconds=0.0)
     with held_elsewhere(store, "reconcile") as holder:
-        with pytest.raises(HostError, match="another pf-agent has held it"), store.lock():
+        told = pytest.raises(HostError, match="another pf-agent has held it for 0 s")
+        with told, impatient.reconciling():
             pytest.fail("two processes hold the lock")
         holder.communicate("go on\n")
         with store.lock():
