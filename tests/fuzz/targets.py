@@ -17,7 +17,7 @@ from pf_agent.config.desired import main_cf_of
 from pf_agent.config.dropin import edited
 from pf_agent.config.table import Source
 from pf_agent.errors import ConfigError, HostError
-from pf_agent.files.served import served_of_all
+from pf_agent.files.served_states import served_of_all
 from pf_agent.files.status_file import read_status
 from pf_agent.files.store import FileStore
 from pf_agent.maincf import aliases, master_cf

@@ -25,7 +25,7 @@ from pf_agent.daemon.outlets import sinks_of
 from pf_agent.daemon.parts import units_of
 from pf_agent.errors import ExitCode, HostError
 from pf_agent.files.configuration import Configuration
-from pf_agent.files.served import served_of_all
+from pf_agent.files.served_states import served_of_all
 from pf_agent.files.store import FileStore
 from pf_agent.model import DesiredState, Event, Phase, Reason, Record, Status, Suspension, Trigger
 from pf_agent.postfix.errands import Errands, listening

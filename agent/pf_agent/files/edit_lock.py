@@ -34,7 +34,7 @@ def postfix_lock(main_cf: str, seconds: float = LOCK_SECONDS) -> Iterator[None]:
     while True:
         handle = _open_lock(path)
         try:
-            if not _flocked(handle, deadline):
+            if not _flock_until(handle, deadline):
                 text = f"main.cf.tmp has been locked for {seconds:.0f} s by another program"
                 raise OSError(errno.EAGAIN, text)
             held = os.fstat(handle)
@@ -78,7 +78,7 @@ def is_abandoned(main_cf: str) -> bool:
         return False  # there is none, or what is there is not Postfix's
 
 
-def _flocked(handle: int, deadline: float) -> bool:
+def _flock_until(handle: int, deadline: float) -> bool:
     """Take the lock of a file; False where somebody else still holds it at `deadline`."""
     while not try_flock(handle):
         if time.monotonic() > deadline:

@@ -38,32 +38,32 @@ _CURES = {
 class MainCfFile:
     """The file main.cf.
 
-    `own` False is for a file that is not this host's own main.cf (an image, a checkout): it keeps
-    its owner and mode, and where it leads to is its caller's affair.
+    `is_own` is false for a file that is not this host's own main.cf (an image, a checkout): it
+    keeps its owner and mode, and where it leads to is its caller's affair.
     """
 
     def __init__(
         self,
         path: str,
-        own: bool = True,
+        is_own: bool = True,
         lock_seconds: float = LOCK_SECONDS,
         swap: Callable[[str, str], bool] = swap_or_move,
     ) -> None:
         """Wait `lock_seconds` for Postfix's lock; `swap` exchanges two names."""
         self.path = path
-        self.own = own
+        self.is_own = is_own
         self._directory = os.path.dirname(path) or "."
         self._lock_seconds = lock_seconds
         self._swap = swap
-        self._replacement = Replacement(path, own)
-        self._left = Leftovers(path, own)
+        self._replacement = Replacement(path, is_own)
+        self._leftovers = Leftovers(path, is_own)
 
     def read(self) -> ActualState:
         """Return main.cf as it is now. Raises HostError where it is no file or cannot be read."""
         try:
             entry = os.lstat(self.path)
             kind = FileKind.SYMLINK if stat.S_ISLNK(entry.st_mode) else FileKind.REGULAR
-            found = read_regular(self.path, self.own)
+            found = read_regular(self.path, self.is_own)
         except FileNotFoundError:
             return self._absent()
         except OSError as error:
@@ -95,7 +95,7 @@ class MainCfFile:
     def read_template(self, path: str) -> bytes:
         """Return the template's bytes. Raises HostError."""
         try:
-            found = read_regular(path, is_ours=False)
+            found = read_regular(path, is_own=False)
             if found.text is None:
                 raise OSError(errno.EFBIG, found.refused)
             return found.text
@@ -137,11 +137,11 @@ class MainCfFile:
 
     def is_alone(self) -> bool:
         """Tell whether nothing lies beside main.cf that `is_cut_off` or `late` looks at."""
-        return self._left.is_alone()
+        return self._leftovers.is_alone()
 
     def is_cut_off(self) -> bool:
         """Tell whether an exchange that was cut short left a file beside main.cf, or the lock's."""
-        return self._left.is_cut_off()
+        return self._leftovers.is_cut_off()
 
     def take_up(self, keep: Callable[[bytes], None]) -> None:
         """Give `keep` what an exchange that was cut short left, and remove it; inside `locked`.
@@ -150,17 +150,17 @@ class MainCfFile:
         displaced. Raises HostError.
         """
         try:
-            self._left.take_up(keep)
+            self._leftovers.take_up(keep)
         except OSError as error:
             raise host_error(self._directory, error, "mend the folder") from error
 
     def is_awaited(self) -> bool:
         """Tell whether somebody still had main.cf open when it was exchanged."""
-        return self._left.is_awaited()
+        return self._leftovers.is_awaited()
 
     def late(self) -> Late | None:
         """Return what he has written, once he has closed it; None until then."""
-        return self._left.late(lambda: self.read().text)
+        return self._leftovers.late(lambda: self.read().text)
 
     def drop_late(self, late: Late) -> None:
         """Remove what `late` returned; another that was closed since then is not read yet."""
@@ -179,7 +179,7 @@ class MainCfFile:
     def _exchange(
         self, actual: ActualState, text: bytes, keep: Callable[[bytes], None]
     ) -> Displaced:
-        ours = self._left.new_name()
+        ours = self._leftovers.new_name()
         is_his = False
         with ExitStack() as stack:
             try:
@@ -191,7 +191,7 @@ class MainCfFile:
                     # He goes on writing to what is no longer main.cf; it stays until he is done.
                     # Where it cannot get its name, the next look takes it up.
                     with suppress(OSError):
-                        self._left.await_writer(ours, text)
+                        self._leftovers.await_writer(ours, text)
                 return replace(displaced, way=self._synced(handle, displaced.way))
             finally:
                 # What was kept and stays here all the same, the next look takes up.
@@ -221,7 +221,7 @@ class MainCfFile:
             in_place = error.errno == errno.EBUSY  # main.cf is a mount point of its own
             if not in_place and error.errno not in (errno.EINVAL, errno.ENOSYS):
                 raise
-        found = read_if_there(self.path, self.own)
+        found = read_if_there(self.path, self.is_own)
         before = None if found is None else found.text
         if before is not None:
             keep(before)
@@ -245,7 +245,7 @@ class MainCfFile:
         if not self._swap(ours, self.path):
             return Displaced(None)
         try:
-            found = read_if_there(ours, self.own)
+            found = read_if_there(ours, self.is_own)
             before = None if found is None else found.text
             is_open = found is not None and found.is_open
             if before is not None:
@@ -261,7 +261,7 @@ class MainCfFile:
                 )
             raise
         if found is not None and found.is_too_large:
-            return Displaced(None, f"what stood there is {self._left.drop(ours, found)} now")
+            return Displaced(None, f"what stood there is {self._leftovers.drop(ours, found)} now")
         # A link's target is not what was displaced: whoever writes to it goes on doing so.
         return Displaced(before, is_open=is_open and not os.path.islink(ours))
 

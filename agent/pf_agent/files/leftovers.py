@@ -22,11 +22,11 @@ _LATE = ".main.cf.late-"
 
 
 class Leftovers:
-    """What lies beside the main.cf at `path`; see MainCfFile for `own`."""
+    """What lies beside the main.cf at `path`; see MainCfFile for `is_own`."""
 
-    def __init__(self, path: str, own: bool) -> None:
+    def __init__(self, path: str, is_own: bool) -> None:
         self._path = path
-        self._own = own
+        self._is_own = is_own
         self._directory = os.path.dirname(path) or "."
 
     def new_name(self) -> str:
@@ -48,7 +48,7 @@ class Leftovers:
     def take_up(self, keep: Callable[[bytes], None]) -> None:
         """Give `keep` what files of ours hold, and remove them. Raises OSError."""
         for path in self._ours():
-            found = read_regular(path, self._own) if os.path.isfile(path) else None
+            found = read_regular(path, self._is_own) if os.path.isfile(path) else None
             if found is not None and found.text:
                 keep(found.text)
             self.drop(path, found)
@@ -77,7 +77,7 @@ class Leftovers:
         `stands` returns the text that main.cf has now.
         """
         for path in self._late():
-            found = read_regular(path, self._own)
+            found = read_regular(path, self._is_own)
             if found.text is None:
                 self.drop(path, found)
             elif not found.is_open:

@@ -39,19 +39,19 @@ class _NotTaken(Exception):
     """Why the text that a link leads to is not main.cf's."""
 
 
-def read_regular(path: str, is_ours: bool) -> RegularFile:
+def read_regular(path: str, is_own: bool) -> RegularFile:
     """Read a regular file, and whether somebody has it open for writing.
 
-    A FIFO or device would hold the agent up, so it is refused. `is_ours`: it is, or was, this
+    A FIFO or device would hold the agent up, so it is refused. `is_own`: it is, or was, this
     host's own main.cf. Raises OSError.
     """
     try:
-        handle = _opened(path) if is_ours else os.open(path, READ)
+        handle = _opened(path) if is_own else os.open(path, READ)
     except _NotTaken as error:
         return RegularFile(None, os.lstat(path), refused=str(error))
     with held(handle, "it is not a regular file") as file:
         status = file.status
-        if is_ours and status.st_nlink > 1 and not status.st_mode & stat.S_IROTH:
+        if is_own and status.st_nlink > 1 and not status.st_mode & stat.S_IROTH:
             refused = "it is another name of a file that not everybody may read"
             return RegularFile(None, status, refused=refused)
         # Asked before it is read: what he writes between the two is then known to be unfinished.
@@ -63,10 +63,10 @@ def read_regular(path: str, is_ours: bool) -> RegularFile:
         return RegularFile(text, status, is_open)
 
 
-def read_if_there(path: str, is_ours: bool) -> RegularFile | None:
+def read_if_there(path: str, is_own: bool) -> RegularFile | None:
     """Return what `read_regular` does; None where nothing is there. Raises OSError."""
     try:
-        return read_regular(path, is_ours)
+        return read_regular(path, is_own)
     except FileNotFoundError:
         return None
 
@@ -74,7 +74,7 @@ def read_if_there(path: str, is_ours: bool) -> RegularFile | None:
 def is_just(path: str, text: bytes) -> bool:
     """Tell whether a file holds this text and nobody has it open for writing."""
     with suppress(OSError):
-        found = read_regular(path, is_ours=False)
+        found = read_regular(path, is_own=False)
         return (found.text, found.is_open) == (text, False)
     return False
 

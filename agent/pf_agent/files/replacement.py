@@ -35,11 +35,11 @@ class _Laid(NamedTuple):
 
 
 class Replacement:
-    """What is put beside the main.cf at `path`; see MainCfFile for `own`."""
+    """What is put beside the main.cf at `path`; see MainCfFile for `is_own`."""
 
-    def __init__(self, path: str, own: bool) -> None:
+    def __init__(self, path: str, is_own: bool) -> None:
         self._path = path
-        self._own = own
+        self._is_own = is_own
         self._directory = os.path.dirname(path) or "."
         self._laid: _Laid | None = None
 
@@ -51,7 +51,7 @@ class Replacement:
         """
         text = actual.text
         is_there = self._laid is not None and self._laid.text == text
-        if text is None or is_there or not self._own:
+        if text is None or is_there or not self._is_own:
             return
         self.lay_no_more()
         with suppress(OSError):
@@ -124,7 +124,7 @@ class Replacement:
         """Give the new file its owner and mode, and the old one's ACL and extended attributes."""
         for name, value in attributes.items():
             unless_refused(partial(os.setxattr, handle, name, value))
-        if self._own:
+        if self._is_own:
             made = os.fstat(handle)
             if (made.st_uid, made.st_gid) != (OWNER, GROUP):  # each change wakes who watches
                 os.fchown(handle, OWNER, GROUP)

@@ -215,7 +215,7 @@ class _Plain:
         _stop(self._observer)
 
 
-def listen(listener: Listener) -> Observer:
+def start_observer(listener: Listener) -> Observer:
     """Start an observer. Raises OSError when the kernel grants no more of them."""
     handler = _Handler(listener)
     _try_inotify()

@@ -23,7 +23,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 from pf_agent.model import Reason, Trigger
-from pf_agent.watch.observer import Observer, listen
+from pf_agent.watch.observer import Observer, start_observer
 from pf_agent.watch.places import Files, Places, Why
 
 # How often to look while something cannot be watched.
@@ -123,7 +123,7 @@ class Watch:
             observer.close()
 
     def _places(self) -> Places:
-        if self._known is None or not self._known.hold(os.path.islink):
+        if self._known is None or not self._known.still_hold(os.path.islink):
             self._known = Places.of(self._instances, self._config_directory, os.path.realpath)
         return self._known
 
@@ -133,7 +133,7 @@ class Watch:
             self._was_deaf = True
             self.close()
         if self._observer is None:
-            self._observer = listen(self._triggers)
+            self._observer = start_observer(self._triggers)
             if self._was_deaf:
                 notes.append("the watch had ended and was started again")
         places = self._triggers.places = self._places()

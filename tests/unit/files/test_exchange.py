@@ -52,7 +52,7 @@ class RealHost(MainCfFile):
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "main.cf"
-        super().__init__(str(self.file), own=IS_ROOT)
+        super().__init__(str(self.file), is_own=IS_ROOT)
 
     def write(self, text: bytes) -> None:
         self.file.write_bytes(text)
@@ -412,7 +412,7 @@ def test_another_hard_link_keeps_the_displaced_text(real: RealHost) -> None:
 
 def test_a_name_of_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    file = MainCfFile("main.cf", own=False)
+    file = MainCfFile("main.cf", is_own=False)
     file.exchange(file.read(), AFTER, lose)
     assert (tmp_path / "main.cf").read_bytes() == AFTER
     assert left_in(tmp_path) == {"main.cf"}
@@ -479,7 +479,7 @@ def test_a_file_that_is_not_our_own_keeps_owner_and_mode(tmp_path: Path) -> None
     path.write_bytes(BEFORE)
     os.chown(path, 65534, 65533)
     path.chmod(0o640)
-    file = MainCfFile(str(path), own=False)
+    file = MainCfFile(str(path), is_own=False)
     file.exchange(file.read(), AFTER, lose)
     found = file.read()
     assert (found.text, found.owner, found.group, found.mode) == (AFTER, 65534, 65533, 0o640)
@@ -671,7 +671,7 @@ def test_a_link_that_leads_round_in_a_circle_gives_way(real: RealHost) -> None:
 def test_of_a_file_that_is_not_our_own_its_caller_knows_where_it_leads(tmp_path: Path) -> None:
     real = RealHost(tmp_path)
     link_to_a_secret(real)
-    assert MainCfFile(real.path, own=False).read().text == SECRET
+    assert MainCfFile(real.path, is_own=False).read().text == SECRET
 
 
 @needs_root
@@ -850,7 +850,7 @@ def test_a_lock_that_is_never_freed_is_an_error(
     real: RealHost, editor: subprocess.Popen[str]
 ) -> None:
     real.write(BEFORE)
-    impatient = MainCfFile(real.path, real.own, lock_seconds=0.0)
+    impatient = MainCfFile(real.path, real.is_own, lock_seconds=0.0)
     with pytest.raises(HostError, match=r"locked for 0 s by another"), impatient.locked():
         impatient.exchange(real.read(), AFTER, lose)
     assert real.read().text == BEFORE

@@ -24,7 +24,7 @@ from pf_agent.errors import HostError
 from pf_agent.files import whole
 from pf_agent.files.displaced_texts import DISPLACED_BYTES, DISPLACED_COUNT, DisplacedTexts
 from pf_agent.files.locks import Locks
-from pf_agent.files.served import served_of_all
+from pf_agent.files.served_states import served_of_all
 from pf_agent.files.status_file import read_status
 from pf_agent.files.store import FileStore
 from pf_agent.model import (
