@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 
 from pf_agent import names
-from pf_agent.files.state import DISPLACED_COUNT
+from pf_agent.files.displaced_texts import DISPLACED_COUNT
 from tests.checkout import CHECKOUT
 from tests.machine.image import image
 from tests.machine.nspawn import Machine

@@ -17,8 +17,9 @@ from pf_agent.config.desired import main_cf_of
 from pf_agent.config.dropin import edited
 from pf_agent.config.table import Source
 from pf_agent.errors import ConfigError, HostError
-from pf_agent.files.state import State, served_of_all
+from pf_agent.files.served_states import served_of_all
 from pf_agent.files.status_file import read_status
+from pf_agent.files.store import FileStore
 from pf_agent.maincf import aliases, master_cf
 from pf_agent.maincf.document import MainCf
 from pf_agent.maincf.secrets import masked_lines
@@ -128,9 +129,9 @@ def _folder() -> tempfile.TemporaryDirectory[str]:
 
 
 def state(data: bytes) -> None:
-    """What files/state.py reads back: any of its files may be damaged, and none stops the agent."""
+    """What files/store.py reads back: any of its files may be damaged, and none stops the agent."""
     folder = _folder().name
-    kept = State(os.path.join(folder, "lib"), os.path.join(folder, "run"))
+    kept = FileStore(os.path.join(folder, "lib"), os.path.join(folder, "run"))
     kept.prepare()
     names = [os.path.join(kept.directory, name) for name in _STATE_FILES]
     names += [os.path.join(kept.run_directory, name) for name in _RUN_FILES]
@@ -174,7 +175,7 @@ def _places(document: Any) -> Iterator[tuple[Any, Any]]:
         yield from _places(document[key])
 
 
-def _read_back(kept: State) -> None:
+def _read_back(kept: FileStore) -> None:
     kept.pending()
     taken_back(b"a = 2\nb = 3\n", kept.wishes())
     kept.suspension()

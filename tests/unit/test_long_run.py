@@ -1,7 +1,7 @@
 """A simulated year of looks, drift and trouble: what the agent holds then is what it held at first.
 
-The loop's own order of calls over the fakes, a real State, and clocks that the test moves. Memory
-is what the interpreter counts: each object that is kept is a block or more.
+The loop's own order of calls over the fakes, a real FileStore, and clocks that the test moves.
+Memory is what the interpreter counts: each object that is kept is a block or more.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ from pf_agent.activation.activation import Activation
 from pf_agent.activation.alias_database import AliasDatabase
 from pf_agent.activation.ports import Clocks, Turn
 from pf_agent.errors import HostError
+from pf_agent.files.displaced_texts import DISPLACED_COUNT
 from pf_agent.files.linux import stamp
-from pf_agent.files.state import DISPLACED_COUNT, State
+from pf_agent.files.store import FileStore
 from pf_agent.maincf.document import MainCf
 from pf_agent.model import (
     ActualState,
@@ -123,7 +124,7 @@ class Host:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.state = State(str(folder / "lib"), str(folder / "run"))
+        self.state = FileStore(str(folder / "lib"), str(folder / "run"))
         self.state.prepare()
         self.clock, self.ticks = FakeClock(1_700_000_000.0), FakeClock(100.0)
         self.main_cf = FakeHost(GOOD)

@@ -38,7 +38,7 @@ class Postfix(Asked, Protocol):
 
 
 class Markers(Protocol):
-    """What outlives the process, as `state.State` keeps it."""
+    """What outlives the process, as `store.FileStore` keeps it."""
 
     def pending(self) -> PendingActivation | None: ...
     def note_served(

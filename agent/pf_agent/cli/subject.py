@@ -13,7 +13,7 @@ from pf_agent.config.desired import by_instance, main_cf_of
 from pf_agent.errors import HostError
 from pf_agent.files import configuration
 from pf_agent.files.exchange import MainCfFile
-from pf_agent.files.state import State
+from pf_agent.files.store import FileStore
 from pf_agent.model import DesiredState, Drift, Judgement, PendingActivation, Wishes
 from pf_agent.reconcile.plan import Plan, plan
 from pf_agent.reconcile.refusal import blamed_place, refusal, refusal_sentence, warnings
@@ -93,7 +93,7 @@ def judgement_of(subject: Subject) -> Judgement:
 def _readable_last_good(instance: str) -> bytes | None:
     """The last good text, where this user may read it."""
     try:
-        state = State.of_instance(instance, names.STATE_DIRECTORY, names.RUN_DIRECTORY)
+        state = FileStore.of_instance(instance, names.STATE_DIRECTORY, names.RUN_DIRECTORY)
         return state.last_good()
     except HostError:
         return None  # not root: the diff then starts from the template, which it may read

@@ -14,8 +14,8 @@ from pf_agent import names
 from pf_agent.cli.subject import Unkept, prefix, subjects
 from pf_agent.cli.verbs_look import cmd_diff, print_json
 from pf_agent.errors import ConfigError, ExitCode
-from pf_agent.files.state import State
 from pf_agent.files.status_file import read_status
+from pf_agent.files.store import FileStore
 from pf_agent.model import MOST_SUSPENDED_SECONDS, Applied, Result
 from pf_agent.reconcile.look import Look
 from pf_agent.reconcile.ports import Policy
@@ -62,7 +62,7 @@ def cmd_apply(arguments: argparse.Namespace) -> ExitCode:
 
 def cmd_suspend(arguments: argparse.Namespace) -> ExitCode:
     """Have main.cf left alone; the daemon takes note at once, or when it starts."""
-    state = State(names.STATE_DIRECTORY, names.RUN_DIRECTORY)
+    state = FileStore(names.STATE_DIRECTORY, names.RUN_DIRECTORY)
     prepare(state)
     found = suspend(state, who_asks(), time.time(), arguments.seconds, arguments.reason or "")
     wake_daemon()
@@ -72,7 +72,7 @@ def cmd_suspend(arguments: argparse.Namespace) -> ExitCode:
 
 def cmd_resume(_arguments: argparse.Namespace) -> ExitCode:
     """Have main.cf looked after again."""
-    state = State(names.STATE_DIRECTORY, names.RUN_DIRECTORY)
+    state = FileStore(names.STATE_DIRECTORY, names.RUN_DIRECTORY)
     prepare(state)
     was_suspended = resume(state, who_asks(), time.time())
     wake_daemon()
@@ -80,7 +80,7 @@ def cmd_resume(_arguments: argparse.Namespace) -> ExitCode:
     return ExitCode.OK
 
 
-def prepare(state: State) -> None:
+def prepare(state: FileStore) -> None:
     """Have the agent's folders there. Raises HostError."""
     for moved in state.prepare():
         print(f"{names.PROGRAM}: {moved}", file=sys.stderr)

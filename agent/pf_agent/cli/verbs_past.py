@@ -19,7 +19,7 @@ from pf_agent.config.desired import by_instance, main_cf_of
 from pf_agent.errors import ConfigError, ExitCode, HostError
 from pf_agent.files.configuration import load_desired
 from pf_agent.files.exchange import MainCfFile
-from pf_agent.files.state import State
+from pf_agent.files.store import FileStore
 from pf_agent.maincf.document import MainCf
 from pf_agent.maincf.secrets import masked
 from pf_agent.maincf.values import description
@@ -153,13 +153,13 @@ def cmd_restore(arguments: argparse.Namespace) -> ExitCode:
     desired = by_instance(load_desired(names.CONFIG_DIRECTORY)).get(instance)
     if desired is None:
         raise ConfigError(f"instance {instance}: no file names it; see /etc/pf-agent/desired.toml")
-    state = State.of_instance(instance, names.STATE_DIRECTORY, names.RUN_DIRECTORY)
+    state = FileStore.of_instance(instance, names.STATE_DIRECTORY, names.RUN_DIRECTORY)
     prepare(state)
     text = state.displaced(cycle)
     if text is None:
         folder = state.displaced_directory
         raise HostError(f"cycle {cycle}: {folder} keeps no text of it; see `pf-agent history`")
-    keeper = State(names.STATE_DIRECTORY, names.RUN_DIRECTORY)
+    keeper = FileStore(names.STATE_DIRECTORY, names.RUN_DIRECTORY)
     prepare(keeper)
     host = MainCfFile(main_cf_of(instance, desired))
     reason = f"the text that cycle {cycle} replaced was restored"

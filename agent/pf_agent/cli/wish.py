@@ -22,11 +22,10 @@ from pf_agent.config.desired import by_instance, main_cf_of
 from pf_agent.config.dropin import Wishes, edited
 from pf_agent.config.table import Source, shown_key
 from pf_agent.errors import ConfigError, HostError
-from pf_agent.files import configuration
+from pf_agent.files import configuration, whole
 from pf_agent.files.exchange import MainCfFile
 from pf_agent.files.trusted import require_guarded
-from pf_agent.files.whole import write_whole as write_whole_file
-from pf_agent.model import DesiredState, FileKind
+from pf_agent.model import DesiredState
 from pf_agent.reconcile.refusal import refusal, refusal_sentence, warnings
 from pf_agent.words import sentences
 
@@ -158,14 +157,11 @@ def require_root(verb: str) -> None:
 def read_regular(path: str) -> bytes | None:
     """Return a file's bytes, None where there is none. Raises HostError."""
     try:
-        # Without O_NONBLOCK a FIFO would hold us up until somebody writes to it.
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(handle, "rb") as file:
-            if not stat.S_ISREG(os.fstat(handle).st_mode):
-                raise HostError(f"{path}: it is not a {FileKind.REGULAR.value}; move it away")
-            return file.read()
+        return whole.read_whole(path, is_followed=True)
     except FileNotFoundError:
         return None
+    except whole.Unfit as error:
+        raise HostError(f"{path}: {error.strerror}; move it away") from error
     except OSError as error:
         raise HostError(f"{path}: {error.strerror}; run as root") from error
 
@@ -185,7 +181,7 @@ def write_whole(path: str, data: bytes) -> None:
             mode = stat.S_IMODE(os.stat(target).st_mode)
     except OSError as error:
         raise HostError(f"{path}: {error.strerror}; mend the folder") from error
-    write_whole_file(target, data, mode, durable=True)
+    whole.write_whole(target, data, mode, durable=True)
 
 
 @contextmanager

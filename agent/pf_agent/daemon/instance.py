@@ -23,7 +23,7 @@ from pf_agent.bus.systemd import Systemd
 from pf_agent.daemon.parts import Told, emit_of, parts_of
 from pf_agent.errors import HostError, PfAgentError
 from pf_agent.files.configuration import Configuration
-from pf_agent.files.state import State
+from pf_agent.files.store import FileStore
 from pf_agent.maincf.values import takes_a_reload
 from pf_agent.model import (
     Activated,
@@ -103,7 +103,7 @@ class Shared:
 class Instance:
     """One main.cf and the Postfix that obeys it."""
 
-    def __init__(self, name: str, main_cf: str, state: State, shared: Shared) -> None:
+    def __init__(self, name: str, main_cf: str, state: FileStore, shared: Shared) -> None:
         self.name = name
         self.main_cf = main_cf
         self._shared = shared

@@ -25,7 +25,8 @@ from pf_agent.daemon.outlets import sinks_of
 from pf_agent.daemon.parts import units_of
 from pf_agent.errors import ExitCode, HostError
 from pf_agent.files.configuration import Configuration
-from pf_agent.files.state import State, served_of_all
+from pf_agent.files.served_states import served_of_all
+from pf_agent.files.store import FileStore
 from pf_agent.model import DesiredState, Event, Phase, Reason, Record, Status, Suspension, Trigger
 from pf_agent.postfix.errands import Errands, listening
 from pf_agent.reconcile.suspension import followed
@@ -229,7 +230,7 @@ class Daemon:
         new = wanted - self._instances.keys()
         for name in sorted(new):
             main_cf = main_cf_of(name, self._configuration.asked[name])
-            state = State.of_instance(
+            state = FileStore.of_instance(
                 name, self._machine.state_directory, self._machine.run_directory
             )
             self._instances[name] = Instance(name, main_cf, state, self._shared)
@@ -318,8 +319,8 @@ class Daemon:
             self._sinks.note(record)
 
 
-def _prepared(machine: Machine, journal: Journal) -> State:
-    state = State(machine.state_directory, machine.run_directory)
+def _prepared(machine: Machine, journal: Journal) -> FileStore:
+    state = FileStore(machine.state_directory, machine.run_directory)
     for moved in state.prepare():
         journal.note(moved)
     return state

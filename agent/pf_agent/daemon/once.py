@@ -22,7 +22,7 @@ from pf_agent.daemon.instance import opens_in
 from pf_agent.daemon.parts import Told, parts_of
 from pf_agent.errors import HostError
 from pf_agent.files import configuration
-from pf_agent.files.state import State
+from pf_agent.files.store import FileStore
 from pf_agent.model import (
     AgentOptions,
     Applied,
@@ -68,7 +68,7 @@ def apply_to_host(activate: bool, is_forced: bool) -> list[Applied]:
 
 def _require_leave(options: AgentOptions) -> None:
     """Raise HostError where somebody wants main.cf left alone."""
-    state = State(names.STATE_DIRECTORY, names.RUN_DIRECTORY)
+    state = FileStore(names.STATE_DIRECTORY, names.RUN_DIRECTORY)
     suspension = state.suspension()
     why = "agent.toml has the mode observe" if options.mode is Mode.OBSERVE else ""
     if suspension is not None and (suspension.until is None or suspension.until > time.time()):
@@ -90,7 +90,7 @@ class _Application:
         self._asked = asked
         self._options = options
         self._told = told
-        self._state = State.of_instance(name, names.STATE_DIRECTORY, names.RUN_DIRECTORY)
+        self._state = FileStore.of_instance(name, names.STATE_DIRECTORY, names.RUN_DIRECTORY)
         self._postfix = AtHand(os.path.dirname(main_cf), self._state.run_directory)
         self._parts = parts_of(name, main_cf, self._state, self._postfix, systemd, told)
 

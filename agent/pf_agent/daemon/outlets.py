@@ -9,14 +9,14 @@ from socket import socket
 from pf_agent.bus.agent1 import Bus
 from pf_agent.bus.systemd import Systemd
 from pf_agent.config.saved import digests
-from pf_agent.files.state import State
+from pf_agent.files.store import FileStore
 from pf_agent.files.whole import write_textfile
 from pf_agent.model import DesiredState, Reason, Trigger
 from pf_agent.reconcile.suspension import resume, suspend
 from pf_agent.reporting.sinks import Sink, Sinks
 
 
-def bus_of(state: State, post: Callable[[Trigger], None]) -> Bus:
+def bus_of(state: FileStore, post: Callable[[Trigger], None]) -> Bus:
     """Return the D-Bus interface, on its way to the bus; what it is asked for is written to
     `state` and posted."""
 
@@ -34,7 +34,7 @@ def bus_of(state: State, post: Callable[[Trigger], None]) -> Bus:
 
 
 def sinks_of(
-    state: State,
+    state: FileStore,
     systemd: Systemd,
     desired: Callable[[], Mapping[str, DesiredState]],
     post: Callable[[Trigger], None],

@@ -12,7 +12,7 @@ from pf_agent.activation.alias_database import AliasDatabase, Builder
 from pf_agent.activation.ports import Postfix, Service
 from pf_agent.files.exchange import MainCfFile
 from pf_agent.files.linux import stamp
-from pf_agent.files.state import State
+from pf_agent.files.store import FileStore
 from pf_agent.model import Emit, Judgement, Record, Trigger
 from pf_agent.reconcile.in_force import InForce
 from pf_agent.reconcile.judge import Judge
@@ -39,7 +39,7 @@ class Parts:
     """What looks after one main.cf."""
 
     host: MainCfFile
-    state: State
+    state: FileStore
     judge: Judge
     aliases: AliasDatabase
     activation: Activation
@@ -47,7 +47,7 @@ class Parts:
 
 
 def parts_of(
-    name: str, main_cf: str, state: State, postfix: Programs, systemd: Service, told: Told
+    name: str, main_cf: str, state: FileStore, postfix: Programs, systemd: Service, told: Told
 ) -> Parts:
     """Return the parts of the instance `name`."""
     host = MainCfFile(main_cf)

@@ -128,10 +128,10 @@ class Configuration:
         except ConfigError as error:
             return ((str(error), 0, 0, 0),)
         # Whose the folders are counts too: a file that was refused for them is read again.
-        return (*map(_stamp, paths), *owners_of(paths))
+        return (*map(_fingerprint_of, paths), *owners_of(paths))
 
 
-def _stamp(path: str) -> tuple[str, int, int, int]:
+def _fingerprint_of(path: str) -> tuple[str, int, int, int]:
     try:
         found = os.stat(path)
     except OSError:

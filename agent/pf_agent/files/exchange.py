@@ -8,42 +8,22 @@ lock wrote at the last instant.
 
 from __future__ import annotations
 
-import ctypes
 import errno
-import hashlib
 import os
 import stat
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
-from functools import partial
-from typing import NamedTuple
 
 from pf_agent.errors import HostError
-from pf_agent.files import sandbox
-from pf_agent.files.linux import (
-    READ,
-    NewFile,
-    close,
-    fill,
-    give_name,
-    nameless,
-    new_file,
-    sync_directory,
-    unless_refused,
-)
-from pf_agent.files.lock import is_abandoned, lock_path, postfix_lock
-from pf_agent.files.regular import Found, is_just, read_if_there, read_regular
-from pf_agent.maincf.document import COOL_SECONDS, GROUP, MODE, OWNER
+from pf_agent.files.edit_lock import LOCK_SECONDS, postfix_lock
+from pf_agent.files.leftovers import Leftovers
+from pf_agent.files.linux import close, sync_directory
+from pf_agent.files.regular import is_just, read_if_there, read_regular
+from pf_agent.files.renameat2 import swap_or_move
+from pf_agent.files.replacement import Replacement, cooled
+from pf_agent.files.whole import host_error
 from pf_agent.model import ActualState, Displaced, FileKind, Late
-
-_OURS = ".main.cf.pf-agent-"
-_LATE = ".main.cf.late-"
-
-_AT_FDCWD = -100
-_RENAME_NOREPLACE = 1
-_RENAME_EXCHANGE = 2
 
 # What keeps the lock's file from being made.
 _CURES = {
@@ -55,38 +35,40 @@ _CURES = {
 }
 
 
-class _Laid(NamedTuple):
-    """A text that is whole and synced in a file without a name, and what that file was given."""
-
-    text: bytes
-    handle: int
-    attributes: dict[str, bytes]
-
-
 class MainCfFile:
     """The file main.cf.
 
-    `own` False is for a file that is not this host's own main.cf (an image, a checkout): it keeps
-    its owner and mode, and where it leads to is its caller's affair.
+    `is_own` is false for a file that is not this host's own main.cf (an image, a checkout): it
+    keeps its owner and mode, and where it leads to is its caller's affair.
     """
 
-    def __init__(self, path: str, own: bool = True) -> None:
+    def __init__(
+        self,
+        path: str,
+        is_own: bool = True,
+        lock_seconds: float = LOCK_SECONDS,
+        swap: Callable[[str, str], bool] = swap_or_move,
+    ) -> None:
+        """Wait `lock_seconds` for Postfix's lock; `swap` exchanges two names."""
         self.path = path
-        self.own = own
+        self.is_own = is_own
         self._directory = os.path.dirname(path) or "."
-        self._laid: _Laid | None = None
+        self._lock_seconds = lock_seconds
+        self._swap = swap
+        self._replacement = Replacement(path, is_own)
+        self._leftovers = Leftovers(path, is_own)
 
     def read(self) -> ActualState:
         """Return main.cf as it is now. Raises HostError where it is no file or cannot be read."""
         try:
             entry = os.lstat(self.path)
             kind = FileKind.SYMLINK if stat.S_ISLNK(entry.st_mode) else FileKind.REGULAR
-            found = read_regular(self.path, self.own)
+            found = read_regular(self.path, self.is_own)
         except FileNotFoundError:
             return self._absent()
         except OSError as error:
-            raise _host_error(self.path, error, "look at what stands there") from error
-        opened = found.opened
+            raise host_error(self.path, error, "look at what stands there") from error
+        status = found.status
         if found.refused and not found.is_too_large:
             # Owner and mode are those of a link, or of another's file.
             return ActualState(None, kind, written_at=entry.st_ctime, refused=found.refused)
@@ -94,13 +76,13 @@ class MainCfFile:
         return ActualState(
             found.text,
             kind,
-            opened.st_uid,
-            opened.st_gid,
-            stat.S_IMODE(opened.st_mode),
-            max(entry.st_ctime, opened.st_ctime),
+            status.st_uid,
+            status.st_gid,
+            stat.S_IMODE(status.st_mode),
+            max(entry.st_ctime, status.st_ctime),
             found.is_open,
             found.refused,
-            opened.st_mtime,
+            status.st_mtime,
         )
 
     def _absent(self) -> ActualState:
@@ -108,18 +90,18 @@ class MainCfFile:
         try:
             return ActualState(None, kind, written_at=os.stat(self._directory).st_mtime)
         except OSError as error:
-            raise _host_error(self._directory, error, "bring the folder back") from error
+            raise host_error(self._directory, error, "bring the folder back") from error
 
     def read_template(self, path: str) -> bytes:
         """Return the template's bytes. Raises HostError."""
         try:
-            found = read_regular(path, is_ours=False)
+            found = read_regular(path, is_own=False)
             if found.text is None:
                 raise OSError(errno.EFBIG, found.refused)
             return found.text
         except OSError as error:
             way_out = "name another file as `template` in desired.toml, or bring this one back"
-            raise _host_error(path, error, way_out) from error
+            raise host_error(path, error, way_out) from error
 
     def exchange(
         self, actual: ActualState, text: bytes, keep: Callable[[bytes], None]
@@ -133,7 +115,7 @@ class MainCfFile:
         try:
             return self._exchange(actual, text, keep)
         except OSError as error:
-            raise _host_error(self.path, error, "it stays as it is until this is mended") from (
+            raise host_error(self.path, error, "it stays as it is until this is mended") from (
                 error
             )
 
@@ -145,25 +127,21 @@ class MainCfFile:
         """
         with ExitStack() as stack:
             try:
-                stack.enter_context(postfix_lock(self.path))
+                stack.enter_context(postfix_lock(self.path, self._lock_seconds))
             except OSError as error:
                 way_out = _CURES.get(error.errno or 0, "free main.cf.tmp beside it")
-                raise _host_error(self.path, error, way_out) from error
+                raise host_error(self.path, error, way_out) from error
             yield
 
-    # --- what a crash left --------------------------------------------------------------------
+    # --- what lies beside it --------------------------------------------------------------------
 
     def is_alone(self) -> bool:
         """Tell whether nothing lies beside main.cf that `is_cut_off` or `late` looks at."""
-        lock = os.path.basename(lock_path(self.path))
-        with suppress(OSError):
-            names = os.listdir(self._directory)
-            return not any(name.startswith((_OURS, _LATE)) or name == lock for name in names)
-        return True
+        return self._leftovers.is_alone()
 
     def is_cut_off(self) -> bool:
         """Tell whether an exchange that was cut short left a file beside main.cf, or the lock's."""
-        return bool(self._ours_paths()) or is_abandoned(self.path)
+        return self._leftovers.is_cut_off()
 
     def take_up(self, keep: Callable[[bytes], None]) -> None:
         """Give `keep` what an exchange that was cut short left, and remove it; inside `locked`.
@@ -172,99 +150,48 @@ class MainCfFile:
         displaced. Raises HostError.
         """
         try:
-            self._take_up(keep)
+            self._leftovers.take_up(keep)
         except OSError as error:
-            raise _host_error(self._directory, error, "mend the folder") from error
-
-    def _take_up(self, keep: Callable[[bytes], None]) -> None:
-        for path in self._ours_paths():
-            found = read_regular(path, self.own) if os.path.isfile(path) else None
-            if found is not None and found.text:
-                keep(found.text)
-            self._drop(path, found)
-
-    def _drop(self, path: str, found: Found | None) -> str:
-        """Remove a file of ours; one too large to be kept elsewhere is moved: return where to."""
-        if found is None or not found.is_too_large:
-            os.unlink(path)
-            return ""
-        aside = f"{self.path}.too-large-{time.time_ns()}"
-        os.rename(path, aside)
-        return aside
-
-    def _ours_paths(self) -> list[str]:
-        with suppress(OSError):
-            found = [entry for entry in os.scandir(self._directory) if entry.name.startswith(_OURS)]
-            return sorted(e.path for e in found if not e.is_dir(follow_symlinks=False))
-        return []
-
-    # --- who still writes ---------------------------------------------------------------------
+            raise host_error(self._directory, error, "mend the folder") from error
 
     def is_awaited(self) -> bool:
         """Tell whether somebody still had main.cf open when it was exchanged."""
-        return bool(self._late_paths())
+        return self._leftovers.is_awaited()
 
     def late(self) -> Late | None:
         """Return what he has written, once he has closed it; None until then."""
-        for path in self._late_paths():
-            found = read_regular(path, self.own)
-            if found.text is None:
-                self._drop(path, found)
-            elif not found.is_open:
-                return Late(found.text, path.endswith(_digest(self.read().text or b"")), path)
-        return None
+        return self._leftovers.late(lambda: self.read().text)
 
     def drop_late(self, late: Late) -> None:
         """Remove what `late` returned; another that was closed since then is not read yet."""
         os.unlink(late.path)
 
-    def _late_paths(self) -> list[str]:
-        with suppress(OSError):
-            found = [entry for entry in os.scandir(self._directory) if entry.name.startswith(_LATE)]
-            return sorted(e.path for e in found if e.is_file(follow_symlinks=False))
-        return []
-
-    # --- the exchange -------------------------------------------------------------------------
-
     def lay_ahead(self, actual: ActualState) -> None:
-        """Have the text of `actual` lie ready for `exchange`, which then waits for no disk.
-
-        It has no name until then: nobody sees it, and a crash leaves nothing. Never raises; what
-        cannot be laid ahead is laid when it is needed.
-        """
-        text = actual.text
-        is_there = self._laid is not None and self._laid.text == text
-        if text is None or is_there or not self.own:
-            return
-        self.lay_no_more()
-        with suppress(OSError):
-            attributes = self._attributes(actual)
-            new = nameless(self._directory)
-            self._laid = _Laid(text, self._filled(new, text, actual, attributes), attributes)
+        """Have the text of `actual` lie ready for `exchange`, which then waits for no disk."""
+        self._replacement.lay_ahead(actual)
 
     def lay_no_more(self) -> None:
         """Forget what lies ready."""
-        if self._laid is not None:
-            close(self._laid.handle)
-            self._laid = None
+        self._replacement.lay_no_more()
+
+    # --- the exchange -------------------------------------------------------------------------
 
     def _exchange(
         self, actual: ActualState, text: bytes, keep: Callable[[bytes], None]
     ) -> Displaced:
-        ours = os.path.join(self._directory, f"{_OURS}{os.getpid()}-{time.time_ns()}")
+        ours = self._leftovers.new_name()
         is_his = False
         with ExitStack() as stack:
             try:
-                handle = self._lay(ours, text, actual)
+                handle = self._replacement.lay(ours, text, actual)
                 stack.callback(close, handle)
                 displaced = self._swap_in(ours, actual, text, keep)
                 is_his = displaced.is_open
                 if is_his:
                     # He goes on writing to what is no longer main.cf; it stays until he is done.
                     # Where it cannot get its name, the next look takes it up.
-                    name = f"{_LATE}{time.time_ns()}-{_digest(text)}"
                     with suppress(OSError):
-                        os.rename(ours, os.path.join(self._directory, name))
+                        self._leftovers.await_writer(ours, text)
                 return replace(displaced, way=self._synced(handle, displaced.way))
             finally:
                 # What was kept and stays here all the same, the next look takes up.
@@ -285,77 +212,6 @@ class MainCfFile:
             return "; ".join(filter(None, (way, unsure)))
         return way
 
-    def _lay(self, ours: str, text: bytes, actual: ActualState) -> int:
-        """Put the new text beside main.cf, whole and synced. Returns it open for reading."""
-        attributes = self._attributes(actual)
-        laid = self._laid
-        if laid is not None and (laid.text, laid.attributes) == (text, attributes):
-            self._laid = None
-            with suppress(OSError):
-                os.utime(laid.handle, _cooled())
-                give_name(laid.handle, ours)
-                return laid.handle
-            close(laid.handle)
-        new = new_file(ours)
-        handle = self._filled(new, text, actual, attributes)
-        if new.place != ours:
-            # Not sooner: a crash has left nothing until now, and who watches the folder, we before
-            # all, is not woken up by each step.
-            try:
-                give_name(handle, ours)
-            except OSError:
-                close(handle)
-                raise
-        return handle
-
-    def _filled(
-        self, new: NewFile, text: bytes, actual: ActualState, attributes: Mapping[str, bytes]
-    ) -> int:
-        """Give a new file all but its name.
-
-        Returns it open for reading alone: we are not to count as one who still writes main.cf.
-        """
-        with ExitStack() as stack:
-            stack.callback(close, new.handle)
-            handle = os.open(new.place, READ)
-            stack.callback(close, handle)
-            fill(new.handle, text)
-            self._dress(new.handle, actual, attributes)
-            os.utime(new.handle, _cooled())
-            os.fsync(new.handle)
-            stack.pop_all()
-        close(new.handle)
-        return handle
-
-    def _attributes(self, actual: ActualState) -> dict[str, bytes]:
-        """The ACL and the extended attributes of what is there; of a link, not its target's."""
-        found = {}
-        if actual.kind is not FileKind.ABSENT:
-            with suppress(FileNotFoundError):
-                read = partial(os.listxattr, self.path, follow_symlinks=False)
-                for name in unless_refused(read) or ():
-                    get = partial(os.getxattr, self.path, name, follow_symlinks=False)
-                    value = unless_refused(get)
-                    if value is not None:
-                        found[name] = value
-        return found
-
-    def _dress(self, handle: int, actual: ActualState, attributes: Mapping[str, bytes]) -> None:
-        """Give the new file its owner and mode, and the old one's ACL and extended attributes."""
-        for name, value in attributes.items():
-            unless_refused(partial(os.setxattr, handle, name, value))
-        if self.own:
-            made = os.fstat(handle)
-            if (made.st_uid, made.st_gid) != (OWNER, GROUP):  # each change wakes who watches
-                os.fchown(handle, OWNER, GROUP)
-            os.fchmod(handle, MODE)
-        elif actual.text is not None:
-            with suppress(PermissionError):  # not root: the file becomes the caller's own
-                os.fchown(handle, actual.owner, actual.group)
-            os.fchmod(handle, actual.mode)
-        else:
-            os.fchmod(handle, MODE)
-
     def _swap_in(
         self, ours: str, actual: ActualState, text: bytes, keep: Callable[[bytes], None]
     ) -> Displaced:
@@ -365,7 +221,7 @@ class MainCfFile:
             in_place = error.errno == errno.EBUSY  # main.cf is a mount point of its own
             if not in_place and error.errno not in (errno.EINVAL, errno.ENOSYS):
                 raise
-        found = read_if_there(self.path, self.own)
+        found = read_if_there(self.path, self.is_own)
         before = None if found is None else found.text
         if before is not None:
             keep(before)
@@ -378,17 +234,18 @@ class MainCfFile:
             file.write(text)
             file.truncate()
             file.flush()
-            self._dress(file.fileno(), actual, self._attributes(actual))
-            os.utime(file.fileno(), _cooled())
+            attributes = self._replacement.attributes_of(actual)
+            self._replacement.dress(file.fileno(), actual, attributes)
+            os.utime(file.fileno(), cooled())
             os.fsync(file.fileno())
         return Displaced(before, "written in place: main.cf is a mount point of its own")
 
     def _exchanged(self, ours: str, text: bytes, keep: Callable[[bytes], None]) -> Displaced:
         """Swap the two names and keep what stood there; what cannot be kept is put back."""
-        if not _placed(ours, self.path):
+        if not self._swap(ours, self.path):
             return Displaced(None)
         try:
-            found = read_if_there(ours, self.own)
+            found = read_if_there(ours, self.is_own)
             before = None if found is None else found.text
             is_open = found is not None and found.is_open
             if before is not None:
@@ -396,7 +253,7 @@ class MainCfFile:
                 # Who was about to open it when it was exchanged has it open or has written by now.
                 is_open = is_open or not is_just(ours, before)
         except (OSError, HostError) as error:
-            _put_back(ours, self.path, text)
+            self._put_back(ours, text)
             if isinstance(error, OSError):
                 # Not the number itself: EINVAL is taken for a file system that cannot exchange.
                 raise HostError(f"{self.path}: {error.strerror}; put a regular file there") from (
@@ -404,54 +261,15 @@ class MainCfFile:
                 )
             raise
         if found is not None and found.is_too_large:
-            return Displaced(None, f"what stood there is {self._drop(ours, found)} now")
+            return Displaced(None, f"what stood there is {self._leftovers.drop(ours, found)} now")
         # A link's target is not what was displaced: whoever writes to it goes on doing so.
         return Displaced(before, is_open=is_open and not os.path.islink(ours))
 
+    def _put_back(self, ours: str, text: bytes) -> None:
+        """Undo the exchange for `text`.
 
-def _cooled() -> tuple[float, float]:
-    """The two times of a file that no Postfix program need wait for."""
-    moment = time.time() - COOL_SECONDS
-    return moment, moment
-
-
-def _host_error(path: str, error: OSError, way_out: str) -> HostError:
-    cure = sandbox.way_out(path, error, way_out)
-    return HostError(f"{path}: {error.strerror or error}; {cure}")
-
-
-def _digest(text: bytes) -> str:
-    return hashlib.sha256(text).hexdigest()[:16]
-
-
-def _placed(ours: str, path: str) -> bool:
-    """Swap the two names; False where nothing stood there, and `ours` is no more."""
-    while True:
-        try:
-            _renameat2(ours, path, _RENAME_EXCHANGE)
-            return True
-        except FileNotFoundError:
-            # Nothing to exchange with, unless somebody creates it right now: then once more.
-            with suppress(FileExistsError):
-                _renameat2(ours, path, _RENAME_NOREPLACE)
-                return False
-
-
-def _put_back(ours: str, path: str, text: bytes) -> None:
-    """Undo the exchange for `text`.
-
-    Where somebody has written since, his text stays in force. What could not be kept then lies
-    beside it, for the next exchange to take up.
-    """
-    if _placed(ours, path) and not is_just(ours, text) and _placed(ours, path):
-        os.rename(ours, f"{ours}-unkept")
-
-
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def _renameat2(source: str, target: str, flags: int) -> None:
-    """renameat2(2), which the standard library does not offer."""
-    if _libc.renameat2(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), flags):
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code), target)
+        Where somebody has written since, his text stays in force. What could not be kept then lies
+        beside it, for the next exchange to take up.
+        """
+        if self._swap(ours, self.path) and not is_just(ours, text) and self._swap(ours, self.path):
+            os.rename(ours, f"{ours}-unkept")

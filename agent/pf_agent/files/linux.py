@@ -43,6 +43,14 @@ def stamp(path: str) -> Stamp | None:
     return Stamp(found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size)
 
 
+def type_of(path: str) -> int:
+    """Return what stands under a name, a link for itself: a type of inode(7), 0 for nothing."""
+    try:
+        return stat.S_IFMT(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return 0
+
+
 def close(handle: int) -> None:
     """Close what nothing was written through: Linux does, whatever it says of it (close(2))."""
     with suppress(OSError):
@@ -54,6 +62,17 @@ def fill(handle: int, data: bytes) -> None:
     left = memoryview(data)
     while left:
         left = left[os.write(handle, left) :]
+
+
+def overwrite(path: str, data: bytes) -> None:
+    """Write over a file, there or not, for its owner alone. Raises OSError."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    handle = os.open(path, flags, 0o600)
+    try:
+        fill(handle, data)
+        os.ftruncate(handle, len(data))
+    finally:
+        close(handle)
 
 
 def contents(handle: int, size: int, most: int) -> bytes:

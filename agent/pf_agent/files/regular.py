@@ -18,17 +18,18 @@ import stat
 from contextlib import suppress
 from typing import Final, NamedTuple
 
-from pf_agent.files.linux import READ, close, contents
+from pf_agent.files.linux import READ, contents
+from pf_agent.files.whole import held
 
 # Postfix's own is 27 kB. What is larger than this is not read: it would take our memory.
 MOST_BYTES: Final = 16 * 1024 * 1024
 
 
-class Found(NamedTuple):
-    """A regular file. `text` is None where `refused` says why it is not taken."""
+class RegularFile(NamedTuple):
+    """What was read of one. `text` is None where `refused` says why it is not taken."""
 
     text: bytes | None
-    opened: os.stat_result
+    status: os.stat_result
     is_open: bool = False
     refused: str = ""
     is_too_large: bool = False
@@ -38,38 +39,34 @@ class _NotTaken(Exception):
     """Why the text that a link leads to is not main.cf's."""
 
 
-def read_regular(path: str, is_ours: bool) -> Found:
+def read_regular(path: str, is_own: bool) -> RegularFile:
     """Read a regular file, and whether somebody has it open for writing.
 
-    A FIFO or device would hold the agent up, so it is refused. `is_ours`: it is, or was, this
+    A FIFO or device would hold the agent up, so it is refused. `is_own`: it is, or was, this
     host's own main.cf. Raises OSError.
     """
     try:
-        handle = _opened(path) if is_ours else os.open(path, READ)
+        handle = _opened(path) if is_own else os.open(path, READ)
     except _NotTaken as error:
-        return Found(None, os.lstat(path), refused=str(error))
-    try:
-        opened = os.fstat(handle)
-        if not stat.S_ISREG(opened.st_mode):
-            raise OSError(errno.EINVAL, "it is not a regular file")
-        if is_ours and opened.st_nlink > 1 and not opened.st_mode & stat.S_IROTH:
+        return RegularFile(None, os.lstat(path), refused=str(error))
+    with held(handle, "it is not a regular file") as file:
+        status = file.status
+        if is_own and status.st_nlink > 1 and not status.st_mode & stat.S_IROTH:
             refused = "it is another name of a file that not everybody may read"
-            return Found(None, opened, refused=refused)
+            return RegularFile(None, status, refused=refused)
         # Asked before it is read: what he writes between the two is then known to be unfinished.
         is_open = _has_writer(handle)
-        text = contents(handle, opened.st_size, MOST_BYTES)
+        text = contents(handle, status.st_size, MOST_BYTES)
         if len(text) > MOST_BYTES:
             refused = f"it is larger than {MOST_BYTES} bytes"
-            return Found(None, opened, is_open, refused, is_too_large=True)
-        return Found(text, opened, is_open)
-    finally:
-        close(handle)
+            return RegularFile(None, status, is_open, refused, is_too_large=True)
+        return RegularFile(text, status, is_open)
 
 
-def read_if_there(path: str, is_ours: bool) -> Found | None:
+def read_if_there(path: str, is_own: bool) -> RegularFile | None:
     """Return what `read_regular` does; None where nothing is there. Raises OSError."""
     try:
-        return read_regular(path, is_ours)
+        return read_regular(path, is_own)
     except FileNotFoundError:
         return None
 
@@ -77,7 +74,7 @@ def read_if_there(path: str, is_ours: bool) -> Found | None:
 def is_just(path: str, text: bytes) -> bool:
     """Tell whether a file holds this text and nobody has it open for writing."""
     with suppress(OSError):
-        found = read_regular(path, is_ours=False)
+        found = read_regular(path, is_own=False)
         return (found.text, found.is_open) == (text, False)
     return False
 

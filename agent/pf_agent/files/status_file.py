@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any
+from typing import Any, Final
 
 from pf_agent.errors import HostError
-from pf_agent.files.whole import contents_of
+from pf_agent.files.whole import read_whole
+
+STATUS: Final = "status.json"
 
 
 def read_status(run_directory: str) -> dict[str, Any] | None:
     """Return status.json; None where no daemon keeps one up to date. Raises HostError."""
-    path = os.path.join(run_directory, "status.json")
+    path = os.path.join(run_directory, STATUS)
     try:
-        found = json.loads(contents_of(path))
+        found = json.loads(read_whole(path))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:

@@ -13,6 +13,8 @@ from collections.abc import Iterable
 
 from pf_agent.config.table import Source
 from pf_agent.errors import ConfigError
+from pf_agent.files.linux import contents
+from pf_agent.files.whole import opened
 
 _MOST_BYTES = 16 * 1024 * 1024
 
@@ -24,16 +26,11 @@ def read_source(path: str, is_guarded: bool) -> Source:
     that somebody names on the command line is his own choice.
     """
     try:
-        # Without O_NONBLOCK a FIFO would hold the agent up until somebody writes to it.
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(handle, "rb") as file:
-            opened = os.fstat(handle)
-            if not stat.S_ISREG(opened.st_mode):
-                raise ConfigError(f"{path}: it is no regular file; make it a readable file")
-            problem = _fault(path, opened) or _fault_above(path) if is_guarded else ""
+        with opened(path, is_followed=True) as file:
+            problem = _fault(path, file.status) or _fault_above(path) if is_guarded else ""
             if problem:
                 raise ConfigError(problem)
-            data = file.read(_MOST_BYTES + 1)
+            data = contents(file.handle, file.status.st_size, _MOST_BYTES)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; make it a readable file") from error
     if len(data) > _MOST_BYTES:

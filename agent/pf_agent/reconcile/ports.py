@@ -42,7 +42,7 @@ class Host(Protocol):
 
 
 class Store(Protocol):
-    """What outlives the cycle, as `state.State` keeps it."""
+    """What outlives the cycle, as `store.FileStore` keeps it."""
 
     def lock(self) -> AbstractContextManager[None]: ...
     def next_cycle(self) -> int: ...

@@ -18,7 +18,7 @@ _SLACK_SECONDS = 1.0
 
 
 class Kept(Protocol):
-    """Where it is kept, as `state.State` does."""
+    """Where it is kept, as `store.FileStore` does."""
 
     def suspension(self) -> Suspension | None: ...
     def keep_suspension(self, suspension: Suspension) -> None: ...

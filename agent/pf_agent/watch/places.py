@@ -61,7 +61,7 @@ class Places:
         ways = frozenset(way for root in roots for way in _ways(root)) if is_straight else None
         return cls(tuple(main_cfs), named, toml_folders, ways)
 
-    def hold(self, is_link: Callable[[str], bool]) -> bool:
+    def still_hold(self, is_link: Callable[[str], bool]) -> bool:
         """Tell whether they are what `of` would return now: there was no link, and is none.
 
         To ask that costs a tenth of resolving each name again.

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 
 from pf_agent.files.exchange import MainCfFile
-from pf_agent.files.state import State
+from pf_agent.files.store import FileStore
 from pf_agent.model import DesiredState, Record
 from pf_agent.reconcile.look import Look
 from pf_agent.reconcile.ports import Policy
@@ -42,7 +42,7 @@ def look_seconds(parameters: int, size: int, rounds: int) -> list[float]:
         with open(path, "wb") as file:
             file.write(text)
         os.chmod(path, 0o644)
-        state = State(os.path.join(folder, "state"), os.path.join(folder, "run"))
+        state = FileStore(os.path.join(folder, "state"), os.path.join(folder, "run"))
         state.prepare()
         host = MainCfFile(path)
 

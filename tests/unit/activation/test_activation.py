@@ -17,7 +17,7 @@ from pf_agent.activation.aside import Spawn
 from pf_agent.activation.ports import Clocks, End, Turn
 from pf_agent.errors import HostError
 from pf_agent.files.linux import stamp
-from pf_agent.files.state import State
+from pf_agent.files.store import FileStore
 from pf_agent.model import (
     Activated,
     ActivationWay,
@@ -49,7 +49,7 @@ SILENT = Heard("no greeting came for 10 s", greeted=False)
 
 
 class World:
-    """One activation over scripted fakes and a real State."""
+    """One activation over scripted fakes and a real FileStore."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -66,10 +66,10 @@ class World:
         self.turn = Turn()
         self.activation = self.a_process(self.state)
 
-    def a_state(self) -> State:
-        return State(str(self.folder / "lib"), str(self.folder / "run"))
+    def a_state(self) -> FileStore:
+        return FileStore(str(self.folder / "lib"), str(self.folder / "run"))
 
-    def a_process(self, state: State) -> Activation:
+    def a_process(self, state: FileStore) -> Activation:
         post, emit = self.posted.put, self.records
         aliases = AliasDatabase(
             self.programs, post, emit, print, stamp, lambda *of: self.spawn(*of), self.clock
@@ -845,7 +845,7 @@ def test_what_another_process_has_done_is_not_followed_any_more(world: World) ->
 # --- what cannot be written down ------------------------------------------------------------------
 
 
-class FullMarkers(State):
+class FullMarkers(FileStore):
     """Its folders are full as long as `is_full`, and cannot be read while `is_unreadable`."""
 
     is_full = is_unreadable = False

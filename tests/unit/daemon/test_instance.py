@@ -20,7 +20,7 @@ from pf_agent.bus.systemd import Systemd
 from pf_agent.daemon.instance import Instance, Shared
 from pf_agent.errors import HostError
 from pf_agent.files.configuration import Configuration
-from pf_agent.files.state import State
+from pf_agent.files.store import FileStore
 from pf_agent.maincf.aliases import Built
 from pf_agent.model import (
     DesiredState,
@@ -109,7 +109,7 @@ class Host:
             made.mkdir()
         (etc / names.DESIRED_TOML).write_text('[settings]\nmynetworks = "127.0.0.0/8"\n')
         self.write(RIGHT)
-        self.state = State(str(folder / "lib"), str(folder / "run"))
+        self.state = FileStore(str(folder / "lib"), str(folder / "run"))
         self.state.prepare()
         self.state.keep_last_good(RIGHT)
         self.state.keep_ran_with(RIGHT)

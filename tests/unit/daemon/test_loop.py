@@ -27,8 +27,8 @@ import pytest
 from pf_agent.daemon import loop as daemon_module
 from pf_agent.daemon.loop import Daemon, Machine, next_batch
 from pf_agent.errors import ConfigError
-from pf_agent.files.state import State
 from pf_agent.files.status_file import read_status
+from pf_agent.files.store import FileStore
 from pf_agent.model import Reason, Suspension, Trigger
 from pf_agent.reconcile.suspension import resume
 from pf_agent.reporting.journal import Journal
@@ -361,7 +361,7 @@ def test_a_status_that_cannot_be_written_is_told_of_and_written_later(
     daemon.told("READY=1")
     before = resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (10, before[1]))
-    state = State(site.machine.state_directory, site.machine.run_directory)
+    state = FileStore(site.machine.state_directory, site.machine.run_directory)
     state.keep_suspension(Suspension(time.time(), None, "anna", "a test"))
     daemon.process.send_signal(signal.SIGHUP)
     daemon.recorded(f"note {site.run_directory}/status.json: File too large; ")
@@ -398,7 +398,7 @@ def test_a_bad_agent_toml_ends_the_start(site: Site) -> None:
 
 def test_while_suspended_it_looks_and_changes_nothing(site: Site, start: Start) -> None:
     site.options.write_text(OBSERVE.replace("observe", "enforce"))
-    state = State(site.machine.state_directory, site.machine.run_directory)
+    state = FileStore(site.machine.state_directory, site.machine.run_directory)
     state.prepare()
     state.keep_suspension(Suspension(time.time(), None, "anna", "a test"))
     daemon = start()
@@ -417,7 +417,7 @@ def test_while_suspended_it_looks_and_changes_nothing(site: Site, start: Start) 
 
 
 def test_a_suspension_ends_by_itself(site: Site, start: Start) -> None:
-    state = State(site.machine.state_directory, site.machine.run_directory)
+    state = FileStore(site.machine.state_directory, site.machine.run_directory)
     state.prepare()
     state.keep_suspension(Suspension(time.time(), time.time() + 1, "anna", ""))
     daemon = start()

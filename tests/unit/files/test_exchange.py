@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import pytest
 
 from pf_agent.errors import HostError
-from pf_agent.files import exchange, linux, lock, regular
+from pf_agent.files import regular
 from pf_agent.files.exchange import MainCfFile
 from pf_agent.maincf.document import COOL_SECONDS
 from pf_agent.model import ActualState, Displaced, FileKind, Late
@@ -52,7 +52,7 @@ class RealHost(MainCfFile):
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "main.cf"
-        super().__init__(str(self.file), own=IS_ROOT)
+        super().__init__(str(self.file), is_own=IS_ROOT)
 
     def write(self, text: bytes) -> None:
         self.file.write_bytes(text)
@@ -312,14 +312,14 @@ def test_what_lies_ready_without_the_attributes_of_main_cf_is_not_taken(laid: Re
 def test_what_lies_ready_and_cannot_be_named_is_laid_again(
     laid: RealHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name, failing = linux.give_name, [errno.EXDEV]
+    link, failing = os.link, [errno.EXDEV]
 
-    def fail_once(handle: int, path: str) -> None:
+    def fail_once(source: str, target: str, *, src_dir_fd: int) -> None:
         if failing:
             raise OSError(failing.pop(), "another file system by now")
-        name(handle, path)
+        link(source, target, src_dir_fd=src_dir_fd)
 
-    monkeypatch.setattr(exchange, "give_name", fail_once)
+    monkeypatch.setattr(os, "link", fail_once)
     assert laid.exchange(laid.read(), AFTER, lose) == Displaced(BEFORE)
     assert not failing
     assert laid.read().text == AFTER
@@ -412,7 +412,7 @@ def test_another_hard_link_keeps_the_displaced_text(real: RealHost) -> None:
 
 def test_a_name_of_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    file = MainCfFile("main.cf", own=False)
+    file = MainCfFile("main.cf", is_own=False)
     file.exchange(file.read(), AFTER, lose)
     assert (tmp_path / "main.cf").read_bytes() == AFTER
     assert left_in(tmp_path) == {"main.cf"}
@@ -479,7 +479,7 @@ def test_a_file_that_is_not_our_own_keeps_owner_and_mode(tmp_path: Path) -> None
     path.write_bytes(BEFORE)
     os.chown(path, 65534, 65533)
     path.chmod(0o640)
-    file = MainCfFile(str(path), own=False)
+    file = MainCfFile(str(path), is_own=False)
     file.exchange(file.read(), AFTER, lose)
     found = file.read()
     assert (found.text, found.owner, found.group, found.mode) == (AFTER, 65534, 65533, 0o640)
@@ -671,7 +671,7 @@ def test_a_link_that_leads_round_in_a_circle_gives_way(real: RealHost) -> None:
 def test_of_a_file_that_is_not_our_own_its_caller_knows_where_it_leads(tmp_path: Path) -> None:
     real = RealHost(tmp_path)
     link_to_a_secret(real)
-    assert MainCfFile(real.path, own=False).read().text == SECRET
+    assert MainCfFile(real.path, is_own=False).read().text == SECRET
 
 
 @needs_root
@@ -847,12 +847,12 @@ def test_we_wait_for_postfixs_lock_and_see_what_its_holder_wrote(
 
 
 def test_a_lock_that_is_never_freed_is_an_error(
-    real: RealHost, editor: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+    real: RealHost, editor: subprocess.Popen[str]
 ) -> None:
-    monkeypatch.setattr(lock, "_LOCK_SECONDS", 0.0)
     real.write(BEFORE)
-    with pytest.raises(HostError, match=r"main.cf.tmp has been locked"), real.locked():
-        real.exchange(real.read(), AFTER, lose)
+    impatient = MainCfFile(real.path, real.is_own, lock_seconds=0.0)
+    with pytest.raises(HostError, match=r"locked for 0 s by another"), impatient.locked():
+        impatient.exchange(real.read(), AFTER, lose)
     assert real.read().text == BEFORE
     editor.communicate("write\n")
     assert real.read().text == b"relayhost = his\n"

@@ -11,7 +11,7 @@ import pytest
 
 from pf_agent.config import saved
 from pf_agent.errors import HostError
-from pf_agent.files.state import State
+from pf_agent.files.store import FileStore
 from pf_agent.maincf.document import MainCf
 from pf_agent.model import (
     DesiredState,
@@ -39,11 +39,11 @@ def asking(**more: str) -> DesiredState:
 
 
 class World:
-    """One main.cf in memory, a real State, and a judge that cannot run with `poison`."""
+    """One main.cf in memory, a real FileStore, and a judge that cannot run with `poison`."""
 
     def __init__(self, folder: Path) -> None:
         self.host = FakeHost(RIGHT)
-        self.state = State(str(folder / "lib"), str(folder / "run"))
+        self.state = FileStore(str(folder / "lib"), str(folder / "run"))
         self.state.prepare()
         self.records = Records()
         self.there: set[str] = set()

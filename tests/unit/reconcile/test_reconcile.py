@@ -1,4 +1,4 @@
-"""One cycle: what it changes, what it records, and in which order; on FakeHost and a real State."""
+"""One cycle: what it changes, what it records, in which order; on FakeHost and a real FileStore."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pf_agent import names
 from pf_agent.errors import HostError
-from pf_agent.files.state import State
+from pf_agent.files.store import FileStore
 from pf_agent.maincf.document import MainCf
 from pf_agent.model import (
     DesiredState,
@@ -65,7 +65,7 @@ class World:
     def __init__(self, folder: Path, text: bytes | None = DRIFTED) -> None:
         self.host = FakeHost(text)
         self.host.templates[TEMPLATE] = b"# template\nmyorigin = $mydomain\nbiff = no\n"
-        self.state = State(str(folder / "lib"), str(folder / "run"))
+        self.state = FileStore(str(folder / "lib"), str(folder / "run"))
         self.state.prepare()
         self.state.keep_wishes(Wishes(DESIRED, DESIRED))
         self.records = Records()
@@ -367,7 +367,7 @@ def test_what_is_refused_once_alone_was_no_fault_of_the_text(world: World) -> No
     assert world.text() == IN_SYNC + b"# somebody's own\n"
 
 
-class FullOnceExchanged(State):
+class FullOnceExchanged(FileStore):
     """Nothing more can be written once main.cf was exchanged."""
 
     def mark_pending(self, pending: PendingActivation, durable: bool = True) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from pf_agent import names
 from pf_agent.errors import HostError
-from pf_agent.files.state import State
+from pf_agent.files.store import FileStore
 from pf_agent.maincf.document import MainCf
 from pf_agent.model import (
     DesiredState,
@@ -57,11 +57,11 @@ LOG = (
 
 
 class World:
-    """A main.cf in memory with a real State, and a Postfix that serves with `BEFORE`."""
+    """A main.cf in memory with a real FileStore, and a Postfix that serves with `BEFORE`."""
 
     def __init__(self, folder: Path) -> None:
         self.host = FakeHost(BEFORE)
-        self.state = State(str(folder / "lib"), str(folder / "run"))
+        self.state = FileStore(str(folder / "lib"), str(folder / "run"))
         self.state.prepare()
         self.records = Records()
         self.unusable: set[bytes] = set()
@@ -110,7 +110,7 @@ class World:
 
     def begin_anew(self) -> None:
         """Another process, after a crash."""
-        self.state = State(self.state.directory, self.state.run_directory)
+        self.state = FileStore(self.state.directory, self.state.run_directory)
         self.host.before_exchange = []
         self.records = Records()
 
@@ -424,7 +424,7 @@ def refuse() -> None:
 
 
 def end_at(world: World, step: str, is_done: bool, which: int, how: Callable[[], None]) -> None:
-    """The process ends, or the disk refuses, at the n-th step of that name in `State`."""
+    """The process ends, or the disk refuses, at the n-th step of that name in `FileStore`."""
     does = getattr(world.state, step)
     left = [which]
 

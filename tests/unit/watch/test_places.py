@@ -36,16 +36,16 @@ def test_a_change_matters_by_its_path(root: Path) -> None:
 @pytest.mark.parametrize("name", ["etc", "etc/postfix", "etc/aliases", "etc/pf-agent"])
 def test_they_hold_until_a_name_on_the_way_is_a_link(root: Path, name: str) -> None:
     places = places_in(root)
-    assert places.hold(os.path.islink)
+    assert places.still_hold(os.path.islink)
     path, moved = root / name, root / "moved"
     path.rename(moved)
-    assert places.hold(os.path.islink), "what is gone leads nowhere else"
+    assert places.still_hold(os.path.islink), "what is gone leads nowhere else"
     path.symlink_to(moved)
-    assert not places.hold(os.path.islink)
+    assert not places.still_hold(os.path.islink)
     behind = places_in(root)
     assert behind.named != places.named
     path.unlink()
-    assert not behind.hold(os.path.islink), "a link that is gone may have led anywhere"
+    assert not behind.still_hold(os.path.islink), "a link that is gone may have led anywhere"
     moved.rename(path)
     assert places_in(root) == places
 
@@ -55,5 +55,5 @@ def test_main_cf_itself_may_be_a_link(root: Path) -> None:
     main_cf.rename(root / "target")
     main_cf.symlink_to(root / "target")
     places = places_in(root)
-    assert places.hold(os.path.islink)
+    assert places.still_hold(os.path.islink)
     assert places.main_cfs == (str(main_cf),)

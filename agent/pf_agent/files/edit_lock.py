@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from pf_agent.files.linux import READ, close, try_flock
+from pf_agent.files.linux import close, try_flock
+from pf_agent.files.whole import opened
 
-_LOCK_SECONDS = 10.0
+LOCK_SECONDS = 10.0
 
 
 def lock_path(main_cf: str) -> str:
@@ -23,18 +23,20 @@ def lock_path(main_cf: str) -> str:
 
 
 @contextmanager
-def postfix_lock(main_cf: str) -> Iterator[None]:
+def postfix_lock(main_cf: str, seconds: float = LOCK_SECONDS) -> Iterator[None]:
     """Hold the lock of Postfix's edit_file(3): an flock on the file `main.cf.tmp`.
 
     postconf renames that file over main.cf, so after each wait the name may mean another file.
-    Raises OSError, where another does not free it in time too.
+    Raises OSError, where another does not free it within `seconds` too.
     """
     path = lock_path(main_cf)
-    deadline = time.monotonic() + _LOCK_SECONDS
+    deadline = time.monotonic() + seconds
     while True:
         handle = _open_lock(path)
         try:
-            _flock(handle, deadline)
+            if not _flock_until(handle, deadline):
+                text = f"main.cf.tmp has been locked for {seconds:.0f} s by another program"
+                raise OSError(errno.EAGAIN, text)
             held = os.fstat(handle)
             if _is_named(path, held):
                 try:
@@ -70,22 +72,16 @@ def _is_named(path: str, held: os.stat_result) -> bool:
 def is_abandoned(main_cf: str) -> bool:
     """Tell whether the lock's file is there and nobody holds it: who did was killed."""
     try:
-        handle = os.open(lock_path(main_cf), READ | os.O_NOFOLLOW)
+        with opened(lock_path(main_cf)) as file:
+            return try_flock(file.handle)
     except OSError:
-        return False
-    try:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            return False  # not Postfix's
-        return try_flock(handle)
-    except OSError:
-        return False
-    finally:
-        close(handle)
+        return False  # there is none, or what is there is not Postfix's
 
 
-def _flock(handle: int, deadline: float) -> None:
+def _flock_until(handle: int, deadline: float) -> bool:
+    """Take the lock of a file; False where somebody else still holds it at `deadline`."""
     while not try_flock(handle):
         if time.monotonic() > deadline:
-            text = f"main.cf.tmp has been locked for {_LOCK_SECONDS:.0f} s by another program"
-            raise OSError(errno.EAGAIN, text)
+            return False
         time.sleep(0.005)
+    return True
