@@ -63,7 +63,7 @@ def next_batch(mailbox: SimpleQueue[Trigger], patience: float, settle: float) ->
 
 
 @dataclass(frozen=True)
-class Machine:
+class Paths:
     """Where the daemon finds things; the defaults are the real ones.
 
     `errands` is the socket of who runs programs and reads logs for it.
@@ -79,15 +79,15 @@ class Machine:
 class Daemon:
     """The loop and what it holds."""
 
-    def __init__(self, machine: Machine, journal: Journal) -> None:
+    def __init__(self, paths: Paths, journal: Journal) -> None:
         """Raises ConfigError for a bad agent.toml, HostError where the folders cannot be made."""
-        self._machine = machine
+        self._paths = paths
         self._journal = journal
         self.mailbox: SimpleQueue[Trigger] = SimpleQueue()
-        self._state = _prepared(machine, journal)
-        kept = served_of_all(machine.state_directory, machine.run_directory)
-        self._configuration = Configuration(machine.config_directory, kept, self._report_problem)
-        self._watch = Watch(machine.config_directory, self.mailbox.put)
+        self._state = _prepared(paths, journal)
+        kept = served_of_all(paths.state_directory, paths.run_directory)
+        self._configuration = Configuration(paths.config_directory, kept, self._report_problem)
+        self._watch = Watch(paths.config_directory, self.mailbox.put)
         self._systemd = Systemd(self.mailbox.put)
         self._sinks = sinks_of(
             self._state,
@@ -95,7 +95,7 @@ class Daemon:
             self._desired,
             self.mailbox.put,
             journal.note,
-            partial(listening, path=machine.errands),
+            partial(listening, path=paths.errands),
         )
         self._sinks.follow(self._configuration.options)
         self._suspension: Suspension | None = None
@@ -109,10 +109,10 @@ class Daemon:
             journal,
             self.mailbox.put,
             lambda: self._suspension,
-            partial(Errands, path=machine.errands),
+            partial(Errands, path=paths.errands),
         )
         self._watch_note = ""
-        default = Instance(names.DEFAULT_INSTANCE, machine.main_cf, self._state, self._shared)
+        default = Instance(names.DEFAULT_INSTANCE, paths.main_cf, self._state, self._shared)
         self._instances = {default.name: default}
         self._status = Status(Phase.STARTING, time.time())
         self._told = self._unwritten = ""  # of status.json: what it says, why it could not be
@@ -229,9 +229,7 @@ class Daemon:
         new = wanted - self._instances.keys()
         for name in sorted(new):
             main_cf = main_cf_of(name, self._configuration.asked[name])
-            state = State.of_instance(
-                name, self._machine.state_directory, self._machine.run_directory
-            )
+            state = State.of_instance(name, self._paths.state_directory, self._paths.run_directory)
             self._instances[name] = Instance(name, main_cf, state, self._shared)
         return new
 
@@ -318,8 +316,8 @@ class Daemon:
             self._sinks.note(record)
 
 
-def _prepared(machine: Machine, journal: Journal) -> State:
-    state = State(machine.state_directory, machine.run_directory)
+def _prepared(paths: Paths, journal: Journal) -> State:
+    state = State(paths.state_directory, paths.run_directory)
     for moved in state.prepare():
         journal.note(moved)
     return state
