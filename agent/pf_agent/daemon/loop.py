@@ -22,7 +22,7 @@ from pf_agent.config.desired import main_cf_of
 from pf_agent.daemon import memory
 from pf_agent.daemon.instance import URGENT, Instance, Shared
 from pf_agent.daemon.outlets import sinks_of
-from pf_agent.daemon.parts import units_of
+from pf_agent.daemon.parts import postfix_units
 from pf_agent.errors import ExitCode, HostError
 from pf_agent.files.configuration import Configuration
 from pf_agent.files.state import State, served_of_all
@@ -214,7 +214,7 @@ class Daemon:
 
     def _follow_units(self) -> None:
         """Hear of what others do to Postfix; without the bus, the next look finds it."""
-        units = frozenset().union(*map(units_of, self._instances))
+        units = frozenset().union(*map(postfix_units, self._instances))
         with suppress(HostError):
             self._systemd.follow(units)
 

@@ -54,27 +54,23 @@ def parts_of(
     emit = emit_of(name, told.emit)
     aliases = AliasDatabase(postfix, told.post, emit, told.note, stamp)
     activation = Activation(
-        unit_of(name), systemd, postfix, aliases, state, host.read, told.post, emit
+        postfix_unit(name), systemd, postfix, aliases, state, host.read, told.post, emit
     )
     in_force = InForce(host, state, emit, postfix.is_there)
     return Parts(host, state, Judge(postfix.judge), aliases, activation, in_force)
 
 
-def unit_of(instance: str) -> str:
+def postfix_unit(instance: str) -> str:
     """Return the unit to restart: the guide's, or postfix@.service's instance (NEWS.Debian)."""
     if instance == names.DEFAULT_INSTANCE:
         return names.POSTFIX_UNIT
-    stem, dot, kind = names.POSTFIX_UNIT.rpartition(".")
-    return f"{stem}@{instance}{dot}{kind}"
+    return names.instance_unit(names.POSTFIX_UNIT, instance)
 
 
-def units_of(instance: str) -> frozenset[str]:
+def postfix_units(instance: str) -> frozenset[str]:
     """Return the units that may hold the instance's master: on Debian 12 the default one's is
-    below an umbrella (systemd.holders_of)."""
-    unit = unit_of(instance)
-    stem, dot, kind = unit.rpartition(".")
-    is_default = instance == names.DEFAULT_INSTANCE
-    return frozenset([unit, *([f"{stem}@{instance}{dot}{kind}"] if is_default else [])])
+    below an umbrella (unit_changes.holders_of)."""
+    return frozenset([postfix_unit(instance), names.instance_unit(names.POSTFIX_UNIT, instance)])
 
 
 def emit_of(instance: str, emit: Emit) -> Emit:
