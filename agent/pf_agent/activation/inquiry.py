@@ -18,7 +18,7 @@ _RELOAD_PAUSE_SECONDS = 0.5
 
 
 class Asked(Protocol):
-    """Postfix, as `errands.Errands` and `programs.Postfix` have it."""
+    """Postfix, as `errands.Errands` and `installed.Postfix` have it."""
 
     def greeting(self) -> Greeting | None: ...
     def probe(self, greeting: Greeting) -> Heard: ...

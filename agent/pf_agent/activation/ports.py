@@ -31,7 +31,7 @@ class Service(Protocol):
 
 
 class Postfix(Asked, Protocol):
-    """What tells how Postfix stands, as `errands.Errands` and `programs.Postfix` do."""
+    """What tells how Postfix stands, as `errands.Errands` and `installed.Postfix` do."""
 
     def was_stopped(self, unit: UnitState) -> bool | None: ...
     def package(self) -> Package: ...
