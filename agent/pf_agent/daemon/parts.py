@@ -8,7 +8,7 @@ from typing import Protocol
 
 from pf_agent import names
 from pf_agent.activation.activation import Activation
-from pf_agent.activation.alias_database import AliasDatabase, Builder
+from pf_agent.activation.alias_database import RETRY_SECONDS, AliasDatabase, Builder
 from pf_agent.activation.ports import Postfix, Service
 from pf_agent.files.exchange import MainCfFile
 from pf_agent.files.linux import stamp
@@ -47,12 +47,18 @@ class Parts:
 
 
 def parts_of(
-    name: str, main_cf: str, state: State, postfix: Programs, systemd: Service, told: Told
+    name: str,
+    main_cf: str,
+    state: State,
+    postfix: Programs,
+    systemd: Service,
+    told: Told,
+    retry_seconds: float = RETRY_SECONDS,
 ) -> Parts:
-    """Return the parts of the instance `name`."""
+    """Return the parts of the instance `name`; what `retry_seconds` are AliasDatabase says."""
     host = MainCfFile(main_cf)
     emit = emit_of(name, told.emit)
-    aliases = AliasDatabase(postfix, told.post, emit, told.note, stamp)
+    aliases = AliasDatabase(postfix, told.post, emit, told.note, stamp, retry_seconds=retry_seconds)
     activation = Activation(
         postfix_unit(name), systemd, postfix, aliases, state, host.read, told.post, emit
     )
