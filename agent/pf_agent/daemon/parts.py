@@ -9,7 +9,9 @@ from typing import Protocol
 from pf_agent import names
 from pf_agent.activation.activation import Activation
 from pf_agent.activation.alias_database import RETRY_SECONDS, AliasDatabase, Builder
+from pf_agent.activation.course import Course
 from pf_agent.activation.ports import Postfix, Service
+from pf_agent.activation.surroundings import Surroundings
 from pf_agent.files.exchange import MainCfFile
 from pf_agent.files.linux import stamp
 from pf_agent.files.state import State
@@ -59,9 +61,8 @@ def parts_of(
     host = MainCfFile(main_cf)
     emit = emit_of(name, told.emit)
     aliases = AliasDatabase(postfix, told.post, emit, told.note, stamp, retry_seconds=retry_seconds)
-    activation = Activation(
-        postfix_unit(name), systemd, postfix, aliases, state, host.read, told.post, emit
-    )
+    around = Surroundings(postfix_unit(name), systemd, postfix, state, host.read)
+    activation = Activation(Course(around, aliases, told.post, emit))
     in_force = InForce(host, state, emit, postfix.is_there)
     return Parts(host, state, Judge(postfix.judge), aliases, activation, in_force)
 

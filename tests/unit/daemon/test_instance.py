@@ -272,8 +272,8 @@ def test_of_a_postfix_that_takes_its_time_it_counts_what_it_said_last(tmp_path: 
 
 def test_a_postfix_that_somebody_stopped_is_not_asked_before_a_wish(host: Host) -> None:
     host.start()
-    activation = host.instance._activation
-    activation.memory = replace(activation.memory, left="it was stopped by somebody")
+    course = host.instance._activation.course
+    course.memory = replace(course.memory, left="it was stopped by somebody")
     host.ask_for(WISH)
     pending = host.state.pending()
     assert pending is not None
