@@ -102,7 +102,7 @@ class AliasDatabase:
         is_due = self.patience() == 0.0
         if is_due:
             self._is_retry = True
-            # Where it fails once more, `note` has it wait longer.
+            # Where it fails once more, `report` has it wait longer.
             self._retry_at = self._ticks() + self._retry_seconds
         return is_due
 
@@ -183,7 +183,7 @@ class AliasDatabase:
         work = Aside("newaliases", newaliases, lambda: self._post(ended), self._spawn)
         return Rebuild(self, work, run, cycle)
 
-    def note(self, run: Run, cycle: int | None) -> None:
+    def report(self, run: Run, cycle: int | None) -> None:
         """Tell what was built, and once why a database failed; once more for each cycle."""
         good = [each.source for each in run.built if not each.trouble]
         had_failed = [source for source in good if source in self._failures]
@@ -254,5 +254,5 @@ class Rebuild:
         """Tell whether all of it worked; None while it runs. What it came to goes on record."""
         if self.work.answer() is None:
             return None
-        self.database.note(self.run, self.cycle)
+        self.database.report(self.run, self.cycle)
         return not any(built.trouble for built in self.run.built)

@@ -1,6 +1,6 @@
 """What systemd says of a unit: its standing as a value, and which signals are news. Pure.
 
-Pure: systemd.py asks and listens. What is said here was seen on systemd 252 and 257.
+systemd.py asks and listens. What is said here was seen on systemd 252 and 257.
 """
 
 from __future__ import annotations

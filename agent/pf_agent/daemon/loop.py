@@ -16,7 +16,7 @@ from queue import Empty, SimpleQueue
 
 from pf_agent import __version__, names
 from pf_agent.activation.aside import in_a_thread
-from pf_agent.bus.notify import notify, watchdog_seconds
+from pf_agent.bus.sd_notify import sd_notify, watchdog_seconds
 from pf_agent.bus.systemd import Systemd
 from pf_agent.config.desired import main_cf_of
 from pf_agent.daemon import memory
@@ -299,7 +299,7 @@ class Daemon:
     def _tell(self, *states: str) -> bool:
         """Tell systemd; False where that failed, which is noted and skipped."""
         try:
-            notify(*states)
+            sd_notify(*states)
         except HostError as error:
             self._journal.note(str(error))
             return False
