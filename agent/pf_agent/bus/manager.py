@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from pf_agent.bus.failures import CALL_SECONDS, SYSTEMD
-from pf_agent.bus.unit_changes import path_of
+from pf_agent.bus.units import path_of
 
 _MANAGER = f"{SYSTEMD}.Manager"
 _MANAGER_PATH = "/org/freedesktop/systemd1"

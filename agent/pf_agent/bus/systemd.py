@@ -23,7 +23,7 @@ from pf_agent.bus.failures import (
 )
 from pf_agent.bus.job_ends import JobEnds
 from pf_agent.bus.manager import Manager, connected
-from pf_agent.bus.unit_changes import Changes, holders_of, state_of
+from pf_agent.bus.units import Changes, holders_of, state_of
 from pf_agent.errors import HostError
 from pf_agent.model import Reason, Trigger, UnitState
 

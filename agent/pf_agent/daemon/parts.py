@@ -76,7 +76,7 @@ def postfix_unit(instance: str) -> str:
 
 def postfix_units(instance: str) -> frozenset[str]:
     """Return the units that may hold the instance's master: on Debian 12 the default one's is
-    below an umbrella (unit_changes.holders_of)."""
+    below an umbrella (units.holders_of)."""
     return frozenset([postfix_unit(instance), names.instance_unit(names.POSTFIX_UNIT, instance)])
 
 
