@@ -1,4 +1,4 @@
-"""What bus.py, bus_link.py and authority.py claim, proved against a real system bus.
+"""What agent1.py, link.py and authority.py of bus/ claim, proved against a real system bus.
 
 Runs inside a booted machine that may be thrown away, as root, with plain python3, pf_agent
 importable (`PYTHONPATH=agent`) and the D-Bus policy installed. polkit is not in that machine.

@@ -30,7 +30,7 @@ import dataclasses, json, sys
 from pf_agent.files.configuration import load_desired_file
 from pf_agent.reconcile.drift import corrected
 from pf_agent.maincf.document import MainCf
-from pf_agent.postfix.programs import Postfix
+from pf_agent.postfix.installed import Postfix
 state, text = sys.argv[1:]
 with open(text, "rb") as file:
     candidate = corrected(MainCf.parse(file.read()), load_desired_file(state)).render()

@@ -26,7 +26,9 @@ from pf_agent import names
 from pf_agent.activation import pacing
 from pf_agent.activation.activation import Activation
 from pf_agent.activation.alias_database import AliasDatabase
+from pf_agent.activation.course import Course
 from pf_agent.activation.ports import Clocks, Turn
+from pf_agent.activation.surroundings import Surroundings
 from pf_agent.errors import HostError
 from pf_agent.files.displaced_texts import DISPLACED_COUNT
 from pf_agent.files.linux import stamp
@@ -151,17 +153,15 @@ class Host:
             newaliases_at_once,
             self.ticks,
         )
-        self.activation = Activation(
+        self.around = Surroundings(
             names.POSTFIX_UNIT,
             self.service,
             self.programs,
-            aliases,
             self.state,
             self.main_cf.read,
-            self.mailbox.put,
-            self.note,
             Clocks(self.clock, self.ticks),
         )
+        self.activation = Activation(Course(self.around, aliases, self.mailbox.put, self.note))
         self.in_force = InForce(self.main_cf, self.state, self.note, self.programs.is_there)
 
     def note(self, record: Record) -> None:
@@ -180,7 +180,7 @@ class Host:
             for asked in (self.programs.asked, self.programs.built, self.programs.log_since):
                 asked.clear()
             units = self.service.units
-            self.service = self.activation.service = FakeService(*units, clock=self.clock)
+            self.service = self.around.service = FakeService(*units, clock=self.clock)
         self.activation.doubt()  # as the timer does
         self.look()
         while (due := self.activation.patience()) is not None and self.ticks.now + due <= end:

@@ -22,7 +22,7 @@ from pf_agent.errors import HostError
 from pf_agent.maincf.aliases import Built, Named, Source, named_in
 from pf_agent.model import Clock, Emit, Event, Reason, Record, Stamp, Trigger
 
-_FIRST_SECONDS = 10.0
+RETRY_SECONDS = 10.0
 
 
 class Builder(Protocol):
@@ -52,7 +52,8 @@ class AliasDatabase:
     """The alias databases of one instance.
 
     `remark` tells of lines that newaliases left out, as often as these change. `stamp` tells which
-    file stands at a path.
+    file stands at a path. Where newaliases failed, it is run again after `retry_seconds`, and after
+    twice that with each failure more.
     """
 
     def __init__(
@@ -64,7 +65,9 @@ class AliasDatabase:
         stamp: Callable[[str], Stamp | None],
         spawn: Spawn = in_a_thread,
         ticks: Clock = time.monotonic,
+        retry_seconds: float = RETRY_SECONDS,
     ) -> None:
+        self._retry_seconds = retry_seconds
         self._builder = builder
         self._post = post
         self._emit = emit
@@ -78,7 +81,7 @@ class AliasDatabase:
         self._failures: dict[Source, _Failure] = {}
         self._told: dict[str, int | None] = {}
         self._doubts: dict[Source, tuple[str, ...]] = {}
-        self._backoff = Backoff(first=_FIRST_SECONDS)
+        self._backoff = Backoff(first=retry_seconds)
         self._retry_at: float | None = None
         self._is_retry = False
 
@@ -99,8 +102,8 @@ class AliasDatabase:
         is_due = self.patience() == 0.0
         if is_due:
             self._is_retry = True
-            # Where it fails once more, `note` has it wait longer.
-            self._retry_at = self._ticks() + _FIRST_SECONDS
+            # Where it fails once more, `report` has it wait longer.
+            self._retry_at = self._ticks() + self._retry_seconds
         return is_due
 
     def follow(self, text: bytes) -> tuple[str, ...]:
@@ -180,7 +183,7 @@ class AliasDatabase:
         work = Aside("newaliases", newaliases, lambda: self._post(ended), self._spawn)
         return Rebuild(self, work, run, cycle)
 
-    def note(self, run: Run, cycle: int | None) -> None:
+    def report(self, run: Run, cycle: int | None) -> None:
         """Tell what was built, and once why a database failed; once more for each cycle."""
         good = [each.source for each in run.built if not each.trouble]
         had_failed = [source for source in good if source in self._failures]
@@ -251,5 +254,5 @@ class Rebuild:
         """Tell whether all of it worked; None while it runs. What it came to goes on record."""
         if self.work.answer() is None:
             return None
-        self.database.note(self.run, self.cycle)
+        self.database.report(self.run, self.cycle)
         return not any(built.trouble for built in self.run.built)

@@ -17,8 +17,8 @@ from pf_agent.model import Greeting, Heard
 _RELOAD_PAUSE_SECONDS = 0.5
 
 
-class Asked(Protocol):
-    """Postfix, as `errands.Errands` and `programs.Postfix` have it."""
+class Askable(Protocol):
+    """Postfix, as `errands.Errands` and `installed.Postfix` have it."""
 
     def greeting(self) -> Greeting | None: ...
     def probe(self, greeting: Greeting) -> Heard: ...
@@ -27,7 +27,7 @@ class Asked(Protocol):
     def fatal_lines(self, units: Sequence[str], since: float) -> tuple[str, ...]: ...
 
 
-def ask_port(postfix: Asked) -> Heard:
+def ask_port(postfix: Askable) -> Heard:
     """Return what the port answers; without an SMTP service in master.cf the units are all there
     is. Raises HostError."""
     greeting = postfix.greeting()
@@ -35,7 +35,7 @@ def ask_port(postfix: Asked) -> Heard:
 
 
 def inquire(
-    postfix: Asked, units: Sequence[str], since: float, trouble: str = "", is_reload: bool = False
+    postfix: Askable, units: Sequence[str], since: float, trouble: str = "", is_reload: bool = False
 ) -> Found:
     """Return how Postfix stands. `trouble` says why there is no port to ask. Raises HostError.
 

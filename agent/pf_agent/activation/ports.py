@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from pf_agent.activation.inquiry import Asked
+from pf_agent.activation.inquiry import Askable
 from pf_agent.model import (
     Activated,
     ActivationWay,
@@ -30,8 +30,8 @@ class Service(Protocol):
     def reset_failed(self, units: Iterable[str]) -> None: ...
 
 
-class Postfix(Asked, Protocol):
-    """What tells how Postfix stands, as `errands.Errands` and `programs.Postfix` do."""
+class Postfix(Askable, Protocol):
+    """What tells how Postfix stands, as `errands.Errands` and `installed.Postfix` do."""
 
     def was_stopped(self, unit: UnitState) -> bool | None: ...
     def package(self) -> Package: ...

@@ -8,7 +8,7 @@ Gio's register_object and not pydbus's publish, for three reasons. pydbus answer
 method returns, so that the thread would have to stand still while polkit asks for a password. It
 requests the name so that anybody may take it. And on Debian 12 (PyGObject 3.42, GLib 2.74) it
 leaks: 2.0 KiB for each property read, measured over 9,000; Gio's own answers to Get and GetAll
-leak nothing there. A method call leaks 1.6 KiB by either way, which bus_link.py mends.
+leak nothing there. A method call leaks 1.6 KiB by either way, which link.py mends.
 
 Without a bus, or without the name, the agent goes on: `note` or `publish` says so once, and the
 name is taken as soon as it can be.

@@ -1,7 +1,7 @@
 """An object and a name on the system bus, kept there while dbus-daemon comes and goes.
 
-The connection is private. GLib ends a process when the shared one is closed under it, and hands
-out that same dead connection ever after; ours may close, and another is opened.
+The connection is private, as that of manager.py is, and for its reason: it may close, and another
+is opened.
 
 All of it happens in one thread, in a main context of its own: the one that systemd.py serves runs
 only while the agent follows a job.

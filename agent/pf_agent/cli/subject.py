@@ -81,7 +81,8 @@ def judgement_of(subject: Subject) -> Judgement:
 
     Nothing, where Postfix is not installed. Raises HostError.
     """
-    from pf_agent.postfix.programs import POSTCONF, Postfix
+    from pf_agent.postfix.installed import Postfix
+    from pf_agent.postfix.postconf import POSTCONF
 
     if not os.path.exists(POSTCONF):
         return Judgement()

@@ -23,7 +23,7 @@ from pf_agent.files.store import FileStore
 from pf_agent.maincf.document import MainCf
 from pf_agent.maincf.secrets import masked
 from pf_agent.maincf.values import description
-from pf_agent.postfix.programs import POSTCONF, Postfix
+from pf_agent.postfix.postconf import POSTCONF, Postconf
 from pf_agent.reconcile.suspension import suspend
 from pf_agent.reconcile.swap import Swap
 from pf_agent.reporting.journal import read_back
@@ -144,7 +144,7 @@ def _default_of(name: str, directory: str) -> str | None:
     """Postfix's own default, None where Postfix is not installed or knows no such parameter."""
     if not os.path.exists(POSTCONF):
         return None
-    return Postfix(directory, names.RUN_DIRECTORY).default_of(name)
+    return Postconf(directory).default_of(name)
 
 
 def cmd_restore(arguments: argparse.Namespace) -> ExitCode:

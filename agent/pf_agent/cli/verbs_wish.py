@@ -133,10 +133,10 @@ def _actual(subject: Subject, main_cf: MainCf, name: str) -> str | None:
 
 def _is_known(subject: Subject, name: str) -> bool:
     """Whether the installed Postfix has a default for it. Raises HostError."""
-    from pf_agent.postfix.programs import POSTCONF, Postfix
+    from pf_agent.postfix.postconf import POSTCONF, Postconf
 
-    postfix = Postfix(os.path.dirname(subject.host.path), names.RUN_DIRECTORY)
-    return not os.path.exists(POSTCONF) or postfix.default_of(name) is not None
+    postconf = Postconf(os.path.dirname(subject.host.path))
+    return not os.path.exists(POSTCONF) or postconf.default_of(name) is not None
 
 
 def _chosen(subject: Subject, drift: Sequence[Drift]) -> list[str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from pf_agent import names
 from pf_agent.activation import pacing
-from pf_agent.activation.alias_database import Rebuild
+from pf_agent.activation.alias_database import RETRY_SECONDS, Rebuild
 from pf_agent.activation.aside import Aside
 from pf_agent.activation.inquiry import ask_port
 from pf_agent.activation.pacing import Backoff
@@ -65,8 +65,6 @@ _AWAITED_SECONDS = 0.5
 _UNKNOWN_SECONDS = 5.0
 # What was rejected is tried again when it may work by now, and that is seen by looking.
 _RECONSIDER_SECONDS = 30.0
-# A wish waits for what the port says before it, and no longer than this.
-_ASK_SECONDS = 2.0
 # Somebody wrote main.cf: what is not needed to see what he wrote waits for another look.
 URGENT = frozenset({Reason.MAIN_CF, Reason.MAIN_CF_OPEN})
 _LOOKS_AT_ALIASES = frozenset({Reason.START, Reason.TIMER, Reason.RELOAD, Reason.ALIASES})
@@ -82,7 +80,10 @@ def opens_in(window: Window | None) -> float:
 
 @dataclass(frozen=True)
 class Shared:
-    """What the instances of one daemon have in common."""
+    """What the instances of one daemon have in common.
+
+    A wish waits for what Postfix's port says before it, and no longer than `ask_seconds`.
+    """
 
     configuration: Configuration
     systemd: Systemd
@@ -93,6 +94,8 @@ class Shared:
     post: Callable[[Trigger], None]
     suspension: Callable[[], Suspension | None]
     errands: Callable[[str], Errands]
+    ask_seconds: float = 2.0
+    retry_seconds: float = RETRY_SECONDS  # AliasDatabase's
 
     def may_only_observe(self) -> bool:
         """Whether main.cf and Postfix are to be left as they are."""
@@ -111,7 +114,8 @@ class Instance:
         self._emit = emit_of(name, shared.emit)
         self._postfix = shared.errands(os.path.dirname(main_cf))
         told = Told(shared.post, shared.emit, shared.journal.note)
-        parts = parts_of(name, main_cf, state, self._postfix, shared.systemd, told)
+        postfix, systemd = self._postfix, shared.systemd
+        parts = parts_of(name, main_cf, state, postfix, systemd, told, shared.retry_seconds)
         self._host, self._judge = parts.host, parts.judge
         self._activation, self._in_force = parts.activation, parts.in_force
         self._alias_database = parts.aliases
@@ -264,7 +268,7 @@ class Instance:
             self._asking = Aside(
                 "ask", lambda: ask_port(self._postfix), lambda: self._shared.post(ended)
             )
-            self._answer_by = time.monotonic() + _ASK_SECONDS
+            self._answer_by = time.monotonic() + self._shared.ask_seconds
         if self._asking is None:
             return False
         try:

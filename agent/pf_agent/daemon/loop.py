@@ -16,13 +16,13 @@ from queue import Empty, SimpleQueue
 
 from pf_agent import __version__, names
 from pf_agent.activation.aside import in_a_thread
-from pf_agent.bus.notify import notify, watchdog_seconds
+from pf_agent.bus.sd_notify import sd_notify, watchdog_seconds
 from pf_agent.bus.systemd import Systemd
 from pf_agent.config.desired import main_cf_of
 from pf_agent.daemon import memory
 from pf_agent.daemon.instance import URGENT, Instance, Shared
 from pf_agent.daemon.outlets import sinks_of
-from pf_agent.daemon.parts import units_of
+from pf_agent.daemon.parts import postfix_units
 from pf_agent.errors import ExitCode, HostError
 from pf_agent.files.configuration import Configuration
 from pf_agent.files.served_states import served_of_all
@@ -64,7 +64,7 @@ def next_batch(mailbox: SimpleQueue[Trigger], patience: float, settle: float) ->
 
 
 @dataclass(frozen=True)
-class Machine:
+class Paths:
     """Where the daemon finds things; the defaults are the real ones.
 
     `errands` is the socket of who runs programs and reads logs for it.
@@ -80,15 +80,15 @@ class Machine:
 class Daemon:
     """The loop and what it holds."""
 
-    def __init__(self, machine: Machine, journal: Journal) -> None:
+    def __init__(self, paths: Paths, journal: Journal) -> None:
         """Raises ConfigError for a bad agent.toml, HostError where the folders cannot be made."""
-        self._machine = machine
+        self._paths = paths
         self._journal = journal
         self.mailbox: SimpleQueue[Trigger] = SimpleQueue()
-        self._state = _prepared(machine, journal)
-        kept = served_of_all(machine.state_directory, machine.run_directory)
-        self._configuration = Configuration(machine.config_directory, kept, self._report_problem)
-        self._watch = Watch(machine.config_directory, self.mailbox.put)
+        self._state = _prepared(paths, journal)
+        kept = served_of_all(paths.state_directory, paths.run_directory)
+        self._configuration = Configuration(paths.config_directory, kept, self._report_problem)
+        self._watch = Watch(paths.config_directory, self.mailbox.put)
         self._systemd = Systemd(self.mailbox.put)
         self._sinks = sinks_of(
             self._state,
@@ -96,7 +96,7 @@ class Daemon:
             self._desired,
             self.mailbox.put,
             journal.note,
-            partial(listening, path=machine.errands),
+            partial(listening, path=paths.errands),
         )
         self._sinks.follow(self._configuration.options)
         self._suspension: Suspension | None = None
@@ -110,10 +110,10 @@ class Daemon:
             journal,
             self.mailbox.put,
             lambda: self._suspension,
-            partial(Errands, path=machine.errands),
+            partial(Errands, path=paths.errands),
         )
         self._watch_note = ""
-        default = Instance(names.DEFAULT_INSTANCE, machine.main_cf, self._state, self._shared)
+        default = Instance(names.DEFAULT_INSTANCE, paths.main_cf, self._state, self._shared)
         self._instances = {default.name: default}
         self._status = Status(Phase.STARTING, time.time())
         self._told = self._unwritten = ""  # of status.json: what it says, why it could not be
@@ -215,7 +215,7 @@ class Daemon:
 
     def _follow_units(self) -> None:
         """Hear of what others do to Postfix; without the bus, the next look finds it."""
-        units = frozenset().union(*map(units_of, self._instances))
+        units = frozenset().union(*map(postfix_units, self._instances))
         with suppress(HostError):
             self._systemd.follow(units)
 
@@ -231,7 +231,7 @@ class Daemon:
         for name in sorted(new):
             main_cf = main_cf_of(name, self._configuration.asked[name])
             state = FileStore.of_instance(
-                name, self._machine.state_directory, self._machine.run_directory
+                name, self._paths.state_directory, self._paths.run_directory
             )
             self._instances[name] = Instance(name, main_cf, state, self._shared)
         return new
@@ -302,7 +302,7 @@ class Daemon:
     def _tell(self, *states: str) -> bool:
         """Tell systemd; False where that failed, which is noted and skipped."""
         try:
-            notify(*states)
+            sd_notify(*states)
         except HostError as error:
             self._journal.note(str(error))
             return False
@@ -319,8 +319,8 @@ class Daemon:
             self._sinks.note(record)
 
 
-def _prepared(machine: Machine, journal: Journal) -> FileStore:
-    state = FileStore(machine.state_directory, machine.run_directory)
+def _prepared(paths: Paths, journal: Journal) -> FileStore:
+    state = FileStore(paths.state_directory, paths.run_directory)
     for moved in state.prepare():
         journal.note(moved)
     return state

@@ -8,8 +8,10 @@ from typing import Protocol
 
 from pf_agent import names
 from pf_agent.activation.activation import Activation
-from pf_agent.activation.alias_database import AliasDatabase, Builder
+from pf_agent.activation.alias_database import RETRY_SECONDS, AliasDatabase, Builder
+from pf_agent.activation.course import Course
 from pf_agent.activation.ports import Postfix, Service
+from pf_agent.activation.surroundings import Surroundings
 from pf_agent.files.exchange import MainCfFile
 from pf_agent.files.linux import stamp
 from pf_agent.files.store import FileStore
@@ -47,34 +49,35 @@ class Parts:
 
 
 def parts_of(
-    name: str, main_cf: str, state: FileStore, postfix: Programs, systemd: Service, told: Told
+    name: str,
+    main_cf: str,
+    state: FileStore,
+    postfix: Programs,
+    systemd: Service,
+    told: Told,
+    retry_seconds: float = RETRY_SECONDS,
 ) -> Parts:
-    """Return the parts of the instance `name`."""
+    """Return the parts of the instance `name`; what `retry_seconds` are AliasDatabase says."""
     host = MainCfFile(main_cf)
     emit = emit_of(name, told.emit)
-    aliases = AliasDatabase(postfix, told.post, emit, told.note, stamp)
-    activation = Activation(
-        unit_of(name), systemd, postfix, aliases, state, host.read, told.post, emit
-    )
+    aliases = AliasDatabase(postfix, told.post, emit, told.note, stamp, retry_seconds=retry_seconds)
+    around = Surroundings(postfix_unit(name), systemd, postfix, state, host.read)
+    activation = Activation(Course(around, aliases, told.post, emit))
     in_force = InForce(host, state, emit, postfix.is_there)
     return Parts(host, state, Judge(postfix.judge), aliases, activation, in_force)
 
 
-def unit_of(instance: str) -> str:
+def postfix_unit(instance: str) -> str:
     """Return the unit to restart: the guide's, or postfix@.service's instance (NEWS.Debian)."""
     if instance == names.DEFAULT_INSTANCE:
         return names.POSTFIX_UNIT
-    stem, dot, kind = names.POSTFIX_UNIT.rpartition(".")
-    return f"{stem}@{instance}{dot}{kind}"
+    return names.instance_unit(names.POSTFIX_UNIT, instance)
 
 
-def units_of(instance: str) -> frozenset[str]:
+def postfix_units(instance: str) -> frozenset[str]:
     """Return the units that may hold the instance's master: on Debian 12 the default one's is
-    below an umbrella (systemd.holders_of)."""
-    unit = unit_of(instance)
-    stem, dot, kind = unit.rpartition(".")
-    is_default = instance == names.DEFAULT_INSTANCE
-    return frozenset([unit, *([f"{stem}@{instance}{dot}{kind}"] if is_default else [])])
+    below an umbrella (units.holders_of)."""
+    return frozenset([postfix_unit(instance), names.instance_unit(names.POSTFIX_UNIT, instance)])
 
 
 def emit_of(instance: str, emit: Emit) -> Emit:

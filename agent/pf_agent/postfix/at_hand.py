@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pf_agent.maincf.aliases import Built
 from pf_agent.model import Greeting, Heard, Package, UnitState
 from pf_agent.postfix import dpkg, presence, probe
+from pf_agent.postfix.installed import Postfix
 from pf_agent.postfix.log import fatal_lines, log_tail
 from pf_agent.postfix.postalias import AliasBuilder
-from pf_agent.postfix.programs import Postfix
 from pf_agent.postfix.unit_log import was_stopped
 
 

@@ -27,8 +27,8 @@ from pf_agent.errors import HostError
 from pf_agent.maincf.document import MainCf
 from pf_agent.model import Greeting
 from pf_agent.postfix import presence, probe
+from pf_agent.postfix.installed import Postfix
 from pf_agent.postfix.postalias import AliasBuilder
-from pf_agent.postfix.programs import Postfix
 
 # SD_LISTEN_FDS_START of sd_listen_fds(3).
 _FIRST_HANDLE = 3

@@ -7,7 +7,7 @@ and a master that starts just then gives up.
 master(8) binds the sockets of the services in private/ and public/. A datagram socket cannot
 connect to one of a stream, and what the kernel says to that tells all (unix(7)): EPROTOTYPE where
 somebody holds the socket, ECONNREFUSED where nobody does any more. Nothing is connected, so that no
-program of Postfix is woken. It stands below postfix.py, which knows where the queue is.
+program of Postfix is woken. It stands below installed.py, which knows where the queue is.
 """
 
 from __future__ import annotations

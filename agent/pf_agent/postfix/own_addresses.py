@@ -1,7 +1,7 @@
 """The addresses of this host, as the kernel tells them (rtnetlink(7)).
 
-The standard library has no call for it, and `ip` need not be installed. It stands below postfix.py,
-which takes the one to ask port 25 from.
+The standard library has no call for it, and `ip` need not be installed. It stands below
+installed.py, which takes the one to ask port 25 from.
 """
 
 from __future__ import annotations

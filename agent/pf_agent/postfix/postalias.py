@@ -15,8 +15,6 @@ is that of one of Postfix's own instances (errands_unit.py), and the words are t
 own postconf reads in alias_database there. Who asks can only choose among them. To write main.cf
 takes root, who may run newaliases anyhow; and postalias writes as the owner of the source
 (postalias(1)), so that somebody else's source is no way to write root's files.
-
-Above `postfix`, where every program of ours is started.
 """
 
 from __future__ import annotations
@@ -31,7 +29,8 @@ from pf_agent import names
 from pf_agent.errors import HostError
 from pf_agent.maincf.aliases import Built, Source, source_of, tables
 from pf_agent.postfix import complaints, questions
-from pf_agent.postfix.programs import POSTCONF, Answer, Order, run
+from pf_agent.postfix.postconf import POSTCONF
+from pf_agent.postfix.programs import Answer, Order, run
 
 POSTALIAS: Final = "/usr/sbin/postalias"
 _SYSTEMD_RUN: Final = "/usr/bin/systemd-run"

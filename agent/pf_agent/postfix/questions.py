@@ -1,6 +1,6 @@
 """What is asked of Postfix about a candidate, and what its answers come to: pure.
 
-The asking itself is postfix.py's.
+The asking itself is judge.py's.
 """
 
 from __future__ import annotations

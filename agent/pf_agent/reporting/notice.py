@@ -42,7 +42,7 @@ class Notice:
         if self._last.get((instance, record.event)) == what:
             return
         self._last[instance, record.event] = what
-        self._start(unit_of(self._template, instance, record.cycle))
+        self._start(notice_unit(self._template, instance, record.cycle))
 
     def publish(self, status: Status) -> None:
         """How things stand is told by records alone."""
@@ -51,7 +51,7 @@ class Notice:
         """Nothing is held."""
 
 
-def unit_of(template: str, instance: str, cycle: int | None) -> str:
+def notice_unit(template: str, instance: str, cycle: int | None) -> str:
     """Return the unit to start: "pf-agent-notify@12.service".
 
     Cycles are counted for each Postfix instance, so one of another instance than the default is
@@ -59,5 +59,4 @@ def unit_of(template: str, instance: str, cycle: int | None) -> str:
     """
     number = NO_CYCLE if cycle is None else str(cycle)
     which = number if instance == names.DEFAULT_INSTANCE else f"{instance}:{number}"
-    stem, _, kind = template.partition("@")
-    return f"{stem}@{which}{kind}"
+    return names.instance_unit(template, which)

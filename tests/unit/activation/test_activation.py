@@ -14,7 +14,9 @@ from pf_agent import names
 from pf_agent.activation.activation import Activation
 from pf_agent.activation.alias_database import AliasDatabase
 from pf_agent.activation.aside import Spawn
+from pf_agent.activation.course import Course
 from pf_agent.activation.ports import Clocks, End, Turn
+from pf_agent.activation.surroundings import Surroundings
 from pf_agent.errors import HostError
 from pf_agent.files.linux import stamp
 from pf_agent.files.store import FileStore
@@ -75,17 +77,10 @@ class World:
             self.programs, post, emit, print, stamp, lambda *of: self.spawn(*of), self.clock
         )
         clocks = Clocks(self.clock, self.clock)
-        return Activation(
-            names.POSTFIX_UNIT,
-            self.service,
-            self.programs,
-            aliases,
-            state,
-            self.read,
-            post,
-            emit,
-            clocks,
+        self.around = Surroundings(
+            names.POSTFIX_UNIT, self.service, self.programs, state, self.read, clocks
         )
+        return Activation(Course(self.around, aliases, post, emit))
 
     def read(self) -> ActualState:
         return ActualState(self.text, FileKind.REGULAR, written_at=self.written_at)
@@ -298,7 +293,7 @@ def test_a_process_that_was_killed_is_taken_up_by_the_next(world: World) -> None
 
 
 def test_another_instance_has_a_unit_of_its_own(world: World) -> None:
-    world.activation.unit = unit = "postfix@out.service"
+    world.around.unit = unit = "postfix@out.service"
     world.service.units = (replace(MASTER, name=unit),)
     world.correct(1)
     assert isinstance(world.activate(), Activated)
@@ -380,7 +375,7 @@ def test_a_probe_that_breaks_off_says_nothing_of_postfix(world: World) -> None:
         def probe(self, greeting: Greeting) -> Heard:
             raise ZeroDivisionError
 
-    world.activation.postfix = Broken(GREETING)
+    world.around.postfix = Broken(GREETING)
     world.correct(1)
     assert world.activate() is None
     assert_failed(world, "the probe of Postfix broke off: ZeroDivisionError()")

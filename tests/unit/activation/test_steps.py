@@ -7,21 +7,19 @@ from typing import Any
 
 import pytest
 
+from pf_agent.activation.states import Attempt, Conditions, Memory
 from pf_agent.activation.steps import (
     JOB_SECONDS,
     Ask,
     AskAgain,
     Asked,
     AskPort,
-    Attempt,
     Build,
     Clear,
-    Conditions,
     Doubt,
     Fail,
     Hold,
     Leave,
-    Memory,
     NotServed,
     Overtaken,
     Up,

@@ -26,7 +26,7 @@ import pytest
 from pf_agent import __version__
 from pf_agent.cli import main
 from pf_agent.model import LastDrift, Phase, Status
-from pf_agent.postfix.programs import POSTCONF
+from pf_agent.postfix.postconf import POSTCONF
 from pf_agent.words.status import status_dict, status_from_dict
 from tests.package import AGENT
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pf_agent.postfix.programs import POSTCONF
+from pf_agent.postfix.postconf import POSTCONF
 from tests.unit.cli.test_main import (
     Command,
     Desk,

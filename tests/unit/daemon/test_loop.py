@@ -25,7 +25,7 @@ from typing import IO
 import pytest
 
 from pf_agent.daemon import loop as daemon_module
-from pf_agent.daemon.loop import Daemon, Machine, next_batch
+from pf_agent.daemon.loop import Daemon, Paths, next_batch
 from pf_agent.errors import ConfigError
 from pf_agent.files.status_file import read_status
 from pf_agent.files.store import FileStore
@@ -113,7 +113,7 @@ def test_a_flood_of_triggers_is_cut_into_batches() -> None:
 # The journal of the machine that runs the tests is left alone: records are lines of its output.
 PROGRAM = """
 import sys
-from pf_agent.daemon.loop import Daemon, Machine
+from pf_agent.daemon.loop import Daemon, Paths
 from pf_agent.reporting.journal import Journal
 
 class Printed(Journal):
@@ -124,7 +124,7 @@ class Printed(Journal):
     def fault(self, message, error):
         print("fault", message, repr(error), flush=True)
 
-sys.exit(Daemon(Machine(*sys.argv[1:]), Printed()).run())
+sys.exit(Daemon(Paths(*sys.argv[1:]), Printed()).run())
 """
 OBSERVE = 'mode = "observe"\n[watch]\nsettle_seconds = 0.05\nlook_every_seconds = 86400\n'
 DESIRED = '[settings]\nmynetworks = "127.0.0.0/8"\n'
@@ -141,7 +141,7 @@ class Site:
         self.desired = folder / "pf-agent" / "desired.toml"
         self.options = folder / "pf-agent" / "agent.toml"
         self.run_directory = str(folder / "run")
-        self.machine = Machine(
+        self.paths = Paths(
             str(self.main_cf), str(self.desired.parent), str(folder / "lib"), self.run_directory
         )
         for path, text in (
@@ -205,16 +205,16 @@ def start(site: Site, tmp_path: Path) -> Iterator[Start]:
         told.bind(path)
 
         def run(**environment: str) -> Running:
-            machine = site.machine
+            paths = site.paths
             process = subprocess.Popen(
                 [
                     sys.executable,
                     "-c",
                     PROGRAM,
-                    machine.main_cf,
-                    machine.config_directory,
-                    machine.state_directory,
-                    machine.run_directory,
+                    paths.main_cf,
+                    paths.config_directory,
+                    paths.state_directory,
+                    paths.run_directory,
                 ],
                 env={**os.environ, "PYTHONPATH": AGENT, "NOTIFY_SOCKET": path, **environment},
                 stdout=subprocess.PIPE,
@@ -361,7 +361,7 @@ def test_a_status_that_cannot_be_written_is_told_of_and_written_later(
     daemon.told("READY=1")
     before = resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (10, before[1]))
-    state = FileStore(site.machine.state_directory, site.machine.run_directory)
+    state = FileStore(site.paths.state_directory, site.paths.run_directory)
     state.keep_suspension(Suspension(time.time(), None, "anna", "a test"))
     daemon.process.send_signal(signal.SIGHUP)
     daemon.recorded(f"note {site.run_directory}/status.json: File too large; ")
@@ -393,12 +393,12 @@ def test_systemds_watchdog_hears_of_it_though_nothing_happens(start: Start) -> N
 def test_a_bad_agent_toml_ends_the_start(site: Site) -> None:
     site.options.write_text('mode = "enforcing"\n')
     with pytest.raises(ConfigError, match=rf"{site.options}:1: mode: "):
-        Daemon(site.machine, Journal())
+        Daemon(site.paths, Journal())
 
 
 def test_while_suspended_it_looks_and_changes_nothing(site: Site, start: Start) -> None:
     site.options.write_text(OBSERVE.replace("observe", "enforce"))
-    state = FileStore(site.machine.state_directory, site.machine.run_directory)
+    state = FileStore(site.paths.state_directory, site.paths.run_directory)
     state.prepare()
     state.keep_suspension(Suspension(time.time(), None, "anna", "a test"))
     daemon = start()
@@ -417,7 +417,7 @@ def test_while_suspended_it_looks_and_changes_nothing(site: Site, start: Start) 
 
 
 def test_a_suspension_ends_by_itself(site: Site, start: Start) -> None:
-    state = FileStore(site.machine.state_directory, site.machine.run_directory)
+    state = FileStore(site.paths.state_directory, site.paths.run_directory)
     state.prepare()
     state.keep_suspension(Suspension(time.time(), time.time() + 1, "anna", ""))
     daemon = start()

@@ -30,11 +30,11 @@ from pf_agent.maincf.aliases import Built, Source
 from pf_agent.model import Fault, Greeting, Heard, Judgement, Package, UnitPhase, UnitState
 from pf_agent.postfix.errands import Errands, listening
 from pf_agent.postfix.errands_unit import Unit
-from pf_agent.postfix.programs import POSTCONF, Postfix
+from pf_agent.postfix.installed import Postfix
+from pf_agent.postfix.postconf import POSTCONF
 from tests.fakes import FakeLog
 
 NOW = 1_764_000_000
-HAS_POSTFIX = os.path.exists(POSTCONF)
 
 
 class Host:
@@ -111,7 +111,6 @@ def host(tmp_path: Path) -> Iterator[Host]:
 
 
 @pytest.mark.postfix
-@pytest.mark.skipif(not HAS_POSTFIX, reason=f"no {POSTCONF}")
 @pytest.mark.parametrize("line", [b"", b"oops\n", b"queue_run_delay = \xff\n", b"foo = 1\n"])
 def test_a_judgement_comes_as_it_was_made(host: Host, line: bytes, tmp_path: Path) -> None:
     text = b"myhostname = host.example\nmynetworks = 127.0.0.1\n" + line
@@ -121,7 +120,6 @@ def test_a_judgement_comes_as_it_was_made(host: Host, line: bytes, tmp_path: Pat
 
 
 @pytest.mark.postfix
-@pytest.mark.skipif(not HAS_POSTFIX, reason=f"no {POSTCONF}")
 def test_the_probe_asks_where_postfix_has_to_greet_and_nowhere_else(host: Host) -> None:
     (host.main_cf.parent / "master.cf").write_text("127.0.0.3:25 inet n - y - - smtpd\n")
     os.utime(host.main_cf, (NOW, NOW))
@@ -133,7 +131,7 @@ def test_the_probe_asks_where_postfix_has_to_greet_and_nowhere_else(host: Host) 
             host.errands().probe(replace(found, address="127.0.0.4"))
 
 
-@pytest.mark.skipif(HAS_POSTFIX, reason="Postfix is installed")
+@pytest.mark.skipif(os.path.exists(POSTCONF), reason="Postfix is installed")
 @pytest.mark.parametrize(
     "ask", [lambda e: e.judge(b""), lambda e: e.greeting(), lambda e: e.newaliases()]
 )

@@ -7,7 +7,7 @@ import pytest
 from pf_agent import names
 from pf_agent.errors import HostError
 from pf_agent.model import Event, Record
-from pf_agent.reporting.notice import Notice, unit_of
+from pf_agent.reporting.notice import Notice, notice_unit
 
 TEMPLATE = "pf-agent-notify@.service"
 TOLD = [
@@ -61,8 +61,8 @@ def test_the_cycles_of_other_instances_are_their_own(notice: Notice, started: li
     assert started == ["pf-agent-notify@5.service", "pf-agent-notify@postfix-out:5.service"]
 
 
-def test_a_unit_of_ones_own() -> None:
-    assert unit_of("page-me@.service", "-", 7) == "page-me@7.service"
+def test_a_notice_unit_ones_own() -> None:
+    assert notice_unit("page-me@.service", "-", 7) == "page-me@7.service"
 
 
 def test_a_unit_that_cannot_be_started_is_told_of_by_the_caller() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pf_agent.bus.unit_changes import Changes, default_instance_of, holders_of, path_of, state_of
+from pf_agent.bus.units import Changes, default_instance_of, holders_of, path_of, state_of
 from pf_agent.model import UnitPhase
 
 UNIT = "postfix@-.service"

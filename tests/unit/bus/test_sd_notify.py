@@ -8,21 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from pf_agent.bus.notify import assignments, notify, watchdog_seconds
+from pf_agent.bus.sd_notify import assignments, sd_notify, watchdog_seconds
 from pf_agent.errors import HostError
 
 
 class TestNotify:
     def test_not_run_by_systemd(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
-        assert not notify("READY=1")
+        assert not sd_notify("READY=1")
 
     def test_the_states_arrive(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
             listener.bind(str(tmp_path / "notify"))
             listener.settimeout(10)
             monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-            assert notify("READY=1", "STATUS=in sync: \udcff\nREADY=0")
+            assert sd_notify("READY=1", "STATUS=in sync: \udcff\nREADY=0")
             assert listener.recv(4096) == b"READY=1\nSTATUS=in sync: \\udcff READY=0"
 
     def test_an_abstract_socket(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,13 +31,13 @@ class TestNotify:
             listener.bind(f"\0{name}")
             listener.settimeout(10)
             monkeypatch.setenv("NOTIFY_SOCKET", f"@{name}")
-            assert notify("READY=1")
+            assert sd_notify("READY=1")
             assert listener.recv(4096) == b"READY=1"
 
     def test_a_socket_that_is_gone(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "nowhere"))
         with pytest.raises(HostError, match="NotifyAccess"):
-            notify("READY=1")
+            sd_notify("READY=1")
 
     @pytest.mark.parametrize("word", ["x", "é", "\U0001f4ec"])
     def test_a_long_sentence_leaves_room_for_the_sign_of_life(self, word: str) -> None:

@@ -12,8 +12,8 @@ from pf_agent.errors import HostError
 _MOST_BYTES = 1900
 
 
-def notify(*states: str) -> bool:
-    """Tell systemd our state, as in notify("READY=1", "STATUS=in sync"); see sd_notify(3).
+def sd_notify(*states: str) -> bool:
+    """Tell systemd our state, as in sd_notify("READY=1", "STATUS=in sync"); see sd_notify(3).
 
     Returns False when systemd does not listen, as when run by hand. Raises HostError when it
     should be told and cannot.

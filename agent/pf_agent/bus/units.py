@@ -1,6 +1,6 @@
 """What systemd says of a unit: its standing as a value, and which signals are news. Pure.
 
-Pure: systemd.py asks and listens. What is said here was seen on systemd 252 and 257.
+systemd.py asks and listens. What is said here was seen on systemd 252 and 257.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pf_agent.model import UnitPhase, UnitState
-from pf_agent.names import DEFAULT_INSTANCE
+from pf_agent.names import DEFAULT_INSTANCE, instance_unit
 
 # org.freedesktop.systemd1(5), ActiveState. Whatever later releases add is nothing to build on yet.
 _PHASES: Mapping[str, UnitPhase] = {
@@ -58,8 +58,7 @@ def holders_of(unit: str, properties: Mapping[str, Any]) -> tuple[str, ...]:
 
 def default_instance_of(unit: str, others: Iterable[str]) -> tuple[str, ...]:
     """The default instance of the template of `unit`, if `others` name it (postmulti(1))."""
-    stem, dot, kind = unit.rpartition(".")
-    instance = f"{stem}@{DEFAULT_INSTANCE}{dot}{kind}"
+    instance = instance_unit(unit, DEFAULT_INSTANCE)
     return (instance,) if instance in others else ()
 
 
