@@ -62,6 +62,24 @@ NOT_RUN_ANYWHERE = {
         "tools/deb",
         "sudo apt install ./dist/pf-agent_*_all.deb",
     ],
+    "docs/contributing.md": [
+        "sudo tools/test lint",
+        "sudo tools/test unit",
+        ".cache/venv/bin/python -m pytest -q tests/unit/reconcile",
+        ".cache/lint/bin/ruff check",
+        ".cache/lint/bin/ruff format",
+        ".cache/lint/bin/mypy",
+        "sudo DEB_BUILD_OPTIONS=nocheck DEB_BUILD_PROFILES=nocheck tools/deb",
+        "sudo python3 -m tests.machine --installed trixie",
+        "sudo python3 -m tests.machine bookworm python3 -m pytest -q tests/unit/postfix",
+        "sudo PF_AGENT_RELEASES=trixie .cache/venv/bin/python -m pytest -q"
+        " tests/machine/test_wish.py",
+        "sudo PF_AGENT_RELEASES=trixie .cache/venv/bin/python -m pytest -q --pdb"
+        " tests/machine/test_wish.py",
+        "tools/deb",
+        "tools/reproducible",
+        "lintian --fail-on error,warning dist/pf-agent_*.changes",
+    ],
     "docs/first-steps.md": ["apt install ./pf-agent_0.1.0_all.deb"],
     "docs/monitoring.md": [
         "curl http://127.0.0.1:9825/metrics",

@@ -1,4 +1,8 @@
-"""Give back the memory that a piece of work has left: cyclic garbage, and the heap's free pages."""
+"""Give back the memory that a piece of work has left: cyclic garbage, and the heap's free pages.
+
+What it gains: 0.15 MiB at rest, and 1.1 after 1,200 corrections, when the daemon has grown by 0.7
+MiB in place of 1.7 (Debian 13; tests/bench/memory.md). So it stays as it began, and a leak shows.
+"""
 
 from __future__ import annotations
 

@@ -1,14 +1,17 @@
-"""What the tests of Postfix's own programs have in common. They need no running Postfix."""
+"""What the tests of Postfix's programs, port and log share. They need no running Postfix."""
 
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from pf_agent.postfix.installed import Postfix
 from pf_agent.postfix.postconf import POSTCONF
+from tests.fakes import FakeLog
 
 # Debian's, as far as the questions here need it.
 MASTER_CF = b"""\
@@ -39,3 +42,11 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def postfix(folder: Path) -> Postfix:
     return Postfix(str(folder), str(folder / "run"))
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> FakeLog:
+    """What whoever reads the journal finds in it."""
+    found = FakeLog()
+    monkeypatch.setitem(sys.modules, "systemd", SimpleNamespace(journal=found))
+    return found

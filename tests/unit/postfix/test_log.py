@@ -6,7 +6,6 @@ import os
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -15,13 +14,6 @@ from pf_agent.postfix.log import fatal_lines, log_tail
 from tests.fakes import FakeLog
 
 JOURNAL = MailLog()
-
-
-@pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch) -> FakeLog:
-    found = FakeLog()
-    monkeypatch.setitem(sys.modules, "systemd", SimpleNamespace(journal=found))
-    return found
 
 
 def test_the_tail_is_what_was_logged_since_the_oldest_first(log: FakeLog) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import uuid
-from types import SimpleNamespace
 
 import pytest
 
@@ -17,13 +16,6 @@ FAILED = "be02cf6855d2428ba40df7e9d022f03d"
 STOPPED = "9d1aaa27d60140bd96365438aad20286"
 UNIT = "postfix.service"
 NOW, EARLIER = "a" * 32, "b" * 32
-
-
-@pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch) -> FakeLog:
-    found = FakeLog()
-    monkeypatch.setitem(sys.modules, "systemd", SimpleNamespace(journal=found))
-    return found
 
 
 def add(log: FakeLog, message: str, job: str = "start", result: str = "", of: str = NOW) -> None:
