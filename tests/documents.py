@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+from tests.checkout import CHECKOUT
+
 # A machine is no use any more after the last one.
 LAST = "docs/uninstalling.md"
 
@@ -51,12 +51,12 @@ class Command:
 
 def documents() -> list[str]:
     """Paths from the root of the checkout, in the order in which a machine goes through them."""
-    found = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+    found = ["README.md", *sorted(f"docs/{path.name}" for path in (CHECKOUT / "docs").glob("*.md"))]
     return sorted(found, key=lambda path: path == LAST)
 
 
 def text_of(path: str) -> str:
-    return (ROOT / path).read_text(encoding="utf-8")
+    return (CHECKOUT / path).read_text(encoding="utf-8")
 
 
 def prose_of(path: str) -> str:

@@ -13,8 +13,8 @@ from datetime import datetime, timezone
 from typing import Any
 
 from pf_agent import names
-from pf_agent.aliases import Built, Source
 from pf_agent.errors import HostError
+from pf_agent.maincf.aliases import Built, Source
 from pf_agent.model import (
     ActualState,
     Displaced,

@@ -1,10 +1,15 @@
-"""The values that the agent thinks in: frozen dataclasses and enums, nothing else."""
+"""The values that the agent thinks in: frozen dataclasses and enums, no effect and no decision.
+
+Besides them only what several rooms share and no room owns: two types of what is handed about, and
+a constant or two that belong to a value.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
+from typing import NamedTuple
 
 
 @dataclass(frozen=True)
@@ -16,6 +21,10 @@ class Place:
 
     def __str__(self) -> str:
         return self.file if self.line is None else f"{self.file}:{self.line}"
+
+
+# The six characters that Postfix takes for white space (isspace(3) in the C locale).
+BLANKS = " \t\n\v\f\r"
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,13 @@ class DesiredState:
     def parameters(self) -> frozenset[str]:
         """Every name that the desired state speaks of."""
         return self.use_default.union(self.settings)
+
+    def says_the_same(self, other: DesiredState | None) -> bool:
+        """Whether both ask for the same, wherever in the files that stands."""
+        return other is not None and self._said() == other._said()
+
+    def _said(self) -> DesiredState:
+        return replace(self, provenance={}, place=None, instances={})
 
 
 class Mode(str, Enum):
@@ -100,6 +116,10 @@ class AgentOptions:
     textfile: str = ""
     listen: str = ""
     unit: str = ""
+
+
+# Whoever means longer than this means for ever, and can say so.
+MOST_SUSPENDED_SECONDS = 366 * 86400
 
 
 @dataclass(frozen=True)
@@ -330,6 +350,40 @@ class PendingActivation:
         return not self.parameters or not set(self.parameters) <= set(self.wished)
 
 
+class Standing(str, Enum):
+    """How Postfix stands after a start: it serves; it does not, for a cause outside main.cf as far
+    as is known; it does not, and what was newly asked for is to blame; nobody is there."""
+
+    SERVED = "served"
+    FAILING = "failing"
+    REJECTED = "rejected"
+    DOWN = "down"
+
+
+@dataclass(frozen=True)
+class Activated:
+    """Postfix was seen to serve with main.cf as `pending` left it; None: nothing was to be done."""
+
+    pending: PendingActivation | None
+    at: float
+
+
+@dataclass(frozen=True)
+class NotUp:
+    """Postfix was seen not to serve with main.cf as `pending` left it; None: nothing was corrected.
+
+    `tried` is the text of main.cf that this is said of, `log` the end of what Postfix logged,
+    `fatal` the lines that say why a program of it ended.
+    """
+
+    pending: PendingActivation | None
+    standing: Standing
+    reason: str
+    tried: bytes | None
+    log: tuple[str, ...] = ()
+    fatal: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class Rejected:
     """A desired state that is not in force: Postfix refuses it, or did not come up with it.
@@ -359,6 +413,19 @@ class Wishes:
     applied: DesiredState | None = None
     before: Mapping[str, str | None] = field(default_factory=dict)
     rejected: Rejected | None = None
+
+    def rejects(self, asked: DesiredState | None) -> bool:
+        """Whether `asked` is what was rejected."""
+        return self.rejected is not None and self.rejected.says.says_the_same(asked)
+
+    def tried_again(self) -> Wishes:
+        """The same without what was rejected."""
+        return replace(self, rejected=None)
+
+    def once_served(self) -> Wishes:
+        """What they are once Postfix was seen to serve with what was applied."""
+        rejected = None if self.rejects(self.applied) else self.rejected
+        return Wishes(self.applied, self.applied, {}, rejected)
 
 
 class Result(str, Enum):
@@ -425,6 +492,34 @@ class Record:
     message: str
     cycle: int | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Contest:
+    """What is contested, the most contested first; that one drifted `count` times `since` then.
+
+    `since` in seconds since the epoch. Restarts shall be `apart` seconds from each other at least.
+    """
+
+    parameters: tuple[str, ...]
+    count: int
+    since: float
+    apart: float
+
+
+# Puts a record in the journal, and tells whoever else is to be told.
+Emit = Callable[[Record], None]
+# The time in seconds: of day since the epoch, or ticks since any moment.
+Clock = Callable[[], float]
+
+
+class Stamp(NamedTuple):
+    """Which file stands at a path, and when it was written and changed last (nanoseconds)."""
+
+    modified: int
+    changed: int
+    inode: int
+    size: int
 
 
 class UnitPhase(str, Enum):

@@ -49,3 +49,12 @@ FIELD_ACTIVATED_AT: Final = "PF_AGENT_ACTIVATED_AT"
 
 # What a field says of whom the kernel did not name.
 UNKNOWN: Final = "unknown"
+
+
+def instance_unit(template: str, instance: str) -> str:
+    """Return the unit of an instance: "postfix@-.service" of "postfix.service" and "-".
+
+    `template` has the "@" or not (systemd.unit(5)).
+    """
+    stem, dot, kind = template.rpartition(".")
+    return f"{stem.removesuffix('@')}@{instance}{dot}{kind}"

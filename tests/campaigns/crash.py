@@ -18,8 +18,9 @@ from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tests.checkout import CHECKOUT
 from tests.machine.crashing import NEVER, Crashes, Point
-from tests.machine.image import CHECKOUT, image
+from tests.machine.image import image
 from tests.machine.nspawn import Machine, MachineError
 
 RELEASES = ("bookworm", "trixie")

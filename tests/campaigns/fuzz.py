@@ -11,9 +11,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.checkout import CHECKOUT
 from tests.fuzz.targets import TARGETS
 
-CORPUS = Path(__file__).resolve().parents[1] / "fuzz" / "corpus"
+CORPUS = CHECKOUT / "tests" / "fuzz" / "corpus"
 # Far above what a parser takes; a small input that needs more is a fault.
 _MOST_MEMORY_MB = 1024
 _MOST_SECONDS_AN_INPUT = 20

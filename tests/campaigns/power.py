@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from pf_agent import exchange
-from pf_agent.exchange import MainCfFile
+from pf_agent.files.exchange import MainCfFile
+from pf_agent.files.renameat2 import swap_or_move
+from pf_agent.files.store import FileStore
 from pf_agent.model import DesiredState, Result
-from pf_agent.plan import Policy
-from pf_agent.reconcile import reconcile
-from pf_agent.state import State
+from pf_agent.reconcile.look import Look
+from pf_agent.reconcile.ports import Policy
+from pf_agent.reconcile.reconcile import reconcile
 
 # The options of mkfs and mount, and the least size of an image in MiB.
 FILE_SYSTEMS = {
@@ -88,13 +89,13 @@ def cuts(kind: str, is_ahead: bool) -> list[Cut]:
 
 
 def _correct(root: Path, is_ahead: bool, cut: Callable[[str], None]) -> None:
-    state = State(str(root / "state"), str(root / "run"))
+    state = FileStore(str(root / "state"), str(root / "run"))
     state.prepare()
     main_cf = root / "postfix" / "main.cf"
     main_cf.parent.mkdir()
     main_cf.write_bytes(RIGHT)
     main_cf.chmod(0o644)
-    host = MainCfFile(str(main_cf))
+    host = MainCfFile(str(main_cf), swap=_then("renameat2", swap_or_move, cut))
     state.keep_last_good(RIGHT)
     state.keep_ran_with(RIGHT)
     os.sync()
@@ -105,7 +106,7 @@ def _correct(root: Path, is_ahead: bool, cut: Callable[[str], None]) -> None:
         file.flush()
         os.fsync(file.fileno())  # this file alone: what lies ready is to be safe by itself
     with _cutting(cut):
-        outcome = reconcile(host, DESIRED, Policy(), state, lambda _record: None)
+        outcome = reconcile(Look(host, DESIRED, Policy(), state, lambda _record: None))
     assert outcome.result is Result.CORRECTED
     assert main_cf.read_bytes() == RIGHT
     host.lay_no_more()
@@ -115,17 +116,7 @@ def _correct(root: Path, is_ahead: bool, cut: Callable[[str], None]) -> None:
 def _cutting(cut: Callable[[str], None]) -> Iterator[None]:
     """Have `cut` called after each call that changes what the disk has."""
 
-    def after(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        def called(*given: Any, **named: Any) -> Any:
-            found = call(*given, **named)
-            cut(name)
-            return found
-
-        return called
-
-    patches = [mock.patch.object(os, name, after(name, getattr(os, name))) for name in _CALLS]
-    swap = after("renameat2", exchange._renameat2)
-    patches.append(mock.patch.object(exchange, "_renameat2", swap))
+    patches = [mock.patch.object(os, n, _then(n, getattr(os, n), cut)) for n in _CALLS]
     for patch in patches:
         patch.start()
     try:
@@ -133,6 +124,17 @@ def _cutting(cut: Callable[[str], None]) -> Iterator[None]:
     finally:
         for patch in patches:
             patch.stop()
+
+
+def _then(name: str, call: Callable[..., Any], cut: Callable[[str], None]) -> Callable[..., Any]:
+    """The call, and `cut` after it."""
+
+    def called(*given: Any, **named: Any) -> Any:
+        found = call(*given, **named)
+        cut(name)
+        return found
+
+    return called
 
 
 def _look(kind: str, call: str, image: Path) -> Cut:

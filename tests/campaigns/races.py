@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from tests.machine.image import CHECKOUT, image
+from tests.checkout import CHECKOUT
+from tests.machine.image import image
 from tests.machine.nspawn import Machine
 from tests.machine.site import Site
 from tests.races.texts import Base

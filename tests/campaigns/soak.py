@@ -23,8 +23,9 @@ from functools import partial
 from pathlib import Path
 
 from pf_agent import names
-from pf_agent.state import DISPLACED_COUNT
-from tests.machine.image import CHECKOUT, image
+from pf_agent.files.displaced_texts import DISPLACED_COUNT
+from tests.checkout import CHECKOUT
+from tests.machine.image import image
 from tests.machine.nspawn import Machine
 from tests.machine.site import MAIN_CF, Site
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from pf_agent.drift import corrected
-from pf_agent.main_cf import MainCf
+from pf_agent.maincf.document import MainCf
+from pf_agent.reconcile.drift import corrected
 from tests.conformance.correcting import Correction, correction, drifted
 from tests.conformance.expect import Difference
 from tests.conformance.reading import printing, reading

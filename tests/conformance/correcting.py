@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
 
-from pf_agent.drift import corrected, find_drift
-from pf_agent.main_cf import MainCf, encoded
+from pf_agent.maincf.document import MainCf, encoded
+from pf_agent.maincf.values import same
 from pf_agent.model import ActualState, DesiredState, FileKind, Unmanaged
-from pf_agent.values import same
+from pf_agent.reconcile.drift import corrected, find_drift
 from tests.conformance.expect import expect
 from tests.conformance.strategies import TYPED, Case
 from tests.conformance.truth import Entry, Loaded

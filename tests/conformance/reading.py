@@ -7,7 +7,7 @@ import signal
 from collections import Counter
 from collections.abc import Iterator
 
-from pf_agent.main_cf import MainCf, encoded
+from pf_agent.maincf.document import MainCf, encoded
 from tests.conformance.expect import expect, expect_equal
 from tests.conformance.truth import Entry, Loaded, Printed
 

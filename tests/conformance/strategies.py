@@ -13,9 +13,9 @@ from typing import TypeVar
 
 from hypothesis import strategies as st
 
-from pf_agent.desired import BLANKS, name_fault, value_fault
-from pf_agent.main_cf import MainCf
-from pf_agent.model import DesiredState, Unmanaged
+from pf_agent.config.desired import name_fault, value_fault
+from pf_agent.maincf.document import MainCf
+from pf_agent.model import BLANKS, DesiredState, Unmanaged
 
 # Values of these may be written in more than one way; all other names take every byte as it is.
 TYPED = (

@@ -12,22 +12,28 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Any
 
-from pf_agent import aliases, complaints, desired, desired_json, history, options, render, services
-from pf_agent.desired import main_cf_of
-from pf_agent.drift import corrected, damage, find_drift, unmanaged_drift
-from pf_agent.dropin import edited
+from pf_agent.config import desired, options, saved
+from pf_agent.config.desired import main_cf_of
+from pf_agent.config.dropin import edited
+from pf_agent.config.table import Source
 from pf_agent.errors import ConfigError, HostError
-from pf_agent.history import Entry
-from pf_agent.main_cf import MainCf
-from pf_agent.masking import masked_lines
+from pf_agent.files.served_states import served_of_all
+from pf_agent.files.status_file import read_status
+from pf_agent.files.store import FileStore
+from pf_agent.maincf import aliases, master_cf
+from pf_agent.maincf.document import MainCf
+from pf_agent.maincf.secrets import masked_lines
+from pf_agent.maincf.values import fault, pair_faults, same
 from pf_agent.model import ActualState, DesiredState, Event, FileKind, Unmanaged
-from pf_agent.state import State, served_of_all
-from pf_agent.status_file import read_status
-from pf_agent.status_json import status_from_dict
-from pf_agent.toml_table import Source
-from pf_agent.values import fault, pair_faults, same
-from pf_agent.wishes import taken_back
-from pf_agent.writer import events
+from pf_agent.postfix import complaints
+from pf_agent.reconcile.drift import corrected, damage, find_drift, unmanaged_drift
+from pf_agent.reconcile.wishes import taken_back
+from pf_agent.watch.writers import events
+from pf_agent.words import history, sentences
+from pf_agent.words.diffs import unified_diff
+from pf_agent.words.fields import drift_dict
+from pf_agent.words.history import Entry
+from pf_agent.words.status import status_from_dict
 
 Target = Callable[[bytes], None]
 
@@ -50,15 +56,15 @@ def main_cf(data: bytes) -> None:
     actual = ActualState(text, FileKind.REGULAR, 0, 0, 0o644)
     drift = find_drift(state, actual)
     for each in (*drift, *unmanaged_drift(state, document)):
-        render.drift_sentence(each)
-        json.dumps(render.drift_dict(each))
+        sentences.drift_sentence(each)
+        json.dumps(drift_dict(each))
     fixed = corrected(document, state)
     after = fixed.render()
     assert find_drift(state, ActualState(after, FileKind.REGULAR, 0, 0, 0o644)) == ()
     assert corrected(MainCf.parse(after), state).render() == after
     assert drift or after == text
     damage(text, state, after)
-    diff = render.unified_diff(text, after, "main.cf")
+    diff = unified_diff(text, after, "main.cf")
     assert bool(diff) == (text != after)
     _values(document)
 
@@ -85,8 +91,8 @@ def toml(data: bytes) -> None:
     except ConfigError as error:
         _refusal(error)
         return
-    kept = json.loads(json.dumps(desired_json.to_json(states)))
-    assert desired_json.from_json(kept) == states
+    kept = json.loads(json.dumps(saved.to_json(states)))
+    assert saved.from_json(kept) == states
     for wishes in ({"a": "x y"}, {"a": None}, {"b": '"', "c": "7"}):
         try:
             text = edited(source, wishes).encode()
@@ -123,9 +129,9 @@ def _folder() -> tempfile.TemporaryDirectory[str]:
 
 
 def state(data: bytes) -> None:
-    """What state.py reads back: any of its files may be damaged, and none stops the agent."""
+    """What files/store.py reads back: any of its files may be damaged, and none stops the agent."""
     folder = _folder().name
-    kept = State(os.path.join(folder, "lib"), os.path.join(folder, "run"))
+    kept = FileStore(os.path.join(folder, "lib"), os.path.join(folder, "run"))
     kept.prepare()
     names = [os.path.join(kept.directory, name) for name in _STATE_FILES]
     names += [os.path.join(kept.run_directory, name) for name in _RUN_FILES]
@@ -169,7 +175,7 @@ def _places(document: Any) -> Iterator[tuple[Any, Any]]:
         yield from _places(document[key])
 
 
-def _read_back(kept: State) -> None:
+def _read_back(kept: FileStore) -> None:
     kept.pending()
     taken_back(b"a = 2\nb = 3\n", kept.wishes())
     kept.suspension()
@@ -189,17 +195,17 @@ def _read_back(kept: State) -> None:
 def _status(found: dict[str, Any]) -> None:
     try:
         status = status_from_dict(found)
-    except (ValueError, KeyError):
+    except ValueError:
         return  # what `pf-agent status` expects of it
-    render.summary(status, 0.0)
+    sentences.summary(status, 0.0)
 
 
 def words(data: bytes) -> None:
     """What other programs say: master.cf, complaints, records of the journal, events."""
     text = data.decode("utf-8", "backslashreplace")
-    found = services.parse(text)
-    services.on_port_25(services.enabled(found, text[:20]))
-    services.smtp_server(found)
+    found = master_cf.parse(text)
+    master_cf.on_port_25(master_cf.enabled(found, text[:20]))
+    master_cf.smtp_server(found)
     lines = complaints.Folders("/run/x", "/etc/postfix").lines(text)
     assert complaints.reason(text)
     complaints.warnings(lines, {"a": 1}, ("mynetworks", "myorigin"))

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from tests.checkout import CHECKOUT
 from tests.machine.golden import golden
-from tests.machine.image import CHECKOUT, image, missing_programs
+from tests.machine.image import image, missing_programs
 from tests.machine.nspawn import Machine, MachineError
 
 RELEASES = os.environ.get("PF_AGENT_RELEASES", "bookworm trixie").split()

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from pf_agent import names
+from pf_agent.files.store import FileStore
 from pf_agent.model import Exposure, PendingActivation
-from pf_agent.state import State
 from tests.machine import tracer
 from tests.machine.drifting import SECONDS, UNIT, Drifts, of_unit, ready_tracer, stat_of
 from tests.machine.nspawn import Machine
@@ -186,7 +186,7 @@ class Crashes(Drifts):
     def _cut_off(self, edit: Edit) -> int:
         """Make it as it is right after the exchange; return the cycle."""
         path = self.whole.path
-        state = State(str(path(names.STATE_DIRECTORY)), str(path(names.RUN_DIRECTORY)))
+        state = FileStore(str(path(names.STATE_DIRECTORY)), str(path(names.RUN_DIRECTORY)))
         cycle, now = state.next_cycle(), time.time()
         state.mark_pending(PendingActivation(cycle, ("mynetworks",), Exposure(now, now)))
         self.put(edit.right)

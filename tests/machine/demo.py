@@ -8,7 +8,8 @@ import sys
 import time
 from pathlib import Path
 
-from tests.machine.image import CHECKOUT, ImageError, image
+from tests.checkout import CHECKOUT
+from tests.machine.image import ImageError, image
 from tests.machine.nspawn import Machine, MachineError
 
 GUIDE = "mynetworks = 127.0.0.0/8 [::1]/128 172.16.0.0/12 [fe80::]/64"

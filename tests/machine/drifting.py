@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pf_agent import names
-from tests.machine.image import CHECKOUT
+from tests.checkout import CHECKOUT
 from tests.machine.nspawn import Machine
 from tests.machine.site import MAIN_CF, Site
 from tests.machine.wholeness import NOTES, Edit, Wholeness

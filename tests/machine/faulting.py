@@ -27,7 +27,7 @@ from tests.machine.wholeness import NOTES, Edit, Wholeness
 
 NEVER = 0  # no call has this number: nothing fails, and the calls are counted
 
-# The longest backoff after one fault is the 10 s of an activation that failed (activation.py); a
+# The longest backoff after one fault is the 10 s of an activation that failed (course.py); a
 # restart comes on top, on a machine that is busy.
 _RECOVERS_WITHIN = 30.0
 _TIDIED_WITHIN = 11.0

@@ -1,4 +1,4 @@
-"""What bus.py, bus_link.py and authority.py claim, proved against a real system bus.
+"""What agent1.py, link.py and authority.py of bus/ claim, proved against a real system bus.
 
 Runs inside a booted machine that may be thrown away, as root, with plain python3, pf_agent
 importable (`PYTHONPATH=agent`) and the D-Bus policy installed. polkit is not in that machine.
@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from pf_agent import names
-from pf_agent.bus import NAME, PATH, Bus
+from pf_agent.bus.agent1 import NAME, PATH, Bus
 from pf_agent.errors import HostError
 from pf_agent.model import Event, LastDrift, Phase, Record, Status
 
@@ -430,4 +430,4 @@ def main() -> int:
 if __name__ == "__main__":
     code = main()
     sys.stdout.flush()
-    os._exit(code)  # as pf_agent.cli.entry does, and for its reason
+    os._exit(code)  # as pf_agent.cli.main.entry does, and for its reason

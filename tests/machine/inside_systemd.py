@@ -1,4 +1,4 @@
-"""What systemd.py and smtp.py claim, proved against a real systemd, D-Bus and Postfix.
+"""What bus/systemd.py and postfix/probe.py claim, proved against a real systemd, D-Bus and Postfix.
 
 Runs inside a booted machine that may be thrown away, as root, with plain python3 and pf_agent
 importable (`PYTHONPATH=agent`). Prints one line per check; exits non-zero when one failed.
@@ -19,11 +19,11 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from pf_agent.bus.systemd import Systemd
 from pf_agent.errors import HostError
 from pf_agent.model import Greeting, MailLog, Reason, Trigger, UnitPhase, UnitState
-from pf_agent.postfix_log import log_tail
-from pf_agent.smtp import PATIENCE_SECONDS, probe
-from pf_agent.systemd import Systemd
+from pf_agent.postfix.log import log_tail
+from pf_agent.postfix.probe import PATIENCE_SECONDS, probe
 
 MAIN_CF = pathlib.Path("/etc/postfix/main.cf")
 POSTFIX = "postfix.service"
@@ -556,4 +556,4 @@ def main() -> int:
 if __name__ == "__main__":
     code = main()
     sys.stdout.flush()
-    os._exit(code)  # as pf_agent.cli.entry does, and for its reason
+    os._exit(code)  # as pf_agent.cli.main.entry does, and for its reason

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pf_agent import names
-from pf_agent.errands import Errands
 from pf_agent.model import UnitPhase
+from pf_agent.postfix.errands import Errands
 from tests.machine.inside_systemd import (
     MAIN_CF,
     PATIENCE,
@@ -367,4 +367,4 @@ def main() -> int:
 if __name__ == "__main__":
     code = main()
     sys.stdout.flush()
-    os._exit(code)  # as pf_agent.cli.entry does, and for its reason
+    os._exit(code)  # as pf_agent.cli.main.entry does, and for its reason

@@ -20,8 +20,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.checkout import CHECKOUT
 from tests.machine.groups import control_groups, joining
-from tests.machine.image import CHECKOUT, cache_dir
+from tests.machine.image import cache_dir
 from tests.machine.journal import Journal
 
 _HOLD = Path(__file__).with_name("hold.sh")
@@ -179,7 +180,7 @@ class Machine:
         self,
         command: Sequence[str],
         *,
-        input: str | bytes | None = None,  # noqa: A002 - subprocess.run's own word
+        input: str | bytes | None = None,
         check: bool = True,
         timeout: float = 60.0,
         env: Mapping[str, str] | None = None,
@@ -293,8 +294,12 @@ class Machine:
         self.run(["mkdir", "-p", "--", folder])
         for source in sources:
             packed = subprocess.run(
-                [*("tar", "-c", "--owner=root", "--group=root", "--exclude=__pycache__")]
-                + ["-C", str(source.parent), source.name],
+                [
+                    *("tar", "-c", "--owner=root", "--group=root", "--exclude=__pycache__"),
+                    "-C",
+                    str(source.parent),
+                    source.name,
+                ],
                 stdout=subprocess.PIPE,
                 check=True,
             )
@@ -366,8 +371,15 @@ class Machine:
     def _hold(self) -> None:
         groups = [str(group) for group in (*self._groups, *self._run_groups)]
         self._holder = subprocess.Popen(
-            ["unshare", "--mount", "--propagation=private", str(_HOLD)]
-            + [str(self._folder), ":".join(map(str, self._layers)), *groups],
+            [
+                "unshare",
+                "--mount",
+                "--propagation=private",
+                str(_HOLD),
+                str(self._folder),
+                ":".join(map(str, self._layers)),
+                *groups,
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,

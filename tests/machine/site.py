@@ -17,9 +17,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from pf_agent import desired, names
+from pf_agent import names
+from pf_agent.config import desired
+from pf_agent.config.table import Source
 from pf_agent.model import DesiredState
-from pf_agent.toml_table import Source
 from tests.machine.nspawn import Machine
 
 MAIN_CF = names.MAIN_CF

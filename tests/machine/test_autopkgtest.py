@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.machine.image import CHECKOUT
+from tests.checkout import CHECKOUT
 from tests.machine.nspawn import Machine
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pf_agent.bus import NAME
-from tests.machine.image import CHECKOUT
+from pf_agent.bus.agent1 import NAME
+from tests.checkout import CHECKOUT
 from tests.machine.nspawn import Machine
 
 FOLDER = "/root/inside"

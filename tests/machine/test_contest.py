@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from pf_agent import names, pacing
+from pf_agent import names
+from pf_agent.activation import pacing
 from tests.machine.nspawn import Machine
 from tests.machine.site import MAIN_CF, PENDING, SETTLE_SECONDS, Site, eventually
 

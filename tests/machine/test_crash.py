@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pf_agent import names
-from pf_agent.state import DISPLACED_BYTES, DISPLACED_COUNT
+from pf_agent.files.displaced_texts import DISPLACED_BYTES, DISPLACED_COUNT
 from tests.machine.nspawn import Machine
 from tests.machine.site import DISPLACED, MAIN_CF, PENDING, Site, eventually
 

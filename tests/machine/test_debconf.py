@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pf_agent import names
-from tests.machine.image import CHECKOUT
+from tests.checkout import CHECKOUT
 from tests.machine.nspawn import Machine
 from tests.machine.site import MAIN_CF
 

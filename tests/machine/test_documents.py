@@ -75,7 +75,11 @@ def failures(machine: Machine, path: str) -> Iterator[str]:
                 yield f"{path}:{block.line}: {command.text}: {done.returncode}: {said}"
 
 
-@pytest.mark.parametrize("path", [path for path in documents() if blocks(path)])
+def has_work(path: str) -> bool:
+    return any(block.kind == RUN or block.path for block in blocks(path))
+
+
+@pytest.mark.parametrize("path", [path for path in documents() if has_work(path)])
 def test_every_command_ends_as_its_page_says(fresh: Site, path: str) -> None:
     for command in BEFORE.get(path, ()):
         fresh.machine.sh(command)

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 # Of each error, so many points.
-_POINTS = {error: 2 for error in ERRORS} | {"EIO": 3, "EACCES": 3}
+_POINTS = dict.fromkeys(ERRORS, 2) | {"EIO": 3, "EACCES": 3}
 
 
 @pytest.fixture(scope="module")

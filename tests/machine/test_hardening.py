@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from pf_agent import names
-from tests.machine.image import CHECKOUT
+from tests.checkout import CHECKOUT
 from tests.machine.nspawn import Machine
 from tests.machine.site import INTRUDE, MAIN_CF, SETTLE_SECONDS, Site, eventually
 
@@ -31,13 +31,13 @@ print(urllib.request.urlopen("http://127.0.0.1:9825/metrics", timeout=20).read()
 HASTY = f"""
 [Service]
 ExecStart=
-ExecStart=/usr/bin/python3 -I -c 'import socket; from pf_agent.errands_unit import Unit; \
+ExecStart=/usr/bin/python3 -I -c 'import socket; from pf_agent.postfix.errands_unit import Unit; \
 Unit("{MAIN_CF}", "{names.ERRANDS_DIRECTORY}").serve(socket.socket(fileno=3), 0.2)'
 """
 # Asks after pauses that are about as long.
 ASK = f"""
 import random, time
-from pf_agent.errands import Errands
+from pf_agent.postfix.errands import Errands
 errands = Errands("/etc/postfix", "{names.ERRANDS_SOCKET}")
 for _ in range(24):
     time.sleep(random.uniform(0.1, 0.3))
@@ -46,7 +46,7 @@ print("all answered")
 """
 # What a unit logged, as the agent is told of it.
 SAID = f"""
-from pf_agent.errands import Errands
+from pf_agent.postfix.errands import Errands
 print(*Errands("/etc/postfix", "{names.ERRANDS_SOCKET}").log_tail(["says.service"], 0), sep="\\n")
 """
 # Keeps main.cf open until it is told to go on.
@@ -126,7 +126,7 @@ AS_ANOTHER = (
     ' os.execv("/usr/sbin/postconf", ["postconf", "-n"])\''
 )
 LOGGED = (
-    "python3 -c 'from pf_agent.model import MailLog; from pf_agent.postfix_log import log_tail;"
+    "python3 -c 'from pf_agent.model import MailLog; from pf_agent.postfix.log import log_tail;"
     ' assert log_tail(["postfix.service", "postfix@-.service"], 0, MailLog())\''
 )
 # What each may not, and what it must be able to.

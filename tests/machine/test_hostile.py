@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pf_agent import names
-from pf_agent.bus import NAME, PATH
+from pf_agent.bus.agent1 import NAME, PATH
 from tests.machine.nspawn import Machine
 from tests.machine.site import DISPLACED, INTRUDE, MAIN_CF, Site, eventually
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from pf_agent import __version__, desired, names
-from pf_agent.journal import MESSAGE_IDS
-from pf_agent.toml_table import Source
-from tests.machine.image import CHECKOUT
+from pf_agent import __version__, names
+from pf_agent.config import desired
+from pf_agent.config.table import Source
+from pf_agent.reporting.journal import MESSAGE_IDS
+from tests.checkout import CHECKOUT
 from tests.machine.nspawn import CommandFailed, Machine
 from tests.machine.site import DROPIN, INTRUDE, MAIN_CF, SITE, Site, eventually
 

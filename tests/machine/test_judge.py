@@ -1,6 +1,6 @@
 """What a judgement says of a candidate on a machine whose Postfix serves, and what it leaves alone.
 
-postfix.py runs inside, with the sandbox of pf-agent-errands.service around it.
+postfix/judge.py runs inside, with the sandbox of pf-agent-errands.service around it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.machine.image import CHECKOUT
+from tests.checkout import CHECKOUT
 from tests.machine.nspawn import Machine
 
 FOLDER = "/root/judge"
@@ -21,7 +21,7 @@ INSTANCE = "/etc/postfix-out"
 ASK = f"""
 import dataclasses, json, sys
 sys.path.insert(0, "{FOLDER}/agent")
-from pf_agent.postfix import Postfix
+from pf_agent.postfix.installed import Postfix
 directory, *lines = json.load(sys.stdin)
 postfix = Postfix(directory, "/run/judge")
 with open(directory + "/main.cf", "rb") as file:
@@ -32,13 +32,13 @@ print(json.dumps([dataclasses.asdict(judgement) for judgement in judged]))
 NEWALIASES = f"""
 import sys
 sys.path.insert(0, "{FOLDER}/agent")
-from pf_agent.postalias import AliasBuilder
+from pf_agent.postfix.postalias import AliasBuilder
 print(AliasBuilder("{INSTANCE}").newaliases())
 """
 GREETING = f"""
 import sys
 sys.path.insert(0, "{FOLDER}/agent")
-from pf_agent.postfix import Postfix
+from pf_agent.postfix.installed import Postfix
 print(Postfix(sys.argv[1], "/run/judge").greeting())
 """
 # What a unit may be given that bears on a program that it starts.

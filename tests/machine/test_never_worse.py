@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from pf_agent import names
-from pf_agent.wish import LOCAL
+from pf_agent.cli.wish import LOCAL
 from tests.machine.nspawn import Machine
 from tests.machine.site import INTRUDE, LAST_GOOD, MAIN_CF, SETTLE_SECONDS, Site, eventually
 

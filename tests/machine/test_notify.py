@@ -23,7 +23,7 @@ WRONG = b"mynetworks = 0.0.0.0/0"
 EMIT = """
 import sys
 from pf_agent import names
-from pf_agent.journal import Journal
+from pf_agent.reporting.journal import Journal
 from pf_agent.model import Event, Record
 for cycle in sys.argv[1:]:
     journal = Journal()

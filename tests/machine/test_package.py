@@ -1,7 +1,8 @@
 """dpkg installs, upgrades, interrupts, downgrades and purges the package; mail runs on.
 
 One machine. There is no version before the first: an older and a newer one are the same package
-with other conffiles under another number.
+with other conffiles under another number. The older one has modules where the present one has
+folders, as the package had once.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ DESIRED = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_TOML}"
 AGENT = f"{names.CONFIG_DIRECTORY}/{names.AGENT_TOML}"
 README = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/README"
 DROPIN = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/50-site.toml"
+MODULES = "/usr/lib/python3/dist-packages/pf_agent"
 SCRIPTS = "/var/lib/dpkg/info/pf-agent"
 QUIET = {"DEBIAN_FRONTEND": "noninteractive"}
 # make NAME VERSION [COMMAND]
@@ -36,7 +38,7 @@ make() {{
     eval "$3"
     dpkg-deb -Znone -b . "$1"
 }}
-make {OLDER} 0.0.9
+make {OLDER} 0.0.9 'for room in .{MODULES}/*/; do echo "raise ImportError" > "${{room%/}}.py"; done'
 make {NEWER} 99.0
 make {BROKEN} 99.1 "printf '#!/bin/sh\\nexit 1\\n' > DEBIAN/preinst; chmod 755 DEBIAN/preinst"
 rm -rf /srv/work
@@ -106,6 +108,14 @@ def works(machine: Machine, version: str) -> Site:
     assert site.is_obeyed()
     assert machine.run(["find", "/etc", "-name", "*.dpkg-new"]).stdout == ""
     return site
+
+
+def former_modules(machine: Machine) -> set[str]:
+    """What stands where the older version has modules, compiled or not."""
+    listed = machine.sh(f"cd {MODULES} && ls -d */ *.py __pycache__/*").split()
+    rooms = {path.rstrip("/") for path in listed if path.endswith("/")}
+    files = {path.removeprefix("__pycache__/").partition(".")[0] for path in listed}
+    return rooms & files
 
 
 # Installed and purged
@@ -196,6 +206,7 @@ def test_an_upgrade_and_a_downgrade_leave_mail_and_state_alone(server: Machine) 
     for archive, version in ((PRESENT, __version__), (NEWER, "99.0"), (OLDER, "0.0.9")):
         dpkg(server, "-i", archive)
         assert status(server) == f"installed {version}"
+        assert bool(former_modules(server)) is (archive == OLDER)
         server.wait_until('pf-agent status --json | grep \'"phase": "suspended"\'')
         assert site.show("pf-agent", "InvocationID") != agent, "the new code runs"
         agent = site.show("pf-agent", "InvocationID")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from pf_agent import desired, names
-from pf_agent.toml_table import Source
-from tests.machine.image import CHECKOUT
+from pf_agent import names
+from pf_agent.config import desired
+from pf_agent.config.table import Source
+from tests.checkout import CHECKOUT
 from tests.machine.nspawn import Machine
 from tests.machine.site import MAIN_CF, SITE, Site
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from pf_agent.bus import NAME, PATH
-from tests.machine.image import CHECKOUT
+from pf_agent.bus.agent1 import NAME, PATH
+from tests.checkout import CHECKOUT
 from tests.machine.nspawn import Machine
 from tests.machine.site import Site, eventually
 

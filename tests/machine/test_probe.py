@@ -25,20 +25,20 @@ LOG = "/var/log/mail.probe"
 ASK = """
 import json, sys
 from dataclasses import asdict
-from pf_agent.errands import Errands
+from pf_agent.postfix.errands import Errands
 errands = Errands("/etc/postfix", "/run/pf-agent-errands.socket")
 greeting = errands.greeting()
 heard = None if greeting is None else errands.probe(greeting)
 print(json.dumps([greeting and asdict(greeting), heard and asdict(heard)]))
 """
 LIVES = """
-from pf_agent.errands import Errands
+from pf_agent.postfix.errands import Errands
 errands = Errands("/etc/postfix", "/run/pf-agent-errands.socket")
 print(*{errands.lives() for _ in range(50)})
 """
 LOGGED = """
 import json, sys
-from pf_agent.errands import Errands
+from pf_agent.postfix.errands import Errands
 errands = Errands("/etc/postfix", "/run/pf-agent-errands.socket")
 units, since = json.loads(sys.argv[1])
 print(json.dumps([errands.log_tail(units, since), errands.fatal_lines(units, since)]))

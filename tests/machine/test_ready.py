@@ -27,10 +27,10 @@ SINK = "/root/sink"
 
 JUDGE = """
 import dataclasses, json, sys
-from pf_agent.configuration import load_desired_file
-from pf_agent.drift import corrected
-from pf_agent.main_cf import MainCf
-from pf_agent.postfix import Postfix
+from pf_agent.files.configuration import load_desired_file
+from pf_agent.reconcile.drift import corrected
+from pf_agent.maincf.document import MainCf
+from pf_agent.postfix.installed import Postfix
 state, text = sys.argv[1:]
 with open(text, "rb") as file:
     candidate = corrected(MainCf.parse(file.read()), load_desired_file(state)).render()

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from pf_agent import __version__, names
-from pf_agent.journal import MESSAGE_IDS
 from pf_agent.model import Event
+from pf_agent.reporting.journal import MESSAGE_IDS
 from tests.machine.nspawn import Machine
 from tests.machine.site import MAIN_CF, Site, eventually
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from pf_agent import __version__
+from tests.checkout import CHECKOUT
 from tests.documents import blocks, commands
-from tests.machine.image import CHECKOUT
 from tests.machine.nspawn import Machine
 
 URL = "http://127.0.0.1:8077"

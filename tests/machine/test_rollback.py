@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import pytest
 
-from pf_agent import names, render
+from pf_agent import names
+from pf_agent.words.diffs import unified_diff
 from tests.machine.nspawn import Machine
 from tests.machine.site import (
     MAIN_CF,
@@ -197,7 +198,7 @@ def test_a_wish_that_postfix_does_not_come_up_with_is_rejected(site: Site, name:
         assert [name for name in UNUSED if name in mapped] == []
         tried = site.machine.read_bytes(record[names.FIELD_DISPLACED])
         assert f"\n{parameter} = ".encode() in tried
-        assert record[names.FIELD_DIFF] == render.unified_diff(tried, before, MAIN_CF)
+        assert record[names.FIELD_DIFF] == unified_diff(tried, before, MAIN_CF)
         # What is enforced is served; what is not is told of.
         site.wait_settled()
         assert is_rejected(site, parameter)
@@ -270,7 +271,7 @@ def test_several_wishes_go_back_together_and_what_nobody_wished_for_stays(site: 
         gate.open()
         wait_for(site, "rolled-back", since)
         site.wait_settled()
-        *each, record = site.records("rolled-back", since)
+        *each, _record = site.records("rolled-back", since)
         undone = {found[names.FIELD_PARAMETER] for found in each}
         assert undone <= {"inet_interfaces", "smtpd_helo_required"}
         assert "inet_interfaces" in undone

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from pf_agent import names, pacing
-from pf_agent.wish import LOCAL
+from pf_agent import names
+from pf_agent.activation import pacing
+from pf_agent.cli.wish import LOCAL
 from tests.machine.nspawn import Machine
 from tests.machine.site import INTRUDE, MAIN_CF, SETTLE_SECONDS, Site, eventually
 

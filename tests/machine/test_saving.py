@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from pf_agent import names, render
+from pf_agent import names
+from pf_agent.words import sentences
 from tests.machine.nspawn import Machine
 from tests.machine.site import MAIN_CF, Site, eventually
 
@@ -213,7 +214,7 @@ def test_a_line_that_postfix_cannot_read_is_commented_out(site: Site, line: str)
     site.wait_right(site.good.replace(RIGHT, commented + RIGHT))
     (record,) = site.drift_of(since)
     assert record[names.FIELD_KIND] == "unreadable"
-    assert record[names.FIELD_ACTUAL] == render.printable(line)
+    assert record[names.FIELD_ACTUAL] == sentences.printable(line)
     assert record[names.FIELD_LINE] == str(site.line_of("mynetworks"))
 
 

@@ -29,7 +29,7 @@ def shifted():
 time.time = shifted
 time.time_ns = lambda: int(shifted() * 1e9)
 time.localtime = lambda seconds=None: local(shifted() if seconds is None else seconds)
-from pf_agent.cli import entry
+from pf_agent.cli.main import entry
 entry()
 """
 WITH_CLOCK = "[Service]\nExecStart=\nExecStart=/usr/bin/python3 /etc/clock.py run\n"

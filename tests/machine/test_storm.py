@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pf_agent.pacing import restart_allowed_at
-from pf_agent.postalias import POSTALIAS
+from pf_agent.activation.pacing import restart_allowed_at
+from pf_agent.postfix.postalias import POSTALIAS
 from tests.machine.nspawn import Machine
 from tests.machine.site import MAIN_CF, Site
 

@@ -1,10 +1,10 @@
-"""What systemd.py and smtp.py claim, checked inside a machine: inside_systemd.py."""
+"""What bus/systemd.py and postfix/probe.py claim, checked inside a machine: inside_systemd.py."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.machine.image import CHECKOUT
+from tests.checkout import CHECKOUT
 from tests.machine.nspawn import Machine
 from tests.machine.site import Site
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from pf_agent import names
-from pf_agent.bus import NAME, PATH
+from pf_agent.bus.agent1 import NAME, PATH
 from tests.machine.nspawn import Machine
 from tests.machine.site import SETTLE_SECONDS, Site, eventually
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.machine.image import CHECKOUT
+from tests.checkout import CHECKOUT
 from tests.machine.nspawn import Machine
 
 FOLDER = "/root/units"
@@ -18,8 +18,8 @@ CHECKS = [
 ]
 WAS_STOPPED = """
 from pf_agent import names
-from pf_agent.errands import Errands
-from pf_agent.systemd import Systemd
+from pf_agent.postfix.errands import Errands
+from pf_agent.bus.systemd import Systemd
 unit = Systemd(print).units_of("postfix.service")[-1]
 print(unit.phase.value, Errands("/etc/postfix", names.ERRANDS_SOCKET).was_stopped(unit), flush=True)
 import os

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from pf_agent.lists import words
-from pf_agent.parameters import TABLE
-from pf_agent.values import fault, pair_faults, same
+from pf_agent.maincf.lists import words
+from pf_agent.maincf.parameters import TABLE
+from pf_agent.maincf.values import fault, pair_faults, same
 
 INSIDE = Path(__file__).with_name("inside_values.py")
 # A mount namespace of its own, which ends with it. The root is read-only there, /tmp a tmpfs.

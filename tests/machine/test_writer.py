@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from pf_agent import names
-from tests.machine.image import CHECKOUT
+from tests.checkout import CHECKOUT
 from tests.machine.nspawn import Machine
 from tests.machine.site import MAIN_CF, Site, eventually
 

@@ -10,7 +10,7 @@ import sys
 
 sys.path.insert(0, "/usr/share/autopkgtest/lib")
 
-import VirtSubproc  # noqa: E402 - autopkgtest's own, which is in no package of Python's
+import VirtSubproc
 
 
 def hook_open() -> None:

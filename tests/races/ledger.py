@@ -12,7 +12,8 @@ from pathlib import Path
 
 from tests.races.texts import Base, digest, number_of
 
-# state.DISPLACED_COUNT: older ones go, so the folder is emptied into the ledger all the time.
+# As displaced_texts.DISPLACED_COUNT: older ones go, so the folder is emptied into the ledger all
+# the time.
 _KEPT = 200
 _MOST_FLAWS = 20
 

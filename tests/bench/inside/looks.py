@@ -14,11 +14,12 @@ import tempfile
 import time
 from collections.abc import Callable
 
-from pf_agent.exchange import MainCfFile
+from pf_agent.files.exchange import MainCfFile
+from pf_agent.files.store import FileStore
 from pf_agent.model import DesiredState, Record
-from pf_agent.plan import Policy
-from pf_agent.reconcile import reconcile
-from pf_agent.state import State
+from pf_agent.reconcile.look import Look
+from pf_agent.reconcile.ports import Policy
+from pf_agent.reconcile.reconcile import reconcile
 
 _COMMENT = "# A line of comment, of the length that they have in the template of Postfix.\n"
 
@@ -41,12 +42,12 @@ def look_seconds(parameters: int, size: int, rounds: int) -> list[float]:
         with open(path, "wb") as file:
             file.write(text)
         os.chmod(path, 0o644)
-        state = State(os.path.join(folder, "state"), os.path.join(folder, "run"))
+        state = FileStore(os.path.join(folder, "state"), os.path.join(folder, "run"))
         state.prepare()
         host = MainCfFile(path)
 
         def look() -> None:
-            outcome = reconcile(host, desired, Policy(), state, unexpected)
+            outcome = reconcile(Look(host, desired, Policy(), state, unexpected))
             assert not outcome.drift
             assert not outcome.summary
 

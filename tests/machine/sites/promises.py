@@ -8,8 +8,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from pf_agent import desired, names
-from pf_agent.toml_table import Source
+from pf_agent import names
+from pf_agent.config import desired
+from pf_agent.config.table import Source
 from tests.machine.sites.standing import Snapshot, Standing
 
 SETTLE_SECONDS = 90.0

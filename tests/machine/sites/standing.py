@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pf_agent import desired, names
-from pf_agent.main_cf import MainCf
+from pf_agent import names
+from pf_agent.config import desired
+from pf_agent.config.table import Source
+from pf_agent.maincf.document import MainCf
 from pf_agent.model import DesiredState
-from pf_agent.toml_table import Source
 from tests.machine.nspawn import Machine
 from tests.machine.site import INTRUDE, Site, eventually
 from tests.machine.sites import clients, kinds, servers

@@ -1,0 +1,79 @@
+"""What an activation works with, what holds while it takes a step, and how it ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from pf_agent.activation.inquiry import Askable
+from pf_agent.model import (
+    Activated,
+    ActivationWay,
+    Clock,
+    NotUp,
+    Package,
+    PendingActivation,
+    UnitState,
+    Wishes,
+)
+
+
+class Service(Protocol):
+    """systemd, as `systemd.Systemd` has it."""
+
+    def restart(self, unit: str) -> str: ...
+    def reload(self, unit: str) -> str: ...
+    def job_result(self, job: str) -> str | None: ...
+    def units_of(self, unit: str) -> tuple[UnitState, ...]: ...
+    def reset_failed(self, units: Iterable[str]) -> None: ...
+
+
+class Postfix(Askable, Protocol):
+    """What tells how Postfix stands, as `errands.Errands` and `installed.Postfix` do."""
+
+    def was_stopped(self, unit: UnitState) -> bool | None: ...
+    def package(self) -> Package: ...
+
+
+class Markers(Protocol):
+    """What outlives the process, as `store.FileStore` keeps it."""
+
+    def pending(self) -> PendingActivation | None: ...
+    def note_served(
+        self, cycle: int | None, text: bytes | None, is_started: bool, is_good: bool
+    ) -> bool: ...
+    def note_failed(self, cycle: int) -> None: ...
+    def note_reloaded(self, cycle: int) -> None: ...
+    def wishes(self) -> Wishes: ...
+    def hold_activation(self) -> bool: ...
+    def release_activation(self) -> None: ...
+    def restarts(self, name: str = ...) -> tuple[float, ...]: ...
+    def note_restarts(self, moments: tuple[float, ...], name: str = ...) -> None: ...
+
+
+@dataclass(frozen=True)
+class Clocks:
+    """The time of day, which may be set back or forward, and ticks, for what is waited for."""
+
+    clock: Clock = time.time
+    ticks: Clock = time.monotonic
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What holds while one step is taken.
+
+    `may_act` False: others' starts are noted, nothing is started. `is_good`: main.cf says what is
+    desired. Restarts are to be `apart` seconds from each other; the window opens in `opens_in`.
+    """
+
+    may_act: bool = True
+    is_good: bool = True
+    way: ActivationWay = ActivationWay.RESTART
+    apart: float = 0.0
+    opens_in: float = 0.0
+
+
+End = Activated | NotUp

@@ -1,0 +1,62 @@
+"""Tell systemd how the daemon is, and know how often it wants to hear (sd_notify(3))."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterable
+
+from pf_agent.errors import HostError
+
+# Of one state; we never send more than two at once.
+_MOST_BYTES = 1900
+
+
+def sd_notify(*states: str) -> bool:
+    """Tell systemd our state, as in sd_notify("READY=1", "STATUS=in sync"); see sd_notify(3).
+
+    Returns False when systemd does not listen, as when run by hand. Raises HostError when it
+    should be told and cannot.
+    """
+    place = os.environ.get("NOTIFY_SOCKET")
+    if not place:
+        return False
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as link:
+            # A name that begins with "@" stands for an abstract one (unix(7)).
+            link.connect(f"\0{place[1:]}" if place.startswith("@") else place)
+            link.send(assignments(states).encode())
+    except OSError as error:
+        fact = error.strerror or error
+        raise HostError(f"notify: {fact}; see NotifyAccess= in systemd.service(5)") from error
+    return True
+
+
+def assignments(states: Iterable[str]) -> str:
+    """The states one a line, as sd_notify(3) wants them, whatever bytes of main.cf they quote.
+
+    systemd throws a message of 4096 bytes away whole (NOTIFY_BUFFER_MAX in core/manager.c), the
+    sign of life in it too, and would kill us for the lack of it.
+    """
+    lines = (" ".join(state.replace("\0", " ").split()) for state in states)
+    return "\n".join(_cut(line.encode("utf-8", "backslashreplace")) for line in lines)
+
+
+def _cut(line: bytes) -> str:
+    if len(line) <= _MOST_BYTES:
+        return line.decode("utf-8")
+    return line[:_MOST_BYTES].decode("utf-8", "ignore") + "..."
+
+
+def watchdog_seconds() -> float | None:
+    """Within how many seconds systemd wants a WATCHDOG=1; None if it does not watch this process.
+
+    WATCHDOG_USEC and WATCHDOG_PID as sd_watchdog_enabled(3) reads them.
+    """
+    pid = os.environ.get("WATCHDOG_PID")
+    usec = os.environ.get("WATCHDOG_USEC", "")
+    if pid is not None and pid != str(os.getpid()):
+        return None
+    if not (usec.isascii() and usec.isdigit()) or int(usec) == 0:
+        return None
+    return int(usec) / 1_000_000

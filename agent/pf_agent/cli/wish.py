@@ -1,0 +1,203 @@
+"""What an administrator wishes for: judged first, then written to a drop-in of desired.d.
+
+That is 50-local.toml. A parameter of which 50-site.toml has the last word is changed there: the
+answers given at the installation are this host's own, too. Any other file that is read later
+belongs to somebody else, who would write it again; a wish that it overrules is refused.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Final
+
+from pf_agent import names
+from pf_agent.cli.subject import Subject, judgement_of
+from pf_agent.config.desired import by_instance, main_cf_of
+from pf_agent.config.dropin import Wishes, edited
+from pf_agent.config.table import Source, shown_key
+from pf_agent.errors import ConfigError, HostError
+from pf_agent.files import configuration, whole
+from pf_agent.files.exchange import MainCfFile
+from pf_agent.files.trusted import require_guarded
+from pf_agent.model import DesiredState
+from pf_agent.reconcile.refusal import refusal, refusal_sentence, warnings
+from pf_agent.words import sentences
+
+_DROPINS: Final = os.path.join(names.CONFIG_DIRECTORY, names.DESIRED_DROPINS)
+LOCAL: Final = os.path.join(_DROPINS, "50-local.toml")
+SITE: Final = os.path.join(_DROPINS, "50-site.toml")
+_MODE: Final = 0o644
+_HEAD: Final = b"""\
+# What `pf-agent set` and `pf-agent adopt` wrote. Edit it as you like: comments stay.
+"""
+
+
+@dataclass(frozen=True)
+class Wished:
+    """What came of it: the parameters written to each file, and what is to be told besides."""
+
+    subject: Subject
+    written: Mapping[str, tuple[str, ...]]
+    warnings: tuple[str, ...]
+
+
+def subject_of(instance: str, desired: DesiredState) -> Subject:
+    """Return one instance of the host. Raises ConfigError where there is none of that name."""
+    state = by_instance(desired).get(instance)
+    if state is None:
+        raise ConfigError(
+            f"instance {shown_key(instance)}: no file names it; see /etc/pf-agent/desired.toml"
+        )
+    return Subject(instance, state, MainCfFile(main_cf_of(instance, state)), True)
+
+
+def wish(instance: str, wishes: Wishes) -> Wished:
+    """Make the wishes part of the desired state; what it says already is not written again.
+
+    Raises ConfigError, and nothing is written, where a later file has another word or Postfix
+    refuses what main.cf would become. Raises HostError.
+    """
+    with _locked():
+        before = subject_of(instance, configuration.load_desired(names.CONFIG_DIRECTORY))
+        new = {n: value for n, value in wishes.items() if not _is_desired(before.desired, n, value)}
+        if not new:
+            return Wished(before, {}, ())
+        homes = {name: _home(before.desired, name) for name in new}
+        files = [
+            _edited(path, {name: new[name] for name in new if homes[name] == path}, instance)
+            for path in sorted(set(homes.values()))
+        ]
+        desired = configuration.load_desired(names.CONFIG_DIRECTORY, files)
+        after = subject_of(instance, desired)
+        _refuse_vain(after.desired, homes)
+        doubts = _judge(before, after, new)
+        for file in files:
+            write_whole(file.path, file.text)
+    written = {file.path: tuple(n for n in new if homes[n] == file.path) for file in files}
+    return Wished(after, written, doubts)
+
+
+def _home(desired: DesiredState, name: str) -> str:
+    place = desired.provenance.get(name)
+    return SITE if place is not None and place.file == SITE else LOCAL
+
+
+def _edited(path: str, wishes: Wishes, instance: str) -> Source:
+    old = read_regular(path)
+    return Source(
+        path, edited(Source(path, _HEAD if old is None else old), wishes, instance).encode()
+    )
+
+
+def _is_desired(desired: DesiredState, name: str, value: str | None) -> bool:
+    if value is None:
+        return name in desired.use_default
+    return desired.settings.get(name) == value
+
+
+def _refuse_vain(desired: DesiredState, homes: Mapping[str, str]) -> None:
+    """Refuse what would have no effect, since a later drop-in has the last word."""
+    places = {name: desired.provenance[name] for name in homes}
+    problems = [
+        f"{place}: {name}: this file is read after {homes[name]} and wins; change it there"
+        for name, place in places.items()
+        if place.file != homes[name]
+    ]
+    if problems:
+        raise ConfigError(*problems)
+
+
+def _judge(before: Subject, after: Subject, wishes: Wishes) -> tuple[str, ...]:
+    """Return what Postfix only warns of in these wishes. Raises ConfigError where it refuses them.
+
+    What it refused before, and not for the sake of a wish, is told and no reason to refuse more:
+    else two faults could not be mended one by one.
+    """
+    judgement = judgement_of(after)
+    doubts = [text for text in warnings(after.desired, judgement) if _named(wishes, text)]
+    refused = refusal(after.desired, judgement)
+    if refused:
+        blamed = _named(wishes, refused)
+        if blamed or not refusal(before.desired, judgement_of(before)):
+            what = ", ".join(blamed or wishes)
+            raise ConfigError(
+                f"{what}: Postfix refuses it: {refused}; nothing was written, wish for another"
+                " value (postconf(5))"
+            )
+        doubts.append(refusal_sentence(after.desired, refused))
+    return tuple(doubts)
+
+
+def _named(wishes: Wishes, text: str) -> list[str]:
+    words = re.findall(r"[^\s\"',:;=]+", text)
+    return [name for name in wishes if name in words]
+
+
+def leftovers(wished: Wished, parameters: Sequence[str]) -> tuple[str, ...]:
+    """Return what in main.cf still differs for these parameters, and will be corrected."""
+    drift = (d for d in wished.subject.plan().drift if d.parameter in parameters)
+    return tuple(sentences.drift_sentence(each) for each in drift)
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def require_root(verb: str) -> None:
+    """Raise HostError where this process may not change the configuration."""
+    if os.geteuid() != 0:
+        raise HostError(f"{verb}: {names.CONFIG_DIRECTORY} belongs to root; run as root")
+
+
+def read_regular(path: str) -> bytes | None:
+    """Return a file's bytes, None where there is none. Raises HostError."""
+    try:
+        return whole.read_whole(path, is_followed=True)
+    except FileNotFoundError:
+        return None
+    except whole.Unfit as error:
+        raise HostError(f"{path}: {error.strerror}; move it away") from error
+    except OSError as error:
+        raise HostError(f"{path}: {error.strerror}; run as root") from error
+
+
+def write_whole(path: str, data: bytes) -> None:
+    """Put `data` in the file's place at once and durably; a symbolic link stays one.
+
+    A new file is readable by all; another keeps its mode. Raises HostError, and ConfigError where
+    others may change what stands there: it would not be obeyed.
+    """
+    require_guarded(path)
+    target = os.path.realpath(path)
+    mode = _MODE
+    try:
+        os.makedirs(os.path.dirname(target), mode=0o755, exist_ok=True)
+        with suppress(FileNotFoundError):
+            mode = stat.S_IMODE(os.stat(target).st_mode)
+    except OSError as error:
+        raise HostError(f"{path}: {error.strerror}; mend the folder") from error
+    whole.write_whole(target, data, mode, durable=True)
+
+
+@contextmanager
+def _locked() -> Iterator[None]:
+    """Keep a second `set` from writing what it read before the first one wrote.
+
+    Anybody can open /etc/pf-agent, and hold a lock on it for ever; this folder is root's alone.
+    """
+    folder = names.STATE_DIRECTORY
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise HostError(f"{folder}: {error.strerror}; make the folder") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,1 @@
+"""The agent's own configuration language: TOML, typed and checked, each fault with its place."""

@@ -1,0 +1,276 @@
+"""desired.toml and its drop-ins -> the DesiredState.
+
+The later file wins, parameter by parameter: a name that it puts into `use_default` takes away
+what an earlier file set, and the other way round. The same holds within each instance. Nothing
+here knows Postfix's parameters: which there are is a matter of the Postfix installed.
+"""
+
+from __future__ import annotations
+
+import functools
+import posixpath
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from pf_agent import names
+from pf_agent.config.table import INT64, Source, Table, parse, quoting, shown, shown_key
+from pf_agent.errors import ConfigError
+from pf_agent.model import BLANKS, DesiredState, Place, Unmanaged
+
+_TOP_LEVEL = ("ignore", "instances", "settings", "template", "unmanaged", "use_default")
+# It names a folder of ours and, after the "@", a unit (systemd.unit(5)).
+_INSTANCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,60}")
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """What one file says of one instance; None where it is silent."""
+
+    settings: Mapping[str, str]
+    use_default: frozenset[str]
+    template: str | None
+    provenance: Mapping[str, Place]
+    unmanaged: Unmanaged | None = None
+    ignore: tuple[str, ...] = ()
+    config_directory: str | None = None
+    place: Place | None = None
+    instances: Mapping[str, _Layer] = field(default_factory=dict)
+
+
+_EMPTY = _Layer({}, frozenset(), None, {})
+
+
+def load(sources: Sequence[Source]) -> DesiredState:
+    """Return the desired state that `sources`, in their order, add up to.
+
+    No sources, or none that says anything, make an empty state. Raises ConfigError with all
+    problems of all sources.
+    """
+    layers: list[_Layer] = []
+    problems: list[str] = []
+    for source in sources:
+        try:
+            layers.append(_read(parse(source)))
+        except ConfigError as error:
+            problems.extend(error.problems)
+    if problems:
+        raise ConfigError(*problems)
+    desired = _state(functools.reduce(_laid_over, layers, _EMPTY))
+    problems = list(_shared_folders(desired))
+    if problems:
+        raise ConfigError(*problems)
+    return desired
+
+
+def by_instance(desired: DesiredState) -> dict[str, DesiredState]:
+    """Return the states of all instances by name, the default one first."""
+    return {names.DEFAULT_INSTANCE: replace(desired, instances={}), **desired.instances}
+
+
+def main_cf_of(instance: str, desired: DesiredState) -> str:
+    """Return the path of the instance's main.cf."""
+    if instance == names.DEFAULT_INSTANCE or desired.config_directory is None:
+        return names.MAIN_CF
+    return posixpath.join(desired.config_directory, posixpath.basename(names.MAIN_CF))
+
+
+def name_fault(name: str) -> str | None:
+    """Return why Postfix could not read this name in main.cf (postconf(5), "File format")."""
+    if not name:
+        return "a parameter's name may not be empty; write one or take it out"
+    if name.startswith("#"):
+        return 'a parameter\'s name may not begin with "#", which starts a comment; take it out'
+    if any(blank in name for blank in BLANKS):
+        return "a parameter's name may not contain a blank; take it out"
+    if "=" in name:
+        return 'a parameter\'s name may not contain "="; take it out'
+    return _unwritable("a parameter's name", name)
+
+
+def value_fault(value: str) -> str | None:
+    """Return why this value could not stand in main.cf on the line of its parameter."""
+    if "\n" in value:
+        return "a value may not contain a line break; put it on one line"
+    return _unwritable("a value", value)
+
+
+def _unwritable(what: str, text: str) -> str | None:
+    if "\0" in text:
+        return f"{what} may not contain a NUL; take it out"
+    if re.search("[\ud800-\udfff]", text):
+        return f"{what} may contain only what UTF-8 can write; take out the lone surrogate"
+    return None
+
+
+def path_fault(path: str) -> str | None:
+    """Return why this is no path that the agent could open."""
+    if not path.startswith("/"):
+        return f"expected an absolute path, got {shown(path)}; begin it with /"
+    if "\n" in path:
+        return "a path may not contain a line break; put it on one line"
+    return _unwritable("a path", path)
+
+
+def instance_fault(name: str) -> str | None:
+    """Return why an instance cannot have this name."""
+    if _INSTANCE_NAME.fullmatch(name):
+        return None
+    return "an instance's name is letters, digits, and . _ - after the first; write another one"
+
+
+def _read(table: Table) -> _Layer:
+    """Return what one file says. Raises ConfigError with all problems of the file."""
+    layer = _read_instance(table)
+    section = table.table("instances")
+    instances = {}
+    for name in section:
+        if fault := instance_fault(name):
+            section.note(name, fault)
+        inner = section.table(name)
+        folder = _path(inner, "config_directory")
+        found = replace(_read_instance(inner), config_directory=folder, place=section.place(name))
+        inner.refuse_unknown(f"a parameter of Postfix belongs under [instances.{name}.settings]")
+        instances[name] = found
+    table.refuse_unknown("a parameter of Postfix belongs under [settings]")
+    if table.problems:
+        raise ConfigError(*table.problems)
+    return replace(layer, instances=instances)
+
+
+def _read_instance(table: Table) -> _Layer:
+    """Return what the table says of one instance; problems are noted in the table."""
+    use_default = table.strings("use_default")
+    for name in use_default:
+        if fault := name_fault(name):
+            table.note("use_default", f"{shown(name)}: {fault}")
+    section = table.table("settings")
+    settings = {}
+    for name in section:
+        value = _value(section, name)
+        if name in use_default:
+            line = table.place("use_default").line
+            also = "use_default" if line is None else f"use_default, line {line}"
+            section.note(name, f"it stands in {also}, too; keep one of the two")
+        if value is not None:
+            settings[name] = value
+    places = {name: table.place("use_default") for name in use_default}
+    places |= {name: section.place(name) for name in settings}
+    return _Layer(
+        settings,
+        frozenset(use_default),
+        _path(table, "template"),
+        places,
+        _unmanaged(table),
+        table.strings("ignore"),
+    )
+
+
+def _path(table: Table, key: str) -> str | None:
+    path = table.string(key)
+    if path is not None and (fault := path_fault(path)):
+        table.note(key, fault)
+    return path
+
+
+def _unmanaged(table: Table) -> Unmanaged | None:
+    if table.value("unmanaged") is None:
+        return None
+    choices = [choice.value for choice in Unmanaged]
+    return Unmanaged(table.choice("unmanaged", choices, Unmanaged.KEEP.value))
+
+
+def _value(section: Table, name: str) -> str | None:
+    """Return a setting's value as main.cf has it; None, and a problem noted, if it has none."""
+    value = section.value(name)
+    fault = name_fault(name)
+    if name in _TOP_LEVEL:
+        # Whoever writes it below [settings] has written a parameter, and would never know.
+        fault = f"{name} is no parameter; move it to the top of the file, above [settings]"
+    if isinstance(value, bool):
+        text = "yes" if value else "no"
+    elif isinstance(value, str):
+        text = value.strip(BLANKS)
+    elif isinstance(value, int) and value in INT64:
+        text = str(value)
+    elif isinstance(value, list) and all(isinstance(item, str) for item in value):
+        text = " ".join(value).strip(BLANKS)
+    else:
+        section.note(name, fault or _wrong_type(name, value))
+        return None
+    if fault := fault or value_fault(text):
+        section.note(name, fault)
+        return None
+    return text
+
+
+def _wrong_type(name: str, value: object) -> str:
+    if isinstance(value, list):
+        number, item = next(pair for pair in enumerate(value, 1) if not isinstance(pair[1], str))
+        fact = f"expected an array of strings, but item {number} is {shown(item)}"
+        return f"{fact}; {quoting(item)}"
+    fact = f"expected a string, an integer, true, false or an array of strings, got {shown(value)}"
+    if isinstance(value, dict):
+        inner: object = value
+        while isinstance(inner, dict) and inner:
+            key, inner = next(iter(inner.items()))
+            name = f"{name}.{key}"
+        return f"{fact}; write one string, or a name that has a dot in quotes: {shown(name)} = ..."
+    return f"{fact}; {quoting(value)}"
+
+
+def _laid_over(lower: _Layer, upper: _Layer) -> _Layer:
+    """Return both in one; where they speak of the same parameter, `upper` holds."""
+    kept = {name: value for name, value in lower.settings.items() if name not in upper.use_default}
+    instances = {
+        name: _laid_over(lower.instances.get(name, _EMPTY), layer)
+        for name, layer in upper.instances.items()
+    }
+    return _Layer(
+        settings={**kept, **upper.settings},
+        use_default=lower.use_default.difference(upper.settings) | upper.use_default,
+        template=upper.template or lower.template,
+        provenance={**lower.provenance, **upper.provenance},
+        unmanaged=upper.unmanaged or lower.unmanaged,
+        ignore=tuple(dict.fromkeys((*lower.ignore, *upper.ignore))),
+        config_directory=upper.config_directory or lower.config_directory,
+        place=lower.place or upper.place,
+        instances={**lower.instances, **instances},
+    )
+
+
+def _state(layer: _Layer, config_directory: str | None = None) -> DesiredState:
+    return DesiredState(
+        layer.settings,
+        layer.use_default,
+        layer.template,
+        layer.provenance,
+        layer.unmanaged or Unmanaged.KEEP,
+        layer.ignore,
+        config_directory,
+        {
+            name: _state(inner, inner.config_directory or _folder_of(name))
+            for name, inner in layer.instances.items()
+        },
+        layer.place,
+    )
+
+
+def _folder_of(name: str) -> str:
+    """Where Debian has the instance: /etc/postfix-NAME, and postmulti(1)'s names begin so."""
+    return f"/etc/{name}" if name.startswith("postfix-") else f"/etc/postfix-{name}"
+
+
+def _shared_folders(desired: DesiredState) -> Sequence[str]:
+    """The problems of instances that would all keep one and the same main.cf."""
+    owners = {posixpath.dirname(names.MAIN_CF): "the default instance"}
+    problems = []
+    for name, state in desired.instances.items():
+        folder = posixpath.normpath(state.config_directory or "")
+        if folder in owners:
+            fact = f"{folder} is the config_directory of {owners[folder]} already"
+            where = "" if state.place is None else f"{state.place}: "
+            key = f"[instances] {shown_key(name)}"
+            problems.append(f"{where}{key}: {fact}; give each instance its own")
+        owners.setdefault(folder, f"instance {name}")
+    return problems

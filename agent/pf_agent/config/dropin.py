@@ -1,0 +1,199 @@
+"""A drop-in's text with other wishes in it: comments, order and all other keys stay as they are.
+
+tomlkit changes what stands there. Lines are added by hand, since it would put them below the
+comment that belongs to the next table; and items are taken out by hand, since 0.9 (Ubuntu 22.04)
+then lets a comment swallow the closing bracket. It is imported where it is used, so that no other
+verb pays for it or needs it installed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tomli
+
+from pf_agent import names
+from pf_agent.config import desired
+from pf_agent.config.positions import BARE_KEY, Path, key_spans
+from pf_agent.config.table import Source, shown
+from pf_agent.errors import ConfigError, HostError
+from pf_agent.model import DesiredState
+
+# By parameter: its value, or None where Postfix's own default shall hold.
+Wishes = Mapping[str, str | None]
+
+_NOTHING = DesiredState({}, frozenset())
+# An integer that comes back as the same text.
+_INTEGER = re.compile(r"0|[1-9][0-9]{0,17}")
+_WIDTH = 100
+# A comment, or an item of an array of strings with its comma.
+_ITEM = re.compile(r"""#[^\n]*|("(?:\\.|[^"\\\n])*"|'[^'\n]*')[ \t]*,?[ \t]*""")
+
+
+def edited(source: Source, wishes: Wishes, instance: str = names.DEFAULT_INSTANCE) -> str:
+    """Return the text of `source` with each of `wishes` in it.
+
+    What says the same already stays as it is written. Where a setting goes, the comment on its
+    line goes with it. Raises ConfigError where `source` is faulty, or written in a form that this
+    cannot edit, and HostError where tomlkit is not installed.
+    """
+    before = _stated(source, instance)
+    settings = {
+        name: value
+        for name, value in wishes.items()
+        if value is not None and before.settings.get(name) != value
+    }
+    defaults = [n for n, value in wishes.items() if value is None and n not in before.use_default]
+    text = source.text.decode("utf-8-sig")
+    if settings or defaults:
+        table = () if instance == names.DEFAULT_INSTANCE else ("instances", instance)
+        text = _without_defaults(text, table, settings)
+        text = _changed(text, table, settings, defaults)
+        text = _with_defaults(text, table, defaults)
+        text = _with_settings(text, table, settings)
+    _verify(Source(source.path, text.encode()), wishes, instance)
+    return text
+
+
+def written(value: str) -> str:
+    """Return a value as TOML has it: an integer, else a string with as few escapes as can be."""
+    if _INTEGER.fullmatch(value):
+        return value
+    if re.search(r'["\\]', value) and "'" not in value and value.isprintable():
+        return f"'{value}'"
+    return _string(value)
+
+
+def _string(text: str) -> str:
+    # Character by character, since a message would not show all of a long one.
+    return f'"{"".join(shown(char)[1:-1] for char in text)}"'
+
+
+def _key(name: str) -> str:
+    return name if BARE_KEY.fullmatch(name) else _string(name)
+
+
+def _stated(source: Source, instance: str) -> DesiredState:
+    return desired.by_instance(desired.load([source])).get(instance, _NOTHING)
+
+
+def _verify(source: Source, wishes: Wishes, instance: str) -> None:
+    """Hold the new text to what was asked for: TOML has more forms than are foreseen here."""
+    problem = ""
+    try:
+        found = _stated(source, instance)
+    except ConfigError as error:
+        found, problem = _NOTHING, f" ({error.problems[0]})"
+    for name, value in wishes.items():
+        if found.settings.get(name) != value or (value is None) != (name in found.use_default):
+            raise ConfigError(f"{source.path}: {name} cannot be put in{problem}; edit it by hand")
+
+
+def _without_defaults(text: str, path: Path, settings: Mapping[str, str]) -> str:
+    """Take what is now set out of `use_default`; a line that is then empty goes."""
+    first, last = key_spans(text).get((*path, "use_default"), (1, 0))
+    lines = text.split("\n")
+    array = "\n".join(lines[first - 1 : last])
+
+    def kept(item: re.Match[str]) -> str:
+        gone = item[1] is not None and tomli.loads(f"x = {item[1]}")["x"] in settings
+        return "" if gone else item[0]
+
+    rest = _ITEM.sub(kept, array)
+    if rest == array:
+        return text
+    left = [line for line in rest.split("\n") if line.strip()]
+    return "\n".join([*lines[: first - 1], *left, *lines[last:]])
+
+
+def _changed(text: str, path: Path, settings: Mapping[str, str], defaults: Sequence[str]) -> str:
+    """Change the settings that stand there, or take them out; add to a `use_default` there."""
+    try:
+        import tomlkit
+    except ImportError as error:
+        raise HostError("tomlkit is missing; install python3-tomlkit") from error
+    document = tomlkit.parse(text)
+    table: Any = document
+    for part in path:
+        table = table.get(part, {})
+    section = table.get("settings", {})
+    use_default = table.get("use_default", [])
+    for name in defaults:
+        section.pop(name, None)
+        use_default.append(name)
+    for name, value in settings.items():
+        if name in section:
+            section[name] = tomlkit.value(written(value))
+    return document.as_string()
+
+
+def _with_settings(text: str, path: Path, settings: Mapping[str, str]) -> str:
+    """Add the settings that are not there yet: below the last one, or in a table of their own."""
+    section = (*path, "settings")
+    spans = {key[-1]: span for key, span in key_spans(text).items() if key[:-1] == section}
+    added = [f"{_key(n)} = {written(value)}" for n, value in settings.items() if n not in spans]
+    if not added:
+        return text
+    header = _headers(text).get(section)
+    if header is None:
+        return _appended(text, [_header(section), *added])
+    return _inserted(text, max([header, *(last for _, last in spans.values())]), added)
+
+
+def _with_defaults(text: str, path: Path, defaults: Sequence[str]) -> str:
+    """Make a `use_default` where there is none: above the first table, or first in its own."""
+    if not defaults or (*path, "use_default") in key_spans(text):
+        return text
+    added = [f"use_default = [{', '.join(map(_string, defaults))}]"]
+    if len(added[0]) > _WIDTH:
+        added = ["use_default = [", *(f"    {_string(name)}," for name in defaults), "]"]
+    headers = _headers(text)
+    if path in headers:
+        return _inserted(text, headers[path], added)
+    if path or not headers:
+        return _appended(text, [_header(path), *added] if path else added)
+    return _inserted(text, _above(text, min(headers.values())), [*added, ""])
+
+
+def _headers(text: str) -> dict[Path, int]:
+    """The line of each `[table]`, from 1."""
+    lines = text.split("\n")
+    found: dict[Path, int] = {}
+    for number in sorted({first for first, _ in key_spans(text).values()}):
+        if lines[number - 1].lstrip(" \t").startswith("["):
+            path: list[str] = []
+            inner: Any = tomli.loads(lines[number - 1].rstrip("\r"))
+            while isinstance(inner, dict) and inner:
+                ((part, inner),) = inner.items()
+                path.append(part)
+            found[tuple(path)] = number
+    return found
+
+
+def _header(path: Path) -> str:
+    return f"[{'.'.join(map(_key, path))}]"
+
+
+def _above(text: str, header: int) -> int:
+    """The line below which to write so that the comment above a table's header stays with it."""
+    lines = text.split("\n")
+    line = header - 1
+    while line and lines[line - 1].lstrip(" \t").startswith("#"):
+        line -= 1
+    return line or header - 1  # a comment at the head of the file is the file's
+
+
+def _inserted(text: str, below: int, added: Sequence[str]) -> str:
+    """Put lines below the line of that number, from 1; 0 puts them first."""
+    lines = text.split("\n")
+    end = [] if below < len(lines) else [""]
+    return "\n".join([*lines[:below], *added, *lines[below:], *end])
+
+
+def _appended(text: str, added: Sequence[str]) -> str:
+    """Put lines at the end, after an empty one."""
+    end = "" if text.endswith("\n") or not text else "\n"
+    gap = "" if text.endswith("\n\n") or not text else "\n"
+    return f"{text}{end}{gap}" + "".join(f"{line}\n" for line in added)

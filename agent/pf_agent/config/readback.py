@@ -1,0 +1,114 @@
+"""JSON that the agent wrote and somebody may have damaged, read back: one way of refusing.
+
+A reader takes what json.loads returned and returns what it means. What the agent cannot have
+written raises ValueError, which names the members on the way to it. `Members` reads an object.
+
+What is kept of a desired state is the state, not the TOML files that said so: the one that Postfix
+was last seen to serve with may be one instance's of files that have changed since in what they say
+of another, or only as much of what a version before had approved as Postfix ran with. No files say
+that, and what else is kept (markers, a suspension, the status) never stood in any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import Final, TypeVar
+
+T = TypeVar("T")
+
+# datetime's last year is 9999.
+_END_OF_TIME: Final = 253_402_300_799.0
+_MOST_COUNTED: Final = 10**12
+
+
+class Members:
+    """An object, member by member. `only` are those that it has, where no others may be there."""
+
+    def __init__(self, found: object, only: Collection[str] | None = None) -> None:
+        self._found = _object_of(found)
+        if only is not None and self._found.keys() != set(only):
+            raise ValueError("it has other members than it should")
+
+    def get(self, name: str, reader: Callable[[object], T]) -> T:
+        """Return what `reader` makes of a member. Raises ValueError."""
+        if name not in self._found:
+            raise ValueError(f"there is no {name}")
+        return _named(name, reader, self._found[name])
+
+
+def table_of(value: object, reader: Callable[[str, object], T]) -> dict[str, T]:
+    """Return an object whose members are all alike; `reader` gets their names, too."""
+    return {
+        name: _named(repr(name), partial(reader, name), inner)
+        for name, inner in _object_of(value).items()
+    }
+
+
+def array_of(value: object, reader: Callable[[object], T]) -> tuple[T, ...]:
+    """Return an array whose items are all alike."""
+    if not isinstance(value, list):
+        raise ValueError("it is no array")
+    return tuple(map(reader, value))
+
+
+def or_none(reader: Callable[[object], T]) -> Callable[[object], T | None]:
+    """Return a reader that also takes null."""
+    return lambda value: None if value is None else reader(value)
+
+
+def text_of(value: object) -> str:
+    """Return a string."""
+    if not isinstance(value, str):
+        raise ValueError("it is no string")
+    return value
+
+
+def texts_of(value: object) -> tuple[str, ...]:
+    """Return an array of strings."""
+    return array_of(value, text_of)
+
+
+def truth_of(value: object) -> bool:
+    """Return true or false."""
+    if not isinstance(value, bool):
+        raise ValueError("it is neither true nor false")
+    return value
+
+
+def count_of(value: object) -> int:
+    """Return a number of things; none that nobody has counted to."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < _MOST_COUNTED:
+        raise ValueError("it is no count")
+    return value
+
+
+def moment_of(value: object) -> float:
+    """Return a moment in seconds since the epoch that a date can be made of."""
+    seconds = duration_of(value)
+    if seconds < 0:
+        raise ValueError(f"it is no moment: {seconds}")
+    return seconds
+
+
+def duration_of(value: object) -> float:
+    """Return seconds; below 0 where the clock was set back in between."""
+    # An integer of a thousand digits is valid JSON, and float() raises OverflowError for it.
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or abs(value) > 1e300:
+        raise ValueError("it is no number")
+    if not abs(value) <= _END_OF_TIME:  # false for what is no number, too
+        raise ValueError(f"it is no time: {float(value)}")
+    return float(value)
+
+
+def _object_of(value: object) -> dict[str, object]:
+    if not isinstance(value, dict):
+        raise ValueError("it is no object")
+    return value
+
+
+def _named(name: str, reader: Callable[[object], T], value: object) -> T:
+    try:
+        return reader(value)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error

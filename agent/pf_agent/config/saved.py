@@ -1,0 +1,123 @@
+"""The desired state to JSON and back: it outlives a desired.toml that somebody has broken."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pf_agent import names
+from pf_agent.config.desired import instance_fault, name_fault, path_fault, value_fault
+from pf_agent.config.readback import Members, count_of, or_none, table_of, text_of, texts_of
+from pf_agent.model import BLANKS, DesiredState, Place, Unmanaged
+
+# Not what is desired, but where it is written.
+_PLACES = ("provenance", "place")
+_MEMBERS = (
+    *("settings", "use_default", "template", "provenance", "unmanaged", "ignore"),
+    *("config_directory", "place"),
+)
+
+
+def to_json(states: Mapping[str, DesiredState]) -> dict[str, Any]:
+    """Return the states of all instances as json.dumps takes them; `from_json` reads them back."""
+    return {name: members_of(state) for name, state in states.items()}
+
+
+def members_of(desired: DesiredState) -> dict[str, Any]:
+    """Return one state as json.dumps takes it; `saved_state` reads it back."""
+    return {
+        "settings": dict(desired.settings),
+        "use_default": sorted(desired.use_default),
+        "template": desired.template,
+        "provenance": {name: _place(place) for name, place in desired.provenance.items()},
+        "unmanaged": desired.unmanaged.value,
+        "ignore": list(desired.ignore),
+        "config_directory": desired.config_directory,
+        "place": None if desired.place is None else _place(desired.place),
+    }
+
+
+def digests(states: Mapping[str, DesiredState]) -> dict[str, str]:
+    """Return a short digest of each desired state, whatever file its parts stand in."""
+    found = {}
+    for name, members in to_json(states).items():
+        kept = {key: value for key, value in members.items() if key not in _PLACES}
+        text = json.dumps(kept, sort_keys=True).encode()
+        found[name] = hashlib.sha256(text).hexdigest()[:16]
+    return found
+
+
+def from_json(document: object) -> dict[str, DesiredState]:
+    """Return the states that `to_json` wrote. Raises ValueError where it could not have."""
+    return table_of(document, _instance)
+
+
+def saved_state(document: object) -> DesiredState:
+    """Return the state that `members_of` wrote. Raises ValueError where it could not have."""
+    saved = Members(document, _MEMBERS)
+    desired = DesiredState(
+        settings=saved.get("settings", lambda found: table_of(found, _setting)),
+        use_default=frozenset(saved.get("use_default", _names)),
+        template=saved.get("template", or_none(_path)),
+        provenance=saved.get("provenance", lambda found: table_of(found, _place_of)),
+        unmanaged=saved.get("unmanaged", Unmanaged),
+        ignore=saved.get("ignore", texts_of),
+        config_directory=saved.get("config_directory", or_none(_path)),
+        place=saved.get("place", or_none(lambda found: _place_of("place", found))),
+    )
+    if not desired.use_default.isdisjoint(desired.settings):
+        raise ValueError("a parameter is both set and at its default")
+    if not desired.parameters() >= desired.provenance.keys():
+        raise ValueError("provenance names a parameter not spoken of")
+    return desired
+
+
+def _instance(name: str, value: object) -> DesiredState:
+    is_default = name == names.DEFAULT_INSTANCE
+    if not is_default and instance_fault(name) is not None:
+        raise ValueError("it is no instance")
+    state = saved_state(value)
+    if (state.config_directory is None) is not is_default:
+        raise ValueError("it has a wrong config_directory")
+    return state
+
+
+def _setting(name: str, value: object) -> str:
+    text = text_of(value)
+    if name_fault(name) is not None:
+        raise ValueError("it is no parameter's name")
+    if text != text.strip(BLANKS) or value_fault(text):
+        raise ValueError("it has no usable value")
+    return text
+
+
+def _names(value: object) -> tuple[str, ...]:
+    found = texts_of(value)
+    if not all(name_fault(name) is None for name in found):
+        raise ValueError("it holds what is no parameter's name")
+    return found
+
+
+def _path(value: object) -> str:
+    path = text_of(value)
+    if path_fault(path) is not None:
+        raise ValueError("it is not an absolute path")
+    return path
+
+
+def _place(place: Place) -> dict[str, Any]:
+    return {"file": place.file, "line": place.line}
+
+
+def _place_of(_name: str, value: object) -> Place:
+    place = Members(value, ("file", "line"))
+    return Place(place.get("file", text_of), place.get("line", or_none(_line)))
+
+
+def _line(value: object) -> int:
+    line = count_of(value)
+    if line == 0:
+        raise ValueError("it counts from 1")
+    return line

@@ -1,0 +1,1 @@
+"""The real objects, built once, and the loop that drives them."""

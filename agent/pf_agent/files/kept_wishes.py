@@ -1,0 +1,86 @@
+"""Wishes to JSON and back, and what the version before has left of them: pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from pf_agent.config import saved
+from pf_agent.config.readback import Members, or_none, table_of, text_of, texts_of, truth_of
+from pf_agent.maincf.document import MainCf, encoded
+from pf_agent.maincf.values import same
+from pf_agent.model import DesiredState, Rejected, Wishes
+
+
+def agreed(desired: DesiredState, text: bytes) -> DesiredState:
+    """Return as much of `desired` as main.cf's `text` says."""
+    says = MainCf.parse(text)
+    found = {name: says.get(name) for name in desired.parameters()}
+    settings = {
+        name: value
+        for name, value in desired.settings.items()
+        if (stands := found[name]) is not None and same(name, value, stands.value)
+    }
+    at_default = frozenset(name for name in desired.use_default if found[name] is None)
+    places = desired.provenance
+    return replace(
+        desired,
+        settings=settings,
+        use_default=at_default,
+        provenance={n: place for n, place in places.items() if n in {*settings, *at_default}},
+    )
+
+
+def to_json(wishes: Wishes) -> dict[str, Any]:
+    """Return what json.dumps takes; `from_json` reads it back."""
+    refused = wishes.rejected
+    return {
+        "served": _state(wishes.served),
+        "applied": _state(wishes.applied),
+        "before": dict(wishes.before),
+        "rejected": None
+        if refused is None
+        else {
+            "says": _state(refused.says),
+            "reason": refused.reason,
+            "parameters": list(refused.parameters),
+            "missing": list(refused.missing),
+            "is_judged": refused.is_judged,
+        },
+    }
+
+
+def from_json(document: object) -> Wishes:
+    """Return what `to_json` wrote. Raises ValueError where it could not have."""
+    found = Members(document)
+    state = or_none(saved.saved_state)
+    return Wishes(
+        found.get("served", state),
+        found.get("applied", state),
+        found.get("before", lambda lines: table_of(lines, _lines)),
+        found.get("rejected", or_none(_refused)),
+    )
+
+
+def _lines(name: str, value: object) -> str | None:
+    if value is None:
+        return None
+    lines = text_of(value)
+    if MainCf.parse(encoded(lines)).parameters().keys() != {name}:
+        raise ValueError("these are no lines of it")
+    return lines
+
+
+def _refused(document: object) -> Rejected:
+    found = Members(document)
+    return Rejected(
+        found.get("says", saved.saved_state),
+        found.get("reason", text_of),
+        found.get("parameters", texts_of),
+        found.get("missing", texts_of),
+        found.get("is_judged", truth_of),
+    )
+
+
+def _state(desired: DesiredState | None) -> dict[str, Any] | None:
+    return None if desired is None else saved.members_of(desired)

@@ -1,0 +1,101 @@
+"""What an exchange leaves beside main.cf: cut short, or still written to by somebody.
+
+A file of ours bears the name under which the new text was laid, and holds that text or what it has
+displaced. One that somebody had open when it was exchanged waits, under a name that tells which
+text took its place, until he has closed it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from pf_agent.files.edit_lock import is_abandoned, lock_path
+from pf_agent.files.regular import RegularFile, read_regular
+from pf_agent.model import Late
+
+_OURS = ".main.cf.pf-agent-"
+_LATE = ".main.cf.late-"
+
+
+class Leftovers:
+    """What lies beside the main.cf at `path`; see MainCfFile for `is_own`."""
+
+    def __init__(self, path: str, is_own: bool) -> None:
+        self._path = path
+        self._is_own = is_own
+        self._directory = os.path.dirname(path) or "."
+
+    def new_name(self) -> str:
+        """Return the path of a new file of ours."""
+        return os.path.join(self._directory, f"{_OURS}{os.getpid()}-{time.time_ns()}")
+
+    def is_alone(self) -> bool:
+        """Tell whether nothing lies there that `is_cut_off` or `late` looks at."""
+        lock = os.path.basename(lock_path(self._path))
+        with suppress(OSError):
+            names = os.listdir(self._directory)
+            return not any(name.startswith((_OURS, _LATE)) or name == lock for name in names)
+        return True
+
+    def is_cut_off(self) -> bool:
+        """Tell whether a file of ours was left, or the lock's."""
+        return bool(self._ours()) or is_abandoned(self._path)
+
+    def take_up(self, keep: Callable[[bytes], None]) -> None:
+        """Give `keep` what files of ours hold, and remove them. Raises OSError."""
+        for path in self._ours():
+            found = read_regular(path, self._is_own) if os.path.isfile(path) else None
+            if found is not None and found.text:
+                keep(found.text)
+            self.drop(path, found)
+
+    def drop(self, path: str, found: RegularFile | None) -> str:
+        """Remove a file; one too large to be kept elsewhere is moved: return where to."""
+        if found is None or not found.is_too_large:
+            os.unlink(path)
+            return ""
+        aside = f"{self._path}.too-large-{time.time_ns()}"
+        os.rename(path, aside)
+        return aside
+
+    def await_writer(self, path: str, instead: bytes) -> None:
+        """Let a file of ours wait for who writes it; `instead` stands in its place. OSError."""
+        name = f"{_LATE}{time.time_ns()}-{_digest(instead)}"
+        os.rename(path, os.path.join(self._directory, name))
+
+    def is_awaited(self) -> bool:
+        """Tell whether a file waits for who writes it."""
+        return bool(self._late())
+
+    def late(self, stands: Callable[[], bytes | None]) -> Late | None:
+        """Return what he has written, once he has closed it; None until then. Raises OSError.
+
+        `stands` returns the text that main.cf has now.
+        """
+        for path in self._late():
+            found = read_regular(path, self._is_own)
+            if found.text is None:
+                self.drop(path, found)
+            elif not found.is_open:
+                return Late(found.text, path.endswith(_digest(stands() or b"")), path)
+        return None
+
+    def _ours(self) -> list[str]:
+        with suppress(OSError):
+            found = [entry for entry in os.scandir(self._directory) if entry.name.startswith(_OURS)]
+            return sorted(e.path for e in found if not e.is_dir(follow_symlinks=False))
+        return []
+
+    def _late(self) -> list[str]:
+        with suppress(OSError):
+            found = [entry for entry in os.scandir(self._directory) if entry.name.startswith(_LATE)]
+            return sorted(e.path for e in found if e.is_file(follow_symlinks=False))
+        return []
+
+
+def _digest(text: bytes) -> str:
+    return hashlib.sha256(text).hexdigest()[:16]

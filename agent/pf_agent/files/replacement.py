@@ -1,0 +1,143 @@
+"""The text that is to take main.cf's place: whole in a file of its own, and dressed as main.cf is.
+
+It may lie ready long before, so that the exchange waits for no disk.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from functools import partial
+from typing import NamedTuple
+
+from pf_agent.files.linux import (
+    READ,
+    NewFile,
+    close,
+    fill,
+    give_name,
+    nameless,
+    new_file,
+    unless_refused,
+)
+from pf_agent.maincf.document import COOL_SECONDS, GROUP, MODE, OWNER
+from pf_agent.model import ActualState, FileKind
+
+
+class _Laid(NamedTuple):
+    """A text that is whole and synced in a file without a name, and what that file was given."""
+
+    text: bytes
+    handle: int
+    attributes: dict[str, bytes]
+
+
+class Replacement:
+    """What is put beside the main.cf at `path`; see MainCfFile for `is_own`."""
+
+    def __init__(self, path: str, is_own: bool) -> None:
+        self._path = path
+        self._is_own = is_own
+        self._directory = os.path.dirname(path) or "."
+        self._laid: _Laid | None = None
+
+    def lay_ahead(self, actual: ActualState) -> None:
+        """Have the text of `actual` lie ready for `exchange`, which then waits for no disk.
+
+        It has no name until then: nobody sees it, and a crash leaves nothing. Never raises; what
+        cannot be laid ahead is laid when it is needed.
+        """
+        text = actual.text
+        is_there = self._laid is not None and self._laid.text == text
+        if text is None or is_there or not self._is_own:
+            return
+        self.lay_no_more()
+        with suppress(OSError):
+            attributes = self.attributes_of(actual)
+            new = nameless(self._directory)
+            self._laid = _Laid(text, self._filled(new, text, actual, attributes), attributes)
+
+    def lay_no_more(self) -> None:
+        """Forget what lies ready."""
+        if self._laid is not None:
+            close(self._laid.handle)
+            self._laid = None
+
+    def lay(self, ours: str, text: bytes, actual: ActualState) -> int:
+        """Put the new text beside main.cf, whole and synced. Returns it open for reading."""
+        attributes = self.attributes_of(actual)
+        laid = self._laid
+        if laid is not None and (laid.text, laid.attributes) == (text, attributes):
+            self._laid = None
+            with suppress(OSError):
+                os.utime(laid.handle, cooled())
+                give_name(laid.handle, ours)
+                return laid.handle
+            close(laid.handle)
+        new = new_file(ours)
+        handle = self._filled(new, text, actual, attributes)
+        if new.place != ours:
+            # Not sooner: a crash has left nothing until now, and who watches the folder, we before
+            # all, is not woken up by each step.
+            try:
+                give_name(handle, ours)
+            except OSError:
+                close(handle)
+                raise
+        return handle
+
+    def _filled(
+        self, new: NewFile, text: bytes, actual: ActualState, attributes: Mapping[str, bytes]
+    ) -> int:
+        """Give a new file all but its name.
+
+        Returns it open for reading alone: we are not to count as one who still writes main.cf.
+        """
+        with ExitStack() as stack:
+            stack.callback(close, new.handle)
+            handle = os.open(new.place, READ)
+            stack.callback(close, handle)
+            fill(new.handle, text)
+            self.dress(new.handle, actual, attributes)
+            os.utime(new.handle, cooled())
+            os.fsync(new.handle)
+            stack.pop_all()
+        close(new.handle)
+        return handle
+
+    def attributes_of(self, actual: ActualState) -> dict[str, bytes]:
+        """The ACL and the extended attributes of what is there; of a link, not its target's."""
+        found = {}
+        if actual.kind is not FileKind.ABSENT:
+            with suppress(FileNotFoundError):
+                read = partial(os.listxattr, self._path, follow_symlinks=False)
+                for name in unless_refused(read) or ():
+                    get = partial(os.getxattr, self._path, name, follow_symlinks=False)
+                    value = unless_refused(get)
+                    if value is not None:
+                        found[name] = value
+        return found
+
+    def dress(self, handle: int, actual: ActualState, attributes: Mapping[str, bytes]) -> None:
+        """Give the new file its owner and mode, and the old one's ACL and extended attributes."""
+        for name, value in attributes.items():
+            unless_refused(partial(os.setxattr, handle, name, value))
+        if self._is_own:
+            made = os.fstat(handle)
+            if (made.st_uid, made.st_gid) != (OWNER, GROUP):  # each change wakes who watches
+                os.fchown(handle, OWNER, GROUP)
+            os.fchmod(handle, MODE)
+        elif actual.text is not None:
+            with suppress(PermissionError):  # not root: the file becomes the caller's own
+                os.fchown(handle, actual.owner, actual.group)
+            os.fchmod(handle, actual.mode)
+        else:
+            os.fchmod(handle, MODE)
+
+
+def cooled() -> tuple[float, float]:
+    """The two times of a file that no Postfix program need wait for."""
+    moment = time.time() - COOL_SECONDS
+    return moment, moment

@@ -1,0 +1,39 @@
+"""What Postfix was last seen to serve with, of every instance that has left such a state."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+from pf_agent import names
+from pf_agent.config.desired import instance_fault
+from pf_agent.errors import HostError
+from pf_agent.files.store import INSTANCES, FileStore
+from pf_agent.model import DesiredState
+
+
+def served_of_all(directory: str, run_directory: str) -> dict[str, DesiredState]:
+    """Return what Postfix was last seen to serve with, for each instance that has such a state."""
+    found = [names.DEFAULT_INSTANCE]
+    with suppress(OSError):
+        found += sorted(os.listdir(os.path.join(directory, INSTANCES)))
+    stores = {name: FileStore.of_instance(name, directory, run_directory) for name in found}
+    served = {name: _served(store) for name, store in stores.items()}
+    return {
+        name: desired
+        for name, desired in served.items()
+        if desired is not None and _is_of(name, desired)
+    }
+
+
+def _served(store: FileStore) -> DesiredState | None:
+    with suppress(HostError):  # the first look tells of it
+        return store.wishes().served
+    return None
+
+
+def _is_of(name: str, desired: DesiredState) -> bool:
+    """Whether a kept state can be this instance's: two must never have the same main.cf."""
+    is_default = name == names.DEFAULT_INSTANCE
+    is_name = is_default or instance_fault(name) is None
+    return is_name and (desired.config_directory is None) is is_default

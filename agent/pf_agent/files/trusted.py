@@ -1,0 +1,86 @@
+"""Files that only root may have written: read, or refused with the reason.
+
+Who may write to the desired state decides what main.cf says, and main.cf can name programs that
+root's Postfix runs. So a file that others may change is not obeyed, as sshd(8) does not obey such
+keys (StrictModes in sshd_config(5)).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+
+from pf_agent.config.table import Source
+from pf_agent.errors import ConfigError
+from pf_agent.files.linux import contents
+from pf_agent.files.whole import opened
+
+_MOST_BYTES = 16 * 1024 * 1024
+
+
+def read_source(path: str, is_guarded: bool) -> Source:
+    """Return a configuration file's bytes. Raises ConfigError.
+
+    `is_guarded`: it is refused where others than root, or than the caller, may change it. A file
+    that somebody names on the command line is his own choice.
+    """
+    try:
+        with opened(path, is_followed=True) as file:
+            problem = _fault(path, file.status) or _fault_above(path) if is_guarded else ""
+            if problem:
+                raise ConfigError(problem)
+            data = contents(file.handle, file.status.st_size, _MOST_BYTES)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; make it a readable file") from error
+    if len(data) > _MOST_BYTES:
+        raise ConfigError(f"{path}: it is larger than {_MOST_BYTES} bytes; make it smaller")
+    return Source(path, data)
+
+
+def require_guarded(path: str) -> None:
+    """Raise ConfigError where others than root may put another file in this one's place.
+
+    The file need not be there yet, nor the folders above it.
+    """
+    there = (above for above in _above(path) if os.path.isdir(above))
+    for problem in (_fault(above, os.stat(above)) for above in there):
+        if problem:
+            raise ConfigError(problem)
+
+
+def owners_of(paths: Iterable[str]) -> list[tuple[str, int, int, int]]:
+    """Return owner and mode of the folders that decide whether these files are trusted."""
+    found = []
+    for folder in sorted({above for path in paths for above in _above(path)}):
+        try:
+            state = os.stat(folder)
+        except OSError:
+            continue
+        found.append((folder, state.st_uid, stat.S_IMODE(state.st_mode), 0))
+    return found
+
+
+def _fault_above(path: str) -> str:
+    return next((why for above in _above(path) if (why := _fault(above, os.stat(above)))), "")
+
+
+def _fault(path: str, found: os.stat_result) -> str:
+    """Say why others than root may change it; "" where they may not."""
+    if found.st_uid not in (0, os.geteuid()):
+        return f"{path}: it belongs to uid {found.st_uid}, not to root; chown root {path}"
+    # In a folder with the sticky bit nobody renames or removes what is another's (unlink(2)).
+    is_sticky = stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX
+    if found.st_mode & 0o022 and not is_sticky:
+        return f"{path}: others than its owner may write to it; chmod go-w {path}"
+    return ""
+
+
+def _above(path: str) -> list[str]:
+    """The folders above a file, and above what it is a symbolic link to, up to the root."""
+    folders: dict[str, None] = {}
+    for each in (os.path.abspath(path), os.path.realpath(path)):
+        while each != os.path.dirname(each):
+            each = os.path.dirname(each)
+            folders[each] = None
+    return list(folders)

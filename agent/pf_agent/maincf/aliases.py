@@ -1,0 +1,125 @@
+"""The alias files that main.cf names, what becomes of them, and whether what is opened is there.
+
+The words are those of postalias(1) for a source that is missing, and of local(8) and smtpd(8) for a
+table that is (dict_open of util/dict_db.c, dict_pcre.c, dict_thash.c).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final, NamedTuple
+
+from pf_agent import names
+from pf_agent.maincf.document import MainCf
+from pf_agent.model import Fault
+
+# What postalias(1) makes of a source file, by type; the other types read the file itself.
+_BUILT: Final = {
+    **{"hash": ".db", "btree": ".db", "lmdb": ".lmdb", "cdb": ".cdb"},
+    **{"dbm": ".pag", "sdbm": ".pag"},
+}
+_READ: Final = ("regexp", "pcre", "cidr", "texthash")
+_ABSENT: Final = "No such file or directory"
+# Of Debian's Postfix, where main.cf is silent.
+_DEFAULTS: Final = {
+    "alias_database": f"hash:{names.DEFAULT_ALIASES}",
+    "alias_maps": f"hash:{names.DEFAULT_ALIASES}, nis:mail.aliases",
+    "default_database_type": "hash",
+    "config_directory": names.MAIN_CF.rpartition("/")[0],
+}
+_NAME: Final = re.compile(r"\$(?:\{(\w+)\}|\((\w+)\)|(\w+))")
+_MOST_STEPS: Final = 5
+
+
+class Source(NamedTuple):
+    """A text file, and the database that postalias(1) makes of it; absolute paths."""
+
+    path: str
+    database: str
+
+
+class Built(NamedTuple):
+    """What became of one database: why it could not be built, and which lines were left out."""
+
+    source: Source
+    trouble: str = ""
+    doubts: tuple[str, ...] = ()
+
+
+class Named(NamedTuple):
+    """The sources that a main.cf names; `is_all` False: a name in it could not be expanded."""
+
+    sources: tuple[Source, ...]
+    is_all: bool = True
+
+
+def named_in(text: bytes) -> Named:
+    """Return what newaliases(1) reads: postconf(5), alias_database."""
+    explicit = MainCf.parse(text).parameters()
+    value = _expanded("$alias_database", {**_DEFAULTS, **explicit})
+    kind = explicit.get("default_database_type", _DEFAULTS["default_database_type"])
+    found = dict.fromkeys(filter(None, (source_of(word, kind) for word in tables(value))))
+    return Named(tuple(found), "$" not in value)
+
+
+def tables(value: str) -> list[str]:
+    """The words of a list, as newaliases hands them to postalias (main() of sendmail.c)."""
+    return value.replace(",", " ").split()
+
+
+def source_of(word: str, kind: str) -> Source | None:
+    """Return what a word of alias_database names; None where no database is made of it.
+
+    `kind` is Postfix's default_database_type, which holds where the word names no type.
+    """
+    if ":" in word:
+        kind, _, word = word.partition(":")
+    if kind not in _BUILT or not word.startswith("/") or "$" in word:
+        return None
+    return Source(word, word + _BUILT[kind])
+
+
+def _expanded(value: str, parameters: Mapping[str, str]) -> str:
+    """Put in what `$name`, `${name}` and `$(name)` stand for; what is not known stays."""
+
+    def named(found: re.Match[str]) -> str:
+        name = found[1] or found[2] or found[3]
+        return parameters.get(name, found[0])
+
+    for _ in range(_MOST_STEPS):  # "a = $a" never ends
+        value = _NAME.sub(named, value)
+    return value
+
+
+def buildable(values: Mapping[str, str], exists: Callable[[str], bool]) -> frozenset[str]:
+    """Return the databases that the agent's next newaliases makes, by path."""
+    return frozenset(
+        path + _BUILT[kind]
+        for kind, path in _tables(values.get("alias_database", ""))
+        if kind in _BUILT and (exists(path) or path == names.DEFAULT_ALIASES)
+    )
+
+
+def faults(values: Mapping[str, str], exists: Callable[[str], bool]) -> tuple[Fault, ...]:
+    """Return what is missing. `values` are expanded; only local files are looked for."""
+    built = buildable(values, exists)
+    found = {
+        Fault("alias_database", f"open {path}: {_ABSENT}")
+        for kind, path in _tables(values.get("alias_database", ""))
+        if kind in _BUILT and path + _BUILT[kind] not in built
+    }
+    for kind, path in _tables(values.get("alias_maps", "")):
+        opened = path + _BUILT.get(kind, "")
+        if (kind in _BUILT or kind in _READ) and opened not in built and not exists(opened):
+            verb = "open" if kind in _READ and kind != "texthash" else "open database"
+            found.add(Fault("alias_maps", f"{verb} {opened}: {_ABSENT}"))
+    return tuple(sorted(found, key=lambda fault: (fault.parameter, fault.reason)))
+
+
+def _tables(value: str) -> Iterator[tuple[str, str]]:
+    """The `type:path` words of a list with an absolute path; proxy: names who opens it."""
+    for word in value.replace(",", " ").split():
+        kind, _, path = word.removeprefix("proxy:").partition(":")
+        if path.startswith("/"):
+            yield kind, path

@@ -1,0 +1,216 @@
+"""Edits of main.cf that keep every byte that they are not asked to change.
+
+A setting and the lines that continue it are never parted, what is commented out stays where it
+was, and a line gets the end that its neighbours have.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+
+from pf_agent.maincf.document import BLANK_BYTES, LogicalLine, MainCf, encoded
+
+# "#name = ..." as templates and postconf -# write it.
+_COMMENTED_SETTING = re.compile(rb"[ \t]*#+[ \t]*([^\s=#]+)[ \t]*=")
+# "#<tab>more" below it: the continuation of a setting that was commented out. One blank alone
+# would be prose.
+_COMMENTED_CONTINUATION = re.compile(rb"#(?:\t|  )[ \t]*\S")
+
+
+class Edit:
+    """Changes gathered over one document, then made at once: one pass, however many there are."""
+
+    def __init__(self, main_cf: MainCf) -> None:
+        self._main_cf = main_cf
+        self._replaced: dict[int, bytes] = {}
+        self._added: dict[int, list[bytes]] = {}
+        self._at_end: list[bytes] = []
+
+    def set(self, name: str, value: str) -> None:
+        """Let `name` stand once, with `value`.
+
+        Of several places the first that says `value` already is kept, else the first: a line that
+        somebody added goes, and the old bytes come back where they were.
+        """
+        places = self._main_cf.occurrences(name)
+        if not places:
+            self._add(name, _setting(name, value))
+            return
+        right = [p for p in places if p.parameter is not None and p.parameter.value == value]
+        kept = right[0] if right else places[0]
+        for place in places:
+            if place is not kept:
+                self._remove(place.rows)
+            elif not right:
+                head, *tail = place.rows
+                self._replaced[head] = _setting(name, value) + self._line_end(head)
+                self._remove(tail)
+
+    def comment_out(self, logical: LogicalLine) -> None:
+        """Put `#` before each text line; where the same comment stands already, drop the line.
+
+        Without that second half a tool that sets a parameter again and again would make the file
+        grow by a line each time.
+        """
+        commented = {row: b"#" + self._main_cf.lines[row] for row in logical.rows}
+        if all(_without_end(line) in self._comments for line in commented.values()):
+            self._remove(logical.rows)
+        else:
+            self._replaced.update(commented)
+
+    def put_back(self, name: str, lines: str | None) -> None:
+        """Let `name` stand with the `lines` that it had, as `MainCf.lines_of` returned them.
+
+        None: it had none. Where they were commented out, they stand where they were.
+        """
+        before = list(MainCf.parse(encoded(lines or "")).lines)
+        rows = self._main_cf.rows_of(name)
+        if [self._main_cf.lines[row] for row in rows] == before:
+            return
+        self._remove(row for row in rows if _is_text(self._main_cf.lines[row]))
+        if before and rows:
+            self._put_in_place(rows[0], before)
+        elif before:
+            commented = self._commented_run(before)
+            for row, line in zip(commented, before):  # noqa: B905 - there may be no run
+                self._replaced[row] = _without_end(line) + self._end_of(row)
+            if not commented:
+                self._at_end.append(
+                    _without_end(b"".join(line for line in before if _is_text(line)))
+                )
+
+    def _put_in_place(self, head: int, before: list[bytes]) -> None:
+        """Let `before` begin in the row `head`; comments of it that still stand there are it."""
+        lines = self._main_cf.lines
+        text = [line for line in before if _is_text(line)]
+        comments = [line for line in before if not _is_text(line)]
+        below = range(head + 1, head + 1 + len(comments))
+        if [*lines[below.start : below.stop]] == comments:
+            self._remove(below)
+        else:
+            before = text
+        if any(self._replaced.get(row, lines[row]) for row in range(head + 1, len(lines))):
+            _end_last_line(before, self._line_end(head))
+        self._replaced[head] = b"".join(before)
+
+    def _commented_run(self, before: Sequence[bytes]) -> range:
+        """The rows where `comment_out` left these lines, one after the other; none if nowhere.
+
+        Not inside a setting that goes on below: its tail would become theirs.
+        """
+        wanted = [_without_end(b"#" + line if _is_text(line) else line) for line in before]
+        lines = self._main_cf.lines
+        for row in self._comment_rows.get(wanted[0], ()):
+            run = range(row, row + len(wanted))
+            found = [_without_end(line) for line in lines[run.start : run.stop]]
+            if found == wanted and run[-1] not in self._last_row_under_way:
+                return run
+        return range(0)
+
+    def _end_of(self, row: int) -> bytes:
+        line = self._main_cf.lines[row]
+        return line[len(_without_end(line)) :]
+
+    def result(self) -> MainCf:
+        """The changed document."""
+        before = self._main_cf.lines
+        lines: list[bytes] = []
+        done = 0
+        for row in sorted(self._replaced.keys() | self._added.keys()):
+            lines += before[done:row]
+            lines.append(self._replaced.get(row, before[row]))
+            for added in self._added.get(row, ()):
+                _end_last_line(lines, self._line_end(row))
+                lines.append(added + self._line_end(row))
+            done = row + 1
+        lines += before[done:]
+        if self._at_end:
+            end = self._line_end(len(self._main_cf.lines) - 1)
+            _end_last_line(lines, end)
+            lines.extend(added + end for added in self._at_end)
+        return MainCf(tuple(filter(None, lines)))
+
+    def _remove(self, rows: Iterable[int]) -> None:
+        self._replaced.update((row, b"") for row in rows)
+
+    def _add(self, name: str, setting: bytes) -> None:
+        row = self._commented_places.get(encoded(name))
+        if row is None:
+            self._at_end.append(setting)
+            return
+        lines = self._main_cf.lines
+        while row + 1 < len(lines) and _COMMENTED_CONTINUATION.match(lines[row + 1]):
+            row += 1
+        # Inside a setting that goes on below, ours would take over its tail: step past it.
+        row = self._last_row_under_way.get(row, row)
+        self._added.setdefault(row, []).append(setting)
+
+    @cached_property
+    def _comments(self) -> frozenset[bytes]:
+        return frozenset(
+            _without_end(line) for line in self._main_cf.lines if line.startswith(b"#")
+        )
+
+    @cached_property
+    def _comment_rows(self) -> Mapping[bytes, list[int]]:
+        rows: dict[bytes, list[int]] = {}
+        for row, line in enumerate(self._main_cf.lines):
+            if line.startswith(b"#"):
+                rows.setdefault(_without_end(line), []).append(row)
+        return rows
+
+    @cached_property
+    def _commented_places(self) -> Mapping[bytes, int]:
+        """Where "#name = ..." stands last, by name."""
+        places = {}
+        for row, line in enumerate(self._main_cf.lines):
+            match = _COMMENTED_SETTING.match(line)
+            if match is not None:
+                places[match[1]] = row
+        return places
+
+    @cached_property
+    def _last_row_under_way(self) -> Mapping[int, int]:
+        """For each row within a setting of several lines: the row of its last text line."""
+        last_rows = {}
+        for logical in self._main_cf.logical_lines:
+            orphan = logical.parameter is None and not logical.error
+            # A setting put above an orphan would make it a continuation of itself.
+            first = 0 if orphan else logical.rows[0]
+            last_rows.update(dict.fromkeys(range(first, logical.rows[-1]), logical.rows[-1]))
+        return last_rows
+
+    def _line_end(self, row: int) -> bytes:
+        """The end of line that a new line in place of `row`, or below it, gets."""
+        if row < 0:
+            return b"\n"
+        line = self._main_cf.lines[row]
+        if not line.endswith(b"\n") and row > 0:
+            line = self._main_cf.lines[row - 1]
+        return b"\r\n" if line.endswith(b"\r\n") else b"\n"
+
+
+def _setting(name: str, value: str) -> bytes:
+    return encoded(f"{name} = {value}" if value else f"{name} =")
+
+
+def _is_text(line: bytes) -> bool:
+    """Whether Postfix reads the line: it is neither empty nor a comment."""
+    text = line.lstrip(BLANK_BYTES)
+    return bool(text) and not text.startswith(b"#")
+
+
+def _without_end(line: bytes) -> bytes:
+    return line.removesuffix(b"\n").removesuffix(b"\r")
+
+
+def _end_last_line(lines: list[bytes], end: bytes) -> None:
+    """Give the last line that is left an end, so that the next one does not run into it."""
+    for i in range(len(lines) - 1, -1, -1):
+        if lines[i]:
+            if not lines[i].endswith(b"\n"):
+                # Cut between the CR and the LF, it lacks the LF alone.
+                lines[i] = lines[i].removesuffix(b"\r" if end == b"\r\n" else b"") + end
+            return

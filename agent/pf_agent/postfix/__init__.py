@@ -1,0 +1,1 @@
+"""Postfix's programs, port and log: what they are asked, and what their answers mean."""

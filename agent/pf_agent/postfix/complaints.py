@@ -1,0 +1,166 @@
+"""What Postfix's programs say on stderr, made fit for people: pure.
+
+A line is `PROGRAM: fatal: WORDS`, or with `error` or `warning`. The words stay Postfix's own; the
+private folder of a candidate goes, and the order, which changes from run to run, is made that of
+main.cf.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection, Iterable, Mapping
+from typing import Final
+
+# A program that said this is about to end, after a second of sleep (msg_fatal in util/msg.c).
+# At the start of a line alone: a value of 5 MB may be quoted there, and would be searched for long.
+FATAL: Final = re.compile(rb"^[\w/.@-]+: (?:fatal|panic): ", re.MULTILINE)
+
+_SAID: Final = re.compile(r"^[\w/.@-]+: (?:fatal|panic|error|warning): ")
+_UNUSED: Final = re.compile(r"(main|master)\.cf: unused parameter: ([^=]*)=", re.DOTALL)
+_LINE: Final = re.compile(r"main\.cf, line (\d+): ")
+# These name neither parameter nor place; the warning right above them does.
+_BARE: Final = ("macro processing error", "SASL per-process initialization failed")
+_LAST: Final = 1 << 62
+
+# Whoever writes main.cf says how much there is to be told of: this much of it is.
+_MOST_WARNINGS: Final = 100
+_MOST_DOUBTS: Final = 5
+_MOST_CHARACTERS: Final = 1000
+_MOST_HINTS: Final = 20
+_LONGEST_NAME: Final = 100
+
+# A name with less in common has nothing in common (difflib's ratio).
+_ALIKE: Final = 0.75
+_ALMOST: Final = 0.93
+
+
+class Folders:
+    """The candidate's folder and the one that it stands for, in what Postfix says."""
+
+    def __init__(self, private: str, real: str) -> None:
+        self._private = private
+        self._real = real
+
+    def named(self, words: str) -> str:
+        """Return the words with the real folder's name, and main.cf without any."""
+        for name in ("main.cf", "master.cf"):
+            words = words.replace(f"{self._private}/{name}", name)
+        return words.replace(self._private, self._real)
+
+    def lines(self, complaint: str) -> list[str]:
+        """Return the complaint's lines, each without the program's name."""
+        lines = (line.strip() for line in complaint.splitlines())
+        return [_SAID.sub("", self.named(line), count=1) for line in lines if line]
+
+
+def reason(complaint: str, folders: Folders | None = None) -> str:
+    """Return the line that says why the program ended."""
+    said = folders or Folders("/nowhere", "/nowhere")
+    lines = said.lines(complaint) or ["it gave no reason"]
+    marks = [line for line in complaint.splitlines() if line.strip()]
+    row = next((row for row, line in enumerate(marks) if FATAL.match(line.encode())), 0)
+    if lines[row] in _BARE and row > 0:
+        return f"{lines[row]}: {lines[row - 1]}"
+    return lines[row]
+
+
+def warnings(lines: Iterable[str], places: Mapping[str, int], known: Collection[str]) -> list[str]:
+    """Return each warning once, in the order of main.cf, an unknown name with the nearest real one.
+
+    `places` are the lines of the parameters, `known` the names that the installed Postfix has.
+    Where there are very many, the rest is counted.
+    """
+    whole = set(lines)
+    # Debian's Postfix says the same twice, once with the package that is missing.
+    whole -= {line.rpartition(". ")[0] for line in whole}
+    ordered = sorted((_place(line, places), line) for line in whole)
+    told: dict[str, None] = {}
+    hints = _MOST_HINTS
+    for _, line in ordered[:_MOST_WARNINGS]:
+        unused = _UNUSED.match(line)
+        if unused is None:
+            told[line] = None
+        else:
+            name = unused[2]
+            told[f"{_file(unused[1])}{name}: {_unknown(name, known if hints > 0 else ())}"] = None
+            hints -= 1
+    more = len(ordered) - _MOST_WARNINGS
+    return [*told, *([f"and {more} more"] if more > 0 else [])]
+
+
+def doubts(complaint: str) -> tuple[str, ...]:
+    """Return what newaliases warned of in its files, and ended well all the same; the first few.
+
+    Not what it says of main.cf, which the judge tells of.
+    """
+    lines = dict.fromkeys(Folders("/nowhere", "/nowhere").lines(complaint))
+    told = [bounded(line) for line in lines if line.startswith("/") and "main.cf" not in line]
+    more = len(told) - _MOST_DOUBTS
+    return (*told[:_MOST_DOUBTS], *([f"and {more} more"] if more > 0 else []))
+
+
+def unquoted(words: str) -> str:
+    """Return what a program said of the host's own main.cf without the text that it quotes.
+
+    In that instant a link to a secret may have stood there, which root's programs can read.
+    """
+    return words.partition('"')[0].rstrip(": ") if _LINE.search(words) else words
+
+
+def bounded(words: str) -> str:
+    """Return what a program said, and its beginning where it quotes a value of megabytes."""
+    if len(words) <= _MOST_CHARACTERS:
+        return words
+    return f"{words[:_MOST_CHARACTERS]}... ({len(words)} characters)"
+
+
+def _place(line: str, places: Mapping[str, int]) -> int:
+    """The line of main.cf that a warning is about, `_LAST` where it names none."""
+    unused = _UNUSED.match(line)
+    if unused is not None:
+        return places.get(unused[2], _LAST)
+    found = _LINE.match(line)
+    return _LAST if found is None else int(found[1])
+
+
+def has_unknown(lines: Iterable[str]) -> bool:
+    """Whether one of the warnings is of a parameter that Postfix does not know."""
+    return any(_UNUSED.match(line) for line in lines)
+
+
+def nearest(name: str, known: Collection[str]) -> str:
+    """Return the real name that `name` was most likely meant to be; "" where none is near.
+
+    Names of one family are long and alike (dovecot_destination_recipient_limit is no slip for
+    default_destination_recipient_limit), so what differs must be near word by word, or missing.
+    """
+    if len(name) > _LONGEST_NAME:
+        return ""
+    for found in difflib.get_close_matches(name, known, n=3, cutoff=_ALIKE):
+        if _is_slip(name.lower(), found.lower()):
+            return found
+    return ""
+
+
+def _is_slip(name: str, found: str) -> bool:
+    words, others = name.split("_"), found.split("_")
+    if set(words) <= set(others) or _ratio(name, found) >= _ALMOST:
+        return True
+    if len(words) != len(others):
+        return name.replace("_", "") == found.replace("_", "")
+    return all(_ratio(one, other) >= _ALIKE for one, other in zip(words, others, strict=True))
+
+
+def _ratio(one: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, one, other).ratio()
+
+
+def _unknown(name: str, known: Collection[str]) -> str:
+    found = nearest(name, known)
+    hint = f"; did you mean {found}?" if found else ""
+    return f"Postfix knows no such parameter, it has no effect{hint}"
+
+
+def _file(stem: str) -> str:
+    return "" if stem == "main" else f"{stem}.cf: "

@@ -1,0 +1,242 @@
+"""What pf-agent-errands.service runs: what the sandbox of pf-agent.service forbids the agent.
+
+The agent has no word in which program is run, with which arguments, or whom it talks to. It names
+one of eleven errands, and one of Postfix's own instances or the units whose log is asked for; a
+candidate comes as its text.
+
+systemd hands over the socket that it listens at (sd_listen_fds(3)). After a while without an errand
+the process ends, so that nothing of it is in memory at rest. What is asked meanwhile waits in the
+socket's queue: systemd sees it there, and starts the unit again.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import astuple, fields
+from typing import Any
+
+from pf_agent import names
+from pf_agent.errors import HostError
+from pf_agent.maincf.document import MainCf
+from pf_agent.model import Greeting
+from pf_agent.postfix import presence, probe
+from pf_agent.postfix.installed import Postfix
+from pf_agent.postfix.postalias import AliasBuilder
+
+# SD_LISTEN_FDS_START of sd_listen_fds(3).
+_FIRST_HANDLE = 3
+_IDLE_SECONDS = 10.0
+# How long the agent may take to say what it wants, and to hear the end.
+_TALK_SECONDS = 20.0
+_BACKLOG = 5
+# Nobody's desired state is larger; and a server that it names further down is not called.
+_MOST_CONFIGURATION = 1 << 20
+_UNIT = "pf-agent-errands.service"
+_NO_ERRAND = f"{_UNIT}: not one of its errands; restart pf-agent"
+_STRANGER = [field.name for field in fields(Greeting)].index("stranger")
+# Before the next caller is let in, where one could not be.
+_PAUSE_SECONDS = 0.1
+
+
+class Unit:
+    """The errands, for the Postfix whose default instance obeys `main_cf`."""
+
+    def __init__(
+        self,
+        main_cf: str,
+        run_directory: str,
+        config_directory: str = names.CONFIG_DIRECTORY,
+    ) -> None:
+        self._main_cf = main_cf
+        self._config_directory = config_directory
+        self._run_directory = run_directory
+        self._known: dict[str, Postfix] = {}
+
+    def serve(self, listener: socket.socket, idle: float) -> None:
+        """Do errands, each in a thread, until none came and none was left for `idle` seconds."""
+        busy: list[threading.Thread] = []
+        listener.settimeout(idle)
+        while True:
+            try:
+                client, _ = listener.accept()
+            except TimeoutError:
+                if not any(thread.is_alive() for thread in busy):
+                    return
+                continue
+            except OSError:
+                # No descriptor is left, say. Were the unit to end for it, systemd would start it
+                # again at once, for the call that still waits, and soon no more.
+                time.sleep(_PAUSE_SECONDS)
+                continue
+            busy = [thread for thread in busy if thread.is_alive()]
+            # A probe must not hold up a judgement.
+            thread = threading.Thread(target=self._attend, args=[client], daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                client.close()  # no thread is to be had; who called hears that it broke off
+            else:
+                busy.append(thread)
+
+    def _attend(self, client: socket.socket) -> None:
+        client.settimeout(_TALK_SECONDS)
+        # Where the agent was killed meanwhile there is nobody to answer.
+        with client, suppress(ConnectionError, TimeoutError):
+            client.sendall(b"\n")
+            with client.makefile("rb") as asking:
+                reply, found = self._reply(asking.read())
+            data = json.dumps(reply).encode()
+            if found is not None:
+                with found:
+                    data = data[socket.send_fds(client, [data], [found.fileno()]) :]
+            client.sendall(data)
+
+    def _reply(self, asked: bytes) -> tuple[dict[str, Any], socket.socket | None]:
+        try:
+            done = self._do(json.loads(asked))
+        except HostError as error:
+            return {"failure": str(error)}, None
+        except OSError as error:  # of a call that none of us expected to fail
+            place = error.filename or _UNIT
+            return {"failure": f"{place}: {error.strerror}; look at its file system"}, None
+        except ImportError as error:  # what an errand needs is imported for it
+            return {"failure": f"{_UNIT}: {error}; look at Python's file system"}, None
+        except (ValueError, RecursionError):  # no JSON, or a text that is none of bytes
+            return {"failure": _NO_ERRAND}, None
+        if isinstance(done, socket.socket):
+            return {"done": None}, done
+        return {"done": done}, None
+
+    def _do(self, asked: object) -> Any:
+        """Do one errand. Raises HostError, and ValueError for what is none."""
+        match asked:
+            case {"errand": "judge", "directory": str(directory), "text": str(text)}:
+                return astuple(self._postfix(directory).judge(text.encode("latin-1")))
+            case {"errand": "newaliases", "directory": str(directory), "databases": list(asked)}:
+                self._postfix(directory)  # raises where it is none
+                return AliasBuilder(os.path.normpath(directory)).newaliases(asked)
+            case {"errand": "greeting", "directory": str(directory)}:
+                greeting = self._postfix(directory).greeting()
+                return None if greeting is None else astuple(greeting)
+            case {"errand": "probe", "directory": str(directory), "greeting": list(members)}:
+                return self._probe(directory, members)
+            case {"errand": "presence", "thing": str(thing)}:
+                return self._is_there(thing)
+            case {"errand": "listen", "place": str(place)}:
+                return listening(place)
+            case {"errand": "stopped", "unit": str(unit), "invocation": str(invocation)}:
+                # Imported here, as the next: they are for a Postfix that is down.
+                from pf_agent.postfix.unit_log import was_stopped
+
+                return was_stopped(unit, invocation)
+            case {"errand": "package"}:
+                from pf_agent.postfix.dpkg import package
+
+                return astuple(package())
+            case {"errand": "lives", "directory": str(directory)}:
+                return self._postfix(directory).lives()
+            case {
+                "errand": "log" | "fatal" as errand,
+                "directory": str(directory),
+                "units": list(units),
+                "since": int() | float() as since,
+            }:
+                return self._log(errand, directory, units, since)
+        raise ValueError(asked)
+
+    def _postfix(self, directory: str) -> Postfix:
+        """Return one of Postfix's own instances: postconf(5), multi_instance_directories."""
+        directory = os.path.normpath(directory)
+        if directory not in self._known:
+            if directory != os.path.dirname(self._main_cf) and directory not in self._others():
+                raise HostError(f"{directory}: no instance of Postfix; see `postmulti -l`")
+            self._known[directory] = Postfix(directory, self._run_directory)
+        return self._known[directory]
+
+    def _is_there(self, thing: str) -> bool:
+        """Look for a file or an address. A server is called only where pf-agent's configuration
+        names it: the agent has no word in whom this unit talks to."""
+        kind, _, called = thing.partition(":")
+        if kind in ("inet", "unix") and not self._is_named(called.encode()):
+            raise HostError(
+                f"{called}: no file of {self._config_directory} names it; see pf-agent(8)"
+            )
+        return presence.is_there(thing)
+
+    def _is_named(self, called: bytes) -> bool:
+        dropins = os.path.join(self._config_directory, names.DESIRED_DROPINS)
+        with suppress(OSError):
+            paths = [os.path.join(dropins, name) for name in sorted(os.listdir(dropins))]
+            for path in [os.path.join(self._config_directory, names.DESIRED_TOML), *paths]:
+                with suppress(OSError), open(path, "rb") as file:
+                    if called in file.read(_MOST_CONFIGURATION):
+                        return True
+        return False
+
+    def _others(self) -> list[str]:
+        try:
+            with open(self._main_cf, "rb") as file:
+                named = MainCf.parse(file.read()).get("multi_instance_directories")
+        except OSError as error:
+            raise HostError(f"{self._main_cf}: {error.strerror}; mend the file") from error
+        words = [] if named is None else named.value.replace(",", " ").split()
+        return [os.path.normpath(word) for word in words]
+
+    def _probe(self, directory: str, members: list[Any]) -> tuple[Any, ...]:
+        greeting = self._postfix(directory).greeting()
+        # The stranger is one of the host's own addresses, whichever it was when it was asked for.
+        if greeting is None or _without_stranger(astuple(greeting)) != _without_stranger(members):
+            raise HostError(f"{directory}: Postfix is to greet otherwise by now")
+        return astuple(probe.probe(greeting))
+
+    def _log(self, errand: str, directory: str, units: list[Any], since: float) -> tuple[str, ...]:
+        # Imported here: no other errand makes lines for people.
+        from pf_agent.postfix.log import fatal_lines, log_tail
+
+        if not all(isinstance(unit, str) for unit in units):
+            raise ValueError(units)
+        read = fatal_lines if errand == "fatal" else log_tail
+        return read(units, since, self._postfix(directory).mail_log())
+
+
+def _without_stranger(members: Sequence[object]) -> list[object]:
+    return [*members[:_STRANGER], *members[_STRANGER + 1 :]]
+
+
+def listening(place: str) -> socket.socket:
+    """Return a socket that listens at `place`, an address of loopback. Raises HostError."""
+    host, _, port = place.rpartition(":")
+    try:
+        # Its name is not asked for: a hosts file may give it to any address.
+        address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host.strip("[]"))
+        number = int(port)
+    except ValueError:
+        address, number = ipaddress.IPv4Address(0), 0
+    if not (address.is_loopback and 0 < number < 1 << 16):
+        raise HostError(f"{place}: not an address of loopback; mend [metrics] listen in agent.toml")
+    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+    try:
+        return socket.create_server((str(address), number), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        # Not its strerror: create_server adds to that what the sentence says already.
+        why = os.strerror(error.errno) if error.errno else str(error)
+        raise HostError(
+            f"[metrics] listen {place}: {why}; choose another port in agent.toml"
+        ) from error
+
+
+def main() -> None:
+    """Serve at systemd's socket."""
+    unit = Unit(names.MAIN_CF, names.ERRANDS_DIRECTORY)
+    unit.serve(socket.socket(fileno=_FIRST_HANDLE), _IDLE_SECONDS)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""What postconf says: of the main.cf that is there, and which parameters the installed one has."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+from pf_agent.errors import HostError
+from pf_agent.postfix import complaints, questions
+from pf_agent.postfix.programs import Order, run
+
+POSTCONF = "/usr/sbin/postconf"
+
+
+class Postconf:
+    """postconf(1), for the main.cf in `directory`."""
+
+    def __init__(self, directory: str, program: str = POSTCONF) -> None:
+        self._directory = directory
+        self._program = program
+        self._defaults: dict[str, str] = {}
+        self._defaults_of: tuple[int, int] | None = None
+
+    def defaults(self) -> Mapping[str, str]:
+        """Return the installed Postfix's parameters with their defaults, asked for once.
+
+        Raises HostError.
+        """
+        now = _version(self._program)
+        if not self._defaults or now != self._defaults_of:
+            self._defaults = self.parameters(self.ask(["-d"])[0])
+            self._defaults_of = now
+        return self._defaults
+
+    def default_of(self, name: str) -> str | None:
+        """Return the installed Postfix's default of a parameter, None for one that it has not.
+
+        Raises HostError.
+        """
+        return self.defaults().get(name)
+
+    def parameters(self, output: str) -> dict[str, str]:
+        """Return what it printed of all parameters. Raises HostError where it is not that."""
+        found = questions.settings(output)
+        if "mail_version" not in found:
+            raise broken(self._program, "it printed no parameters")
+        return found
+
+    def ask(self, *asked: Sequence[str]) -> list[str]:
+        """Return what it prints, each time with these arguments. Raises HostError."""
+        answers = run([Order([self._program, "-c", self._directory, *words]) for words in asked])
+        for answer in answers:
+            if answer.mute:
+                raise broken(self._program, answer.mute)
+            if answer.failed:
+                why = complaints.unquoted(complaints.bounded(complaints.reason(answer.complaint)))
+                raise HostError(f"postconf: {why}")
+        return [answer.output for answer in answers]
+
+
+def broken(program: str, how: str) -> HostError:
+    """Return the error of a program that fails by itself: no text is to blame."""
+    return HostError(
+        f"{program}: it does not work, whatever main.cf says: {how}; install postfix again"
+    )
+
+
+def _version(program: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(program)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino

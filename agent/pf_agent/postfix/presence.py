@@ -1,0 +1,55 @@
+"""Tell whether a file or an address is there that a value of main.cf names (maincf/things.py)."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import suppress
+from typing import Any
+
+from pf_agent.maincf.things import is_address
+
+_SMTP_PORT = "25"
+_SECONDS = 1.0
+
+
+def is_there(thing: str) -> bool:
+    """Return whether a path exists, a server takes connections, or an address is the host's own.
+
+    An address counts where nobody else's server has its port 25. What names no thing is not there.
+    """
+    # Of a name that is none, as `a..b`, or a path with a NUL: those are ValueErrors.
+    with suppress(OSError, ValueError):
+        kind, _, rest = thing.partition(":")
+        if kind == "inet":
+            host, _, port = rest.rpartition(":")
+            return _answers(host.strip("[]"), port)
+        if kind == "unix":
+            return _takes(socket.AF_UNIX, rest)
+        if thing.startswith("/"):
+            return os.path.exists(thing)
+        address = thing.strip("[]")
+        return is_address(thing) and _is_own(address) and not _answers(address, _SMTP_PORT)
+    return False
+
+
+def _answers(host: str, port: str) -> bool:
+    """Whether one of the addresses of a host takes connections; `port` may be a service's name."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return any(_takes(family, address) for family, *_, address in found)
+
+
+def _takes(family: int, address: Any) -> bool:
+    with suppress(OSError), socket.socket(family) as client:
+        client.settimeout(_SECONDS)
+        client.connect(address)
+        return True
+    return False
+
+
+def _is_own(address: str) -> bool:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with suppress(OSError), socket.socket(family) as server:
+        server.bind((address, 0))
+        return True
+    return False

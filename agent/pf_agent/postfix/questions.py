@@ -1,0 +1,105 @@
+"""What is asked of Postfix about a candidate, and what its answers come to: pure.
+
+The asking itself is judge.py's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final
+
+from pf_agent.maincf import aliases, values
+from pf_agent.maincf.document import MainCf
+from pf_agent.maincf.master_cf import Service
+from pf_agent.model import Fault
+
+# smtpd_service() refuses an argument as its first deed (smtpd/smtpd.c): all that can be wrong with
+# the parameters was found by then, and no client was greeted, logged or asked about.
+_NO_SERVICE: Final = "pf-agent-asks-for-no-service"
+_SERVED_NOBODY: Final = f"unexpected command-line argument: {_NO_SERVICE}"
+# Let a program log to a socket that nobody has made, until it has read main.cf: what is wrong with
+# a candidate is not to be found in the mail log (global/maillog_client.c).
+UNLOGGED: Final = {"POSTLOG_SERVICE": "/nonexistent/log"}
+# So that smtpd talks to us alone. With a log of its own that nobody listens to, it writes nothing
+# to syslog. Without a certificate it loads no keys and does not ask tlsmgr for entropy (a sleep,
+# where Postfix is down), but still reads the TLS level.
+_ALONE: Final = {
+    "maillog_file_prefixes": "/dev/stdout",
+    "maillog_file": "/dev/stdout",
+    "postlog_service_name": "no",
+    **{f"smtpd_tls_{kind}_file": "" for kind in ("cert", "dcert", "eccert")},
+    "smtpd_tls_chain_files": "",
+}
+# Two are of our asking; the third is of the nis: in Postfix's own default for alias_maps.
+_NOT_TOLD: Final = (
+    "No server certs available.",
+    "Need a server cert to request",
+    "dict_nis_init: NIS domain name not set",
+)
+# postconf(5); the one default that names proxymap(8) and that smtpd opens.
+_LOCAL_RECIPIENTS: Final = {"local_recipient_maps": "proxy:unix:passwd.byname $alias_maps"}
+
+
+def smtpd_arguments(service: Service, explicit: Mapping[str, str], directory: str) -> list[str]:
+    """Return how smtpd is to be run so that it reads its parameters, and does nothing else.
+
+    It has the options that `service` gives it, and opens the tables itself that proxymap would
+    open for it: proxymap makes its clients wait for ever while Postfix is down.
+    """
+    opened = {**_LOCAL_RECIPIENTS, **explicit}
+    settings = [
+        *(f"{name}={value}" for name, value in opened.items() if "proxy:" in value),
+        *service.overrides(),
+    ]
+    settings = [setting.replace("proxy:", "") for setting in settings]
+    settings += [f"{name}={value}" for name, value in _ALONE.items()]
+    options = [word for s in (*settings, f"config_directory={directory}") for word in ("-o", s)]
+    return ["-n", service.name, "-V", *options, "-S", _NO_SERVICE]
+
+
+def told_by_smtpd(
+    lines: Sequence[str],
+    effective: Mapping[str, str],
+    faults: Sequence[Fault],
+    exists: Callable[[str], bool],
+) -> Iterator[str]:
+    """Yield what smtpd said that is neither of our asking, nor known from `faults`.
+
+    A database that the next newaliases makes is not missing.
+    """
+    built = tuple(f"open database {path}: " for path in aliases.buildable(effective, exists))
+    told = {fault.reason for fault in faults}
+    for line in lines:
+        if line not in told and not line.startswith((_SERVED_NOBODY, *_NOT_TOLD, *built)):
+            yield line
+
+
+def served_nobody(line: str) -> bool:
+    """Whether smtpd ended because we asked it to, and found no fault before."""
+    return line.startswith(_SERVED_NOBODY)
+
+
+def settings(output: str) -> dict[str, str]:
+    """Return what postconf prints: `name = value` lines."""
+    lines = (line.partition("=") for line in output.split("\n"))
+    return {name.strip(): value.strip() for name, equals, value in lines if equals}
+
+
+def faults(
+    main_cf: MainCf, effective: Mapping[str, str], exists: Callable[[str], bool]
+) -> tuple[Fault, ...]:
+    """Return what a daemon would refuse in `main_cf`, and the alias files that are missing."""
+    found = {}
+    for name, raw in main_cf.parameters().items():
+        if name not in effective:
+            continue  # not Postfix's: there may be very many, and each would be looked up
+        # postconf squeezes blanks, so it is believed only where there is something to expand.
+        words = values.fault(name, effective.get(name, raw) if "$" in raw else raw)
+        if words:
+            found[name] = Fault(name, words)
+    for name, words in values.pair_faults(effective).items():
+        found.setdefault(name, Fault(name, words))
+    for name in ("daemon_directory", "command_directory"):  # postfix(1) enters them as it starts
+        if name in effective and not exists(effective[name]):
+            found[name] = Fault(name, f"chdir({effective[name]}): No such file or directory")
+    return (*found.values(), *aliases.faults(effective, exists))

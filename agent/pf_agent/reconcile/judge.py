@@ -1,0 +1,54 @@
+"""Postfix's judgement of a candidate, asked once for each text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Lock
+from typing import TypeVar
+
+from pf_agent.maincf.document import MainCf
+from pf_agent.model import Judgement
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+_MOST_REMEMBERED = 4
+
+
+class Judge:
+    """Postfix's judgement, asked once for each text: what passed once need not be judged again.
+
+    Nor need a text that differs from one in comments, blanks and folding alone, where nothing was
+    said that names a line. A refusal is not remembered: a name that does not resolve now may
+    resolve at the next look. Several threads may ask: the second waits for the first one's answer.
+    """
+
+    def __init__(self, ask: Callable[[bytes], Judgement]) -> None:
+        self._ask = ask
+        self._passed: dict[bytes, Judgement] = {}
+        self._clean: dict[tuple[tuple[str, str], ...], None] = {}
+        self._lock = Lock()
+
+    def __call__(self, text: bytes) -> Judgement:
+        """Return what Postfix's own programs say of `text`. Raises HostError."""
+        with self._lock:
+            return self._judgement(text)
+
+    def _judgement(self, text: bytes) -> Judgement:
+        known = self._passed.get(text)
+        if known is not None:
+            return known
+        content = MainCf.parse(text).content()
+        found = Judgement() if content in self._clean else self._ask(text)
+        if not found.fatal:
+            _remember(self._passed, text, found)
+        if found == Judgement():
+            _remember(self._clean, content, None)
+        return found
+
+
+def _remember(passed: dict[K, V], key: K, value: V) -> None:
+    """The latest few alone."""
+    while len(passed) >= _MOST_REMEMBERED:
+        del passed[next(iter(passed))]
+    passed[key] = value

@@ -1,0 +1,79 @@
+"""What one look found, and the text that would be right."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pf_agent.errors import HostError
+from pf_agent.maincf.document import MainCf
+from pf_agent.model import ActualState, DesiredState, Drift, Outcome
+from pf_agent.reconcile.drift import (
+    corrected,
+    damage,
+    find_drift,
+    is_too_long,
+    taken_apart,
+    unmanaged_drift,
+)
+from pf_agent.reconcile.ports import Host
+from pf_agent.words.diffs import unified_diff
+
+
+class CorrectionFailed(HostError):
+    """The host would not let the drift be corrected that is on record by now."""
+
+    def __init__(self, reason: str, outcome: Outcome) -> None:
+        super().__init__(reason)
+        self.outcome = outcome
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one look found, and the text that would be right.
+
+    `reported` is what stands there besides, is told of, and left alone.
+    """
+
+    actual: ActualState
+    drift: tuple[Drift, ...]
+    candidate: bytes
+    diff: str
+    reported: tuple[Drift, ...] = ()
+
+
+def plan(
+    host: Host,
+    desired: DesiredState,
+    actual: ActualState,
+    last_good: bytes | None,
+    own: bool = True,
+) -> Plan:
+    """Compare, and work out the right text. Touches nothing; `diff` prints what `apply` writes.
+
+    Raises HostError where there is neither a main.cf nor a template to begin with, or what stands
+    there cannot be looked into, and there never was a good text.
+    """
+    too_long = is_too_long(actual.text)
+    main_cf = taken_apart(actual.text)
+    damaged = actual.refused or damage(actual.text, desired, last_good, main_cf)
+    if last_good is None and (actual.refused or too_long):
+        raise HostError(f"{host.path}: {damaged}; put a main.cf there that everybody may read")
+    if actual.is_open and last_good is not None and not damaged:
+        # Half of a text may be all that is there yet. The last good one stands in for it, and what
+        # he has written counts once he has closed it.
+        damaged = "somebody holds it open for writing"
+        if not find_drift(desired, actual, "", False, own, main_cf):
+            damaged = ""
+    drift = find_drift(desired, actual, damaged, last_good is not None, own, main_cf)
+    reported = () if damaged else unmanaged_drift(desired, main_cf)
+    if not drift:
+        return Plan(actual, (), actual.text or b"", "", reported)
+    if damaged:
+        base = last_good
+        if base is None:
+            base = host.read_template(desired.template) if desired.template else b""
+        main_cf = MainCf.parse(base)
+    candidate = corrected(main_cf, desired).render()
+    shown = None if too_long else actual.text
+    diff = unified_diff(shown, candidate, host.path)
+    return Plan(actual, drift, candidate, diff, reported)

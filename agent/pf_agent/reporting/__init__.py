@@ -1,0 +1,1 @@
+"""Who is told: the journal, the metrics, a unit."""

@@ -1,0 +1,1 @@
+"""What happened to the files, and which process wrote them."""

@@ -1,0 +1,150 @@
+"""What a correction changes in main.cf, as a unified diff that no secret is in."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+
+from pf_agent.maincf.secrets import masked_lines
+from pf_agent.model import BLANKS
+from pf_agent.words.sentences import printable
+
+_CONTEXT = 3
+_COMPARED_LINES = 4000
+# What a line begins with that may belong to a setting above it; an empty line has none of it.
+_BELOW_A_NAME = BLANKS.encode() + b"#"
+# The first that fits: a file's name is no removed line.
+_COLOURS = {"---": "1", "+++": "1", "@@": "36", "-": "31", "+": "32"}
+
+
+def as_text(data: bytes | None) -> str:
+    """main.cf's bytes as text that any terminal and any sink can take: not UTF-8 becomes \\xNN."""
+    return "" if data is None else data.decode("utf-8", "backslashreplace")
+
+
+def unified_diff(before: bytes | None, after: bytes, path: str) -> str:
+    """What a correction changes, as diff -u shows it; "" where nothing differs.
+
+    Only the part between the common beginning and the common end is compared line by line, and
+    where that is very long it is shown as replaced whole: a huge main.cf must not hold us up.
+    Secrets are compared and not shown.
+    """
+    above, old, new = _parts(before or b"", after)
+    first = _common(old, new)
+    last = _common(old[first:][::-1], new[first:][::-1])
+    if first == len(old) == len(new):
+        return ""
+    start = max(first - _CONTEXT, 0)
+    tail = max(last - _CONTEXT, 0)
+    old_shown = _shown_lines(old, start, len(old) - tail)
+    new_shown = _shown_lines(new, start, len(new) - tail)
+    old, new = old[start : len(old) - tail], new[start : len(new) - tail]
+    if len(old) + len(new) > _COMPARED_LINES:
+        groups = [[("replace", 0, len(old), 0, len(new))]]
+    else:
+        # Its autojunk leaves out lines that recur: without it a hostile file takes half a minute.
+        matcher = difflib.SequenceMatcher(None, old, new)
+        groups = list(matcher.get_grouped_opcodes(_CONTEXT))
+    text = [f"--- {'/dev/null' if before is None else path}", f"+++ {path} (desired)"]
+    for group in groups:
+        text += _hunk(group, old_shown, new_shown, above + start)
+    return "\n".join(text) + "\n"
+
+
+def _parts(before: bytes, after: bytes) -> tuple[int, list[str], list[str]]:
+    """The lines of both where they differ, with those around that count, and how many are above.
+
+    A drift is a line or two of many hundred, and all others need not become text.
+    """
+    most = min(len(before), len(after))
+    common = _longest(most, lambda low, high: before.startswith(after[low:high], low))
+    begin = before.rfind(b"\n", 0, common) + 1
+    for _ in range(_CONTEXT):
+        begin = before.rfind(b"\n", 0, max(begin - 1, 0)) + 1
+    while begin > 0 and before[begin : begin + 1] in _BELOW_A_NAME:  # see `_shown_lines`
+        begin = before.rfind(b"\n", 0, begin - 1) + 1
+    size, other = len(before), len(after)
+    same = _longest(
+        most - common,
+        lambda low, high: before.endswith(after[other - high : other - low], 0, size - low),
+    )
+    end = size - same
+    for _ in range(_CONTEXT + 1):
+        end = before.find(b"\n", end) + 1 or size
+    old, new = _lines(before[begin:end]), _lines(after[begin : other - size + end])
+    return before.count(b"\n", 0, begin), old, new
+
+
+def _longest(most: int, holds: Callable[[int, int], bool]) -> int:
+    """The largest number up to `most` for which all holds from 0 on; `holds` is of a stretch."""
+    low = 0
+    while low < most:
+        middle = (low + most + 1) // 2
+        if holds(low, middle):
+            low = middle
+        else:
+            most = middle - 1
+    return low
+
+
+def _shown_lines(lines: Sequence[str], start: int, end: int) -> list[str]:
+    """The lines without secrets; a value that began above is known from where it began."""
+    begin = min(start, len(lines) - 1)
+    while begin > 0 and lines[begin][:1].encode() in _BELOW_A_NAME:
+        begin -= 1
+    head = lines[begin : begin + 1] if 0 <= begin < start else []
+    # Masked as they stand: escaped, a blank that is a control character would not be seen as one.
+    shown = masked_lines([*head, *lines[start:end]])[len(head) :]
+    return list(map(printable, shown))
+
+
+def coloured(diff: str) -> str:
+    """A unified diff with the colours that terminals have for one (ECMA-48, SGR)."""
+    return "".join(map(_coloured_line, diff.splitlines(keepends=True)))
+
+
+def _coloured_line(line: str) -> str:
+    for start, colour in _COLOURS.items():
+        if line.startswith(start):
+            text = line.rstrip("\n")
+            return f"\x1b[{colour}m{text}\x1b[m{line[len(text) :]}"
+    return line
+
+
+def _common(old: Sequence[str], new: Sequence[str]) -> int:
+    """How many lines both begin with."""
+    count = 0
+    for ours, theirs in zip(old, new):  # noqa: B905 - the shorter one ends it
+        if ours != theirs:
+            break
+        count += 1
+    return count
+
+
+def _hunk(
+    group: Sequence[tuple[str, int, int, int, int]],
+    old: Sequence[str],
+    new: Sequence[str],
+    start: int,
+) -> list[str]:
+    """One hunk; `start` lines stand above the part that was compared."""
+    (_, a1, _, b1, _), (_, _, a2, _, b2) = group[0], group[-1]
+    text = [f"@@ -{_range(start + a1, a2 - a1)} +{_range(start + b1, b2 - b1)} @@"]
+    for tag, i1, i2, j1, j2 in group:
+        if tag == "equal":
+            text += [f" {line}" for line in old[i1:i2]]
+        else:
+            text += [f"-{line}" for line in old[i1:i2]] + [f"+{line}" for line in new[j1:j2]]
+    return text
+
+
+def _range(start: int, count: int) -> str:
+    """A hunk's lines as diff(1) counts them: an empty range is named by the line above it."""
+    first = start if count == 0 else start + 1
+    return str(first) if count == 1 else f"{first},{count}"
+
+
+def _lines(data: bytes | None) -> list[str]:
+    # "\n" alone ends a line of main.cf, so str.splitlines, which knows ten ends, would lie.
+    text = as_text(data)
+    return text.removesuffix("\n").split("\n") if text else []

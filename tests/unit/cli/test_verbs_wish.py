@@ -1,0 +1,380 @@
+"""The verbs set, adopt and init as their users meet them, on files of the test's in /etc."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from pf_agent.postfix.postconf import POSTCONF
+from tests.unit.cli.test_main import (
+    Command,
+    Desk,
+    Host,
+    command,
+    desk,
+    environment,
+    one_line,
+    pf_agent,
+)
+
+__all__ = ["desk", "pf_agent"]  # fixtures
+
+pytest.importorskip("tomlkit")
+
+LOCAL = "etc/pf-agent/desired.d/50-local.toml"
+SITE = "etc/pf-agent/desired.d/50-site.toml"
+FLEET = "etc/pf-agent/desired.d/60-fleet.toml"
+HEAD = "# What `pf-agent set` and `pf-agent adopt` wrote. Edit it as you like: comments stay.\n"
+STOPPED = "the daemon does not run; `pf-agent apply` changes main.cf\n"
+GUIDE = '[settings]\nmyorigin = "$myhostname"\n'
+NULL_CLIENT = '[settings]\ninet_interfaces = "loopback-only"\n'
+HAS_POSTFIX = pytest.mark.skipif(not os.path.exists(POSTCONF), reason=f"no {POSTCONF}")
+
+
+class Server(Host):
+    """The same host, its /etc kept, with the ready-made desired states."""
+
+    FOLDERS = (*Host.FOLDERS, "etc/pf-agent/desired.d", "usr/share/pf-agent/desired")
+    MOUNT = (
+        'mount --bind "$0"/etc /etc && mount --bind "$0"/usr/share /usr/share || exit 99; '
+        'for folder in run var/lib; do mount -t tmpfs tmpfs /$folder || exit 99; done; exec "$@"'
+    )
+
+    def read(self, path: str) -> str:
+        return (self.folder / path).read_text(encoding="utf-8")
+
+    def local(self) -> str:
+        """What the drop-in says below its head."""
+        return self.read(LOCAL).removeprefix(f"{HEAD}\n")
+
+    def asked(self, keys: str, *arguments: str) -> tuple[int, str, str]:
+        """Run a verb on a terminal where somebody types `keys`; its code, output and questions."""
+        ours, its = pty.openpty()
+        os.write(ours, keys.encode())
+        enter = ["unshare", "--mount", "--propagation", "private"]
+        own = ["--user", "--map-root-user"] if os.geteuid() != 0 else []
+        done = subprocess.run(
+            [*enter, *own, "sh", "-c", self.MOUNT, str(self.folder), *command(*arguments)],
+            stdin=its,
+            stdout=subprocess.PIPE,
+            stderr=its,
+            encoding="utf-8",
+            env=environment(),
+            check=False,
+        )
+        os.close(its)
+        shown = ""
+        with suppress(OSError):  # Linux's way to say that nothing more will come
+            while data := os.read(ours, 65536):
+                shown += data.decode()
+        os.close(ours)
+        assert "Traceback" not in shown
+        return done.returncode, done.stdout, shown
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Server:
+    found = Server(tmp_path)
+    if found.inside(["true"]).returncode != 0:
+        pytest.skip("no mount namespace can be had here")
+    found.write("usr/share/pf-agent/desired/guide.toml", GUIDE)
+    found.write("usr/share/pf-agent/desired/null-client.toml", NULL_CLIENT)
+    return found
+
+
+# --- set -----------------------------------------------------------------------------------------
+
+
+def test_set_writes_the_drop_in_and_main_cf_stays(server: Server) -> None:
+    before = server.read("etc/postfix/main.cf")
+    answer = server.run("set", "a=3", "relayhost = [mail]:25 ", "d=")
+    assert answer.code == 0
+    assert answer.out == f"/{LOCAL}: a, relayhost, d\n{STOPPED}"
+    assert server.local() == '[settings]\na = 3\nrelayhost = "[mail]:25"\nd = ""\n'
+    assert (server.folder / LOCAL).stat().st_mode & 0o7777 == 0o644
+    assert os.listdir(server.folder / "etc/pf-agent/desired.d") == ["50-local.toml"]
+    assert server.read("etc/postfix/main.cf") == before
+    assert server.run("diff", "--json").json["drift"][0]["expected"] == "3"
+
+
+def test_set_of_what_is_desired_already_writes_nothing(server: Server) -> None:
+    answer = server.run("set", "a=1")
+    assert (answer.code, answer.out) == (0, f"desired already: a\n{STOPPED}")
+    assert not (server.folder / LOCAL).exists()
+
+
+def test_set_keeps_the_file_its_mode_and_its_comments(server: Server) -> None:
+    server.write(LOCAL, "# mine\n[settings]\na = 7  # seven\n")
+    (server.folder / LOCAL).chmod(0o640)
+    assert server.run("set", "a=8").code == 0
+    assert server.read(LOCAL) == "# mine\n[settings]\na = 8  # seven\n"
+    assert (server.folder / LOCAL).stat().st_mode & 0o7777 == 0o640
+
+
+def test_set_writes_through_a_symbolic_link(server: Server) -> None:
+    server.write("etc/pf-agent/kept.toml", "")
+    (server.folder / LOCAL).symlink_to("../kept.toml")
+    assert server.run("set", "a=8").code == 0
+    assert (server.folder / LOCAL).is_symlink()
+    assert "a = 8" in server.read("etc/pf-agent/kept.toml")
+
+
+@pytest.mark.parametrize("verb", ["set", "init"])
+def test_nothing_is_written_where_others_may_change_it(server: Server, verb: str) -> None:
+    """There was no file yet whose place would have been judged."""
+    folder = server.folder / "etc/pf-agent" / ("desired.d" if verb == "set" else "")
+    if verb == "init":
+        (folder / "desired.toml").unlink()
+    folder.chmod(0o777)
+    arguments = ("set", "a=8") if verb == "set" else ("init", "--from", "guide")
+    answer = server.run(*arguments)
+    assert answer.code == 2
+    assert one_line(answer).endswith(f"chmod go-w /{folder.relative_to(server.folder)}")
+    assert [path for path in folder.iterdir() if path.is_file()] == []
+
+
+def test_nobody_keeps_root_waiting_by_a_lock_on_the_folder(server: Server) -> None:
+    """Anybody may open it, and what can be opened can be locked (flock(2))."""
+    handle = os.open(server.folder / "etc/pf-agent", os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    try:
+        assert server.run("set", "a=8").code == 0
+    finally:
+        os.close(handle)
+
+
+def test_a_fifo_in_place_of_the_drop_in_is_told(server: Server) -> None:
+    os.mkfifo(server.folder / LOCAL)
+    answer = server.run("set", "a=8")
+    assert answer.code == 2
+    assert "it is no regular file" in one_line(answer)
+
+
+def test_set_as_json(server: Server) -> None:
+    answer = server.run("set", "a=8", "b=x y", "--json")
+    assert answer.code == 0
+    found = answer.json
+    found.pop("warnings")
+    assert found == {
+        "files": {f"/{LOCAL}": ["a"]},
+        "instance": "-",
+        "settings": {"a": "8", "b": "x y"},
+        "use_default": [],
+    }
+
+
+def test_set_for_an_instance(server: Server) -> None:
+    answer = server.run("set", "--instance", "out", "a=8")
+    assert answer.code == 2
+    assert "instance out: no file names it" in one_line(answer)
+    server.write(SITE, '[instances.out.settings]\nb = "1"\n')
+    (server.folder / "etc/postfix-out").mkdir()
+    server.write("etc/postfix-out/main.cf", "a = 1\n")
+    assert server.run("set", "--instance", "out", "a=8").code == 0
+    assert server.local() == "[instances.out.settings]\na = 8\n"
+
+
+def test_set_where_a_later_file_wins_is_refused(server: Server) -> None:
+    server.write(FLEET, "[settings]\na = 5\n")
+    answer = server.run("set", "a=8")
+    assert answer.code == 2
+    place = f"pf-agent: /{FLEET}:2: a: this file is read after /{LOCAL} and wins; "
+    assert one_line(answer).startswith(place)
+    assert not (server.folder / LOCAL).exists()
+
+
+def test_the_answers_of_the_installation_are_changed_where_they_stand(server: Server) -> None:
+    server.write(SITE, "# ours\n[settings]\na = 5  # asked for\n")
+    answer = server.run("set", "a=8", "d=4")
+    assert answer.code == 0
+    assert answer.out == f"/{LOCAL}: d\n/{SITE}: a\n{STOPPED}"
+    assert server.read(SITE) == "# ours\n[settings]\na = 8  # asked for\n"
+    assert server.local() == "[settings]\nd = 4\n"
+
+
+def test_an_answer_that_is_overruled_is_not_changed(server: Server) -> None:
+    server.write(SITE, "[settings]\na = 5\n")
+    server.write(FLEET, "[settings]\na = 6\n")
+    assert server.run("set", "a=8").code == 2
+    assert server.read(SITE) == "[settings]\na = 5\n"
+
+
+def test_each_fault_of_what_is_given_is_a_line(server: Server) -> None:
+    answer = server.run("set", "a", "x y=1", "b=1\n2", "c=1", "c=2")
+    assert (answer.code, answer.out) == (2, "")
+    assert [line.split(": ")[1] for line in answer.err.splitlines()] == [
+        "set a",
+        'set "x y"',
+        "set b",
+        "set c",
+    ]
+
+
+def test_a_file_that_is_faulty_is_not_touched(server: Server) -> None:
+    server.write(LOCAL, "[settings]\nb = 1.5\n")
+    answer = server.run("set", "a=8")
+    assert answer.code == 2
+    assert f"/{LOCAL}:2: [settings] b: " in one_line(answer)
+    assert server.read(LOCAL) == "[settings]\nb = 1.5\n"
+
+
+@pytest.mark.postfix
+@HAS_POSTFIX
+def test_what_postfix_refuses_is_not_written(server: Server) -> None:
+    answer = server.run("set", "inet_protocols=ipv5")
+    assert answer.code == 2
+    line = one_line(answer)
+    assert line.startswith("pf-agent: inet_protocols: Postfix refuses it: ")
+    assert "; nothing was written, " in line
+    assert not (server.folder / LOCAL).exists()
+
+
+@pytest.mark.postfix
+@HAS_POSTFIX
+def test_two_faults_can_be_mended_one_by_one(server: Server) -> None:
+    server.write("etc/postfix/main.cf", "smtpd_relay_restrictions = reject_unauth_destination\n")
+    server.write("etc/pf-agent/desired.toml", '[settings]\ninet_protocols = "ipv5"\n')
+    answer = server.run("set", "inet_interfaces=all")
+    assert answer.code == 0
+    assert "warning: /etc/pf-agent/desired.toml:2: inet_protocols: " in answer.err
+    answer = server.run("set", "inet_protocols=all")
+    assert (answer.code, answer.err) == (0, "")
+
+
+# --- adopt ---------------------------------------------------------------------------------------
+
+DRIFTED = "a = 2\nd = 4\nforeign = x\n\t y=1;\n# more\n\t'z'\n"
+
+
+def test_adopt_takes_what_main_cf_says(server: Server) -> None:
+    server.write("etc/postfix/main.cf", DRIFTED)
+    assert server.run("diff").code == 3
+    answer = server.run("adopt", "a", "b", "d", "foreign")
+    assert (answer.code, answer.out) == (0, f"/{LOCAL}: a, b, d, foreign\n")
+    assert server.local() == (
+        'use_default = ["b"]\n\n[settings]\na = 2\nd = 4\nforeign = "x\\t y=1;\\t\'z\'"\n'
+    )
+    assert server.run("diff") == (0, "", "")
+    assert server.run("adopt", "a", "b").out == "desired already: a, b\n"
+
+
+def test_adopt_of_a_default_that_postfix_knows(server: Server) -> None:
+    assert server.run("adopt", "relayhost").code == 0
+    assert server.local() == 'use_default = ["relayhost"]\n'
+
+
+@pytest.mark.postfix
+@HAS_POSTFIX
+def test_adopt_of_what_nobody_knows(server: Server) -> None:
+    answer = server.run("adopt", "relayhots")
+    assert answer.code == 2
+    assert one_line(answer).endswith("; misspelt?")
+
+
+def test_adopt_of_what_toml_cannot_hold(server: Server) -> None:
+    (server.folder / "etc/postfix/main.cf").write_bytes(b"a = caf\xe9\nb = x y\n")
+    answer = server.run("adopt", "a")
+    assert answer.code == 2
+    assert one_line(answer).startswith("pf-agent: /etc/postfix/main.cf:1: a: it is not UTF-8")
+
+
+def test_adopt_says_what_stays_to_be_corrected(server: Server) -> None:
+    server.write("etc/postfix/main.cf", "a = 5\na = 2\nb = x y\n")
+    answer = server.run("adopt", "a")
+    assert answer.code == 0
+    assert answer.err.splitlines()[-1].startswith("pf-agent: warning: a ")
+
+
+def test_adopt_from_a_destroyed_file(server: Server) -> None:
+    server.write("etc/postfix/main.cf", "")
+    answer = server.run("adopt", "a")
+    assert answer.code == 1
+    assert "it holds no setting, so there is nothing to adopt; " in one_line(answer)
+
+
+def test_adopt_without_names_and_without_a_terminal(server: Server) -> None:
+    answer = server.run("adopt")
+    assert answer.code == 2
+    assert one_line(answer).endswith("name the parameters")
+
+
+def test_adopt_asks_of_each_difference(server: Server) -> None:
+    server.write("etc/postfix/main.cf", "a = 2\nd = 4\n")
+    code, out, shown = server.asked("what?\nn\ny\nyes\n", "adopt")
+    assert (code, out) == (0, f"/{LOCAL}: d, b\n")
+    assert server.local() == 'use_default = ["b"]\n\n[settings]\nd = 4\n'
+    assert 'a is "2", must be "1" (line 1) - /etc/pf-agent/desired.toml:3\r\n' in shown
+    assert shown.count("adopt it? [y]es, [n]o, [q]uit: ") == 4
+
+
+@pytest.mark.parametrize("keys", ["y\nq\n", "y\n\x04"], ids=["q", "end"])
+def test_quitting_keeps_what_was_said_before(server: Server, keys: str) -> None:
+    server.write("etc/postfix/main.cf", "a = 2\nd = 4\n")
+    code, out, _ = server.asked(keys, "adopt")
+    assert (code, out) == (0, f"/{LOCAL}: a\n")
+
+
+def test_where_nothing_differs_nothing_is_asked(server: Server) -> None:
+    assert server.asked("", "adopt")[:2] == (0, "nothing was adopted\n")
+
+
+# --- init ----------------------------------------------------------------------------------------
+
+
+def test_init_copies_a_ready_made_state(server: Server) -> None:
+    desired = server.folder / "etc/pf-agent/desired.toml"
+    desired.unlink()
+    answer = server.run("init", "--from", "guide")
+    assert (answer.code, answer.err) == (0, "")
+    ready = "/usr/share/pf-agent/desired"
+    assert answer.out == f"/etc/pf-agent/desired.toml: now as {ready}/guide.toml has it\n"
+    assert desired.read_text() == GUIDE
+    assert desired.stat().st_mode & 0o7777 == 0o644
+    answer = server.run("init", "--from", "null-client", "--json")
+    assert answer.json == {
+        "file": "/etc/pf-agent/desired.toml",
+        "from": "null-client",
+        "changed": True,
+    }
+    assert desired.read_text() == NULL_CLIENT
+    assert not server.run("init", "--from", "null-client", "--json").json["changed"]
+
+
+def test_init_does_not_overwrite_what_somebody_wrote(server: Server) -> None:
+    before = server.read("etc/pf-agent/desired.toml")
+    answer = server.run("init", "--from", "guide")
+    assert answer.code == 1
+    assert "it was edited and would be lost; move it away first" in one_line(answer)
+    assert server.read("etc/pf-agent/desired.toml") == before
+
+
+def test_init_leaves_a_symbolic_link(server: Server) -> None:
+    desired = server.folder / "etc/pf-agent/desired.toml"
+    desired.unlink()
+    desired.symlink_to("/usr/share/pf-agent/desired/guide.toml")
+    answer = server.run("init", "--from", "null-client")
+    assert answer.code == 1
+    assert "it is a symbolic link" in one_line(answer)
+
+
+@pytest.mark.parametrize("name", ["x", "", "../guide"])
+def test_init_lists_the_names(server: Server, name: str) -> None:
+    answer = server.run("init", "--from", name)
+    assert answer.code == 2
+    assert one_line(answer).endswith("; there are guide, null-client")
+
+
+# --- who may -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arguments", [["set", "a=1"], ["adopt", "a"]])
+def test_only_root_may(desk: Desk, pf_agent: Command, arguments: list[str]) -> None:
+    answer = pf_agent(*arguments)
+    assert answer.code == 1
+    assert one_line(answer).endswith("belongs to root; run as root")

@@ -1,0 +1,323 @@
+"""One instance's turns of the loop: what it has done beside them, and how long it may be left."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from queue import SimpleQueue
+from typing import cast
+
+import pytest
+
+from pf_agent import names
+from pf_agent.bus.systemd import Systemd
+from pf_agent.daemon.instance import Instance, Shared
+from pf_agent.errors import HostError
+from pf_agent.files.configuration import Configuration
+from pf_agent.files.store import FileStore
+from pf_agent.maincf.aliases import Built
+from pf_agent.model import (
+    DesiredState,
+    Event,
+    Greeting,
+    Heard,
+    Judgement,
+    Package,
+    Phase,
+    Reason,
+    Rejected,
+    Trigger,
+    UnitPhase,
+    UnitState,
+    Wishes,
+)
+from pf_agent.postfix.errands import Errands
+from pf_agent.reporting.journal import Journal
+from pf_agent.watch.watch import Watch
+from pf_agent.watch.writers import Writers
+from tests.fakes import FakePrograms, FakeService, Records
+
+UP = UnitState("postfix.service", UnitPhase.UP, "success", "the first")
+SERVED = DesiredState({"mynetworks": "127.0.0.0/8"}, frozenset())
+RIGHT, WRONG = b"mynetworks = 127.0.0.0/8\n", b"mynetworks = 0.0.0.0/0\n"
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="main.cf must be root's")
+
+
+class Asked(FakePrograms):
+    """Postfix, which is asked in threads, too: `judged` has each text, `trouble` keeps it mute."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.judged: SimpleQueue[bytes] = SimpleQueue()
+        self.trouble = ""
+        self.things: set[str] = set()
+        self.may_build, self.may_answer = threading.Event(), threading.Event()
+        self.may_build.set()
+        self.may_answer.set()
+
+    def judge(self, text: bytes) -> Judgement:
+        self.judged.put(text)
+        if self.trouble:
+            raise HostError(self.trouble)
+        return Judgement()
+
+    def newaliases(self, databases: Sequence[str] = ()) -> tuple[Built, ...]:
+        self.may_build.wait(60)
+        return super().newaliases(databases)
+
+    def probe(self, _greeting: object) -> Heard:
+        raise AssertionError("without an SMTP service in master.cf there is no port to ask")
+
+    def greeting(self) -> Greeting | None:
+        self.may_answer.wait(60)
+        return super().greeting()
+
+    def lives(self) -> bool:
+        return True
+
+    def log_tail(self, units: Sequence[str], since: float) -> tuple[str, ...]:
+        return ()
+
+    def fatal_lines(self, units: Sequence[str], since: float) -> tuple[str, ...]:
+        return ()
+
+    def was_stopped(self, unit: UnitState) -> bool | None:
+        return False
+
+    def package(self) -> Package:
+        return Package()
+
+    def is_there(self, thing: str) -> bool:
+        return thing in self.things
+
+
+class Host:
+    """A main.cf with a desired state, and a Postfix that was seen to run with it before."""
+
+    def __init__(self, folder: Path, **limits: float) -> None:
+        self.folder = folder
+        self.main_cf = folder / "postfix" / "main.cf"
+        etc = folder / "etc"
+        for made in (self.main_cf.parent, etc):
+            made.mkdir()
+        (etc / names.DESIRED_TOML).write_text('[settings]\nmynetworks = "127.0.0.0/8"\n')
+        self.write(RIGHT)
+        self.state = FileStore(str(folder / "lib"), str(folder / "run"))
+        self.state.prepare()
+        self.state.keep_last_good(RIGHT)
+        self.state.keep_ran_with(RIGHT)
+        self.state.keep_wishes(Wishes(SERVED, SERVED))
+        self.postfix, self.records = Asked(), Records()
+        self.posted: SimpleQueue[Trigger] = SimpleQueue()
+        self.instance = self.started(etc, limits)
+
+    def started(self, etc: Path, limits: Mapping[str, float]) -> Instance:
+        self.configuration = Configuration(str(etc), {}, self.complain)
+        shared = Shared(
+            self.configuration,
+            cast(Systemd, FakeService(UP)),
+            Watch(str(etc), self.posted.put),
+            Writers(),
+            self.records,
+            Journal(place=str(self.folder / "no journal")),
+            self.posted.put,
+            lambda: None,
+            lambda _directory: cast(Errands, self.postfix),
+            **limits,
+        )
+        shared.configuration.refresh()
+        return Instance(names.DEFAULT_INSTANCE, str(self.main_cf), self.state, shared)
+
+    def start(self) -> None:
+        """The first look, and Postfix is seen to serve."""
+        self.instance.turn({Reason.START})
+        self.await_end(Reason.PROBE)
+        self.instance.turn({Reason.PROBE})
+        while (due := self.instance.patience()) <= 5.0:
+            time.sleep(due)  # nothing tells of that: it is asked for once a second at most
+            self.instance.turn(set())
+
+    def await_end(self, of: Reason) -> None:
+        """What runs beside the loop ends; what else ends before it is taken note of."""
+        while (found := self.posted.get(timeout=60)).reason is not of:
+            self.instance.turn({found.reason})
+
+    def ask_for(self, text: str) -> None:
+        """Somebody writes desired.toml."""
+        path = self.folder / "etc" / names.DESIRED_TOML
+        path.with_name("new").write_text(text)
+        path.with_name("new").rename(path)
+        self.configuration.refresh()
+        self.instance.turn({Reason.CONFIGURATION})
+
+    def complain(self, problem: str) -> None:
+        raise AssertionError(problem)
+
+    def write(self, text: bytes) -> None:
+        self.main_cf.write_bytes(text)
+        self.main_cf.chmod(0o644)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+# --- judged ahead ---------------------------------------------------------------------------------
+
+
+def test_a_drift_need_not_wait_for_a_text_that_was_judged_at_the_start(host: Host) -> None:
+    host.instance.turn({Reason.START})
+    host.instance.judge_ahead()
+    assert host.postfix.judged.get(timeout=60) == RIGHT
+    host.write(WRONG)
+    host.instance.turn({Reason.MAIN_CF})
+    assert host.main_cf.read_bytes() == RIGHT
+    assert host.postfix.judged.empty()
+
+
+def test_who_cannot_judge_at_the_start_is_asked_again(host: Host) -> None:
+    host.postfix.trouble = "no answer; see `systemctl status pf-agent-errands`"
+    host.instance.turn({Reason.START})
+    with pytest.raises(HostError, match="no answer"):
+        host.instance.judge_ahead()
+    assert host.postfix.judged.get(timeout=60) == RIGHT
+    assert host.records == []
+    host.postfix.trouble = ""
+    host.write(WRONG)
+    host.instance.turn({Reason.MAIN_CF})
+    assert host.main_cf.read_bytes() == RIGHT
+    assert host.postfix.judged.get(timeout=60) == RIGHT
+
+
+def test_a_drift_found_at_the_start_leaves_nothing_to_judge_ahead(host: Host) -> None:
+    host.write(WRONG)
+    host.instance.turn({Reason.START})
+    assert Event.DRIFT_CORRECTED in host.records.events()
+    while not host.postfix.judged.empty():
+        host.postfix.judged.get()
+    host.instance.judge_ahead()
+    assert host.postfix.judged.empty(), "what was corrected was judged"
+
+
+# --- how it stands --------------------------------------------------------------------------------
+
+
+def test_what_could_not_be_told_is_told_soon(host: Host) -> None:
+    host.start()
+    assert host.instance.status(0.0).phase is Phase.IN_SYNC
+    assert host.instance.patience() > 5.0
+    unreadable = host.folder / "lib" / "pending.json"
+    unreadable.mkdir()
+    status = host.instance.status(0.0)
+    unreadable.rmdir()
+    assert status.phase is Phase.STALLED
+    assert status.detail.startswith(f"{unreadable}: ")
+    assert host.instance.patience() <= 5.0
+    assert host.instance.status(0.0).phase is Phase.IN_SYNC
+
+
+# --- patience -------------------------------------------------------------------------------------
+
+
+def test_while_newaliases_runs_its_next_run_is_not_due(tmp_path: Path) -> None:
+    host = Host(tmp_path, retry_seconds=0.0)
+    host.start()
+    host.postfix.aliases_trouble = "postalias: fatal: disk full"
+    (tmp_path / "aliases").touch()
+    host.write(RIGHT + b"alias_database = hash:%s/aliases\n" % os.fsencode(tmp_path))
+    host.instance.turn({Reason.ALIASES})
+    host.await_end(Reason.NEWALIASES)
+    host.postfix.may_build.clear()
+    host.instance.turn({Reason.NEWALIASES})  # it failed, and is run again at once
+    assert host.instance.patience() > 0.0
+    host.postfix.may_build.set()
+    host.await_end(Reason.NEWALIASES)
+
+
+# --- wishes ---------------------------------------------------------------------------------------
+
+WISH = '[settings]\nmynetworks = "127.0.0.0/8"\nbiff = "no"\n'
+
+
+def test_a_wish_waits_for_what_the_port_says_before_it(host: Host) -> None:
+    host.start()
+    host.postfix.may_answer.clear()
+    host.ask_for(WISH)
+    assert host.main_cf.read_bytes() == RIGHT
+    host.postfix.may_answer.set()
+    host.await_end(Reason.PROBE)
+    host.instance.turn({Reason.PROBE})
+    assert host.main_cf.read_bytes() == RIGHT + b"biff = no\n"
+    pending = host.state.pending()
+    assert pending is not None
+    assert (pending.wished, pending.before) == (("biff",), Heard())
+
+
+def test_of_a_postfix_that_takes_its_time_it_counts_what_it_said_last(tmp_path: Path) -> None:
+    host = Host(tmp_path, ask_seconds=0.0)
+    host.start()
+    host.postfix.may_answer.clear()
+    host.ask_for(WISH)
+    host.postfix.may_answer.set()
+    pending = host.state.pending()
+    assert pending is not None
+    assert (pending.wished, pending.before) == (("biff",), Heard())
+
+
+def test_a_postfix_that_somebody_stopped_is_not_asked_before_a_wish(host: Host) -> None:
+    host.start()
+    course = host.instance._activation.course
+    course.memory = replace(course.memory, left="it was stopped by somebody")
+    host.ask_for(WISH)
+    pending = host.state.pending()
+    assert pending is not None
+    assert pending.before == Heard("it was stopped by somebody", greeted=False)
+
+
+def test_drift_waits_for_nothing(host: Host) -> None:
+    host.start()
+    host.write(WRONG)
+    host.ask_for(WISH)
+    assert host.main_cf.read_bytes() == RIGHT + b"biff = no\n"
+    pending = host.state.pending()
+    assert pending is not None
+    assert (pending.wished, pending.before) == (("biff",), None)
+
+
+def test_what_a_person_asks_for_is_no_newest_drift(host: Host) -> None:
+    host.start()
+    host.ask_for(WISH)
+    host.await_end(Reason.PROBE)
+    host.instance.turn({Reason.PROBE})
+    assert host.instance.status(0.0).last is None
+    assert host.state.drifts() == {}
+
+
+def test_what_is_rejected_is_told_of_and_tried_when_what_it_lacked_is_there(host: Host) -> None:
+    asked = DesiredState({"mynetworks": "127.0.0.0/8", "biff": "no"}, frozenset())
+    kept = Rejected(asked, "it did not come up", ("biff",), ("inet:a:1",))
+    host.state.keep_wishes(Wishes(SERVED, SERVED, {}, kept))
+    host.ask_for(WISH)
+    host.start()
+    assert host.instance.rejected() == kept
+    assert host.instance.desired() == SERVED
+    assert host.main_cf.read_bytes() == RIGHT
+    host.postfix.things = {"inet:a:1"}
+    host.instance.turn({Reason.RELOAD})
+    assert host.instance.rejected() is None
+    desired = host.instance.desired()
+    assert desired is not None
+    assert desired.settings == asked.settings
+
+
+def test_who_is_left_is_asked_for_nothing(host: Host) -> None:
+    host.start()
+    host.instance.leave()
+    assert host.state.wishes() == Wishes()
+    assert host.main_cf.read_bytes() == RIGHT

@@ -1,0 +1,59 @@
+"""Which paths the watch has to hear of, and how long that stays so."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pf_agent.model import Reason
+from pf_agent.watch.places import Files, Places
+
+
+def places_in(root: Path) -> Places:
+    files = Files(f"{root}/etc/postfix/main.cf", (f"{root}/etc/aliases",))
+    return Places.of({"-": files}, f"{root}/etc/pf-agent", os.path.realpath)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "etc/postfix").mkdir(parents=True)
+    (tmp_path / "etc/pf-agent/desired.toml.d").mkdir(parents=True)
+    for name in ("postfix/main.cf", "aliases"):
+        (tmp_path / "etc" / name).touch()
+    return tmp_path
+
+
+def test_a_change_matters_by_its_path(root: Path) -> None:
+    places = places_in(root)
+    assert places.why(f"{root}/etc/postfix/main.cf") == (Reason.MAIN_CF, "-")
+    assert places.why(f"{root}/etc/aliases") == (Reason.ALIASES, None)
+    assert places.why(f"{root}/etc/pf-agent/agent.toml") == (Reason.CONFIGURATION, None)
+    assert places.why(f"{root}/etc/passwd") is None
+
+
+@pytest.mark.parametrize("name", ["etc", "etc/postfix", "etc/aliases", "etc/pf-agent"])
+def test_they_hold_until_a_name_on_the_way_is_a_link(root: Path, name: str) -> None:
+    places = places_in(root)
+    assert places.still_hold(os.path.islink)
+    path, moved = root / name, root / "moved"
+    path.rename(moved)
+    assert places.still_hold(os.path.islink), "what is gone leads nowhere else"
+    path.symlink_to(moved)
+    assert not places.still_hold(os.path.islink)
+    behind = places_in(root)
+    assert behind.named != places.named
+    path.unlink()
+    assert not behind.still_hold(os.path.islink), "a link that is gone may have led anywhere"
+    moved.rename(path)
+    assert places_in(root) == places
+
+
+def test_main_cf_itself_may_be_a_link(root: Path) -> None:
+    main_cf = root / "etc/postfix/main.cf"
+    main_cf.rename(root / "target")
+    main_cf.symlink_to(root / "target")
+    places = places_in(root)
+    assert places.still_hold(os.path.islink)
+    assert places.main_cfs == (str(main_cf),)

@@ -1,0 +1,106 @@
+"""The JSON and the journal fields that programs read."""
+
+from __future__ import annotations
+
+import json
+
+from pf_agent import names
+from pf_agent.model import Drift, DriftKind, Exposure, Outcome, Result
+from pf_agent.words import sentences
+from pf_agent.words.diffs import unified_diff
+from pf_agent.words.fields import (
+    diff_dict,
+    drift_dict,
+    drift_fields,
+    exposure_fields,
+    moment,
+    moment_in,
+    outcome_dict,
+)
+
+
+def test_a_moment_is_utc_with_milliseconds() -> None:
+    assert moment(1_764_000_000.0625) == "2025-11-24T16:00:00.062Z"
+    assert moment(0) == "1970-01-01T00:00:00.000Z"
+
+
+def test_the_json_of_a_diff() -> None:
+    drift = (
+        Drift("a", DriftKind.CHANGED, "é", "\udcff\x1b", 3),
+        Drift("d", DriftKind.UNWANTED, None, "", 4),
+        Drift("b", DriftKind.MISSING, "1", None),
+    )
+    assert json.loads(json.dumps(diff_dict(drift, "text"))) == {
+        "in_sync": False,
+        "drift": [
+            {
+                "parameter": "a",
+                "kind": "changed",
+                "expected": "é",
+                "actual": "\\xff\\x1b",
+                "line": 3,
+            },
+            {"parameter": "d", "kind": "unwanted", "expected": None, "actual": "", "line": 4},
+            {"parameter": "b", "kind": "missing", "expected": "1", "actual": None, "line": None},
+        ],
+        "diff": "text",
+    }
+    assert diff_dict((), "") == {"in_sync": True, "drift": [], "diff": ""}
+
+
+def test_the_json_of_an_outcome() -> None:
+    drift = (Drift("b", DriftKind.MISSING, "1", None),)
+    outcome = Outcome(Result.CORRECTED, "corrected: b", 5, drift, "text")
+    assert outcome_dict(outcome) == {
+        "result": "corrected",
+        "summary": "corrected: b",
+        "cycle": 5,
+        **diff_dict(drift, "text"),
+    }
+
+
+def test_the_fields_of_a_drift() -> None:
+    changed = Drift("a", DriftKind.CHANGED, "1", "", 3)
+    assert drift_fields(changed) == {
+        names.FIELD_PARAMETER: "a",
+        names.FIELD_KIND: "changed",
+        names.FIELD_EXPECTED: "1",
+        names.FIELD_ACTUAL: "",
+        names.FIELD_LINE: "3",
+    }
+    missing = drift_fields(Drift("b", DriftKind.MISSING, "1", None))
+    assert names.FIELD_ACTUAL not in missing
+    assert names.FIELD_LINE not in missing
+
+
+def test_the_fields_of_an_exposure() -> None:
+    assert exposure_fields(Exposure(0.0, 1.5, corrected_at=2.0)) == {
+        names.FIELD_WRITTEN_AT: "1970-01-01T00:00:00.000Z",
+        names.FIELD_SEEN_AT: "1970-01-01T00:00:01.500Z",
+        names.FIELD_CORRECTED_AT: "1970-01-01T00:00:02.000Z",
+    }
+    whole = exposure_fields(Exposure(0.0, 1.0, 2.0, 3.25))
+    assert whole[names.FIELD_ACTIVATED_AT] == "1970-01-01T00:00:03.250Z"
+
+
+def test_a_secret_is_in_no_diff_and_in_no_sentence() -> None:
+    head = "".join(f"p{number} = 1\n" for number in range(9))
+    before = f"{head}my_password = hunter2,\n  hunter3\na = 1\n".encode()
+    after = f"{head}my_password = hunter2,\n  hunter4\na = 2\n".encode()
+    diff = unified_diff(before, after, "main.cf")
+    assert "hunter" not in diff
+    assert "-  (hidden)\n-a = 1\n+  (hidden)\n+a = 2\n" in diff
+    drift = Drift("my_password", DriftKind.CHANGED, "hunter4", "hunter2", 10)
+    bad = Drift("", DriftKind.UNREADABLE, None, "my_password hunter2", 3)
+    for each in (drift, bad):
+        told = f"{sentences.drift_sentence(each)}{drift_dict(each)}"
+        told += str(drift_fields(each))
+        told += "".join(sentences.drift_row(each))
+        assert "(hidden)" in told
+        assert "hunter" not in told
+
+
+def test_a_moment_is_read_back_from_its_field() -> None:
+    assert moment_in({"AT": moment(1_764_000_000.0625)}, "AT") == 1_764_000_000.062
+    for fields in ({}, {"AT": ""}, {"AT": "yesterday"}):
+        assert moment_in(fields, "AT") is None
