@@ -32,8 +32,10 @@ class Sharing:
         self._began = time.monotonic()
         self._seconds: dict[str, float] = defaultdict(float)
         self._ends: Counter[str] = Counter()
+        self._terminal: Any = None
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        self._terminal = session.config.pluginmanager.get_plugin("terminalreporter")
         if session.testsfailed:
             raise session.Interrupted(f"{session.testsfailed} errors during collection")
         for name, items in _shares(session.items).items():
@@ -58,16 +60,26 @@ class Sharing:
                 raise session.Interrupted(session.shouldstop)
         ends = ", ".join(f"{number} {end}" for end, number in self._ends.items())
         now = time.monotonic()
-        terminal: Any = session.config.pluginmanager.get_plugin("terminalreporter")
-        terminal.write_line(f"[{now - self._began:4.0f} s] {name}: {ends}, {now - began:.0f} s")
+        self._terminal.write_line(
+            f"[{now - self._began:4.0f} s] {name}: {ends}, {now - began:.0f} s"
+        )
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Tell of a failure at once: the end of the run may be a quarter of an hour away."""
         self._seconds[report.nodeid] += report.duration
         if report.when == "call" or report.outcome != "passed":
             self._ends[report.outcome] += 1
+        if report.failed:
+            told = (f"--- {name} ---\n{text}" for name, text in report.sections)
+            self._terminal.write_line(
+                "\n".join(["", f"FAILED {report.nodeid}", report.longreprtext, *told])
+            )
         if report.when == "teardown":
             with open(self._folder / "times", "a") as file:
                 file.write(f"{self._seconds.pop(report.nodeid):7.1f} s {report.nodeid}\n")
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        session.config.option.tbstyle = "no"  # each failure was told
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
         """Without a dot for each that passed: a line a module says it."""
