@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import subprocess
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.checkout import CHECKOUT
-from tests.machine.image import cache_dir, image, missing_programs
+from tests.machine.golden import golden
+from tests.machine.image import image, missing_programs
 from tests.machine.nspawn import Machine, MachineError
 
 RELEASES = os.environ.get("PF_AGENT_RELEASES", "bookworm trixie").split()
@@ -52,39 +53,29 @@ def base(host: None, release: str) -> Path:
 @pytest.fixture(scope="session")
 def deb(host: None) -> Path:
     """The package in dist/, built by tools/deb when there is none or the sources are newer."""
-    cache_dir().mkdir(parents=True, exist_ok=True)
-    # The tests of another release may be about to build it too.
-    with open(cache_dir() / "deb.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        return _built()
+    quick = {**os.environ, "DEB_BUILD_OPTIONS": "nocheck", "DEB_BUILD_PROFILES": "nocheck"}
+    command = [str(CHECKOUT / "tools" / "deb"), "--unless-built"]
+    built = subprocess.run(command, check=True, env=quick, stdout=subprocess.PIPE, text=True).stdout
+    return Path(built.strip())
 
 
-def _built() -> Path:
-    built = newest((CHECKOUT / "dist").glob("pf-agent_*.deb"))
-    sources = [CHECKOUT / "pyproject.toml"]
-    for folder in ("agent", "debian", "docs", "etc", "units"):
-        sources += (path for path in (CHECKOUT / folder).rglob("*") if path.suffix != ".pyc")
-    if built is None or changed(built) < max(map(changed, filter(Path.is_file, sources))):
-        quick = {**os.environ, "DEB_BUILD_OPTIONS": "nocheck", "DEB_BUILD_PROFILES": "nocheck"}
-        subprocess.run([CHECKOUT / "tools" / "deb"], check=True, env=quick)
-        built = newest((CHECKOUT / "dist").glob("pf-agent_*.deb"))
-    assert built is not None
-    return built
-
-
-def changed(path: Path) -> float:
-    return path.stat().st_mtime
-
-
-def newest(paths: Iterable[Path]) -> Path | None:
-    return max(paths, key=changed, default=None)
+@pytest.fixture(scope="session")
+def layers(release: str, base: Path, deb: Path) -> tuple[Path, ...]:
+    """The disk of a machine where pf-agent was installed, and has settled."""
+    return golden(release, base, deb)
 
 
 @pytest.fixture(scope="module")
-def new_machine(base: Path) -> Iterator[Callable[[], Machine]]:
-    """Boots a fresh machine at each call; all of them end with the module."""
+def booted() -> Iterator[Callable[..., Machine]]:
+    """Boots a machine over the layers given at each call; all of them end with the module."""
     with ExitStack() as stack:
-        yield lambda: stack.enter_context(Machine(base))
+        yield lambda *layers: stack.enter_context(Machine(*layers))
+
+
+@pytest.fixture(scope="module")
+def new_machine(base: Path, booted: Callable[..., Machine]) -> Callable[[], Machine]:
+    """Boots a fresh machine at each call; all of them end with the module."""
+    return partial(booted, base)
 
 
 @pytest.fixture(scope="module")
@@ -102,12 +93,18 @@ def internet_site(new_machine: Callable[[], Machine]) -> Machine:
 
 
 @pytest.fixture(scope="module")
-def agent_machine(new_machine: Callable[[], Machine], deb: Path) -> Machine:
+def installed_machine(new_machine: Callable[[], Machine], deb: Path) -> Machine:
     """A booted machine, first "No configuration", where pf-agent was then installed by apt."""
     booted = new_machine()
     booted.serve_apt([deb])
     booted.apt_install("pf-agent")
     return booted
+
+
+@pytest.fixture(scope="module")
+def agent_machine(layers: tuple[Path, ...], booted: Callable[..., Machine]) -> Machine:
+    """Such a machine once it was switched off and on again, its site named: golden.py."""
+    return booted(*layers)
 
 
 @pytest.hookimpl(hookwrapper=True)

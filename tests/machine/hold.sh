@@ -1,10 +1,10 @@
 #!/bin/sh
 # Holds what a machine takes from its host, and gives it back: run in a mount namespace of its own as
-#   hold.sh FOLDER IMAGE CGROUP...
-# It makes FOLDER with an overlay over IMAGE and the control groups, prints "ready", and waits for
+#   hold.sh FOLDER LAYERS CGROUP...
+# It makes FOLDER with an overlay over LAYERS (with ":" between) and the control groups, prints "ready", and waits for
 # the end of its input. That comes when the harness closes it or dies, however it dies.
 set -eu
-folder=$1 image=$2
+folder=$1 layers=$2
 shift 2
 trap '' INT TERM HUP
 
@@ -25,7 +25,7 @@ trap 'release "$@"' EXIT
 
 mkdir -p "$folder/upper" "$folder/work" "$folder/root"
 mount -t overlay overlay \
-    -o "lowerdir=$image,upperdir=$folder/upper,workdir=$folder/work" "$folder/root"
+    -o "lowerdir=$layers,upperdir=$folder/upper,workdir=$folder/work" "$folder/root"
 for group; do
     mkdir "$group"
     if [ -e "$group/cpuset.cpus" ] && [ -e "$group/cpuset.mems" ] && [ ! -e "$group/cgroup.controllers" ]; then

@@ -105,7 +105,7 @@ def image(release: str) -> Path:
 def _build(command: list[str], root: Path) -> None:
     partial = root.with_name(f"{root.name}.partial")
     log = root.with_name(f"{root.name}.log")
-    _remove(partial)
+    remove(partial)
     try:
         with open(log, "wb") as output:
             # A mount namespace of its own: whatever mmdebstrap mounts ends with it, also when
@@ -122,10 +122,11 @@ def _build(command: list[str], root: Path) -> None:
             raise ImageError("\n".join([f"mmdebstrap failed; its log is {log}:", *tail]))
         partial.rename(root)
     finally:
-        _remove(partial)
+        remove(partial)
 
 
-def _remove(folder: Path) -> None:
+def remove(folder: Path) -> None:
+    """Remove a folder, where there is one."""
     # Never shutil.rmtree here: it would walk into a file system that is still mounted below.
     subprocess.run(["rm", "-rf", "--one-file-system", str(folder)], check=True)
 

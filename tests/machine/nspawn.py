@@ -12,6 +12,7 @@ import json
 import os
 import shlex
 import signal
+import stat
 import subprocess
 import tempfile
 import time
@@ -22,9 +23,12 @@ from typing import Any
 from tests.checkout import CHECKOUT
 from tests.machine.groups import control_groups, joining
 from tests.machine.image import cache_dir
+from tests.machine.journal import Journal
 
 _HOLD = Path(__file__).with_name("hold.sh")
 _CLEAN = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
+# Of a file that has no end, or a terabyte of nothing.
+_MOST_SEEN = 1 << 26
 _numbers = itertools.count(1)
 
 
@@ -45,18 +49,20 @@ class CommandFailed(MachineError):
 class Machine:
     """One machine. Use it as a context manager: entering boots it, leaving removes every trace.
 
-    Its files last over kill() and boot(), as they would on a disk.
+    Its files last over kill() and boot(), as they would on a disk. That is a layer of its own over
+    those given, the uppermost first.
     """
 
-    def __init__(self, image: Path) -> None:
+    def __init__(self, *layers: Path) -> None:
         self.name = f"pf-agent-{os.getpid()}-{next(_numbers)}"
-        self._image = image
+        self._layers = layers
         self._groups = control_groups(self.name)
         self._run_groups = control_groups(f"{self.name}.run")
         self._folder = Path()
         self._holder: subprocess.Popen[bytes] | None = None
         self._nspawn: subprocess.Popen[bytes] | None = None
         self._leader = 0
+        self.followed = Journal(self)
 
     def __enter__(self) -> Machine:
         runs = cache_dir() / "machines"
@@ -118,6 +124,7 @@ class Machine:
     def shutdown(self, timeout: float = 120.0) -> None:
         """Switch the machine off in good order, as `systemctl poweroff` does."""
         if self._nspawn is not None:
+            self.followed.close()
             self._nspawn.terminate()
             self._ended(timeout)
 
@@ -126,6 +133,7 @@ class Machine:
         holder, self._holder = self._holder, None
         try:
             self.kill()
+            self.followed.close()
         finally:
             if holder is not None:
                 holder.communicate(timeout=60)
@@ -146,6 +154,25 @@ class Machine:
             return Path(f"/proc/{self._leader}/root")
         assert self._holder is not None, "a closed machine has no files"
         return Path(f"/proc/{self._holder.pid}/root{self._folder}/root")
+
+    @property
+    def upper(self) -> Path:
+        """The machine's own layer of its disk; whole when it is switched off."""
+        return self._folder / "upper"
+
+    def at(self, path: str) -> Path:
+        """Where the host sees a path of the machine: links on the way lead where they do there."""
+        root = self.files
+        found, left = root, [*reversed(Path(path).parts[1:])]
+        while left:
+            step = left.pop()
+            if left and (found / step).is_symlink():
+                target = (found / step).readlink()
+                found = root if target.is_absolute() else found
+                left += reversed(target.parts[target.is_absolute() :])
+            else:
+                found = (found if found == root else found.parent) if step == ".." else found / step
+        return found
 
     # Commands and files
 
@@ -224,11 +251,26 @@ class Machine:
 
     def wait_until(self, script: str, timeout: float = 30.0) -> None:
         """Wait until a shell script ends with 0; raise MachineError with its last output."""
-        deadline = time.monotonic() + timeout
-        while (done := self.run(["sh", "-c", script], check=False)).returncode:
-            if time.monotonic() > deadline:
-                raise MachineError(f"not within {timeout} s: {script}\n{done.stdout}{done.stderr}")
-            time.sleep(0.05)
+        # Asked again inside: the way in would cost more than most of the questions.
+        loop = f"until (\n{script}\n)\ndo sleep 0.1; done"
+        try:
+            self.run(["sh", "-c", loop], timeout=timeout)
+        except subprocess.TimeoutExpired as late:
+            said = b"".join(text[-2000:] for text in (late.stdout, late.stderr) if text)
+            words = f"not within {timeout} s: {script}\n{said.decode('utf-8', 'replace')}"
+            raise MachineError(words) from None
+
+    def peek(self, path: str) -> tuple[os.stat_result, bytes]:
+        """What a regular file is and holds, by a look from the host, for which no program runs.
+
+        Raises OSError where it is another thing, or not there.
+        """
+        looking = os.open(self.at(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with open(looking, "rb") as file:
+            found = os.fstat(looking)
+            if not stat.S_ISREG(found.st_mode):
+                raise OSError(f"{path}: not a regular file")
+            return found, file.read(_MOST_SEEN)
 
     def read_bytes(self, path: str) -> bytes:
         """Return a file's contents. Raises CommandFailed."""
@@ -335,7 +377,7 @@ class Machine:
                 "--propagation=private",
                 str(_HOLD),
                 str(self._folder),
-                str(self._image),
+                ":".join(map(str, self._layers)),
                 *groups,
             ],
             stdin=subprocess.PIPE,
@@ -361,8 +403,10 @@ class Machine:
         raise self._no_boot()
 
     def _wait_for_systemd(self, deadline: float) -> None:
-        while self.is_running and time.monotonic() < deadline:
-            state = self.run(["systemctl", "is-system-running"], check=False).stdout.strip()
+        is_up = ["systemctl", "is-system-running", "--wait"]
+        while self.is_running and (left := deadline - time.monotonic()) > 0:
+            # It fails at once where the bus is not there yet.
+            state = self.run(is_up, check=False, timeout=left).stdout.strip()
             if state in ("running", "degraded"):
                 return
             time.sleep(0.05)

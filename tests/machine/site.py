@@ -1,7 +1,7 @@
 """A machine as its administrator left it: main.cf settled at the desired state, and asked about.
 
-Every wait is a bounded poll, and every answer comes from the machine itself: its files, its
-journal, `pf-agent status`.
+Every wait is a bounded poll, and every answer comes from the machine itself: its files, among
+them the agent's status.json, and its journal.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import stat
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,7 @@ from pf_agent import names
 from pf_agent.config import desired
 from pf_agent.config.table import Source
 from pf_agent.model import DesiredState
-from tests.machine.nspawn import Machine, MachineError
+from tests.machine.nspawn import Machine
 
 MAIN_CF = names.MAIN_CF
 # What somebody does to make an open relay.
@@ -35,9 +36,9 @@ SITE = '[settings]\nmyhostname = "mail.example.test"\nmydomain = "example.test"\
 # Three restarts a minute are allowed, so after a burst the next one may be a minute away.
 SETTLE_SECONDS = 180.0
 _RIGHT_SECONDS = 30.0
-_RIGHT = "regular file 0:0 644"
-_EXPECTED = "/root/expected.main.cf"
+_RIGHT = ("-rw-r--r--", 0, 0)
 _DRIFTS = f"{names.RUN_DIRECTORY}/drifts.json"
+_STATUS = f"{names.RUN_DIRECTORY}/status.json"
 # What the agent's libraries would load, and the daemon has no use for: parts of paths.
 UNUSED = (
     "libcrypto",
@@ -89,11 +90,15 @@ class Site:
 
     @classmethod
     def prepared(cls, machine: Machine) -> Site:
-        """Name the site in a drop-in, wait until all is settled, and take that as the good text."""
-        # Postfix under "No configuration" comes without one, and newaliases then waits a second.
-        machine.write_text("/etc/aliases", "postmaster: root\n")
-        machine.write_text(DROPIN, SITE)
-        machine.wait_until(f"grep -qx 'mydomain = example.test' {MAIN_CF}")
+        """Name the site in a drop-in, wait until all is settled, and take that as the good text.
+
+        The golden image has the drop-in already.
+        """
+        if not machine.at(DROPIN).exists():
+            # Postfix under "No configuration" comes without, and newaliases then waits a second.
+            machine.write_text("/etc/aliases", "postmaster: root\n")
+            machine.write_text(DROPIN, SITE)
+            machine.wait_until(f"grep -qx 'mydomain = example.test' {MAIN_CF}")
         site = cls(machine, b"", "")
         site.wait_settled()
         site.good = site.read()
@@ -127,49 +132,67 @@ class Site:
     def wait_right(self, expected: bytes | None = None) -> None:
         """Wait until main.cf is byte for byte `expected` (the good text), root's and 0644."""
         text = self.good if expected is None else expected
-        self.machine.write_bytes(_EXPECTED, text)
-        is_right = (
-            f"cmp {_EXPECTED} {MAIN_CF} && stat -c '%F %u:%g %a' {MAIN_CF} | grep -x '{_RIGHT}'"
-        )
         try:
-            self.machine.wait_until(is_right, _RIGHT_SECONDS)
-        except MachineError as error:
-            raise AssertionError(f"{error}\n{self._differences(text)}") from None
+            eventually(lambda: self._is(text), f"main.cf as expected, {_RIGHT}", _RIGHT_SECONDS)
+        except AssertionError as late:
+            raise AssertionError(f"{late}\n{self._differences(text)}") from None
+
+    def _is(self, expected: bytes) -> bool:
+        """Whether main.cf is this text, root's and 0644."""
+        with suppress(OSError):
+            seen, text = self.machine.peek(MAIN_CF)
+            is_right = (stat.filemode(seen.st_mode), seen.st_uid, seen.st_gid) == _RIGHT
+            return is_right and text == expected
+        return False
 
     def _differences(self, expected: bytes) -> str:
-        found = self.machine.run(["cat", MAIN_CF], check=False).stdout.split("\n")
-        before = os.fsdecode(expected).split("\n")
+        shown = self.machine.sh(f"ls -l {MAIN_CF}; cat {MAIN_CF}", check=False)
+        found, before = shown.split("\n"), os.fsdecode(expected).split("\n")
         diff = difflib.unified_diff(before, found, "expected", "found", n=1, lineterm="")
         return "\n".join(repr(line)[1:200] for line in diff)
 
     def wait_settled(self, timeout: float = SETTLE_SECONDS) -> None:
         """Wait until Postfix was seen to run with main.cf as it is. Call `wait_right` first."""
-        self.machine.wait_until(
-            f'test ! -e {PENDING} && pf-agent status --json | grep \'"phase": "in-sync"\'', timeout
-        )
+        eventually(self._is_settled, "in sync, and nothing to be activated", timeout)
+
+    def _is_settled(self) -> bool:
+        is_pending = os.path.lexists(self.machine.at(PENDING))
+        return not is_pending and self.status().get("phase") == "in-sync"
+
+    def wait_phase(self, phase: str) -> None:
+        """Wait until the daemon's status is of this phase."""
+        eventually(lambda: self.status().get("phase") == phase, phase, SETTLE_SECONDS)
+
+    def status(self) -> dict[str, Any]:
+        """status.json of a daemon that runs, for polls; an empty one without."""
+        with suppress(OSError, ValueError):
+            found: dict[str, Any] = json.loads(self.machine.peek(_STATUS)[1])
+            if self.machine.at(f"/proc/{found['pid']}").exists():
+                return found
+        return {}
 
     def wait_remembered(self) -> None:
         """Wait until the agent took the good text as the one to bring back one day."""
         self.wait_right()
-        self.machine.write_bytes(_EXPECTED, self.good)
-        self.machine.wait_until(f"cmp {_EXPECTED} {LAST_GOOD}", SETTLE_SECONDS)
+        eventually(self._is_remembered, "the good text as the last good one", SETTLE_SECONDS)
+
+    def _is_remembered(self) -> bool:
+        with suppress(OSError):
+            return self.machine.peek(LAST_GOOD)[1] == self.good
+        return False
 
     # Records
 
     def cursor(self) -> str:
         """The place of the journal's newest entry; what is asked `since` it comes after it."""
-        self.machine.run(["journalctl", "--sync"])
-        shown = self.machine.run(["journalctl", "-q", "-n", "0", "--show-cursor"]).stdout
-        return shown.partition("-- cursor: ")[2].strip()
+        return self.machine.followed.cursor()
 
     def records(self, event: str, since: str) -> list[dict[str, Any]]:
         """The agent's records of one event, oldest first."""
         return [r for r in self._entries(since) if r.get(names.FIELD_EVENT) == event]
 
     def _entries(self, since: str) -> list[dict[str, Any]]:
-        # Chosen here: with a match of its own, systemd 252's journalctl takes --after-cursor for
-        # "skip the first entry that matches", even where that one comes after the cursor.
-        return self.machine.journal(f"--after-cursor={since}")
+        return self.machine.followed.entries(since)
 
     def drift_of(self, since: str) -> list[dict[str, Any]]:
         """The records of single differences: all but the one that sums a cycle up."""

@@ -1,7 +1,12 @@
-"""Generated main.cf files: what we read and correct is what the release's own Postfix reads."""
+"""Generated main.cf files: what we read and correct is what the release's own Postfix reads.
+
+Other files each time; PF_AGENT_SEED=N makes those of the run that printed N.
+"""
 
 from __future__ import annotations
 
+import os
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +19,8 @@ from tests.conformance.strategies import Case
 from tests.conformance.truth import Loaded, Truth
 from tests.machine.image import cache_dir
 
-FILES = 10_000
-SEED = 1
+FILES = 3_000
+SEED = int(os.environ.get("PF_AGENT_SEED") or random.SystemRandom().randrange(1 << 32))
 
 
 @pytest.fixture(scope="module")
@@ -24,11 +29,17 @@ def truth(base: Path) -> Iterator[Truth]:
         yield asked
 
 
-def test_generated_files_are_read_and_corrected_as_postfix_reads_them(truth: Truth) -> None:
+def test_generated_files_are_read_and_corrected_as_postfix_reads_them(
+    truth: Truth, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = f"again: PF_AGENT_SEED={SEED}"
+    with capsys.disabled():
+        print(f"{FILES} generated files, {again}", flush=True)
     try:
         seen = run(truth, FILES, SEED)
     except Disagreement as failure:
-        pytest.fail(f"{failure}\nkept as {write_out(failure, cache_dir() / 'conformance')}")
+        kept = write_out(failure, cache_dir() / "conformance")
+        pytest.fail(f"{failure}\nkept as {kept}; {again}")
     assert seen["files"] == FILES
     # Else the generator has become tame, and agreement says little.
     for kind, least in (

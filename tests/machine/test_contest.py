@@ -64,7 +64,7 @@ def status(site: Site) -> tuple[str, str]:
 def wait_activated(site: Site) -> None:
     """Wait until nothing is left to be activated."""
     eventually(
-        lambda: site.machine.run(["test", "!", "-e", PENDING], check=False).returncode == 0,
+        lambda: not site.machine.at(PENDING).exists(),
         "a restart for the last change",
         SETTLE_SECONDS,
     )

@@ -324,6 +324,7 @@ def test_the_verbs_show_what_is_large_and_ugly(site: Site) -> None:
 
 def test_a_value_that_has_no_end_is_as_good_as_a_destroyed_file(site: Site) -> None:
     """Each doubles the one before: Postfix itself would take all memory, and all time."""
+    site.wait_settled()  # nor is it to start in the instant that the file stands there
     since = site.cursor()
     bomb = b"".join(b"a%d = $a%d$a%d\n" % (n, n - 1, n - 1) for n in range(1, 40))
     site.put(site.good + b"a0 = x\n" + bomb + b"mydestination = $a39" + OPEN)
@@ -333,6 +334,7 @@ def test_a_value_that_has_no_end_is_as_good_as_a_destroyed_file(site: Site) -> N
 
 
 def test_a_huge_main_cf_is_moved_aside(site: Site) -> None:
+    site.wait_settled()  # a Postfix that starts in that instant would read it to its end
     since = site.cursor()
     site.machine.sh(f"truncate -s 1T {MAIN_CF}.new; mv {MAIN_CF}.new {MAIN_CF}")
     site.wait_right()

@@ -31,9 +31,9 @@ print(socket.gethostname())
 
 
 @pytest.fixture(scope="module")
-def site(agent_machine: Machine) -> Site:
+def site(installed_machine: Machine) -> Site:
     """A machine that had no main.cf before the agent came, and that nobody configured since."""
-    return settled(agent_machine)
+    return settled(installed_machine)
 
 
 def settled(machine: Machine) -> Site:

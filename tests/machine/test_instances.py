@@ -45,6 +45,7 @@ def site(agent_machine: Machine) -> Site:
         f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/55-address.toml",
         '[settings]\ninet_interfaces = "127.0.0.1"\n',
     )
+    agent_machine.wait_until("grep -qx 'inet_interfaces = 127.0.0.1' /etc/postfix/main.cf")
     site = Site.prepared(agent_machine)
     site.machine.sh(MAKE)
     site.good = site.read()  # postmulti has its own parameters there
@@ -170,8 +171,7 @@ def test_a_restart_of_the_default_instance_is_verified_of_the_others_too(
     since = site.cursor()
     site.machine.run(["postconf", "-e", "mynetworks=0.0.0.0/0"])
     if site.show(unit, "UnitFileState") == "disabled":
-        told = '"phase": "stopped"'
-        site.machine.wait_until(f"pf-agent status --json | grep -F '{told}'", SETTLE_SECONDS)
+        eventually(lambda: '"stopped"' in json.dumps(site.status()), "it is told", SETTLE_SECONDS)
         assert managed in {
             record.get(names.FIELD_INSTANCE) for record in site.records("activation-failed", since)
         }

@@ -71,12 +71,6 @@ def wait_for(site: Site, event: str, since: str) -> None:
     eventually(lambda: bool(site.records(event, since)), f"a record: {event}", SETTLE_SECONDS)
 
 
-def wait_phase(site: Site, phase: str) -> None:
-    site.machine.wait_until(
-        f'pf-agent status --json | grep -F \'"phase": "{phase}"\'', SETTLE_SECONDS
-    )
-
-
 def forget_all(site: Site) -> None:
     """As if the agent had never enforced anything."""
     site.machine.sh(f"cd {names.STATE_DIRECTORY} && rm -rf displaced *.json *.main.cf cycle")
@@ -113,14 +107,14 @@ def test_a_correction_stands_though_a_filter_is_away_and_nothing_was_corrected_y
     site.machine.sh(INTRUDE)
     wait_for(site, "activation-failed", since)
     site.wait_right(own)
-    wait_phase(site, "failing")
+    site.wait_phase("failing")
     found = status(site)
     assert (found["code"], found["in_sync"]) == (1, False)
     # Postfix 3.10 says so in place of the greeting.
     assert any(f" got {code} " in str(found["summary"]) for code in (421, 451))
     for _ in range(2):
         site.machine.run(["systemctl", "restart", "pf-agent"])
-        wait_phase(site, "failing")
+        site.wait_phase("failing")
         site.wait_right(own)
     invocation = site.show(site.unit, "InvocationID")
     with milter(site):
@@ -140,7 +134,7 @@ def test_a_filter_set_by_hand_stays_when_its_server_goes(site: Site) -> None:
     own, since = site.read(), site.cursor()
     site.machine.sh(INTRUDE)
     wait_for(site, "activation-failed", since)
-    wait_phase(site, "failing")
+    site.wait_phase("failing")
     site.wait_right(own)
     assert site.records("rolled-back", since) == []
     with milter(site):
@@ -189,7 +183,7 @@ def test_a_table_of_somebody_elses_that_is_missing_does_not_stall_the_agent(site
     site.put(own.replace(b"\nmynetworks = ", b"\nmynetworks = 0.0.0.0/0 "))
     wait_for(site, "activation-failed", since)
     site.wait_right(own)
-    wait_phase(site, "failing")
+    site.wait_phase("failing")
     site.machine.run(["sed", "-i", "/virtual_alias_maps/d", MAIN_CF])
     site.machine.run(["postfix", "reload"])
     site.wait_settled()
@@ -257,7 +251,7 @@ def test_a_first_state_that_keeps_postfix_down_is_taken_back_whole(site: Site) -
     since = site.cursor()
     site.machine.run(["systemctl", "start", "pf-agent"])
     wait_for(site, "rolled-back", since)
-    wait_phase(site, "observing")
+    site.wait_phase("observing")
     eventually(site.serves, "Postfix serves")
     site.wait_right(own)
     found = status(site)
@@ -266,7 +260,7 @@ def test_a_first_state_that_keeps_postfix_down_is_taken_back_whole(site: Site) -
     # It only looks: drift stays, and is told.
     site.machine.sh(INTRUDE)
     site.machine.run(["systemctl", "restart", "pf-agent"])
-    wait_phase(site, "observing")
+    site.wait_phase("observing")
     assert b"mynetworks = 0.0.0.0/0\n" in site.read()
     site.machine.run(["rm", EXTRA])
     site.wait_right()

@@ -72,10 +72,6 @@ def phase(site: Site) -> tuple[str, int]:
     return json.loads(done.stdout)["phase"], done.returncode
 
 
-def wait_phase(site: Site, wanted: str) -> None:
-    eventually(lambda: phase(site)[0] == wanted, f"the phase {wanted}", SETTLE_SECONDS)
-
-
 def strangers(site: Site, count: int = 5) -> list[int]:
     """What strangers get who connect anew, one after the other: 250 is relayed."""
     command = ["ip", "netns", "exec", "outside", "python3", "-c", _STRANGER, str(count)]
@@ -224,12 +220,12 @@ def test_wishes_in_a_row_are_no_contest(site: Site) -> None:
 def test_what_a_person_stopped_is_left_stopped(site: Site) -> None:
     since = site.cursor()
     site.machine.run(["systemctl", "stop", names.POSTFIX_UNIT])
-    wait_phase(site, "stopped")
+    site.wait_phase("stopped")
     site.machine.sh(INTRUDE)
     site.wait_right()
-    wait_phase(site, "stopped")
+    site.wait_phase("stopped")
     site.machine.run(["systemctl", "restart", "pf-agent"])
-    wait_phase(site, "stopped")
+    site.wait_phase("stopped")
     assert phase(site)[1] == 1
     assert site.show(site.unit, "ActiveState") == "inactive"
     assert site.starts(since) == []
@@ -250,7 +246,7 @@ def test_what_is_disabled_or_masked_is_never_started(site: Site, verb: str) -> N
     try:
         site.machine.sh(INTRUDE)
         site.wait_right()
-        wait_phase(site, "stopped")
+        site.wait_phase("stopped")
         assert site.starts(since) == []
     finally:
         undo = {"disable": "enable", "mask": "unmask"}[verb]
@@ -298,7 +294,7 @@ def test_a_package_that_is_not_configured_is_told_of_and_not_started(site: Site)
     site.machine.sh("dpkg --unpack /srv/postfix/*.deb")
     site.machine.run(["pkill", "-9", "-x", "master"], check=False)
     site.machine.run(["systemctl", "reload", "pf-agent"])
-    wait_phase(site, "stopped")
+    site.wait_phase("stopped")
     told = [record["MESSAGE"] for record in site.records("activation-failed", since)]
     assert any("run `dpkg --configure -a`" in message for message in told)
     assert not site.serves()

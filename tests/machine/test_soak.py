@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.campaigns.soak import calm, faults, prepare, sample, soak
 from tests.machine.nspawn import Machine
 from tests.machine.site import UNUSED, mapped_by_the_agent
+
+pytestmark = pytest.mark.quiet
 
 # In so short a time the allocator has not come to rest.
 MOST_GROWTH_KIB = 8 * 1024

@@ -9,6 +9,8 @@ from pf_agent.postfix.postalias import POSTALIAS
 from tests.machine.nspawn import Machine
 from tests.machine.site import MAIN_CF, Site
 
+pytestmark = pytest.mark.quiet
+
 # Two edits of parameters that are nobody's but the administrator's, together with drift that asks
 # for a correction at that moment. Prints an edit that was lost.
 #

@@ -130,7 +130,7 @@ def test_adopt_while_observing(site: Site) -> None:
     options = site.machine.read_bytes(OPTIONS)
     site.machine.write_text(OPTIONS, 'mode = "observe"\n')
     try:
-        site.machine.wait_until('pf-agent status --json | grep \'"phase": "observing"\'')
+        site.wait_phase("observing")
         site.machine.run(["postconf", "-e", "mynetworks=127.0.0.0/8"])
         done = agent(site, "adopt", "mynetworks")
         assert (done.returncode, done.stdout) == (0, f"{LOCAL}: mynetworks\n")

@@ -1,0 +1,157 @@
+"""A machine's journal as it grows: one journalctl follows it, and nothing is asked twice.
+
+To ask journalctl anew for each look took most of the processor of tests that wait for a record.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import struct
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.machine.nspawn import Machine
+
+_SHOW = ("journalctl", "--quiet", "--all", "--output=json")
+_SECONDS = 30.0
+# Where a journal file's header has the id of its row of numbers, and its newest entry's number
+# (JOURNAL_FILE_FORMAT.md).
+_ROW = slice(72, 88)
+_NEWEST = slice(160, 168)
+
+
+class JournalError(Exception):
+    """journald, or who follows it, gave no answer."""
+
+
+class Journal:
+    """All entries of a machine's journal, oldest first; begun anew where the machine was."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._leader = 0
+        self._following: subprocess.Popen[bytes] | None = None
+        self._partial = b""
+        self._entries: list[dict[str, Any]] = []
+        self._places: dict[str, int] = {}
+        self._newest: dict[str, int] = {}
+
+    def entries(self, since: str = "") -> list[dict[str, Any]]:
+        """What came after the entry with this cursor, and was sent before this call.
+
+        Raises JournalError where journald does not answer, KeyError for an unknown cursor.
+        """
+        self._catch_up()
+        return self._entries[self._places[since] + 1 if since else 0 :]
+
+    def cursor(self) -> str:
+        """The newest entry's cursor."""
+        self._catch_up()
+        return str(self._entries[-1]["__CURSOR"])
+
+    def close(self) -> None:
+        """Follow no more: a machine that is to switch itself off would wait for who does."""
+        following, self._following = self._following, None
+        if following is not None:
+            assert following.stdout is not None
+            for child in _children(following.pid):
+                os.kill(child, signal.SIGKILL)
+            following.wait()
+            following.stdout.close()
+
+    def _catch_up(self) -> None:
+        if self._leader != self._machine.leader or self._following is None:
+            self._begin()
+        self._synchronize()
+        deadline = time.monotonic() + _SECONDS
+        while not self._is_complete():
+            if time.monotonic() > deadline or not self._read():
+                raise JournalError("journalctl does not follow the journal")
+
+    def _begin(self) -> None:
+        self.close()
+        self._leader = self._machine.leader
+        self._partial, self._entries, self._places, self._newest = b"", [], {}, {}
+        # Who follows sees nothing of an earlier boot.
+        for line in self._machine.run(_SHOW).stdout.splitlines():
+            self._take(json.loads(line))
+        self._following = self._machine.start(
+            [*_SHOW, "--follow", "--no-tail", f"--after-cursor={self._entries[-1]['__CURSOR']}"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        assert self._following.stdout is not None
+        os.set_blocking(self._following.stdout.fileno(), False)
+
+    def _synchronize(self) -> None:
+        """Have journald take in all that was sent to it: its SIGRTMIN+1, handled after that.
+
+        As `journalctl --sync`, for which no program runs. systemd-journald.service(8).
+        """
+        begun = time.monotonic()
+        os.kill(self._journald(), signal.SIGRTMIN + 1)
+        while self._synchronized() < begun:
+            if time.monotonic() - begun > _SECONDS:
+                raise JournalError("journald does not take in what was sent to it")
+            time.sleep(0.002)
+
+    def _synchronized(self) -> float:
+        """When it last did, by the monotonic clock."""
+        try:
+            return int(self._machine.peek("/run/systemd/journal/synced")[1]) / 1e6
+        except FileNotFoundError:
+            return 0.0
+
+    def _journald(self) -> int:
+        """Its pid on the host."""
+        for child in _children(self._leader):
+            with suppress(OSError):
+                if Path(f"/proc/{child}/comm").read_text() == "systemd-journal\n":
+                    return child
+        raise JournalError("journald does not run")
+
+    def _is_complete(self) -> bool:
+        """Whether the newest entry that a file has was read."""
+        for folder in ("var", "run"):
+            for path in self._logs(folder).glob("*/system.journal"):
+                with open(path, "rb") as file:
+                    head = file.read(_NEWEST.stop)
+                (newest,) = struct.unpack("<Q", head[_NEWEST])
+                if newest > self._newest.get(head[_ROW].hex(), 0):
+                    return False
+        return True
+
+    def _logs(self, folder: str) -> Path:
+        return self._machine.files / folder / "log/journal"
+
+    def _read(self) -> bool:
+        """Take in what was printed, within a tenth of a second; False when that has ended."""
+        assert self._following is not None
+        assert self._following.stdout is not None
+        pipe = self._following.stdout.fileno()
+        if not select.select([pipe], [], [], 0.1)[0]:
+            return True
+        data = os.read(pipe, 1 << 20)
+        *lines, self._partial = (self._partial + data).split(b"\n")
+        for line in lines:
+            self._take(json.loads(line))
+        return bool(data)
+
+    def _take(self, entry: dict[str, Any]) -> None:
+        cursor = str(entry["__CURSOR"])
+        fields = dict(field.split("=", 1) for field in cursor.split(";"))
+        self._places[cursor] = len(self._entries)
+        self._newest[fields["s"]] = int(fields["i"], 16)
+        self._entries.append(entry)
+
+
+def _children(pid: int) -> list[int]:
+    return [*map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
