@@ -16,6 +16,7 @@ from tests.checkout import CHECKOUT
 from tests.machine.golden import golden
 from tests.machine.image import image, missing_programs
 from tests.machine.nspawn import Machine, MachineError
+from tests.machine.site import Site
 
 RELEASES = os.environ.get("PF_AGENT_RELEASES", "bookworm trixie").split()
 HERE = Path(__file__).parent
@@ -124,3 +125,19 @@ def _journal_tail(machine: Machine) -> str:
         return machine.run(command, check=False, timeout=20).stdout
     except (MachineError, subprocess.TimeoutExpired) as error:
         return str(error)
+
+
+@pytest.fixture(scope="module")
+def site(agent_machine: Machine) -> Site:
+    """A machine with the package, settled; what a module has otherwise is a `site` of its own."""
+    return Site.prepared(agent_machine)
+
+
+@pytest.fixture
+def at_rest(site: Site) -> Iterator[None]:
+    """No restart before the test counts; after it the agent acts, and all is settled and right."""
+    site.forget_restarts()
+    yield
+    site.agent("resume", check=True)
+    site.wait_right()
+    site.wait_settled()

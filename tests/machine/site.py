@@ -31,6 +31,13 @@ LAST_GOOD = f"{names.STATE_DIRECTORY}/last-good.main.cf"
 DISPLACED = f"{names.STATE_DIRECTORY}/displaced"
 DROPIN = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/50-site.toml"
 
+DESIRED_TOML = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_TOML}"
+AGENT_TOML = f"{names.CONFIG_DIRECTORY}/{names.AGENT_TOML}"
+# What a test asks for besides.
+EXTRA = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/90-extra.toml"
+# For apt and dpkg: nobody is there to be asked.
+QUIET = {"DEBIAN_FRONTEND": "noninteractive"}
+
 SITE = '[settings]\nmyhostname = "mail.example.test"\nmydomain = "example.test"\n'
 
 # Three restarts a minute are allowed, so after a burst the next one may be a minute away.
@@ -205,6 +212,30 @@ class Site:
         eventually(lambda: bool(self.records("activated", since)), "an activation", SETTLE_SECONDS)
         self.wait_settled()
         return int(self.records("activated", since)[0][names.FIELD_CYCLE])
+
+    def wait_for(self, event: str, since: str) -> None:
+        """Wait until the event is on record."""
+        eventually(lambda: bool(self.records(event, since)), f"a record: {event}", SETTLE_SECONDS)
+
+    # The command
+
+    def agent(
+        self, *arguments: str, user: str = "root", check: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `pf-agent` with these arguments."""
+        becoming = [] if user == "root" else ["runuser", "-u", user, "--"]
+        command = [*becoming, "pf-agent", *arguments]
+        return self.machine.run(command, check=check, timeout=SETTLE_SECONDS)
+
+    def told(self) -> dict[str, Any]:
+        """What `pf-agent status --json` tells; `code` is its exit code."""
+        done = self.agent("status", "--json")
+        return {**json.loads(done.stdout), "code": done.returncode}
+
+    def stands(self) -> tuple[str, int]:
+        """The phase, and the exit code of `pf-agent status`."""
+        told = self.told()
+        return told["phase"], told["code"]
 
     # Units
 

@@ -11,11 +11,8 @@ from datetime import datetime
 import pytest
 
 from pf_agent import names
-from tests.machine.nspawn import Machine
-from tests.machine.site import INTRUDE, MAIN_CF, Site, eventually
+from tests.machine.site import AGENT_TOML, DESIRED_TOML, INTRUDE, MAIN_CF, Site, eventually
 
-DESIRED = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_TOML}"
-OPTIONS = f"{names.CONFIG_DIRECTORY}/{names.AGENT_TOML}"
 FAULTY = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/90-faulty.toml"
 EXTRA = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/95-extra.toml"
 STATUS_JSON = f"{names.RUN_DIRECTORY}/status.json"
@@ -60,11 +57,6 @@ FAULTS = {
 }
 
 
-@pytest.fixture(scope="module")
-def site(agent_machine: Machine) -> Site:
-    return Site.prepared(agent_machine)
-
-
 @pytest.fixture(autouse=True)
 def _mended(site: Site) -> Iterator[None]:
     """Each test leaves a good configuration and a good main.cf."""
@@ -88,15 +80,6 @@ def wait_for_rejection(site: Site, since: str) -> list[str]:
     return rejections(site, since)
 
 
-def status(site: Site) -> str:
-    return site.machine.run(["pf-agent", "status"], check=False).stdout
-
-
-def phase(site: Site) -> str:
-    done = site.machine.run(["pf-agent", "status", "--json"], check=False)
-    return str(json.loads(done.stdout)["phase"])
-
-
 # While the daemon runs
 
 
@@ -114,17 +97,20 @@ def test_a_faulty_file_is_told_and_the_last_good_state_holds(site: Site, reload:
         assert "; " in message
     site.machine.sh(INTRUDE)
     site.wait_right()
-    eventually(lambda: "3 faults in the configuration" in status(site), "the faults in the status")
-    shown = status(site).splitlines()
+    eventually(
+        lambda: "3 faults in the configuration" in site.agent("status").stdout,
+        "the faults in the status",
+    )
+    shown = site.agent("status").stdout.splitlines()
     assert shown[1:] == told[:3]
 
     def is_told_alike() -> bool:
-        return site.show("pf-agent", "StatusText") == status(site).splitlines()[0]
+        return site.show("pf-agent", "StatusText") == site.agent("status").stdout.splitlines()[0]
 
     eventually(is_told_alike, "the same sentence in systemd's status")
     assert site.show("pf-agent", "ActiveState") == "active"
     site.machine.run(["rm", FAULTY])
-    eventually(lambda: "fault" not in status(site), "a status without faults")
+    eventually(lambda: "fault" not in site.agent("status").stdout, "a status without faults")
     # A reload tells them once more, since a person asks for it; saving alone tells them once.
     assert len(rejections(site, since)) in ((3, 6) if reload else (3,))
 
@@ -149,13 +135,13 @@ def test_a_folder_in_a_files_place_is_told(site: Site) -> None:
 
 
 def test_bad_options_leave_the_old_ones_in_force(site: Site) -> None:
-    kept, since = site.machine.read_bytes(OPTIONS), site.cursor()
-    site.machine.write_text(OPTIONS, 'mode = "enforced"\n')
+    kept, since = site.machine.read_bytes(AGENT_TOML), site.cursor()
+    site.machine.write_text(AGENT_TOML, 'mode = "enforced"\n')
     (told,) = wait_for_rejection(site, since)
-    assert told.startswith(f"{OPTIONS}:1: mode: ")
+    assert told.startswith(f"{AGENT_TOML}:1: mode: ")
     site.machine.sh(INTRUDE)
     site.wait_right()
-    site.machine.write_bytes(OPTIONS, kept)
+    site.machine.write_bytes(AGENT_TOML, kept)
 
 
 # Drop-ins
@@ -205,21 +191,24 @@ def test_a_new_wish_is_no_drift_of_long_ago(site: Site) -> None:
 @pytest.fixture
 def stopped(site: Site) -> Iterator[None]:
     """The daemon is stopped; at the end it runs with good files."""
-    desired, options = site.machine.read_bytes(DESIRED), site.machine.read_bytes(OPTIONS)
+    desired, options = site.machine.read_bytes(DESIRED_TOML), site.machine.read_bytes(AGENT_TOML)
     site.machine.run(["systemctl", "stop", "pf-agent"])
     yield
-    site.machine.write_bytes(DESIRED, desired)
-    site.machine.write_bytes(OPTIONS, options)
+    site.machine.write_bytes(DESIRED_TOML, desired)
+    site.machine.write_bytes(AGENT_TOML, options)
     site.machine.run(["systemctl", "start", "pf-agent"])
 
 
 def test_an_address_that_comes_up_later_is_taken_then(site: Site) -> None:
-    options = site.machine.read_text(OPTIONS)
-    site.machine.write_text(OPTIONS, f"{options}\n[watch]\nlook_every_seconds = 1\n")
+    options = site.machine.read_text(AGENT_TOML)
+    site.machine.write_text(AGENT_TOML, f"{options}\n[watch]\nlook_every_seconds = 1\n")
     since = site.cursor()
     site.machine.write_text(EXTRA, '[settings]\ninet_interfaces = "127.0.0.1, 192.0.2.9"\n')
     eventually(lambda: bool(site.records("config-rejected", since)), "a record of the refusal")
-    eventually(lambda: "fault in the configuration" in status(site), "the fault in the status")
+    eventually(
+        lambda: "fault in the configuration" in site.agent("status").stdout,
+        "the fault in the status",
+    )
     looked = json.loads(site.machine.read_text(STATUS_JSON))["next_look"]
     site.machine.wait_until(f"test $(date +%s) -gt {int(looked) + 2}")
     (told,) = site.records("config-rejected", since)  # judged again, and told once
@@ -227,9 +216,9 @@ def test_an_address_that_comes_up_later_is_taken_then(site: Site) -> None:
     assert site.read() == site.good
     site.machine.run(["ip", "address", "add", "192.0.2.9/32", "dev", "lo"])
     eventually(lambda: b"192.0.2.9" in site.read(), "the address in main.cf")
-    eventually(lambda: "fault" not in status(site), "a status without faults")
+    eventually(lambda: "fault" not in site.agent("status").stdout, "a status without faults")
     site.machine.run(["rm", EXTRA])
-    site.machine.write_text(OPTIONS, options)
+    site.machine.write_text(AGENT_TOML, options)
     site.machine.run(["systemctl", "reload", "pf-agent"])
     site.put(site.good)
     site.wait_right()
@@ -239,38 +228,40 @@ def test_an_address_that_comes_up_later_is_taken_then(site: Site) -> None:
 
 @pytest.mark.usefixtures("stopped")
 def test_a_start_with_a_bad_desired_state_takes_the_last_good_one(site: Site) -> None:
-    site.machine.sh(f"{INTRUDE}; echo 'oops' >> {DESIRED}")
+    site.machine.sh(f"{INTRUDE}; echo 'oops' >> {DESIRED_TOML}")
     since = site.cursor()
     site.machine.run(["systemctl", "start", "pf-agent"])
     site.wait_right()
     (told,) = wait_for_rejection(site, since)
-    assert re.match(re.escape(DESIRED) + r":\d+: not valid TOML: ", told)
-    shown = status(site)
+    assert re.match(re.escape(DESIRED_TOML) + r":\d+: not valid TOML: ", told)
+    shown = site.agent("status").stdout
     assert "1 fault in the configuration" in shown
     assert told in shown
 
 
 @pytest.mark.usefixtures("stopped")
 def test_a_start_that_never_had_a_good_one_only_looks(site: Site) -> None:
-    site.machine.sh(f"rm -rf {names.STATE_DIRECTORY}/*; {INTRUDE}; echo 'oops' >> {DESIRED}")
+    site.machine.sh(f"rm -rf {names.STATE_DIRECTORY}/*; {INTRUDE}; echo 'oops' >> {DESIRED_TOML}")
     drifted = site.read()
     since = site.cursor()
     site.machine.run(["systemctl", "start", "pf-agent"])
-    eventually(lambda: phase(site) == "observing", "a status of observing")
+    eventually(lambda: site.stands()[0] == "observing", "a status of observing")
     assert site.read() == drifted
-    assert status(site).startswith("observing only: there never was a good desired state; 1 fault")
+    assert site.agent("status").stdout.startswith(
+        "observing only: there never was a good desired state; 1 fault"
+    )
     assert len(rejections(site, since)) == 1
     assert site.records("drift-corrected", since) == []
     assert site.show("pf-agent", "ActiveState") == "active"
     # It mends itself once the file is right.
-    site.machine.sh(f"sed -i '/^oops$/d' {DESIRED}")
+    site.machine.sh(f"sed -i '/^oops$/d' {DESIRED_TOML}")
     site.wait_right()
-    eventually(lambda: "fault" not in status(site), "a status without faults")
+    eventually(lambda: "fault" not in site.agent("status").stdout, "a status without faults")
 
 
 @pytest.mark.usefixtures("stopped")
 def test_a_start_with_bad_options_ends_for_good(site: Site) -> None:
-    site.machine.write_text(OPTIONS, '# what I like\nmode = "enforced"\n')
+    site.machine.write_text(AGENT_TOML, '# what I like\nmode = "enforced"\n')
     since = site.cursor()
     site.machine.run(["systemctl", "start", "pf-agent"], check=False)
     site.machine.wait_until("systemctl is-failed pf-agent")
@@ -279,7 +270,7 @@ def test_a_start_with_bad_options_ends_for_good(site: Site) -> None:
     assert site.show("pf-agent", "ExecMainStatus") == "2"
     assert site.show("pf-agent", "NRestarts") == "0"
     (told,) = rejections(site, since)
-    assert told.startswith(f"{OPTIONS}:2: mode: ")
+    assert told.startswith(f"{AGENT_TOML}:2: mode: ")
     done = site.machine.run(["pf-agent", "status"], check=False)
     assert done.returncode == 1
     assert "does not run" in done.stdout
@@ -291,7 +282,7 @@ def test_no_main_cf_and_no_template_is_told(site: Site) -> None:
     site.machine.run(["systemctl", "stop", "postfix", "postfix@-"])
     site.machine.sh(
         f"rm -rf {names.STATE_DIRECTORY}/* {MAIN_CF};"
-        f" sed -i 's|^template = .*|template = \"/etc/postfix/gone\"|' {DESIRED}"
+        f" sed -i 's|^template = .*|template = \"/etc/postfix/gone\"|' {DESIRED_TOML}"
     )
     since = site.cursor()
     site.machine.run(["systemctl", "start", "pf-agent"])
@@ -305,7 +296,7 @@ def test_no_main_cf_and_no_template_is_told(site: Site) -> None:
     done = site.machine.run(["pf-agent", "diff"], check=False)
     assert done.returncode == 1
     assert done.stderr.startswith(f"pf-agent: {told}")
-    site.machine.sh(f"sed -i 's|^template = .*|template = \"{MAIN_CF}.proto\"|' {DESIRED}")
+    site.machine.sh(f"sed -i 's|^template = .*|template = \"{MAIN_CF}.proto\"|' {DESIRED_TOML}")
     site.machine.wait_until("pf-agent diff", 60)
     # What a person stopped is left so.
     site.machine.run(["systemctl", "start", "postfix"])

@@ -10,7 +10,6 @@ import pytest
 
 from pf_agent import names
 from pf_agent.activation import pacing
-from tests.machine.nspawn import Machine
 from tests.machine.site import MAIN_CF, PENDING, SETTLE_SECONDS, Site, eventually
 
 # Longer than what counts as one burst, and often enough that restarts are more than a minute apart.
@@ -27,11 +26,6 @@ for number in range(200):
     with open(path, "w") as file:
         file.write(re.sub("(?m)^mynetworks *=.*", f"mynetworks = 10.0.{number}.0/24", text))
 """
-
-
-@pytest.fixture(scope="module")
-def site(agent_machine: Machine) -> Site:
-    return Site.prepared(agent_machine)
 
 
 @pytest.fixture(scope="module")
@@ -52,13 +46,6 @@ def drifts(site: Site) -> dict[str, list[float]]:
         site.machine.read_text(f"{names.RUN_DIRECTORY}/drifts.json")
     )
     return found
-
-
-def status(site: Site) -> tuple[str, str]:
-    """The phase, and the sentence."""
-    told = site.machine.run(["pf-agent", "status", "--json"], check=False).stdout
-    found = json.loads(told)
-    return found["phase"], found["summary"]
 
 
 def wait_activated(site: Site) -> None:
@@ -84,9 +71,9 @@ def test_one_loud_record_says_what_and_how_often(site: Site, since: str) -> None
 
 
 def test_status_says_so_and_keeps_count(site: Site, since: str) -> None:
-    phase, summary = status(site)
-    assert phase == "contested"
-    assert f"mynetworks: {_TIMES} times since" in summary
+    told = site.told()
+    assert told["phase"] == "contested"
+    assert f"mynetworks: {_TIMES} times since" in told["summary"]
 
 
 def test_restarts_are_spaced_out(site: Site, since: str) -> None:
@@ -107,7 +94,7 @@ def test_restarts_are_spaced_out(site: Site, since: str) -> None:
 def test_the_next_process_knows_of_it(site: Site, since: str) -> None:
     before = site.cursor()
     site.machine.run(["systemctl", "restart", "pf-agent"])
-    assert status(site)[0] == "contested"
+    assert site.stands()[0] == "contested"
     assert site.records("contested", before) == []
 
 

@@ -14,11 +14,10 @@ import pytest
 from pf_agent import names
 from tests.checkout import CHECKOUT
 from tests.machine.nspawn import Machine
-from tests.machine.site import MAIN_CF
+from tests.machine.site import AGENT_TOML, MAIN_CF, QUIET
 
 FOLDER = names.CONFIG_DIRECTORY
 SITE = f"{FOLDER}/{names.DESIRED_DROPINS}/50-site.toml"
-AGENT = f"{FOLDER}/{names.AGENT_TOML}"
 SHIPPED = CHECKOUT / "etc" / names.AGENT_TOML
 ARCHIVE = "/var/cache/pf-agent.deb"
 ANSWERS = """\
@@ -60,7 +59,6 @@ perl -MDebconf::Db -MDebconf::Template -e 'Debconf::Db->load;
     Debconf::Template->load("/root/control/templates", "pf-agent"); Debconf::Db->save'
 debconf -opf-agent /root/control/config configure ''
 """
-QUIET = {"DEBIAN_FRONTEND": "noninteractive"}
 
 
 @pytest.fixture(scope="module")
@@ -144,10 +142,10 @@ def test_preseeded_answers_are_in_the_files_before_the_agent_starts(server: Mach
     expected = SHIPPED.read_text().replace(
         '#mode = "enforce"\n', '#mode = "enforce"\nmode = "observe"\n'
     )
-    assert server.read_text(AGENT) == expected
+    assert server.read_text(AGENT_TOML) == expected
     server.wait_until('pf-agent status --json | grep \'"phase": "observing"\'')
     assert not has(server, MAIN_CF)
-    assert server.sh(f"stat -c '%a %U:%G' {SITE} {AGENT}") == "644 root:root\n" * 2
+    assert server.sh(f"stat -c '%a %U:%G' {SITE} {AGENT_TOML}") == "644 root:root\n" * 2
 
 
 # Reconfigured
@@ -155,10 +153,10 @@ def test_preseeded_answers_are_in_the_files_before_the_agent_starts(server: Mach
 
 def test_reconfigure_starts_from_the_files(server: Machine) -> None:
     server.write_text(SITE, EDITED_SITE)
-    server.write_text(AGENT, EDITED_AGENT)
+    server.write_text(AGENT_TOML, EDITED_AGENT)
     server.run(["dpkg-reconfigure", "-f", "noninteractive", "pf-agent"], timeout=120)
     assert server.read_text(SITE) == EDITED_SITE
-    assert server.read_text(AGENT) == EDITED_AGENT
+    assert server.read_text(AGENT_TOML) == EDITED_AGENT
     answers = {"hostname": "mx2.example.net", "domain": "example.net", "mode": "enforce"}
     assert answers.items() <= shown(server).items()
 
@@ -170,7 +168,7 @@ def test_an_answer_changes_its_line_alone(server: Machine) -> None:
     assert server.read_text(SITE) == EDITED_SITE.replace(
         "=   'mx2.example.net'", '= "mx3.example.net"'
     )
-    assert server.read_text(AGENT) == EDITED_AGENT.replace('"enforce"', '"observe"')
+    assert server.read_text(AGENT_TOML) == EDITED_AGENT.replace('"enforce"', '"observe"')
     assert server.run(["find", FOLDER, "-name", "*.dpkg-*"]).stdout == ""
 
 
@@ -217,11 +215,11 @@ def test_an_upgrade_asks_nothing_and_writes_nothing(server: Machine) -> None:
     """Also where somebody took a line away since he answered."""
     edited = EDITED_SITE.replace('\nmydomain = "example.net"', "")
     server.write_text(SITE, edited)
-    server.run(["rm", AGENT])
+    server.run(["rm", AGENT_TOML])
     server.sh(BUMP)
     install(server, "/root/next.deb")
     assert server.read_text(SITE) == edited
-    assert not has(server, AGENT)
+    assert not has(server, AGENT_TOML)
     assert shown(server)["domain"] == ""
 
 
@@ -241,7 +239,7 @@ def test_unattended_the_machines_own_names_are_written(fresh: Machine) -> None:
         'mydomain = "example.test"',
         'myhostname = "mail.example.test"',
     ]
-    assert fresh.read_text(AGENT) == SHIPPED.read_text()
+    assert fresh.read_text(AGENT_TOML) == SHIPPED.read_text()
     fresh.wait_until("pf-agent diff")
     since = f"--since={fresh.read_text('/root/since')}"
     assert len(fresh.journal("PF_AGENT_EVENT=drift-corrected", since)) == 1
@@ -271,14 +269,14 @@ def test_a_mail_server_that_runs_keeps_its_name(fresh: Machine) -> None:
 def test_what_an_administrator_laid_down_is_not_asked_for(fresh: Machine) -> None:
     laid = '[settings]\nmyhostname = "first.example.org"\nmyorigin = "$mydomain"\n'
     fresh.write_text(SITE, laid)
-    fresh.write_text(AGENT, EDITED_AGENT)
+    fresh.write_text(AGENT_TOML, EDITED_AGENT)
     fresh.run(["debconf-set-selections"], input=ANSWERS)
     fresh.sh(PRECONFIGURE)
     install(fresh)
     assert fresh.read_text(SITE) == laid.replace(
         "[settings]\n", '[settings]\nmydomain = "example.net"\n'
     )
-    assert fresh.read_text(AGENT) == EDITED_AGENT
+    assert fresh.read_text(AGENT_TOML) == EDITED_AGENT
 
 
 def test_asked_before_unpacking_the_machines_own_names_are_written(fresh: Machine) -> None:

@@ -10,7 +10,6 @@ import pytest
 
 from pf_agent import names
 from tests.machine.calm import Calm, wait_in_status
-from tests.machine.nspawn import Machine
 from tests.machine.site import INTRUDE, MAIN_CF, Site, eventually
 
 CLUSTER = "/srv/cluster/postfix"
@@ -19,11 +18,6 @@ DROPIN = re.compile(r"`(ReadWritePaths=\S+)` to (\S+), and run `([^`]+)` and `([
 MOVE = f"mkdir -p /srv/cluster && mv /etc/postfix {CLUSTER} && ln -s {CLUSTER} /etc/postfix"
 BACK = f"rm /etc/postfix && mv {CLUSTER} /etc/postfix"
 IN_PLACE = f"sed 's|^mynetworks *=.*|mynetworks = 0.0.0.0/0|' {MAIN_CF} > /srv/new"
-
-
-@pytest.fixture(scope="module")
-def site(agent_machine: Machine) -> Site:
-    return Site.prepared(agent_machine)
 
 
 @pytest.fixture(autouse=True)

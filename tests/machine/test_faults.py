@@ -11,9 +11,7 @@ import pytest
 
 from pf_agent import names
 from tests.machine.nspawn import Machine
-from tests.machine.site import INTRUDE, MAIN_CF, SETTLE_SECONDS, Site, eventually
-
-EXTRA = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/90-extra.toml"
+from tests.machine.site import EXTRA, INTRUDE, MAIN_CF, SETTLE_SECONDS, Site, eventually
 
 # What the site has of its own, and the desired state does not name.
 OWN = """
@@ -69,10 +67,6 @@ def wait_for_activation(site: Site, since: str) -> None:
     assert site.serves()
 
 
-def agent(site: Site, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return site.machine.run(["pf-agent", *arguments], check=False)
-
-
 @contextmanager
 def program_at_port_25(site: Site) -> Iterator[None]:
     """Another program listens there, and never says a word."""
@@ -96,14 +90,14 @@ def test_a_value_that_no_judge_sees_shows_at_the_port(site: Site) -> None:
     # It was not so before, so it is rejected.
     wait_for_activation(site, since)
     site.wait_right(before)
-    assert reason in agent(site, "status").stdout
+    assert reason in site.agent("status").stdout
     assert "1 fault in the configuration" in site.show("pf-agent", "StatusText")
     since = site.cursor()
     site.machine.write_text(
         EXTRA, '[settings]\nsmtpd_recipient_restrictions = "reject_unauth_destination"\n'
     )
     wait_for_activation(site, since)
-    assert agent(site, "status").returncode == 0
+    assert site.agent("status").returncode == 0
 
 
 def test_a_value_that_postfix_refuses_is_not_installed(site: Site) -> None:
@@ -115,16 +109,16 @@ def test_a_value_that_postfix_refuses_is_not_installed(site: Site) -> None:
     assert "message_size_limit" in record["MESSAGE"]
     assert "ten" in record["MESSAGE"]
     assert site.read() == before
-    eventually(lambda: "message_size_limit" in agent(site, "status").stdout, "a status of it")
+    eventually(lambda: "message_size_limit" in site.agent("status").stdout, "a status of it")
     # What was in force before is in force still.
     site.machine.sh(INTRUDE)
     site.wait_right(before)
-    check = agent(site, "check")
+    check = site.agent("check")
     assert check.returncode == 2
     assert "message_size_limit" in check.stdout
     site.machine.run(["rm", EXTRA])
     site.wait_settled()
-    assert "message_size_limit" not in agent(site, "status").stdout
+    assert "message_size_limit" not in site.agent("status").stdout
     assert invocation != site.show(site.unit, "InvocationID")  # for the intruder's drift alone
     assert site.serves()
 
@@ -197,11 +191,11 @@ def test_a_port_that_another_program_holds(site: Site) -> None:
         site.machine.sh(INTRUDE)
         site.wait_right()
         assert wait_for_failure(site, since)
-        eventually(lambda: agent(site, "status").returncode == 1, "a status that says so")
-        assert "Postfix does not serve as it should" in agent(site, "status").stdout
+        eventually(lambda: site.agent("status").returncode == 1, "a status that says so")
+        assert "Postfix does not serve as it should" in site.agent("status").stdout
     # Nobody does anything: the agent tries again by itself.
     wait_for_activation(site, since)
-    assert agent(site, "status").returncode == 0
+    assert site.agent("status").returncode == 0
 
 
 def test_a_postfix_that_was_killed_comes_up_with_a_correction(site: Site) -> None:
@@ -235,6 +229,6 @@ def test_the_agent_goes_on_after(site: Site, what: str) -> None:
     wait_for_activation(site, since)
     assert len(site.drift_of(since)) == 1
     assert site.show("pf-agent", "MainPID") == agent_before
-    status = json.loads(agent(site, "status", "--json").stdout)
+    status = json.loads(site.agent("status", "--json").stdout)
     assert status["last_drift"]["parameters"] == ["mynetworks"]
     assert site.show("pf-agent", "StatusText").startswith("in sync: 21 parameters")

@@ -9,7 +9,6 @@ import pytest
 
 from pf_agent import names
 from tests.machine.calm import Calm
-from tests.machine.nspawn import Machine
 from tests.machine.site import INTRUDE, MAIN_CF, Site
 
 # In place, since that is all that an immutable folder lets anybody do.
@@ -80,11 +79,6 @@ for _ in range(limit // 3 + 100):
     open("/etc/postfix/other", "w").close()
     os.unlink("/etc/postfix/other")
 """
-
-
-@pytest.fixture(scope="module")
-def site(agent_machine: Machine) -> Site:
-    return Site.prepared(agent_machine)
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,7 @@ import pytest
 
 from pf_agent import names
 from tests.checkout import CHECKOUT
-from tests.machine.nspawn import Machine
-from tests.machine.site import INTRUDE, MAIN_CF, SETTLE_SECONDS, Site, eventually
+from tests.machine.site import AGENT_TOML, INTRUDE, MAIN_CF, SETTLE_SECONDS, Site, eventually
 
 AGENT = "pf-agent.service"
 ERRANDS = "pf-agent-errands.service"
@@ -21,7 +20,6 @@ ERRANDS = "pf-agent-errands.service"
 EXPOSURE = {AGENT: 1.3, ERRANDS: 2.3}
 ALIASES = "/etc/postfix/list-aliases"
 MORE = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/60-more.toml"
-AGENT_TOML = f"{names.CONFIG_DIRECTORY}/{names.AGENT_TOML}"
 METRICS = '[metrics]\nlisten = "127.0.0.1:9825"\n'
 SCRAPE = """
 import urllib.request
@@ -59,11 +57,6 @@ with open("{MAIN_CF}", "ab") as file:
     sys.stdin.readline()
     file.write(b"my_own = late\\n")
 """
-
-
-@pytest.fixture(scope="module")
-def site(agent_machine: Machine) -> Site:
-    return Site.prepared(agent_machine)
 
 
 @pytest.fixture(autouse=True)

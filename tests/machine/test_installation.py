@@ -14,10 +14,9 @@ from pf_agent.config.table import Source
 from pf_agent.reporting.journal import MESSAGE_IDS
 from tests.checkout import CHECKOUT
 from tests.machine.nspawn import CommandFailed, Machine
-from tests.machine.site import DROPIN, INTRUDE, MAIN_CF, SITE, Site, eventually
+from tests.machine.site import DESIRED_TOML, DROPIN, INTRUDE, MAIN_CF, SITE, Site, eventually
 
 TEMPLATE = "/etc/postfix/main.cf.proto"
-DESIRED = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_TOML}"
 SHIPPED = CHECKOUT / "etc" / names.DESIRED_TOML
 # An unattended installation writes the machine's own names into 50-site.toml.
 GUIDE = desired.load([Source(str(SHIPPED), SHIPPED.read_bytes()), Source(DROPIN, SITE.encode())])
@@ -94,7 +93,7 @@ def test_the_configuration_is_conffiles(site: Site) -> None:
     shown = site.machine.run(["dpkg-query", "-W", "-f", "${Conffiles}", "pf-agent"]).stdout
     found = {line.split()[0] for line in shown.splitlines() if line.strip()}
     assert found == {
-        DESIRED,
+        DESIRED_TOML,
         f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/README",
     }
 
@@ -229,7 +228,7 @@ def test_remove_leaves_mail_running(site: Site) -> None:
     assert site.read() == site.good
     assert invocations(site) == before
     assert site.serves()
-    assert site.machine.sh(f"test -s {DESIRED} && ls -d {names.STATE_DIRECTORY}")
+    assert site.machine.sh(f"test -s {DESIRED_TOML} && ls -d {names.STATE_DIRECTORY}")
     assert site.machine.sh(f"ls -d {names.RUN_DIRECTORY} 2>/dev/null || true") == ""
 
 
@@ -242,11 +241,11 @@ def test_a_second_installation_works(site: Site) -> None:
 
 
 def test_an_edit_of_the_desired_state_outlives_a_reinstallation(site: Site) -> None:
-    edited = site.machine.read_text(DESIRED).replace("= 10485760", "= 20971520")
-    site.machine.write_text(DESIRED, edited)
+    edited = site.machine.read_text(DESIRED_TOML).replace("= 10485760", "= 20971520")
+    site.machine.write_text(DESIRED_TOML, edited)
     site.machine.wait_until(f"grep -qx 'message_size_limit = 20971520' {MAIN_CF}")
     site.machine.apt_install("--reinstall", "pf-agent")
-    assert site.machine.read_text(DESIRED) == edited
+    assert site.machine.read_text(DESIRED_TOML) == edited
     site.wait_settled()
     assert site.explicit()["message_size_limit"] == "20971520"
 

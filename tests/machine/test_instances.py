@@ -8,7 +8,7 @@ import pytest
 
 from pf_agent import names
 from tests.machine.nspawn import Machine
-from tests.machine.site import SETTLE_SECONDS, Site, eventually
+from tests.machine.site import EXTRA, SETTLE_SECONDS, Site, eventually
 
 # postmulti wants this name, and Debian 12's unit has it after the "@". Debian 13's unit has the
 # folder's name instead, without "postfix-" (README.Debian there).
@@ -16,7 +16,6 @@ INSTANCE = "postfix-out"
 FOLDER = f"/etc/{INSTANCE}"
 MAIN_CF = f"{FOLDER}/main.cf"
 DROPIN = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/60-out.toml"
-EXTRA = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/90-extra.toml"
 BANNER = "out.example.test ESMTP"
 
 # The second Postfix listens on an address of its own.

@@ -8,11 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from pf_agent import names
-from tests.machine.nspawn import Machine
-from tests.machine.site import MAIN_CF, SETTLE_SECONDS, Site, eventually
-
-EXTRA = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/90-extra.toml"
-OPTIONS = f"{names.CONFIG_DIRECTORY}/{names.AGENT_TOML}"
+from tests.machine.site import AGENT_TOML, EXTRA, MAIN_CF, SETTLE_SECONDS, Site, eventually
 
 # What the guide asks for, in other words. Each stands on the line of its parameter.
 OTHER_WORDS = {
@@ -27,18 +23,13 @@ OTHER_WORDS = {
 NEEDED = 'ignore = ["compatibility_level", "*_directory"]\n'
 
 
-@pytest.fixture(scope="module")
-def site(agent_machine: Machine) -> Site:
-    return Site.prepared(agent_machine)
-
-
 @pytest.fixture(autouse=True)
 def _at_rest(site: Site) -> Iterator[None]:
-    options = site.machine.read_text(OPTIONS)
+    options = site.machine.read_text(AGENT_TOML)
     site.forget_restarts()
     yield
     site.machine.run(["rm", "-f", EXTRA])
-    site.machine.write_text(OPTIONS, options)
+    site.machine.write_text(AGENT_TOML, options)
     site.put(site.good)
     site.machine.run(["systemctl", "reload", "pf-agent"])
     site.wait_right()
@@ -136,7 +127,7 @@ def test_what_nobody_named_is_commented_out(site: Site) -> None:
 
 
 def test_auto_reloads_where_that_is_enough_and_restarts_where_it_is_not(site: Site) -> None:
-    site.machine.write_text(OPTIONS, 'activation = "auto"\n')
+    site.machine.write_text(AGENT_TOML, 'activation = "auto"\n')
     look(site)
     since = site.cursor()
     site.machine.run(["sed", "-i", "s|^smtpd_banner *=.*|smtpd_banner = x ESMTP|", MAIN_CF])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,11 +10,17 @@ import pytest
 
 from pf_agent import names
 from pf_agent.cli.wish import LOCAL
-from tests.machine.nspawn import Machine
-from tests.machine.site import INTRUDE, LAST_GOOD, MAIN_CF, SETTLE_SECONDS, Site, eventually
+from tests.machine.site import (
+    AGENT_TOML,
+    EXTRA,
+    INTRUDE,
+    LAST_GOOD,
+    MAIN_CF,
+    SETTLE_SECONDS,
+    Site,
+    eventually,
+)
 
-AGENT_TOML = f"{names.CONFIG_DIRECTORY}/{names.AGENT_TOML}"
-EXTRA = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/90-extra.toml"
 MILTER = "inet:localhost:8891"
 
 # A milter that lets all pass without a look: it wants to hear of nothing (mfapi(3), SMFIP_NO...).
@@ -41,11 +46,6 @@ server.serve_forever()
 """
 
 
-@pytest.fixture(scope="module")
-def site(agent_machine: Machine) -> Site:
-    return Site.prepared(agent_machine)
-
-
 @pytest.fixture(autouse=True)
 def _at_rest(site: Site) -> Iterator[None]:
     site.forget_restarts()
@@ -58,17 +58,6 @@ def _at_rest(site: Site) -> Iterator[None]:
     site.machine.run(["systemctl", "restart", names.POSTFIX_UNIT])
     site.wait_right()
     site.wait_settled()
-
-
-def status(site: Site) -> dict[str, object]:
-    done = site.machine.run(["pf-agent", "status", "--json"], check=False)
-    found: dict[str, object] = json.loads(done.stdout)
-    found["code"] = done.returncode
-    return found
-
-
-def wait_for(site: Site, event: str, since: str) -> None:
-    eventually(lambda: bool(site.records(event, since)), f"a record: {event}", SETTLE_SECONDS)
 
 
 def forget_all(site: Site) -> None:
@@ -105,10 +94,10 @@ def test_a_correction_stands_though_a_filter_is_away_and_nothing_was_corrected_y
     site.machine.run(["systemctl", "reload", "pf-agent"])
     since = site.cursor()
     site.machine.sh(INTRUDE)
-    wait_for(site, "activation-failed", since)
+    site.wait_for("activation-failed", since)
     site.wait_right(own)
     site.wait_phase("failing")
-    found = status(site)
+    found = site.told()
     assert (found["code"], found["in_sync"]) == (1, False)
     # Postfix 3.10 says so in place of the greeting.
     assert any(f" got {code} " in str(found["summary"]) for code in (421, 451))
@@ -133,7 +122,7 @@ def test_a_filter_set_by_hand_stays_when_its_server_goes(site: Site) -> None:
         site.wait_settled()
     own, since = site.read(), site.cursor()
     site.machine.sh(INTRUDE)
-    wait_for(site, "activation-failed", since)
+    site.wait_for("activation-failed", since)
     site.wait_phase("failing")
     site.wait_right(own)
     assert site.records("rolled-back", since) == []
@@ -149,8 +138,8 @@ def test_up_with_the_desired_values_where_the_first_drift_keeps_postfix_down(sit
     since = site.cursor()
     bad = site.good.replace(b"disable_vrfy_command = yes", b"disable_vrfy_command = no")
     site.put(bad + b"data_directory = /srv/data\nrelay_domains = example.org\n")
-    wait_for(site, "rolled-back", since)
-    wait_for(site, "activated", since)
+    site.wait_for("rolled-back", since)
+    site.wait_for("activated", since)
     site.wait_settled()
     *each, record = site.records("rolled-back", since)
     assert [found[names.FIELD_PARAMETER] for found in each] == ["data_directory"]
@@ -161,7 +150,7 @@ def test_up_with_the_desired_values_where_the_first_drift_keeps_postfix_down(sit
     assert b"relay_domains = example.org\n" in text
     assert b"disable_vrfy_command = yes\n" in text
     assert site.serves()
-    assert (status(site)["phase"], status(site)["code"]) == ("in-sync", 0)
+    assert site.stands() == ("in-sync", 0)
 
 
 def test_a_text_that_was_never_served_with_is_not_the_one_to_bring_back(site: Site) -> None:
@@ -171,7 +160,7 @@ def test_a_text_that_was_never_served_with_is_not_the_one_to_bring_back(site: Si
     # Whatever is remembered of it, Postfix comes up when it is restarted.
     since = site.cursor()
     site.machine.run(["systemctl", "restart", site.unit], check=False)
-    wait_for(site, "activated", since)
+    site.wait_for("activated", since)
     site.wait_settled()
     assert site.serves()
     assert b"/srv/data" not in site.machine.read_bytes(LAST_GOOD)
@@ -181,14 +170,14 @@ def test_a_table_of_somebody_elses_that_is_missing_does_not_stall_the_agent(site
     since = site.cursor()
     own = site.good + b"virtual_alias_maps = mysql:/x\n"
     site.put(own.replace(b"\nmynetworks = ", b"\nmynetworks = 0.0.0.0/0 "))
-    wait_for(site, "activation-failed", since)
+    site.wait_for("activation-failed", since)
     site.wait_right(own)
     site.wait_phase("failing")
     site.machine.run(["sed", "-i", "/virtual_alias_maps/d", MAIN_CF])
     site.machine.run(["postfix", "reload"])
     site.wait_settled()
     assert site.records("rolled-back", since) == []
-    assert status(site)["code"] == 0
+    assert site.stands()[1] == 0
 
 
 def test_a_faulty_wish_that_is_taken_away_leaves_nothing(site: Site) -> None:
@@ -202,7 +191,7 @@ def test_a_faulty_wish_that_is_taken_away_leaves_nothing(site: Site) -> None:
     site.machine.run(["rm", EXTRA])
     site.wait_right()
     site.wait_settled()
-    found = status(site)
+    found = site.told()
     assert (found["problems"], found["code"]) == ([], 0)
 
 
@@ -221,7 +210,7 @@ def test_nobody_else_on_the_host_can_veto_a_change(site: Site, by: str) -> None:
     try:
         since = site.cursor()
         site.machine.run(["pf-agent", "set", "message_size_limit=20000000"], timeout=120)
-        wait_for(site, "drift-corrected", since)
+        site.wait_for("drift-corrected", since)
         site.machine.wait_until(f"grep -qx 'message_size_limit = 20000000' {MAIN_CF}")
         eventually(
             lambda: bool(
@@ -250,11 +239,11 @@ def test_a_first_state_that_keeps_postfix_down_is_taken_back_whole(site: Site) -
     site.machine.write_text(EXTRA, '[settings]\ndata_directory = "/srv/data"\n')
     since = site.cursor()
     site.machine.run(["systemctl", "start", "pf-agent"])
-    wait_for(site, "rolled-back", since)
+    site.wait_for("rolled-back", since)
     site.wait_phase("observing")
     eventually(site.serves, "Postfix serves")
     site.wait_right(own)
-    found = status(site)
+    found = site.told()
     assert "data_directory" in str(found["problems"])
     assert found["in_sync"] is False
     # It only looks: drift stays, and is told.

@@ -5,10 +5,7 @@ from __future__ import annotations
 import email
 from email.message import Message
 
-import pytest
-
 from pf_agent import names
-from tests.machine.nspawn import Machine
 from tests.machine.site import Site, eventually
 
 # Where local(8) puts root's mail under the desired state that ships (home_mailbox = Maildir/).
@@ -31,11 +28,6 @@ for cycle in sys.argv[1:]:
     journal.emit(Record(Event.DRIFT_DETECTED, f"relayhost of cycle {cycle}", int(cycle), fields))
     journal.emit(Record(Event.ACTIVATED, f"the end of cycle {cycle}", int(cycle)))
 """
-
-
-@pytest.fixture(scope="module")
-def site(agent_machine: Machine) -> Site:
-    return Site.prepared(agent_machine)
 
 
 def mails(site: Site) -> list[Message]:

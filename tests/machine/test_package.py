@@ -15,26 +15,32 @@ import pytest
 
 from pf_agent import __version__, names
 from tests.machine.nspawn import Machine
-from tests.machine.site import MAIN_CF, SETTLE_SECONDS, SITE, Site, eventually
+from tests.machine.site import (
+    AGENT_TOML,
+    DESIRED_TOML,
+    DROPIN,
+    MAIN_CF,
+    QUIET,
+    SETTLE_SECONDS,
+    SITE,
+    Site,
+    eventually,
+)
 from tests.machine.tree import changes, tree
 
 PRESENT, OLDER, NEWER, BROKEN = (
     f"/srv/{name}.deb" for name in ("present", "older", "newer", "broken")
 )
-DESIRED = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_TOML}"
-AGENT = f"{names.CONFIG_DIRECTORY}/{names.AGENT_TOML}"
 README = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/README"
-DROPIN = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/50-site.toml"
 MODULES = "/usr/lib/python3/dist-packages/pf_agent"
 SCRIPTS = "/var/lib/dpkg/info/pf-agent"
-QUIET = {"DEBIAN_FRONTEND": "noninteractive"}
 # make NAME VERSION [COMMAND]
 MAKE = f"""
 set -e
 make() {{
     rm -rf /srv/work && dpkg-deb -R {PRESENT} /srv/work && cd /srv/work
     sed -i "s/^Version: .*/Version: $2/" DEBIAN/control
-    sed -i "1i # As version $2 has it." .{DESIRED} .{README}
+    sed -i "1i # As version $2 has it." .{DESIRED_TOML} .{README}
     eval "$3"
     dpkg-deb -Znone -b . "$1"
 }}
@@ -126,7 +132,8 @@ def test_purge_leaves_nothing_but_mail(server: Machine) -> None:
     dpkg(server, "-i", PRESENT)
     works(server, __version__)
     server.run(["pf-agent", "suspend", "--reason", "a trial"])
-    server.run(["touch", f"{AGENT}.dpkg-new", f"{DROPIN}.dpkg-new"])  # as of a postinst that died
+    # As of a postinst that died.
+    server.run(["touch", f"{AGENT_TOML}.dpkg-new", f"{DROPIN}.dpkg-new"])
     during = tree(server)
     assert "+/usr/bin/pf-agent" in changes(before, during)
     dpkg(server, "--purge", "pf-agent")
@@ -163,8 +170,8 @@ def test_with_postfix_only_unpacked_it_waits_for_it(server: Machine) -> None:
 def upgraded(server: Machine, answer: str) -> str:
     """From the older version, with desired.toml and agent.toml edited; what dpkg said."""
     dpkg(server, "-i", OLDER)
-    server.run(["sed", "-i", "s/10485760/20971520/", DESIRED])
-    server.write_text(AGENT, "# Ours.\n")
+    server.run(["sed", "-i", "s/10485760/20971520/", DESIRED_TOML])
+    server.write_text(AGENT_TOML, "# Ours.\n")
     done = dpkg(server, "-i", PRESENT, answer=answer)
     works(server, __version__)
     return done.stdout + done.stderr
@@ -177,19 +184,19 @@ def shipped(server: Machine, archive: str, path: str) -> str:
 def test_an_upgrade_asks_about_a_file_that_was_edited(server: Machine) -> None:
     said = upgraded(server, "N\n")
     assert said.count("What would you like to do about it") == 1
-    assert DESIRED in said
-    kept = shipped(server, OLDER, DESIRED).replace("10485760", "20971520")
-    assert server.read_text(DESIRED) == kept
-    assert server.read_text(f"{DESIRED}.dpkg-dist") == shipped(server, PRESENT, DESIRED)
+    assert DESIRED_TOML in said
+    kept = shipped(server, OLDER, DESIRED_TOML).replace("10485760", "20971520")
+    assert server.read_text(DESIRED_TOML) == kept
+    assert server.read_text(f"{DESIRED_TOML}.dpkg-dist") == shipped(server, PRESENT, DESIRED_TOML)
     assert server.read_text(README) == shipped(server, PRESENT, README)
-    assert server.read_text(AGENT) == "# Ours.\n"
+    assert server.read_text(AGENT_TOML) == "# Ours.\n"
     assert server.sh("postconf -h message_size_limit") == "20971520\n"
 
 
 def test_an_upgrade_takes_the_new_file_where_told_to(server: Machine) -> None:
     upgraded(server, "Y\n")
-    assert server.read_text(DESIRED) == shipped(server, PRESENT, DESIRED)
-    assert "20971520" in server.read_text(f"{DESIRED}.dpkg-old")
+    assert server.read_text(DESIRED_TOML) == shipped(server, PRESENT, DESIRED_TOML)
+    assert "20971520" in server.read_text(f"{DESIRED_TOML}.dpkg-old")
     assert server.sh("postconf -h message_size_limit") == "10485760\n"
     dpkg(server, "--purge", "pf-agent")
     assert server.run(["test", "-e", names.CONFIG_DIRECTORY], check=False).returncode == 1

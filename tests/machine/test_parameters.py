@@ -8,7 +8,6 @@ from pf_agent import names
 from pf_agent.config import desired
 from pf_agent.config.table import Source
 from tests.checkout import CHECKOUT
-from tests.machine.nspawn import Machine
 from tests.machine.site import MAIN_CF, SITE, Site
 
 _SHIPPED = CHECKOUT / "etc" / "desired.toml"
@@ -40,11 +39,6 @@ WRONG = {
     "sample_directory": "/srv/sample",
     "readme_directory": "/srv/readme",
 }
-
-
-@pytest.fixture(scope="module")
-def site(agent_machine: Machine) -> Site:
-    return Site.prepared(agent_machine)
 
 
 def test_these_are_the_parameters_of_the_guide(site: Site) -> None:

@@ -8,7 +8,6 @@ import pytest
 
 from pf_agent import names
 from tests.machine.calm import Calm, wait_in_status
-from tests.machine.nspawn import Machine
 from tests.machine.site import INTRUDE, MAIN_CF, SETTLE_SECONDS, Site, eventually
 
 UNITS = ("pf-agent.service", "pf-agent-errands.service")
@@ -33,11 +32,6 @@ BROKEN = {
     "says nothing": (INSTEAD.format("exit 0"), "it printed no parameters; install postfix again"),
     "floods": (INSTEAD.format("exec cat /dev/zero"), "whatever main.cf says: more than"),
 }
-
-
-@pytest.fixture(scope="module")
-def site(agent_machine: Machine) -> Site:
-    return Site.prepared(agent_machine)
 
 
 @pytest.fixture(autouse=True)

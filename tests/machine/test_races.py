@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.campaigns.races import faults, race
-from tests.machine.nspawn import Machine
 from tests.machine.site import Site
-
-
-@pytest.fixture(scope="module")
-def site(agent_machine: Machine) -> Site:
-    return Site.prepared(agent_machine)
 
 
 def test_every_way_of_saving(site: Site) -> None:

@@ -12,13 +12,11 @@ from typing import Any
 
 import pytest
 
-from pf_agent import names
 from tests.machine.nspawn import Machine
-from tests.machine.site import DROPIN, MAIN_CF, SITE, Site
+from tests.machine.site import DESIRED_TOML, DROPIN, MAIN_CF, SITE, Site
 
 READY = "/usr/share/pf-agent/desired"
 STATES = ("guide", "null-client", "relay-docker")
-DESIRED = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_TOML}"
 THEIRS = "/root/internet-site.main.cf"
 TEXTS = ("/etc/postfix/main.cf.proto", THEIRS)
 CONTAINER = "172.17.0.5"
@@ -79,7 +77,7 @@ def activated(site: Site, state: str) -> Site:
     """Make it the desired state, with the sink as the way out, and wait until Postfix obeys."""
     machine = site.machine
     machine.write_text(DROPIN, f'{SITE}relayhost = "[127.0.0.1]:2525"\n')
-    machine.run(["cp", f"{READY}/{state}.toml", DESIRED])
+    machine.run(["cp", f"{READY}/{state}.toml", DESIRED_TOML])
     machine.run(["systemctl", "reload", "pf-agent"])
     machine.wait_until("grep -q '^local_transport = error:' /etc/postfix/main.cf && pf-agent diff")
     site.wait_settled()
@@ -110,7 +108,7 @@ def test_these_are_there(site: Site) -> None:
 
 
 def test_the_guides_is_the_one_in_force(site: Site) -> None:
-    site.machine.run(["cmp", f"{READY}/guide.toml", DESIRED])
+    site.machine.run(["cmp", f"{READY}/guide.toml", DESIRED_TOML])
 
 
 @pytest.mark.parametrize("text", TEXTS)

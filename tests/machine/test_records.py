@@ -12,7 +12,6 @@ import pytest
 from pf_agent import __version__, names
 from pf_agent.model import Event
 from pf_agent.reporting.journal import MESSAGE_IDS
-from tests.machine.nspawn import Machine
 from tests.machine.site import MAIN_CF, Site, eventually
 
 RIGHT = "127.0.0.0/8 [::1]/128 172.16.0.0/12 [fe80::]/64"
@@ -53,11 +52,6 @@ class Drifted:
         found = [r for r in self.of("drift-detected") if names.FIELD_PARAMETER not in r]
         assert len(found) == 1
         return found[0]
-
-
-@pytest.fixture(scope="module")
-def site(agent_machine: Machine) -> Site:
-    return Site.prepared(agent_machine)
 
 
 @pytest.fixture(scope="module")

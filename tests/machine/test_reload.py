@@ -6,12 +6,8 @@ import subprocess
 
 import pytest
 
-from pf_agent import names
 from tests.machine.nspawn import Machine
-from tests.machine.site import SETTLE_SECONDS, Site, eventually
-
-EXTRA = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/90-extra.toml"
-AGENT_TOML = f"{names.CONFIG_DIRECTORY}/{names.AGENT_TOML}"
+from tests.machine.site import AGENT_TOML, EXTRA, SETTLE_SECONDS, Site, eventually
 
 BANNER = """
 import socket

@@ -16,12 +16,12 @@ from pf_agent import __version__
 from tests.checkout import CHECKOUT
 from tests.documents import blocks, commands
 from tests.machine.nspawn import Machine
+from tests.machine.site import QUIET
 
 URL = "http://127.0.0.1:8077"
 SERVED = "/srv/served"
 KEYRING = "pf-agent-archive-keyring.gpg"
 INDEX = "dists/stable/main/binary-all"
-QUIET = {"DEBIAN_FRONTEND": "noninteractive"}
 POOL = "pool/stable/main/p/pf-agent"
 
 

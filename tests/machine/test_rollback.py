@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import NamedTuple
@@ -13,6 +12,7 @@ from pf_agent import names
 from pf_agent.words.diffs import unified_diff
 from tests.machine.nspawn import Machine
 from tests.machine.site import (
+    EXTRA,
     MAIN_CF,
     SETTLE_SECONDS,
     UNUSED,
@@ -21,7 +21,6 @@ from tests.machine.site import (
     mapped_by_the_agent,
 )
 
-EXTRA = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/90-extra.toml"
 ADDRESS = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/55-address.toml"
 
 # sd-messages.h: SD_MESSAGE_UNIT_STARTING.
@@ -132,27 +131,9 @@ def ask_for(site: Site, setting: str) -> None:
     site.machine.write_text(EXTRA, f"[settings]\n{setting}\n")
 
 
-def wait_for(site: Site, event: str, since: str) -> None:
-    eventually(lambda: bool(site.records(event, since)), f"a record: {event}", SETTLE_SECONDS)
-
-
-def status(site: Site) -> tuple[str, str, int]:
-    """The phase, the sentence, and the exit code."""
-    done = site.machine.run(["pf-agent", "status", "--json"], check=False)
-    found = json.loads(done.stdout)
-    return found["phase"], found["summary"], done.returncode
-
-
-def problems(site: Site) -> list[str]:
-    """What the agent was asked for and does not enforce."""
-    done = site.machine.run(["pf-agent", "status", "--json"], check=False)
-    found: list[str] = json.loads(done.stdout)["problems"]
-    return found
-
-
 def is_rejected(site: Site, parameter: str) -> bool:
     """Whether a wish for `parameter` is told of, and all else is well."""
-    return status(site)[::2] == ("in-sync", 0) and parameter in "".join(problems(site))
+    return site.stands() == ("in-sync", 0) and parameter in "".join(site.told()["problems"])
 
 
 def events(site: Site, since: str) -> list[str]:
@@ -180,7 +161,7 @@ def test_a_wish_that_postfix_does_not_come_up_with_is_rejected(site: Site, name:
     parameter = trap.setting.partition(" ")[0]
     with trap.around(site):
         ask_for(site, trap.setting)
-        wait_for(site, "activated", since)
+        site.wait_for("activated", since)
         *each, record = site.records("rolled-back", since)
         (activated,) = site.records("activated", since)
         assert activated[names.FIELD_CYCLE] == record[names.FIELD_CYCLE]
@@ -202,7 +183,7 @@ def test_a_wish_that_postfix_does_not_come_up_with_is_rejected(site: Site, name:
         # What is enforced is served; what is not is told of.
         site.wait_settled()
         assert is_rejected(site, parameter)
-        assert trap.logged in problems(site)[0]
+        assert trap.logged in site.told()["problems"][0]
 
         # Nothing has changed, so nothing is tried: not at the next looks, nor by the next process,
         # nor where somebody writes something else into main.cf.
@@ -221,41 +202,41 @@ def test_a_wish_that_postfix_does_not_come_up_with_is_rejected(site: Site, name:
         # The state in force is enforced meanwhile.
         later = site.cursor()
         site.machine.run(["sed", "-i", "s|^mynetworks *=.*|mynetworks = 0.0.0.0/0|", MAIN_CF])
-        wait_for(site, "activated", later)
+        site.wait_for("activated", later)
         assert site.read() == before + b"# is it right now?\n"
         site.put(before)
         # And where the drop-in is taken away, nothing is left of it.
         site.machine.run(["rm", EXTRA])
         site.machine.wait_until("pf-agent status --json | grep -F '\"problems\": []'")
-        assert status(site)[::2] == ("in-sync", 0)
+        assert site.stands() == ("in-sync", 0)
 
 
 def test_it_is_tried_again_when_the_desired_state_changes(site: Site) -> None:
     since = site.cursor()
     with port_taken(site):
         ask_for(site, TRAPS["a port taken"].setting)
-        wait_for(site, "rolled-back", since)
-        wait_for(site, "activated", since)
+        site.wait_for("rolled-back", since)
+        site.wait_for("activated", since)
         since = site.cursor()
         ask_for(site, 'inet_interfaces = "127.0.0.1"\nsmtpd_helo_required = true')
-        wait_for(site, "activated", since)
+        site.wait_for("activated", since)
         site.wait_settled()
         assert b"smtpd_helo_required = yes\n" in site.read()
         assert site.serves()
-        assert problems(site) == []
+        assert site.told()["problems"] == []
 
 
 def test_it_is_tried_again_when_what_it_was_refused_for_is_there(site: Site) -> None:
     since = site.cursor()
     with port_taken(site):
         ask_for(site, TRAPS["a port taken"].setting)
-        wait_for(site, "activated", since)
+        site.wait_for("activated", since)
         site.wait_settled()
     since = site.cursor()
-    wait_for(site, "activated", since)
+    site.wait_for("activated", since)
     site.wait_settled()
     assert b"inet_interfaces = 127.0.0.1 127.0.0.9\n" in site.read()
-    assert problems(site) == []
+    assert site.told()["problems"] == []
 
 
 def test_several_wishes_go_back_together_and_what_nobody_wished_for_stays(site: Site) -> None:
@@ -266,10 +247,10 @@ def test_several_wishes_go_back_together_and_what_nobody_wished_for_stays(site: 
         ask_for(site, "smtpd_helo_required = true")
         gate.wait_reached()
         ask_for(site, f"smtpd_helo_required = true\n{TRAPS['a port taken'].setting}")
-        wait_for(site, "drift-corrected", since)
+        site.wait_for("drift-corrected", since)
         site.machine.wait_until(f"grep -q 127.0.0.9 {MAIN_CF}")
         gate.open()
-        wait_for(site, "rolled-back", since)
+        site.wait_for("rolled-back", since)
         site.wait_settled()
         *each, _record = site.records("rolled-back", since)
         undone = {found[names.FIELD_PARAMETER] for found in each}
@@ -303,7 +284,7 @@ def test_a_text_that_stood_there_for_a_moment_condemns_no_other(site: Site) -> N
             site.machine.wait_until(f"systemctl is-failed {site.unit}")
         finally:
             site.machine.run(["kill", "-CONT", agent])
-        wait_for(site, "activated", since)
+        site.wait_for("activated", since)
     assert events(site, since).count("activation-failed") == 1
     assert site.records("rolled-back", since) == []
     assert site.read() == good + b"# somebody's own line\n"
@@ -315,14 +296,14 @@ def test_killed_while_postfix_restarts_with_the_text_before(site: Site) -> None:
     with_that_text = f"! grep -q 127.0.0.9 {MAIN_CF}"
     with port_taken(site), site.gate(with_that_text) as gate:
         ask_for(site, TRAPS["a port taken"].setting)
-        wait_for(site, "rolled-back", since)
+        site.wait_for("rolled-back", since)
         gate.wait_reached()
         assert site.read() == before
         killed = site.show("pf-agent", "MainPID")
         site.machine.run(["kill", "-9", killed])
         # Ordered after Postfix, the agent comes when that start is over.
         gate.open()
-        wait_for(site, "activated", since)
+        site.wait_for("activated", since)
         assert site.show("pf-agent", "MainPID") not in ("0", killed)
         site.wait_settled()
         assert is_rejected(site, "inet_interfaces")
@@ -353,7 +334,7 @@ def test_apply_without_the_service_rejects_and_says_so(site: Site) -> None:
         site.forget_restarts()
         site.machine.run(["pf-agent", "apply"], timeout=SETTLE_SECONDS)
         assert b"inet_interfaces = 127.0.0.1 127.0.0.9\n" in site.read()
-        assert problems(site) == []
+        assert site.told()["problems"] == []
     finally:
         site.machine.run(["systemctl", "start", "pf-agent"])
 
@@ -366,8 +347,8 @@ def test_a_wish_that_is_not_to_blame_is_kept(site: Site) -> None:
         ask_for(site, "smtpd_helo_required = true")
         site.machine.wait_until(f"grep -q '^smtpd_helo_required = yes' {MAIN_CF}")
         site.machine.run(["systemctl", "start", names.POSTFIX_UNIT, site.unit], check=False)
-        wait_for(site, "activation-failed", since)
-        eventually(lambda: status(site)[::2] == ("failing", 1), "it says so")
+        site.wait_for("activation-failed", since)
+        eventually(lambda: site.stands() == ("failing", 1), "it says so")
         site.machine.run(["systemctl", "restart", "pf-agent"])
     # Nobody does anything.
     site.wait_settled()

@@ -12,10 +12,7 @@ from pf_agent import names
 from pf_agent.activation import pacing
 from pf_agent.cli.wish import LOCAL
 from tests.machine.nspawn import Machine
-from tests.machine.site import INTRUDE, MAIN_CF, SETTLE_SECONDS, Site, eventually
-
-AGENT_TOML = f"{names.CONFIG_DIRECTORY}/{names.AGENT_TOML}"
-EXTRA = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/90-extra.toml"
+from tests.machine.site import AGENT_TOML, EXTRA, INTRUDE, MAIN_CF, SETTLE_SECONDS, Site, eventually
 
 _OUTSIDE = """
 ip netns add outside
@@ -66,19 +63,10 @@ def _at_rest(site: Site) -> Iterator[None]:
     site.wait_right()
 
 
-def phase(site: Site) -> tuple[str, int]:
-    done = site.machine.run(["pf-agent", "status", "--json"], check=False)
-    return json.loads(done.stdout)["phase"], done.returncode
-
-
 def strangers(site: Site, count: int = 5) -> list[int]:
     """What strangers get who connect anew, one after the other: 250 is relayed."""
     command = ["ip", "netns", "exec", "outside", "python3", "-c", _STRANGER, str(count)]
     return [int(code) for code in site.machine.run(command).stdout.split()]
-
-
-def wait_for(site: Site, event: str, since: str) -> None:
-    eventually(lambda: bool(site.records(event, since)), f"a record: {event}", SETTLE_SECONDS)
 
 
 def listens_on(site: Site) -> str:
@@ -92,7 +80,7 @@ def test_what_was_adopted_while_suspended_is_served(site: Site) -> None:
     site.machine.run(["postconf", "-e", "inet_interfaces = 127.0.0.1"])
     site.machine.run(["pf-agent", "adopt", "inet_interfaces"])
     site.machine.run(["pf-agent", "resume"])
-    wait_for(site, "activated", since)
+    site.wait_for("activated", since)
     site.wait_settled()
     assert listens_on(site) == "127.0.0.1:25\n"
 
@@ -131,7 +119,7 @@ def test_nobody_new_is_relayed_while_the_window_is_closed(site: Site) -> None:
     drift_while_the_agent_is_stopped(site)
     wait_until_nobody_is_relayed(site)
     assert site.show(site.unit, "InvocationID") == invocation
-    assert phase(site)[0] == "activating"
+    assert site.stands()[0] == "activating"
     assert site.records("activated", since) == []
 
 
@@ -192,7 +180,7 @@ def test_a_wish_is_not_held_up_by_somebody_elses_fight(site: Site) -> None:
     site.machine.run(["rm", "-f", f"{names.RUN_DIRECTORY}/{names.WISHED_RESTARTS}"])
     since = site.cursor()
     site.machine.write_text(EXTRA, "[settings]\nmessage_size_limit = 20480000\n")
-    wait_for(site, "activated", since)
+    site.wait_for("activated", since)
     wished = f"{names.RUN_DIRECTORY}/{names.WISHED_RESTARTS}"
     (moment,) = json.loads(site.machine.read_text(wished))
     # What drift would have had to wait for: the budget alone is nearly a minute.
@@ -212,7 +200,7 @@ def test_wishes_in_a_row_are_no_contest(site: Site) -> None:
     site.machine.wait_until(f"grep -qx 'message_size_limit = 20480004' {MAIN_CF}")
     site.wait_settled()
     assert site.records("contested", since) == []
-    assert phase(site) == ("in-sync", 0)
+    assert site.stands() == ("in-sync", 0)
 
 
 def test_what_a_person_stopped_is_left_stopped(site: Site) -> None:
@@ -224,14 +212,14 @@ def test_what_a_person_stopped_is_left_stopped(site: Site) -> None:
     site.wait_phase("stopped")
     site.machine.run(["systemctl", "restart", "pf-agent"])
     site.wait_phase("stopped")
-    assert phase(site)[1] == 1
+    assert site.stands()[1] == 1
     assert site.show(site.unit, "ActiveState") == "inactive"
     assert site.starts(since) == []
     told = [record["MESSAGE"] for record in site.records("activation-failed", since)]
     assert any("stopped by somebody" in message for message in told)
     # Whoever starts it: that start is verified like ours.
     site.machine.run(["systemctl", "start", names.POSTFIX_UNIT])
-    wait_for(site, "activated", since)
+    site.wait_for("activated", since)
     site.wait_settled()
     assert len(site.starts(since)) == 1
 
@@ -255,7 +243,7 @@ def test_what_is_disabled_or_masked_is_never_started(site: Site, verb: str) -> N
 def test_a_master_that_is_gone_is_not_one_that_was_stopped(site: Site, way: str) -> None:
     since = site.cursor()
     site.machine.sh(way)
-    wait_for(site, "activated", since)
+    site.wait_for("activated", since)
     site.wait_settled()
     assert site.serves()
 
@@ -282,7 +270,7 @@ def test_while_dpkg_is_at_work_nothing_is_started(site: Site) -> None:
         assert not site.serves()
         assert site.starts(since) == []
         site.machine.run(["pkill", "-f", "lock-frontend"])
-    wait_for(site, "activated", since)
+    site.wait_for("activated", since)
     site.wait_settled()
     assert site.serves()
 

@@ -13,11 +13,10 @@ import pytest
 from pf_agent import names
 from pf_agent.words import sentences
 from tests.machine.nspawn import Machine
-from tests.machine.site import MAIN_CF, Site, eventually
+from tests.machine.site import AGENT_TOML, MAIN_CF, Site, eventually
 
 RIGHT = b"mynetworks = 127.0.0.0/8 [::1]/128 172.16.0.0/12 [fe80::]/64\n"
 WRONG = b"mynetworks = 0.0.0.0/0\n"
-AGENT_TOML = f"{names.CONFIG_DIRECTORY}/{names.AGENT_TOML}"
 
 # What the scripts below need. They run twice: on a copy first, to learn what they make of it.
 _BEGIN = r"""

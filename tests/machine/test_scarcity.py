@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import pytest
 
 from tests.machine.calm import Calm
-from tests.machine.nspawn import Machine
 from tests.machine.site import INTRUDE, MAIN_CF, Site, eventually
 
 # Limits of a user namespace hold for whoever is in it: the machine's neighbours keep theirs.
@@ -36,11 +35,6 @@ WITH_CLOCK = "[Service]\nExecStart=\nExecStart=/usr/bin/python3 /etc/clock.py ru
 DAY = 86_400
 
 LARGE = 'python3 -c \'print("note = " + "x" * 8000000)\' >> ' + MAIN_CF
-
-
-@pytest.fixture(scope="module")
-def site(agent_machine: Machine) -> Site:
-    return Site.prepared(agent_machine)
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,6 @@ import pytest
 
 from pf_agent.activation.pacing import restart_allowed_at
 from pf_agent.postfix.postalias import POSTALIAS
-from tests.machine.nspawn import Machine
 from tests.machine.site import MAIN_CF, Site
 
 pytestmark = pytest.mark.quiet
@@ -111,11 +110,6 @@ for number in range(200):
         append()
     time.sleep(max(0, begin + (number + 1) * 0.01 - time.monotonic()))
 """
-
-
-@pytest.fixture(scope="module")
-def site(agent_machine: Machine) -> Site:
-    return Site.prepared(agent_machine)
 
 
 def restarts_are_spaced(site: Site) -> bool:

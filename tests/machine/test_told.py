@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
 
 import pytest
 
-from pf_agent import names
 from pf_agent.bus.agent1 import NAME, PATH
 from tests.machine.nspawn import Machine
-from tests.machine.site import SETTLE_SECONDS, Site, eventually
+from tests.machine.site import AGENT_TOML, SETTLE_SECONDS, Site, eventually
 
-OPTIONS = f"{names.CONFIG_DIRECTORY}/{names.AGENT_TOML}"
+pytestmark = pytest.mark.usefixtures("at_rest")
+
 TEXTFILE = "/var/lib/prometheus/node-exporter/pf-agent.prom"
 PLACE = "127.0.0.1:9825"
 # A unit of the administrator's own.
@@ -36,18 +35,9 @@ def site(agent_machine: Machine) -> Site:
     site.machine.run(["mkdir", "-p", TEXTFILE.rpartition("/")[0]])
     site.machine.write_text("/etc/systemd/system/told@.service", UNIT)
     site.machine.run(["systemctl", "daemon-reload"])
-    site.machine.write_text(OPTIONS, TOLD)
+    site.machine.write_text(AGENT_TOML, TOLD)
     site.machine.run(["systemctl", "reload", "pf-agent"])
     return site
-
-
-@pytest.fixture(autouse=True)
-def _at_rest(site: Site) -> Iterator[None]:
-    site.forget_restarts()
-    yield
-    site.machine.run(["pf-agent", "resume"])
-    site.wait_right()
-    site.wait_settled()
 
 
 def shown(site: Site, name: str) -> str:
@@ -95,7 +85,7 @@ def test_whoever_may_suspends_over_the_bus(site: Site) -> None:
 
 
 def test_what_agent_toml_no_longer_names_is_told_no_more(site: Site) -> None:
-    site.machine.write_text(OPTIONS, "")
+    site.machine.write_text(AGENT_TOML, "")
     site.machine.run(["systemctl", "reload", "pf-agent"])
     site.drift_once()
     assert "pf_agent_up 0" in site.machine.read_text(TEXTFILE)
@@ -105,7 +95,7 @@ def test_what_agent_toml_no_longer_names_is_told_no_more(site: Site) -> None:
 
 def test_a_window_delays_the_restart_and_not_the_correction(site: Site) -> None:
     window = site.closed_window()
-    site.machine.write_text(OPTIONS, window)
+    site.machine.write_text(AGENT_TOML, window)
     site.machine.run(["systemctl", "reload", "pf-agent"])
     since = site.cursor()
     site.machine.run(["postconf", "-e", "mynetworks=10.0.0.0/8"])
@@ -113,7 +103,7 @@ def test_a_window_delays_the_restart_and_not_the_correction(site: Site) -> None:
     opens = window.partition('"')[2][:3]
     site.machine.wait_until(f"pf-agent status | grep 'not before {opens}'")
     assert site.starts(since) == []
-    site.machine.write_text(OPTIONS, "")
+    site.machine.write_text(AGENT_TOML, "")
     site.machine.run(["systemctl", "reload", "pf-agent"])
     eventually(lambda: bool(site.records("activated", since)), "an activation", SETTLE_SECONDS)
     assert len(site.starts(since)) == 1

@@ -7,18 +7,12 @@ from collections.abc import Iterator
 import pytest
 
 from pf_agent import names
-from tests.machine.nspawn import Machine
 from tests.machine.site import DROPIN, INTRUDE, Site, eventually
 
 FOLDER = names.CONFIG_DIRECTORY
 DROPINS = f"{FOLDER}/{names.DESIRED_DROPINS}"
 EXTRA = f"{DROPINS}/60-extra.toml"
 WANTED, DRIFTED = "wanted-hunter2", "drifted-hunter3"
-
-
-@pytest.fixture(scope="module")
-def site(agent_machine: Machine) -> Site:
-    return Site.prepared(agent_machine)
 
 
 @pytest.fixture(autouse=True)
@@ -29,10 +23,6 @@ def _as_before(site: Site) -> Iterator[None]:
     site.wait_right()
     site.wait_settled()
     site.forget_restarts()
-
-
-def status(site: Site) -> str:
-    return site.machine.run(["pf-agent", "status"], check=False).stdout
 
 
 @pytest.mark.parametrize(
@@ -55,12 +45,12 @@ def test_what_others_may_change_is_not_obeyed(site: Site, spoil: str, mend: str,
     assert site.read() == site.good
     site.machine.sh(INTRUDE)
     site.wait_right()
-    assert told in status(site)
+    assert told in site.agent("status").stdout
     check = site.machine.run(["pf-agent", "check"], check=False)
     assert check.returncode == 2
     assert told in check.stdout
     site.machine.sh(f"rm {EXTRA}; {mend}")
-    eventually(lambda: "fault" not in status(site), "the file in force again")
+    eventually(lambda: "fault" not in site.agent("status").stdout, "the file in force again")
 
 
 def test_a_fifo_in_a_files_place_holds_nobody_up(site: Site) -> None:

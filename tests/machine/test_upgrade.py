@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.machine.nspawn import Machine
-from tests.machine.site import MAIN_CF, SETTLE_SECONDS, Site
+from tests.machine.site import MAIN_CF, QUIET, SETTLE_SECONDS, Site
 
 # The same package under a higher version: dpkg then runs every maintainer script of an upgrade.
 BUMP = """
@@ -25,7 +25,6 @@ postfix postfix/mailbox_limit string 12345678
 postfix postfix/protocols select ipv4
 postfix postfix/recipient_delim string -
 """
-QUIET = {"DEBIAN_FRONTEND": "noninteractive"}
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from pf_agent import names
-from tests.machine.nspawn import Machine
 from tests.machine.site import DROPIN, MAIN_CF, PENDING, SITE, Site, eventually
 
 RIGHT = "127.0.0.0/8 [::1]/128 172.16.0.0/12 [fe80::]/64"
@@ -18,11 +17,6 @@ WRONG = "0.0.0.0/0"
 INTRUDE = f"sed -i 's|^mynetworks *=.*|mynetworks = {WRONG}|' {MAIN_CF}"
 ELSEWHERE = "/srv/image"
 _ACTIVATION_SECONDS = 150.0
-
-
-@pytest.fixture(scope="module")
-def site(agent_machine: Machine) -> Site:
-    return Site.prepared(agent_machine)
 
 
 @pytest.fixture
@@ -33,11 +27,6 @@ def alone(site: Site) -> Iterator[None]:
     yield
     site.machine.run(["systemctl", "start", "pf-agent"])
     site.wait_settled()
-
-
-def agent(site: Site, *arguments: str, user: str = "root") -> subprocess.CompletedProcess[str]:
-    command = ["runuser", "-u", user, "--", "pf-agent", *arguments]
-    return site.machine.run(command, check=False, timeout=_ACTIVATION_SECONDS)
 
 
 def answer(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
@@ -51,9 +40,9 @@ def answer(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("verb", ["diff", "apply --dry-run"])
 def test_no_drift_is_told_by_silence(site: Site, verb: str) -> None:
-    done = agent(site, *verb.split())
+    done = site.agent(*verb.split())
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    done = agent(site, *verb.split(), "--json")
+    done = site.agent(*verb.split(), "--json")
     assert done.returncode == 0
     assert answer(done) == {"in_sync": True, "drift": [], "diff": "", "instances": {}}
 
@@ -65,12 +54,12 @@ def test_drift_is_shown_and_nothing_changed(site: Site, verb: str, user: str) ->
     site.machine.sh(INTRUDE)
     drifted = site.read()
     line = site.line_of("mynetworks")
-    done = agent(site, *verb.split(), user=user)
+    done = site.agent(*verb.split(), user=user)
     assert done.returncode == 3
     assert f"-mynetworks = {WRONG}\n+mynetworks = {RIGHT}\n" in done.stdout
     sentence = f'mynetworks is "{WRONG}", must be "{RIGHT}" (line {line})\n'
     assert done.stderr == sentence
-    found = agent(site, *verb.split(), "--json", user=user)
+    found = site.agent(*verb.split(), "--json", user=user)
     assert found.returncode == 3
     assert found.stderr == ""
     assert answer(found) == {
@@ -98,7 +87,7 @@ def test_drift_is_shown_and_nothing_changed(site: Site, verb: str, user: str) ->
 def test_no_activate_leaves_the_rest_to_the_daemon(site: Site) -> None:
     site.machine.sh(INTRUDE)
     before = site.show(site.unit, "InvocationID")
-    done = agent(site, "apply", "--no-activate")
+    done = site.agent("apply", "--no-activate")
     assert (done.returncode, done.stdout) == (0, "corrected: mynetworks\n")
     assert site.read() == site.good
     assert site.show(site.unit, "InvocationID") == before
@@ -116,7 +105,7 @@ def test_no_activate_leaves_the_rest_to_the_daemon(site: Site) -> None:
 def test_apply_without_the_daemon_goes_to_the_end(site: Site) -> None:
     site.machine.sh(INTRUDE)
     since = site.cursor()
-    done = agent(site, "apply", "--json")
+    done = site.agent("apply", "--json")
     assert done.returncode == 0
     found = answer(done)
     assert found["result"] == "corrected"
@@ -129,7 +118,7 @@ def test_apply_without_the_daemon_goes_to_the_end(site: Site) -> None:
     assert [r[names.FIELD_CYCLE] for r in site.records("activated", since)] == [str(found["cycle"])]
     assert site.serves()
     # Once more: there is nothing to do, and nothing is done.
-    done = agent(site, "apply")
+    done = site.agent("apply")
     assert (done.returncode, done.stdout) == (0, "in sync\n")
     assert len(site.starts(since)) == 1
 
@@ -142,7 +131,7 @@ def test_apply_beside_the_daemon_makes_one_restart(site: Site) -> None:
     assert site.read() == site.good
     assert site.machine.run(["test", "-e", PENDING], check=False).returncode
     site.wait_settled()
-    assert agent(site, "diff").returncode == 0
+    assert site.agent("diff").returncode == 0
     assert len(site.starts(since)) == 1
     eventually(lambda: len(site.records("activated", since)) == 1, "one activation")
     corrected = site.records("drift-corrected", since)
@@ -150,13 +139,13 @@ def test_apply_beside_the_daemon_makes_one_restart(site: Site) -> None:
 
 
 def test_another_desired_state_is_not_for_the_hosts_own_file(site: Site) -> None:
-    done = agent(site, "apply", "--desired", DROPIN)
+    done = site.agent("apply", "--desired", DROPIN)
     assert done.returncode == 2
     assert done.stderr.startswith("pf-agent: --desired: the daemon would undo")
 
 
 def test_apply_needs_root(site: Site) -> None:
-    done = agent(site, "apply", user="nobody")
+    done = site.agent("apply", user="nobody")
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "run as root" in done.stderr
@@ -164,7 +153,7 @@ def test_apply_needs_root(site: Site) -> None:
 
 @pytest.mark.parametrize("words", [[], ["heal"], ["diff", "--loud"], ["diff", "--main-cf"]])
 def test_wrong_usage_is_told_apart(site: Site, words: list[str]) -> None:
-    done = agent(site, *words)
+    done = site.agent(*words)
     assert done.returncode == 2
     assert "usage: pf-agent" in done.stderr
     assert "Traceback" not in done.stderr
@@ -174,9 +163,9 @@ def test_wrong_usage_is_told_apart(site: Site, words: list[str]) -> None:
 
 
 def test_check_finds_the_shipped_files_right(site: Site) -> None:
-    done = agent(site, "check", user="nobody")
+    done = site.agent("check", user="nobody")
     assert (done.returncode, done.stdout) == (0, "/etc/pf-agent: right, 21 parameters\n")
-    assert answer(agent(site, "check", "--json")) == {
+    assert answer(site.agent("check", "--json")) == {
         "ok": True,
         "parameters": 21,
         "problems": [],
@@ -192,7 +181,7 @@ def test_check_lists_every_fault(site: Site) -> None:
     site.machine.write_text(
         DROPIN, f'{SITE}"my networks" = "::1"\nmydestination = "a\\nb"\nrelayhost = 1.5\n'
     )
-    done = agent(site, "check")
+    done = site.agent("check")
     assert done.returncode == 2
     places = [line.partition(": ")[0] for line in done.stdout.splitlines()]
     assert sorted(places) == [
@@ -202,12 +191,12 @@ def test_check_lists_every_fault(site: Site) -> None:
         f"{DROPIN}:5",
         f"{DROPIN}:6",
     ]
-    found = answer(agent(site, "check", "--json"))
+    found = answer(site.agent("check", "--json"))
     assert found["ok"] is False
     assert found["problems"] == done.stdout.splitlines()
     site.machine.write_text(DROPIN, SITE)
     site.machine.write_bytes(options, kept)
-    assert agent(site, "check").returncode == 0
+    assert site.agent("check").returncode == 0
 
 
 # Any file, on any machine
@@ -230,17 +219,17 @@ def test_any_file_can_be_corrected_by_anybody(site: Site, elsewhere: str) -> Non
     files = ["--main-cf", f"{elsewhere}/main.cf", "--desired", f"{elsewhere}/mail.toml"]
     state = site.machine.sh(f"find {names.STATE_DIRECTORY} {names.RUN_DIRECTORY} | sort")
     since = site.cursor()
-    done = agent(site, "diff", *files, user="nobody")
+    done = site.agent("diff", *files, user="nobody")
     assert done.returncode == 3
     assert f"-mynetworks = {WRONG}\n+mynetworks = 127.0.0.0/8\n" in done.stdout
-    done = agent(site, "apply", *files, user="nobody")
+    done = site.agent("apply", *files, user="nobody")
     assert (done.returncode, done.stdout) == (0, "corrected: mynetworks\n")
     text = "# theirs\nmynetworks = 127.0.0.0/8\nbiff = no\n"
     assert site.machine.read_text(f"{elsewhere}/main.cf") == text
     shown = site.machine.sh(f"stat -c '%U %a' {elsewhere}/main.cf; ls -A {elsewhere}")
     assert shown == "nobody 640\nmail.toml\nmain.cf\n"
-    assert agent(site, "diff", *files, user="nobody").returncode == 0
-    done = agent(site, "apply", *files, user="nobody")
+    assert site.agent("diff", *files, user="nobody").returncode == 0
+    done = site.agent("apply", *files, user="nobody")
     assert (done.returncode, done.stdout) == (0, "in sync\n")
     # It was none of the host's business.
     assert site.records("drift-corrected", since) == []
@@ -250,11 +239,11 @@ def test_any_file_can_be_corrected_by_anybody(site: Site, elsewhere: str) -> Non
 def test_a_fault_elsewhere_is_one_line(site: Site, elsewhere: str) -> None:
     desired, main_cf = f"{elsewhere}/mail.toml", f"{elsewhere}/main.cf"
     site.machine.run(["sh", "-c", f"echo 'relayhost = [1]' >> {desired}"])
-    done = agent(site, "diff", "--main-cf", main_cf, "--desired", desired, user="nobody")
+    done = site.agent("diff", "--main-cf", main_cf, "--desired", desired, user="nobody")
     assert done.returncode == 2
     assert done.stderr.startswith(f"pf-agent: {desired}:3: [settings] relayhost: ")
     assert done.stderr.count("\n") == 1
     gone = f"{elsewhere}/gone.toml"
-    done = agent(site, "apply", "--main-cf", main_cf, "--desired", gone, user="nobody")
+    done = site.agent("apply", "--main-cf", main_cf, "--desired", gone, user="nobody")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"pf-agent: {gone}: No such file or directory")

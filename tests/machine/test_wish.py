@@ -8,21 +8,13 @@ from collections.abc import Iterator
 import pytest
 
 from pf_agent import names
-from tests.machine.nspawn import Machine
+from tests.machine.site import AGENT_TOML, DESIRED_TOML, MAIN_CF, Site, eventually
 from tests.machine.site import DROPIN as SITE
-from tests.machine.site import MAIN_CF, Site, eventually
 
 LOCAL = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/50-local.toml"
 # Read after that one, they win.
 FLEET = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/60-fleet.toml"
-DESIRED = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_TOML}"
-OPTIONS = f"{names.CONFIG_DIRECTORY}/{names.AGENT_TOML}"
 READY_MADE = "/usr/share/pf-agent/desired"
-
-
-@pytest.fixture(scope="module")
-def site(agent_machine: Machine) -> Site:
-    return Site.prepared(agent_machine)
 
 
 @pytest.fixture(autouse=True)
@@ -37,10 +29,6 @@ def as_before(site: Site) -> Iterator[None]:
     site.wait_settled()
 
 
-def agent(site: Site, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return site.machine.run(["pf-agent", *arguments], check=False)
-
-
 def one_line(done: subprocess.CompletedProcess[str]) -> str:
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
@@ -49,13 +37,13 @@ def one_line(done: subprocess.CompletedProcess[str]) -> str:
 
 def test_the_daemon_takes_up_what_was_set(site: Site) -> None:
     since = site.cursor()
-    done = agent(site, "set", "message_size_limit=20480000", "smtpd_client_restrictions=")
+    done = site.agent("set", "message_size_limit=20480000", "smtpd_client_restrictions=")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"{LOCAL}: message_size_limit, smtpd_client_restrictions\n"
     assert site.machine.run(["stat", "-c", "%U %a", LOCAL]).stdout == "root 644\n"
     site.machine.wait_until(f"grep -qx 'message_size_limit = 20480000' {MAIN_CF}")
     eventually(lambda: bool(site.records("activated", since)), "an activation", 90.0)
-    assert agent(site, "diff").returncode == 0
+    assert site.agent("diff").returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -68,7 +56,7 @@ def test_the_daemon_takes_up_what_was_set(site: Site) -> None:
 )
 def test_postfix_itself_judges_what_is_set(site: Site, setting: str, words: str) -> None:
     since = site.cursor()
-    done = agent(site, "set", setting, "smtpd_recipient_restrictions=")
+    done = site.agent("set", setting, "smtpd_recipient_restrictions=")
     assert done.returncode == 2
     line = one_line(done)
     assert line.startswith(f"pf-agent: {setting.partition('=')[0]}")
@@ -80,7 +68,7 @@ def test_postfix_itself_judges_what_is_set(site: Site, setting: str, words: str)
 
 
 def test_a_misspelt_parameter_is_told_of(site: Site) -> None:
-    done = agent(site, "set", "mynetwork=127.0.0.0/8")
+    done = site.agent("set", "mynetwork=127.0.0.0/8")
     assert done.returncode == 0
     assert "mynetwork" in done.stderr
     assert done.stderr.startswith("pf-agent: warning: ")
@@ -88,7 +76,7 @@ def test_a_misspelt_parameter_is_told_of(site: Site) -> None:
 
 def test_a_later_drop_in_has_the_last_word(site: Site) -> None:
     site.machine.write_text(FLEET, '[settings]\nmydomain = "fleet.test"\n')
-    done = agent(site, "set", "mydomain=other.test")
+    done = site.agent("set", "mydomain=other.test")
     site.machine.run(["rm", FLEET])
     assert done.returncode == 2
     assert one_line(done).startswith(f"pf-agent: {FLEET}:2: mydomain: ")
@@ -96,7 +84,7 @@ def test_a_later_drop_in_has_the_last_word(site: Site) -> None:
 
 def test_the_name_of_the_host_is_changed_where_it_was_answered(site: Site) -> None:
     before = site.machine.read_text(SITE)
-    done = agent(site, "set", "mydomain=other.test")
+    done = site.agent("set", "mydomain=other.test")
     assert (done.returncode, done.stdout) == (0, f"{SITE}: mydomain\n")
     eventually(lambda: site.explicit()["mydomain"] == "other.test", "the new name in main.cf")
     site.wait_settled()
@@ -106,19 +94,19 @@ def test_the_name_of_the_host_is_changed_where_it_was_answered(site: Site) -> No
 
 
 def test_adopt_while_suspended(site: Site) -> None:
-    assert agent(site, "suspend", "--reason", "a test").returncode == 0
+    assert site.agent("suspend", "--reason", "a test").returncode == 0
     site.machine.sh(
         "postconf -e 'mynetworks = 127.0.0.0/8' && postconf -X home_mailbox"
         f" && printf 'virtual_alias_domains =\\n\\ta.test\\n\\n\\tb.test\\n' >> {MAIN_CF}"
     )
     drifted = site.read()
-    assert agent(site, "diff").returncode == 3
+    assert site.agent("diff").returncode == 3
     changed = ["mynetworks", "home_mailbox", "virtual_alias_domains"]
-    done = agent(site, "adopt", *changed, "debugger_command")
+    done = site.agent("adopt", *changed, "debugger_command")
     assert done.returncode == 0, done.stderr
-    assert agent(site, "diff").returncode == 0
+    assert site.agent("diff").returncode == 0
     since = site.cursor()
-    assert agent(site, "resume").returncode == 0
+    assert site.agent("resume").returncode == 0
     eventually(lambda: bool(site.records("resumed", since)), "the end of the suspension")
     site.wait_settled()
     assert site.read() == drifted
@@ -127,34 +115,34 @@ def test_adopt_while_suspended(site: Site) -> None:
 
 
 def test_adopt_while_observing(site: Site) -> None:
-    options = site.machine.read_bytes(OPTIONS)
-    site.machine.write_text(OPTIONS, 'mode = "observe"\n')
+    options = site.machine.read_bytes(AGENT_TOML)
+    site.machine.write_text(AGENT_TOML, 'mode = "observe"\n')
     try:
         site.wait_phase("observing")
         site.machine.run(["postconf", "-e", "mynetworks=127.0.0.0/8"])
-        done = agent(site, "adopt", "mynetworks")
+        done = site.agent("adopt", "mynetworks")
         assert (done.returncode, done.stdout) == (0, f"{LOCAL}: mynetworks\n")
-        assert agent(site, "diff").returncode == 0
+        assert site.agent("diff").returncode == 0
     finally:
-        site.machine.write_bytes(OPTIONS, options)
+        site.machine.write_bytes(AGENT_TOML, options)
 
 
 def test_adopt_asks_on_a_terminal_alone(site: Site) -> None:
-    done = agent(site, "adopt")
+    done = site.agent("adopt")
     assert done.returncode == 2
     assert "no terminal to ask on" in one_line(done)
 
 
 def test_init_knows_the_shipped_states(site: Site) -> None:
-    done = agent(site, "init", "--from", "x")
+    done = site.agent("init", "--from", "x")
     assert done.returncode == 2
     known = one_line(done).rpartition("there are ")[2].split(", ")
     assert {"guide", "null-client", "relay-docker"} <= set(known)
-    shipped = site.machine.read_bytes(DESIRED)
-    assert agent(site, "init", "--from", "guide").returncode == 0
-    assert site.machine.read_bytes(DESIRED) == shipped
-    site.machine.write_bytes(DESIRED, b"# mine\n" + shipped)
-    done = agent(site, "init", "--from", "guide")
+    shipped = site.machine.read_bytes(DESIRED_TOML)
+    assert site.agent("init", "--from", "guide").returncode == 0
+    assert site.machine.read_bytes(DESIRED_TOML) == shipped
+    site.machine.write_bytes(DESIRED_TOML, b"# mine\n" + shipped)
+    done = site.agent("init", "--from", "guide")
     assert done.returncode == 1
     assert "it was edited" in one_line(done)
-    site.machine.write_bytes(DESIRED, shipped)
+    site.machine.write_bytes(DESIRED_TOML, shipped)

@@ -10,8 +10,9 @@ import pytest
 
 from pf_agent import names
 from tests.checkout import CHECKOUT
-from tests.machine.nspawn import Machine
 from tests.machine.site import MAIN_CF, Site, eventually
+
+pytestmark = pytest.mark.usefixtures("at_rest")
 
 DROPIN = (CHECKOUT / "units" / "writer.conf").read_text(encoding="utf-8")
 # It stays until it is told to go, so that its name can be read.
@@ -22,22 +23,7 @@ with open("{MAIN_CF}", "a") as main_cf:
 print("written", flush=True)
 sys.stdin.read()
 """
-
-
 WRITING = ["python3", "-c", WRITE]
-
-
-@pytest.fixture(scope="module")
-def site(agent_machine: Machine) -> Site:
-    return Site.prepared(agent_machine)
-
-
-@pytest.fixture(autouse=True)
-def _at_rest(site: Site) -> Iterator[None]:
-    site.forget_restarts()
-    yield
-    site.wait_right()
-    site.wait_settled()
 
 
 def write(site: Site, *command: str, typed: bytes = b"") -> dict[str, str]:

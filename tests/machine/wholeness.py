@@ -36,13 +36,18 @@ def said(*command):
 pid = open("/var/spool/postfix/pid/master.pid").read().strip()
 ticks = int(open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[19])
 age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
-held = []
-for path in sys.argv[1:]:
+def is_held(path):
+    # An agent that has just started asks the port once more, and holds a lock until it has the
+    # answer. One that was left behind is never freed.
+    deadline = time.monotonic() + 20
     with open(path) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            held.append(path)
+        while time.monotonic() < deadline:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return False
+            except BlockingIOError:
+                time.sleep(0.05)
+    return True
 with smtplib.SMTP("127.0.0.1", 25, timeout=20) as client:
     greeting = client.ehlo()[0]
 print(json.dumps({
@@ -50,7 +55,7 @@ print(json.dumps({
     "older": time.time() - age < os.stat("/etc/postfix/main.cf").st_ctime,
     "greeting": greeting,
     "alias": said("postalias", "-q", "postmaster", "hash:/etc/aliases"),
-    "held": held,
+    "held": [path for path in sys.argv[1:] if is_held(path)],
 }))
 """
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import pf_agent
+from tests.checkout import CHECKOUT
 
 PACKAGE = Path(pf_agent.__file__).parent
 # By room and name: `words.status`. What is in no room is the ground.
@@ -177,6 +178,29 @@ def test_a_module_says_its_one_job_in_its_first_line(module: str) -> None:
     first = (ast.get_docstring(TREES[module]) or "").partition("\n")[0]
     assert first.endswith(".")
     assert len(first.split()) > 3
+
+
+def patched(tree: ast.AST) -> Iterator[str]:
+    """What a test puts something else in place of: the first part of each name."""
+    for node in ast.walk(tree):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+            continue
+        if node.func.attr == "setattr":
+            target = node.args[0]
+            while isinstance(target, ast.Attribute):
+                target = target.value
+            yield ast.unparse(target).strip("\"'").partition(".")[0]
+
+
+def test_no_test_patches_what_is_ours() -> None:
+    """A limit is an argument with a default; only a call of Python's own may be made to fail."""
+    found = {
+        (str(path.relative_to(CHECKOUT)), name)
+        for path in (CHECKOUT / "tests").rglob("test_*.py")
+        for name in patched(ast.parse(path.read_text(encoding="utf-8")))
+    }
+    assert {name for _, name in found} <= {"os", "time", "threading"}, found
+    assert ("tests/unit/files/test_power.py", "os") in found, "else it looks at nothing"
 
 
 def test_the_rules_see_what_they_forbid() -> None:

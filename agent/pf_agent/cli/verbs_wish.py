@@ -15,11 +15,11 @@ from pf_agent.cli.wish import (
     LOCAL,
     Wished,
     leftovers,
-    read_regular,
+    read_configuration,
     require_root,
     subject_of,
     wish,
-    write_whole,
+    write_configuration,
 )
 from pf_agent.config.desired import name_fault, value_fault
 from pf_agent.config.dropin import Wishes
@@ -81,7 +81,7 @@ def cmd_init(arguments: argparse.Namespace) -> ExitCode:
     path = os.path.join(names.CONFIG_DIRECTORY, names.DESIRED_TOML)
     if os.path.islink(path):
         raise PfAgentError(f"{path}: it is a symbolic link; take it away first")
-    before = read_regular(path)
+    before = read_configuration(path)
     if before is not None and before not in offered.values():
         raise PfAgentError(
             f"{path}: it was edited and would be lost; move it away first, your own settings"
@@ -89,7 +89,7 @@ def cmd_init(arguments: argparse.Namespace) -> ExitCode:
         )
     changed = before != offered[name]
     if changed:
-        write_whole(path, offered[name])
+        write_configuration(path, offered[name])
     if arguments.json:
         print_json({"file": path, "from": name, "changed": changed})
     else:
@@ -197,5 +197,5 @@ def _ready_made() -> Mapping[str, bytes]:
         files = sorted(name for name in os.listdir(READY_MADE) if name.endswith(".toml"))
     except OSError as error:
         raise HostError(f"{READY_MADE}: {error.strerror}; install pf-agent again") from error
-    texts = {name: read_regular(os.path.join(READY_MADE, name)) for name in files}
+    texts = {name: read_configuration(os.path.join(READY_MADE, name)) for name in files}
     return {name.removesuffix(".toml"): text for name, text in texts.items() if text is not None}

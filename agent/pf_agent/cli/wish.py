@@ -78,7 +78,7 @@ def wish(instance: str, wishes: Wishes) -> Wished:
         _refuse_vain(after.desired, homes)
         doubts = _judge(before, after, new)
         for file in files:
-            write_whole(file.path, file.text)
+            write_configuration(file.path, file.text)
     written = {file.path: tuple(n for n in new if homes[n] == file.path) for file in files}
     return Wished(after, written, doubts)
 
@@ -89,7 +89,7 @@ def _home(desired: DesiredState, name: str) -> str:
 
 
 def _edited(path: str, wishes: Wishes, instance: str) -> Source:
-    old = read_regular(path)
+    old = read_configuration(path)
     return Source(
         path, edited(Source(path, _HEAD if old is None else old), wishes, instance).encode()
     )
@@ -154,7 +154,7 @@ def require_root(verb: str) -> None:
         raise HostError(f"{verb}: {names.CONFIG_DIRECTORY} belongs to root; run as root")
 
 
-def read_regular(path: str) -> bytes | None:
+def read_configuration(path: str) -> bytes | None:
     """Return a file's bytes, None where there is none. Raises HostError."""
     try:
         return whole.read_whole(path, is_followed=True)
@@ -166,7 +166,7 @@ def read_regular(path: str) -> bytes | None:
         raise HostError(f"{path}: {error.strerror}; run as root") from error
 
 
-def write_whole(path: str, data: bytes) -> None:
+def write_configuration(path: str, data: bytes) -> None:
     """Put `data` in the file's place at once and durably; a symbolic link stays one.
 
     A new file is readable by all; another keeps its mode. Raises HostError, and ConfigError where

@@ -30,11 +30,16 @@ class Members:
         if only is not None and self._found.keys() != set(only):
             raise ValueError("it has other members than it should")
 
-    def get(self, name: str, reader: Callable[[object], T]) -> T:
-        """Return what `reader` makes of a member. Raises ValueError."""
-        if name not in self._found:
-            raise ValueError(f"there is no {name}")
-        return _named(name, reader, self._found[name])
+    def get(self, name: str, reader: Callable[[object], T], *otherwise: T) -> T:
+        """Return what `reader` makes of a member, `otherwise` where a version before had none.
+
+        Raises ValueError.
+        """
+        if name in self._found:
+            return _named(name, reader, self._found[name])
+        for value in otherwise:
+            return value
+        raise ValueError(f"there is no {name}")
 
 
 def table_of(value: object, reader: Callable[[str, object], T]) -> dict[str, T]:

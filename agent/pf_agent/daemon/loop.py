@@ -20,9 +20,10 @@ from pf_agent.bus.sd_notify import sd_notify, watchdog_seconds
 from pf_agent.bus.systemd import Systemd
 from pf_agent.config.desired import main_cf_of
 from pf_agent.daemon import memory
-from pf_agent.daemon.instance import URGENT, Instance, Shared
+from pf_agent.daemon.instance import URGENT, Instance
 from pf_agent.daemon.outlets import sinks_of
 from pf_agent.daemon.parts import postfix_units
+from pf_agent.daemon.shared import Shared
 from pf_agent.errors import ExitCode, HostError
 from pf_agent.files.configuration import Configuration
 from pf_agent.files.served_states import served_of_all

@@ -18,8 +18,8 @@ from pf_agent.activation.pacing import RESTARTS_A_MINUTE
 from pf_agent.activation.ports import Turn
 from pf_agent.bus.systemd import Systemd
 from pf_agent.config.desired import by_instance, main_cf_of
-from pf_agent.daemon.instance import opens_in
 from pf_agent.daemon.parts import Told, parts_of
+from pf_agent.daemon.shared import opens_in
 from pf_agent.errors import HostError
 from pf_agent.files import configuration
 from pf_agent.files.store import FileStore

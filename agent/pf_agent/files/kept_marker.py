@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from pf_agent.config.readback import (
+    Members,
+    count_of,
+    moment_of,
+    or_none,
+    text_of,
+    texts_of,
+    truth_of,
+)
 from pf_agent.model import Exposure, Heard, PendingActivation
-from pf_agent.words.status import count_of, moment_of
 
 
 def to_json(pending: PendingActivation) -> dict[str, Any]:
@@ -15,32 +22,36 @@ def to_json(pending: PendingActivation) -> dict[str, Any]:
     return asdict(pending)
 
 
-def from_json(found: Any) -> PendingActivation:
-    """Return what `to_json` wrote, of the version before too.
-
-    Raises ValueError, LookupError, TypeError or AttributeError where it did not.
-    """
+def from_json(found: object) -> PendingActivation:
+    """Return what `to_json` wrote, of the version before too. Raises ValueError."""
+    marker = Members(found)
     return PendingActivation(
-        count_of(found["cycle"]),
-        tuple(str(name) for name in found["parameters"]),
-        _exposure(found["exposure"]),
-        bool(found.get("rolled_back", False)),
-        bool(found.get("failed", False)),
-        tuple(str(name) for name in found.get("wished", ())),
-        _heard(found.get("before")),
-        bool(found.get("live", True)),
+        marker.get("cycle", count_of),
+        marker.get("parameters", texts_of),
+        marker.get("exposure", _exposure_of),
+        marker.get("rolled_back", truth_of, False),
+        marker.get("failed", truth_of, False),
+        marker.get("wished", texts_of, ()),
+        marker.get("before", or_none(_heard_of), None),
+        marker.get("live", truth_of, True),
     )
 
 
-def _heard(found: Any) -> Heard | None:
-    if found is None:
-        return None
-    words = [str(found[name]) for name in ("trouble", "words")]
-    return Heard(words[0], bool(found["greeted"]), int(found["code"]), words[1])
+def _heard_of(found: object) -> Heard:
+    heard = Members(found)
+    return Heard(
+        heard.get("trouble", text_of),
+        heard.get("greeted", truth_of),
+        heard.get("code", count_of),
+        heard.get("words", text_of),
+    )
 
 
-def _exposure(found: Mapping[str, Any]) -> Exposure:
-    moments = [found["corrected_at"], found["activated_at"]]
-    corrected_at, activated_at = [None if value is None else moment_of(value) for value in moments]
-    written_at, seen_at = moment_of(found["written_at"]), moment_of(found["seen_at"])
-    return Exposure(written_at, seen_at, corrected_at, activated_at)
+def _exposure_of(found: object) -> Exposure:
+    exposure = Members(found)
+    return Exposure(
+        exposure.get("written_at", moment_of),
+        exposure.get("seen_at", moment_of),
+        exposure.get("corrected_at", or_none(moment_of)),
+        exposure.get("activated_at", or_none(moment_of)),
+    )

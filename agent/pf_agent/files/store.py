@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 
 from pf_agent import names
 from pf_agent.config import saved
-from pf_agent.errors import ConfigError, HostError
+from pf_agent.config.readback import array_of, count_of, moment_of, table_of
+from pf_agent.errors import HostError
 from pf_agent.files import kept_marker, kept_wishes, locks
 from pf_agent.files.displaced_texts import DisplacedTexts
 from pf_agent.files.folders import Folders, remove_half_written
@@ -24,7 +25,7 @@ from pf_agent.files.linux import overwrite, stamp
 from pf_agent.files.status_file import STATUS
 from pf_agent.files.whole import host_error, read_ours, read_whole, remove, write_whole
 from pf_agent.model import Exposure, PendingActivation, Stamp, Suspension, Wishes
-from pf_agent.words.status import count_of, moment_of, suspension_of
+from pf_agent.words.status import suspension_of
 
 T = TypeVar("T")
 
@@ -45,7 +46,7 @@ _OURS = frozenset(
     ]
 )
 # What reading a damaged file may raise.
-_DAMAGED = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+_DAMAGED = (ValueError, RecursionError)
 # Below it each instance but the default one has its folder.
 INSTANCES = "instances"
 
@@ -261,7 +262,7 @@ class FileStore:
         return Wishes()
 
     def _approved_wishes(self) -> Wishes:
-        with suppress(ConfigError, OSError, *_DAMAGED):
+        with suppress(OSError, *_DAMAGED):
             found = saved.from_json(json.loads(read_whole(self._approved)))
             approved = found.get(self._instance)
             ran_with = self.ran_with()
@@ -286,7 +287,7 @@ class FileStore:
     def restarts(self, name: str = names.RESTARTS) -> tuple[float, ...]:
         """Return when Postfix was lately restarted by us (seconds since the epoch)."""
         # Unknown is as good as none: systemd's own limit still stands.
-        return self._noted(name, lambda found: tuple(map(moment_of, found)), ())
+        return self._noted(name, _moments, ())
 
     def note_restarts(self, moments: Sequence[float], name: str = names.RESTARTS) -> None:
         """Remember these restarts, for the next process too. Raises HostError."""
@@ -301,7 +302,7 @@ class FileStore:
         """Remember these, for the next process too. Raises HostError."""
         self._note(_DRIFTS, drifts)
 
-    def _noted(self, name: str, read: Callable[[Any], T], otherwise: T) -> T:
+    def _noted(self, name: str, read: Callable[[object], T], otherwise: T) -> T:
         try:
             return read(json.loads(read_whole(os.path.join(self.run_directory, name))))
         except (OSError, *_DAMAGED):
@@ -328,5 +329,9 @@ class FileStore:
             raise host_error(path, error) from error
 
 
-def _moments_by_name(found: Any) -> dict[str, tuple[float, ...]]:
-    return {str(name): tuple(map(moment_of, moments)) for name, moments in found.items()}
+def _moments(found: object) -> tuple[float, ...]:
+    return array_of(found, moment_of)
+
+
+def _moments_by_name(found: object) -> dict[str, tuple[float, ...]]:
+    return table_of(found, lambda _name, moments: _moments(moments))

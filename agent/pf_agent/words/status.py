@@ -7,14 +7,14 @@ from typing import Any
 
 from pf_agent.config.readback import (
     Members,
+    count_of,
     duration_of,
+    moment_of,
     or_none,
     table_of,
     text_of,
     texts_of,
 )
-from pf_agent.config.readback import count_of as count_of
-from pf_agent.config.readback import moment_of as moment_of
 from pf_agent.model import LastDrift, Phase, Status, Suspension
 from pf_agent.words.sentences import summary
 

@@ -15,7 +15,8 @@ import pytest
 
 from pf_agent import names
 from pf_agent.bus.systemd import Systemd
-from pf_agent.daemon.instance import Instance, Shared
+from pf_agent.daemon.instance import Instance
+from pf_agent.daemon.shared import Shared
 from pf_agent.errors import HostError
 from pf_agent.files.configuration import Configuration
 from pf_agent.files.store import FileStore

@@ -645,17 +645,15 @@ def test_all_is_on_record_and_the_marker_on_disk_before_main_cf_changes(world: W
     assert world.state.pending() == after
 
 
-def test_the_marker_is_synced_when_main_cf_is_right(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_marker_is_synced_when_main_cf_is_right(world: World) -> None:
     synced: list[tuple[bool, bytes | None]] = []
-    mark = world.state.mark_pending
 
-    def marked(pending: PendingActivation, durable: bool = True) -> None:
-        synced.append((durable, world.text()))
-        mark(pending, durable)
+    class Watched(FileStore):
+        def mark_pending(self, pending: PendingActivation, durable: bool = True) -> None:
+            synced.append((durable, world.text()))
+            super().mark_pending(pending, durable)
 
-    monkeypatch.setattr(world.state, "mark_pending", marked)
+    world.state = Watched(world.state.directory, world.state.run_directory)
     world.look()
     assert synced == [(False, DRIFTED), (True, IN_SYNC)]
 

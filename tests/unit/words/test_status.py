@@ -10,10 +10,7 @@ import pytest
 from pf_agent.model import LastDrift, Phase, Status, Suspension
 from pf_agent.words import sentences
 from pf_agent.words.status import status_dict, status_from_dict
-
-NOW = 1_764_000_000.0
-LAST = LastDrift(7, NOW - 200, ("mynetworks",), corrected_seconds=0.008, up_seconds=0.7)
-STATUS = Status(Phase.IN_SYNC, NOW - 3600, parameters=21, version="1.2", pid=42)
+from tests.unit.words.test_sentences import LAST, NOW, STATUS
 
 
 @pytest.mark.parametrize(
