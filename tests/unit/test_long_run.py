@@ -107,6 +107,10 @@ class Held:
 
 
 def held(folder: Path) -> Held:
+    # One that has told that its work is done may be about to end.
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread():
+            thread.join(5)
     gc.collect()
     kept = [path for path in folder.rglob("*") if path.is_file()]
     return Held(
