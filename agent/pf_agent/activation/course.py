@@ -266,10 +266,15 @@ class Course:
     ) -> End | None:
         around = self.around
         asked = steps.Asked(pending, around.read().text, around.wished(pending))
+        if found.heard.trouble:
+            holds = around.conditions(turn)
+            asked = replace(asked, units=holds.units, left=holds.left)
         said = steps.after_answer(attempt, found, asked, self.memory, around.ticks())
         if isinstance(said, steps.Up):
             return self._succeed(attempt, pending, turn)
-        if isinstance(said, steps.Doubt):
+        if isinstance(said, steps.Gone):
+            self.under_way, self.is_doubted = states.Idle(), True
+        elif isinstance(said, steps.Doubt):
             self._doubt_reload(pending, said)
         elif isinstance(said, steps.Overtaken):
             self.under_way = states.Idle()

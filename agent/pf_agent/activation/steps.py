@@ -259,6 +259,11 @@ class AskAgain:
 
 
 @dataclass(frozen=True)
+class Gone:
+    """Somebody has stopped or started the Postfix that was asked: the answer says nothing."""
+
+
+@dataclass(frozen=True)
 class Overtaken:
     """It failed with a text that is gone: that of now gets its own start."""
 
@@ -273,16 +278,21 @@ class NotServed:
     reason: str
 
 
-Answer = Up | AskAgain | Doubt | Overtaken | NotServed
+Answer = Up | AskAgain | Gone | Doubt | Overtaken | NotServed
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What is asked for by the time that the answer comes: the marker, main.cf, new values."""
+    """What is asked for by the time that the answer comes: the marker, main.cf, new values.
+
+    `units` are how they stand by then, and `left` says why somebody's stop is left as it is.
+    """
 
     pending: PendingActivation | None
     text: bytes | None
     wished: dict[str, str] = field(default_factory=dict)
+    units: tuple[UnitState, ...] = ()
+    left: str = ""
 
 
 def after_answer(
@@ -297,6 +307,8 @@ def after_answer(
     reason = found.heard.trouble
     if not reason:
         return Up()
+    if asked.left or any(_is_another(unit, attempt.units) for unit in asked.units):
+        return Gone()
     if attempt.is_reload and ticks < attempt.started_at + RELOAD_SECONDS:
         return AskAgain()
     if attempt.is_reload:
@@ -310,3 +322,10 @@ def after_answer(
         return Overtaken(reason)
     before = None if pending is None else pending.before
     return NotServed(verdict(found, asked.wished, before), reason)
+
+
+def _is_another(unit: UnitState, before: Sequence[UnitState]) -> bool:
+    """Tell whether systemd is at work on a unit, or has started it since it was as `before`."""
+    if unit.has_job or unit.phase is UnitPhase.CHANGING:
+        return True
+    return any(unit.name == was.name and unit.invocation != was.invocation for was in before)

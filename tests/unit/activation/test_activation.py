@@ -536,6 +536,30 @@ def test_a_postfix_that_others_have_down_is_told_of_and_serves_again(world: Worl
     assert world.service.jobs == []
 
 
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_a_start_by_others_while_the_port_is_asked_is_nobodys_failure(
+    world: World, is_ours: bool
+) -> None:
+    """It broke the connection, and master was gone at that moment."""
+    if is_ours:
+        world.correct(1)
+        world.begin()
+        world.service.finish()
+    else:
+        world.others_start()
+    world.programs.heard, world.programs.is_alive = SILENT, False
+    assert world.advance() is None
+    world.clock.now += 1
+    world.service.become(UnitPhase.CHANGING)
+    assert world.heard() is None
+    world.programs.heard, world.programs.is_alive = Heard(), True
+    world.service.come_up("others")
+    world.activation.doubt()
+    assert isinstance(world.verify(), Activated)
+    assert Event.ACTIVATION_FAILED not in world.records.events()
+    assert len(world.service.jobs) == is_ours
+
+
 def test_an_old_fatal_line_is_not_why_a_port_is_silent_now(world: World) -> None:
     world.others_start()
     world.clock.now += 86_400

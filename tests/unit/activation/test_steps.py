@@ -18,6 +18,7 @@ from pf_agent.activation.steps import (
     Clear,
     Doubt,
     Fail,
+    Gone,
     Hold,
     Leave,
     NotServed,
@@ -526,6 +527,12 @@ ASKED = Asked(DRIFT, b"text")
 WISHED = Asked(replace(WISH, before=Heard()), b"text", {"mynetworks": "10.0.0.0/8"})
 NEXT = replace(DRIFT, cycle=8)
 OTHERS = replace(START, cycle=None, job="")
+INTERRUPTED = {
+    "others have it stopped or started": replace(ASKED, units=(UMBRELLA, CHANGING)),
+    "others are about to": replace(ASKED, units=(UMBRELLA, a_master(has_job=True))),
+    "others have": replace(ASKED, units=(UMBRELLA, a_master(invocation="m2"))),
+    "others have stopped it": replace(ASKED, units=(UMBRELLA, STOPPED), left="stopped"),
+}
 
 
 @pytest.mark.parametrize(
@@ -547,6 +554,20 @@ OTHERS = replace(START, cycle=None, job="")
         ),
         pytest.param(
             START, NOBODY, WISHED, Memory(), 1, NotServed(Standing.REJECTED, "down"), id="rejected"
+        ),
+        *(
+            pytest.param(attempt, NOBODY, since, Memory(), 3, Gone(), id=why)
+            for attempt in (START, OTHERS, RELOAD)
+            for why, since in INTERRUPTED.items()
+        ),
+        pytest.param(
+            START,
+            NOBODY,
+            replace(ASKED, units=(UMBRELLA, BROKEN)),
+            Memory(),
+            1,
+            NotServed(Standing.DOWN, "down"),
+            id="it ended by itself",
         ),
         pytest.param(
             START, NOBODY, Asked(NEXT, b"text"), Memory(), 1, Overtaken("down"), id="next cycle"
