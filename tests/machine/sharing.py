@@ -52,16 +52,17 @@ class Sharing:
         return True
 
     def _run(self, session: pytest.Session, name: str, items: Sequence[pytest.Item]) -> None:
-        began = time.monotonic()
+        began, used = time.monotonic(), _processor_seconds()
         self._ends.clear()
         for item, following in zip(items, [*items[1:], None], strict=True):
             session.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             if session.shouldstop:
                 raise session.Interrupted(session.shouldstop)
         ends = ", ".join(f"{number} {end}" for end, number in self._ends.items())
-        now = time.monotonic()
+        now, used = time.monotonic(), _processor_seconds() - used
         self._terminal.write_line(
-            f"[{now - self._began:4.0f} s] {name}: {ends}, {now - began:.0f} s"
+            f"[{now - self._began:4.0f} s] {name}: {ends}, {now - began:.0f} s,"
+            f" {used:.0f} s of a processor"
         )
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -86,6 +87,12 @@ class Sharing:
         if report.when == "call" and report.outcome == "passed":
             return "passed", "", "PASSED"
         return None
+
+
+def _processor_seconds() -> float:
+    """What we have used, and our machines that have ended."""
+    taken = os.times()
+    return taken.user + taken.system + taken.children_user + taken.children_system
 
 
 def _shares(items: Sequence[pytest.Item]) -> dict[str, list[pytest.Item]]:

@@ -131,7 +131,7 @@ def test_a_folder_in_a_files_place_is_told(site: Site) -> None:
     since = site.cursor()
     site.machine.run(["mkdir", FAULTY])
     (told,) = wait_for_rejection(site, since)
-    assert told.startswith(f"{FAULTY}: Is a directory; ")
+    assert told.startswith(f"{FAULTY}: it is no regular file; ")
 
 
 def test_bad_options_leave_the_old_ones_in_force(site: Site) -> None:
