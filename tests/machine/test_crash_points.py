@@ -11,9 +11,13 @@ from tests.machine import tracer
 from tests.machine.crashing import NEVER, Crashes, Point
 from tests.machine.nspawn import Machine
 
-pytestmark = pytest.mark.skipif(
-    platform.machine() != tracer.MACHINE, reason=f"the tracer knows {tracer.MACHINE}'s calls alone"
-)
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(
+        platform.machine() != tracer.MACHINE,
+        reason=f"the tracer knows {tracer.MACHINE}'s calls alone",
+    ),
+]
 
 
 @pytest.fixture(scope="module")

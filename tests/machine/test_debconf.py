@@ -16,6 +16,8 @@ from tests.checkout import CHECKOUT
 from tests.machine.nspawn import Machine
 from tests.machine.site import AGENT_TOML, MAIN_CF, QUIET
 
+pytestmark = pytest.mark.long
+
 FOLDER = names.CONFIG_DIRECTORY
 SITE = f"{FOLDER}/{names.DESIRED_DROPINS}/50-site.toml"
 SHIPPED = CHECKOUT / "etc" / names.AGENT_TOML

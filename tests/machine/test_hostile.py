@@ -15,6 +15,8 @@ from pf_agent.bus.agent1 import NAME, PATH
 from tests.machine.nspawn import Machine
 from tests.machine.site import DISPLACED, INTRUDE, MAIN_CF, Site, eventually
 
+pytestmark = pytest.mark.long
+
 OUTSIDE = "/etc/outside"
 SECRET = f"{OUTSIDE}/secret"
 MARK = "planted-s3cret"

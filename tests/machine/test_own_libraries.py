@@ -6,6 +6,8 @@ import pytest
 
 from tests.machine.nspawn import Machine
 
+pytestmark = pytest.mark.long
+
 # Some tests set sysctls of a user namespace of their own; in a machine /proc/sys cannot be written.
 UNIT_TESTS = """
 cd /root/pf-agent

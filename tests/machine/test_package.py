@@ -28,6 +28,8 @@ from tests.machine.site import (
 )
 from tests.machine.tree import changes, tree
 
+pytestmark = pytest.mark.long
+
 PRESENT, OLDER, NEWER, BROKEN = (
     f"/srv/{name}.deb" for name in ("present", "older", "newer", "broken")
 )

@@ -15,6 +15,8 @@ from tests.machine.sites.promises import take_over
 from tests.machine.sites.standing import Standing
 from tests.machine.sites.trying import try_events
 
+pytestmark = pytest.mark.long
+
 # What broke a promise at each before a wish was rejected and a correction never undone.
 TRIED = {
     "milter-down": ("drift", "dependency"),
