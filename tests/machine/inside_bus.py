@@ -379,7 +379,7 @@ def check_publications_leak_nothing() -> None:
 def assert_no_leak(kind: str, act: Callable[[], None]) -> None:
     """What leaks does so each time; the C library also takes and gives back whole arenas."""
     grown = []
-    for _ in range(4):
+    for _ in range(3):
         before = memory()
         act()
         grown.append(memory() - before)

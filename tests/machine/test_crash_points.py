@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import random
 from collections.abc import Callable
 
 import pytest
@@ -28,30 +29,31 @@ def crashes(agent_machine: Machine) -> Crashes:
 def killed(
     way: Callable[[int], Point | list[list[str]]], times: int
 ) -> tuple[list[Point], list[str]]:
-    """The points of so many kills, spread evenly, and the faults found there."""
+    """The points of so many kills, spread evenly, other ones each time; and the faults there."""
     calls = way(NEVER)
     assert isinstance(calls, list)
     apart = len(calls) // (times + 1)  # the calls of threads come now sooner, now later
-    found = [way(apart * number) for number in range(1, times + 1)]
+    first = random.randint(1, apart)
+    found = [way(first + apart * number) for number in range(times)]
     points = [point for point in found if isinstance(point, Point)]
     return points, [f"{point}: {fault}" for point in points for fault in point.faults]
 
 
 def test_killed_while_it_corrects(crashes: Crashes) -> None:
-    points, faults = killed(crashes.correction, 14)
+    points, faults = killed(crashes.correction, 10)
     assert faults == []
-    assert len(points) >= 12
+    assert len(points) >= 9
     assert {point.was_right for point in points} == {False, True}
 
 
 def test_what_runs_postfixs_programs_is_killed(crashes: Crashes) -> None:
-    points, faults = killed(crashes.errand, 5)
+    points, faults = killed(crashes.errand, 4)
     assert faults == []
     assert len(points) >= 3
 
 
 def test_killed_while_it_takes_up_a_crash(crashes: Crashes) -> None:
-    points, faults = killed(crashes.take_up, 6)
+    points, faults = killed(crashes.take_up, 5)
     assert faults == []
     assert len(points) >= 4
 
@@ -63,7 +65,7 @@ def test_the_power_is_cut(crashes: Crashes) -> None:
 
 
 def test_apply_is_killed(crashes: Crashes) -> None:
-    points, faults = killed(crashes.apply, 6)
+    points, faults = killed(crashes.apply, 5)
     crashes.rest()
     assert faults == []
     assert len(points) >= 4

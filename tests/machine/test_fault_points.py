@@ -11,9 +11,13 @@ from tests.machine.faulting import FaultPoint, Faults
 from tests.machine.injector import ERRORS
 from tests.machine.nspawn import Machine
 
-pytestmark = pytest.mark.skipif(
-    platform.machine() != tracer.MACHINE, reason=f"the tracer knows {tracer.MACHINE}'s calls alone"
-)
+pytestmark = [
+    pytest.mark.quiet,  # what takes long without a word is a fault
+    pytest.mark.skipif(
+        platform.machine() != tracer.MACHINE,
+        reason=f"the tracer knows {tracer.MACHINE}'s calls alone",
+    ),
+]
 
 # Of each error, so many points.
 _POINTS = dict.fromkeys(ERRORS, 2) | {"EIO": 3, "EACCES": 3}
