@@ -110,6 +110,7 @@ TRAPS = {
 @pytest.fixture(scope="module")
 def site(agent_machine: Machine) -> Site:
     agent_machine.write_text(ADDRESS, '[settings]\ninet_interfaces = "127.0.0.1"\n')
+    agent_machine.wait_until(f"grep -qx 'inet_interfaces = 127.0.0.1' {MAIN_CF}")
     return Site.prepared(agent_machine)
 
 
