@@ -148,7 +148,7 @@ def test_nobody_new_is_relayed_at_rest(site: Site) -> None:
     wait_until_nobody_is_relayed(site)
 
 
-@pytest.mark.quiet  # where the agent gets no processor for a second, the drift is not hot any more
+@pytest.mark.quiet  # a busy host may heal it later
 def test_what_was_healed_while_it_was_hot_needs_no_reload(site: Site) -> None:
     """Processes that start in the moment of a drift read main.cf again (dict_load_file_xt())."""
     site.machine.write_text(AGENT_TOML, site.closed_window())
