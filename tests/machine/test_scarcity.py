@@ -97,12 +97,12 @@ def test_a_main_cf_beyond_measure(site: Site) -> None:
 
 
 def test_a_start_without_memory_says_so_and_is_tried_again(site: Site) -> None:
-    site.dropin("pf-agent.service", "memory", "[Service]\nLimitAS=60M\n")
+    site.dropin("pf-agent.service", "memory", "[Service]\nLimitAS=34M\n")
     since = site.cursor()
     site.machine.run(["systemctl", "restart", "--no-block", "pf-agent"])
-    # A thread that gets no memory to begin with is waited for by Python (Thread.start) until
-    # systemd's TimeoutStartSec=, 90 s.
-    has_failed = "pf-agent: too little memory; raise its limit"
+    # Its first thread gets no memory. With a little more, one that gets none to begin with is
+    # waited for by Python (Thread.start) until systemd's TimeoutStartSec=, 90 s.
+    has_failed = "pf-agent: can't start new thread: too little memory, or too few tasks; raise its"
     shown = f"journalctl -u pf-agent -o cat --after-cursor='{since}'"
     eventually(lambda: has_failed in site.machine.sh(shown), "it could not start", 400)
     eventually(lambda: int(site.show("pf-agent", "NRestarts")) >= 1, "it is tried again", 200)

@@ -29,6 +29,13 @@ _WORDS: Mapping[str, str] = {
 }
 
 
+def no_library(error: ImportError) -> str:
+    """Say that there is no D-Bus library, and the way out: it may be there, and find no room."""
+    is_short = "map segment" in str(error) or "allocate memory" in str(error)  # ld.so(8)
+    way_out = "raise its limit (MemoryMax=)" if is_short else "install python3-pydbus"
+    return f"no D-Bus library ({error}); {way_out}"
+
+
 class BusError(HostError):
     """A call that failed; `name` is the D-Bus error name, "" for trouble on our own side."""
 

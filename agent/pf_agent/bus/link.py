@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from pf_agent.bus.failures import no_library
+
 _DBUS = "org.freedesktop.DBus"
 _IN_QUEUE = 2
 _LEAKING = (3, 42)
@@ -110,7 +112,7 @@ class BusLink:
         try:
             from gi.repository import Gio, GLib
         except ImportError as error:
-            self._heard(f"no library for it ({error}); install python3-gi and gir1.2-glib-2.0")
+            self._heard(no_library(error))
             return
         self._interface = Gio.DBusNodeInfo.new_for_xml(self._xml).interfaces[0]
         self._context = GLib.MainContext.new()

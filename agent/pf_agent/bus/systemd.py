@@ -19,6 +19,7 @@ from pf_agent.bus.failures import (
     NO_SUCH_UNIT,
     BusError,
     explain,
+    no_library,
     words_of,
 )
 from pf_agent.bus.job_ends import JobEnds
@@ -176,9 +177,7 @@ class Systemd:
         try:
             from gi.repository import Gio, GLib
         except ImportError as error:
-            raise HostError(
-                f"{action} of {subject}: no D-Bus library ({error}); install python3-pydbus"
-            ) from error
+            raise HostError(f"{action} of {subject}: {no_library(error)}") from error
         try:
             try:
                 return call(self._connected())

@@ -47,6 +47,12 @@ def _run(argv: Sequence[str] | None) -> int:
         for line in str(error).splitlines():
             print(f"{names.PROGRAM}: {line}", file=sys.stderr)
         return int(error.exit_code)
+    except RuntimeError as error:
+        if "start new thread" not in str(error):  # Python has no error of its own for that
+            raise
+        why = "too little memory, or too few tasks; raise its limits (MemoryMax=, TasksMax=)"
+        print(f"{names.PROGRAM}: {error}: {why}", file=sys.stderr)
+        return int(ExitCode.FAILURE)
     except MemoryError:
         print(f"{names.PROGRAM}: too little memory; raise its limit (MemoryMax=)", file=sys.stderr)
         return int(ExitCode.FAILURE)

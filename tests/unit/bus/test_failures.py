@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pf_agent.bus.failures import explain
+from pf_agent.bus.failures import explain, no_library
 
 
 class TestExplain:
@@ -24,3 +24,10 @@ class TestExplain:
         words = explain("state", "postfix.service", "", "Could not connect: No such file")
         assert "Could not connect: No such file" in words
         assert "dbus.service" in words
+
+
+def test_a_library_that_finds_no_room_is_not_missing() -> None:
+    full = ImportError("libblkid.so.1: failed to map segment from shared object")
+    assert no_library(full).endswith("shared object); raise its limit (MemoryMax=)")
+    gone = ImportError("No module named 'gi'")
+    assert no_library(gone) == "no D-Bus library (No module named 'gi'); install python3-pydbus"

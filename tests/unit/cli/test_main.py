@@ -481,8 +481,9 @@ def test_too_little_memory_is_said_in_one_line(tmp_path: Path) -> None:
 
 
 def test_a_watched_status_ends_when_it_is_interrupted() -> None:
+    # Where these tests run in a shell's background, SIGINT is ignored, and that is inherited.
     with subprocess.Popen(
-        command("status", "--watch"),
+        ["env", "--default-signal=INT", *command("status", "--watch")],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=environment(),
