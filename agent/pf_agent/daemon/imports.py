@@ -48,6 +48,7 @@ _PUT_OFF: Final = (
     "structlog.stdlib",  # loggers on top of logging's
     "structlog.threadlocal",  # values that a thread's records share
     "uuid",  # structlog's records of a thread
+    "subprocess",  # platform of Python 3.10, which the oldest structlog imports
     "ctypes.util",  # watchdog's search for the C library, in some versions; subprocess and tempfile
     "tokenize",  # linecache's lines of a traceback, inspect's of a function
     "gi._option",  # GLib's options of a command line
