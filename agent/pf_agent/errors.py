@@ -33,3 +33,13 @@ class ConfigError(PfAgentError):
 
 class HostError(PfAgentError):
     """The machine would not; worth another try after a while."""
+
+
+def is_no_thread(error: RuntimeError) -> bool:
+    """Tell whether the machine granted no thread: Python has no error of its own for that."""
+    return "start new thread" in str(error)
+
+
+def no_thread(error: RuntimeError) -> str:
+    """Say that the machine granted no thread (pthread_create(3), EAGAIN), and the way out."""
+    return f"{error}: too little memory, or too few tasks; raise its limits (MemoryMax=, TasksMax=)"

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from pf_agent.errors import HostError
+from pf_agent.errors import HostError, no_thread
 
 Spawn = Callable[[str, Callable[[], None]], None]
 
@@ -18,8 +18,8 @@ def in_a_thread(name: str, run: Callable[[], None]) -> None:
     """
     try:
         threading.Thread(target=run, name=name, daemon=True).start()
-    except RuntimeError as error:  # all that Python says of pthread_create(3)'s EAGAIN
-        raise HostError(f"{name}: {error}; see TasksMax= in systemd.resource-control(5)") from error
+    except RuntimeError as error:
+        raise HostError(f"{name}: {no_thread(error)}") from error
 
 
 Said = TypeVar("Said")

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from pf_agent.errors import no_thread
 from pf_agent.words import sentences
 
 _DBUS = "org.freedesktop.DBus"
@@ -85,7 +86,9 @@ class Authority:
                     self._end(uid)
                 tell(verdict)
 
-            threading.Thread(target=run, name="polkit", daemon=True).start()
+            refused = self._beside(run, uid)
+            if refused:
+                tell(Verdict(who, _LIMITS_EXCEEDED, f"{action}: {refused}"))
 
     def _begin(self, uid: int) -> bool:
         """Count a question of this user; False where there are enough open ones."""
@@ -94,6 +97,15 @@ class Authority:
                 return False
             self._open[uid] += 1
             return True
+
+    def _beside(self, run: Callable[[], None], uid: int) -> str:
+        """Run this user's question in a thread of its own; return why not, "" where it runs."""
+        try:
+            threading.Thread(target=run, name="polkit", daemon=True).start()
+        except RuntimeError as error:
+            self._end(uid)
+            return no_thread(error)
+        return ""
 
     def _end(self, uid: int) -> None:
         with self._counting:

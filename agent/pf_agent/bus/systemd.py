@@ -25,7 +25,7 @@ from pf_agent.bus.failures import (
 from pf_agent.bus.job_ends import JobEnds
 from pf_agent.bus.manager import Manager, connected
 from pf_agent.bus.units import Changes, holders_of, state_of
-from pf_agent.errors import HostError
+from pf_agent.errors import HostError, no_thread
 from pf_agent.model import Reason, Trigger, UnitState
 
 _Answer = TypeVar("_Answer")
@@ -218,9 +218,8 @@ class Systemd:
         listener = threading.Thread(target=self._loop.run, name="systemd", daemon=True)
         try:
             listener.start()
-        except RuntimeError as error:  # all that Python says of pthread_create(3)'s EAGAIN
-            way_out = "see TasksMax= in systemd.resource-control(5)"
-            raise HostError(f"no thread to hear systemd with ({error}); {way_out}") from error
+        except RuntimeError as error:
+            raise HostError(f"systemd is not heard: {no_thread(error)}") from error
         self._listener = listener
 
     def _job_removed(self, _sender: str, _path: str, _iface: str, _signal: str, body: Any) -> None:

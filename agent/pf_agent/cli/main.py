@@ -13,7 +13,7 @@ from functools import partial
 from typing import NoReturn, TextIO
 
 from pf_agent import names
-from pf_agent.errors import ExitCode, PfAgentError
+from pf_agent.errors import ExitCode, PfAgentError, is_no_thread, no_thread
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,10 +48,9 @@ def _run(argv: Sequence[str] | None) -> int:
             print(f"{names.PROGRAM}: {line}", file=sys.stderr)
         return int(error.exit_code)
     except RuntimeError as error:
-        if "start new thread" not in str(error):  # Python has no error of its own for that
+        if not is_no_thread(error):
             raise
-        why = "too little memory, or too few tasks; raise its limits (MemoryMax=, TasksMax=)"
-        print(f"{names.PROGRAM}: {error}: {why}", file=sys.stderr)
+        print(f"{names.PROGRAM}: {no_thread(error)}", file=sys.stderr)
         return int(ExitCode.FAILURE)
     except MemoryError:
         print(f"{names.PROGRAM}: too little memory; raise its limit (MemoryMax=)", file=sys.stderr)

@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
+from pf_agent.errors import is_no_thread, no_thread
 from pf_agent.model import Reason, Trigger
 from pf_agent.watch.observer import Observer, start_observer
 from pf_agent.watch.places import Files, Places, Why
@@ -204,5 +205,7 @@ def _cannot(paths: Iterable[str], error: Exception) -> str:
         errno.EMFILE: "; raise fs.inotify.max_user_instances",
     }
     number = error.errno if isinstance(error, OSError) else None
+    if isinstance(error, RuntimeError) and is_no_thread(error):
+        return f"cannot watch {', '.join(paths)}: {no_thread(error)}"
     fact = (error.strerror if isinstance(error, OSError) else None) or repr(error)
     return f"cannot watch {', '.join(paths)}: {fact}{cures.get(number or 0, '')}"
