@@ -252,7 +252,7 @@ class Machine:
     def wait_until(self, script: str, timeout: float = 30.0) -> None:
         """Wait until a shell script ends with 0; raise MachineError with its last output."""
         # Asked again inside: the way in would cost more than most of the questions.
-        loop = f"until (\n{script}\n)\ndo sleep 0.1; done"
+        loop = f"until (\n{script}\n)\ndo sleep 0.2; done"
         try:
             self.run(["sh", "-c", loop], timeout=timeout)
         except subprocess.TimeoutExpired as late:

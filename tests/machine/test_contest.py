@@ -12,6 +12,8 @@ from pf_agent import names
 from pf_agent.activation import pacing
 from tests.machine.site import MAIN_CF, PENDING, SETTLE_SECONDS, Site, eventually
 
+pytestmark = pytest.mark.long
+
 # Longer than what counts as one burst, and often enough that restarts are more than a minute apart.
 _EVERY_SECONDS = 6.0
 _TIMES = 7

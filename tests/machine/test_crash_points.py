@@ -21,6 +21,9 @@ pytestmark = [
 ]
 
 
+_TRIES = 3
+
+
 @pytest.fixture(scope="module")
 def crashes(agent_machine: Machine) -> Crashes:
     return Crashes(agent_machine)
@@ -29,13 +32,19 @@ def crashes(agent_machine: Machine) -> Crashes:
 def killed(
     way: Callable[[int], Point | list[list[str]]], times: int
 ) -> tuple[list[Point], list[str]]:
-    """The points of so many kills, spread evenly, other ones each time; and the faults there."""
+    """The points of so many kills, one in each part of the work; and the faults there."""
     calls = way(NEVER)
     assert isinstance(calls, list)
-    apart = len(calls) // (times + 1)  # the calls of threads come now sooner, now later
-    first = random.randint(1, apart)
-    found = [way(first + apart * number) for number in range(times)]
-    points = [point for point in found if isinstance(point, Point)]
+    most, points = len(calls), []
+    for part in range(times):
+        for _ in range(_TRIES):
+            assert most >= times
+            # A work of the same kind has now more calls, now fewer.
+            found = way(random.randint(most * part // times + 1, most * (part + 1) // times))
+            if isinstance(found, Point):
+                points.append(found)
+                break
+            most = min(most, len(found))
     return points, [f"{point}: {fault}" for point in points for fault in point.faults]
 
 

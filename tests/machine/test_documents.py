@@ -15,6 +15,8 @@ from tests.documents import RUN, Block, blocks, commands, documents
 from tests.machine.nspawn import Machine
 from tests.machine.site import MAIN_CF, SETTLE_SECONDS, Site
 
+pytestmark = pytest.mark.long
+
 SHIPPED = "/root/pf-agent.shipped"
 # The agent sees a file within milliseconds of its being saved; a reader takes longer to go on.
 # Where a page sets a window, the restart waits for that, and nobody else does.

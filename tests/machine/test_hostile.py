@@ -297,6 +297,7 @@ LARGE = {
 def test_what_is_large_and_ugly_is_corrected_and_told_in_bounded_words(
     site: Site, what: str
 ) -> None:
+    site.wait_settled()  # a Postfix that starts in that instant adds lines of its own
     since = site.cursor()
     text = site.good + LARGE[what] + OPEN
     site.put(text)
@@ -315,6 +316,7 @@ def test_what_is_large_and_ugly_is_corrected_and_told_in_bounded_words(
 
 
 def test_the_verbs_show_what_is_large_and_ugly(site: Site) -> None:
+    site.wait_settled()  # as above
     site.machine.run(["pf-agent", "suspend"])
     site.put(site.good + b"mynetworks = " + NASTY * 20_000 + b"\n")
     for verb in ("diff", "diff --json", "explain mynetworks"):

@@ -21,6 +21,8 @@ from tests.machine.site import (
     eventually,
 )
 
+pytestmark = pytest.mark.long
+
 MILTER = "inet:localhost:8891"
 
 # A milter that lets all pass without a look: it wants to hear of nothing (mfapi(3), SMFIP_NO...).

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.long
 UNIT_TESTS = """
 cd /root/pf-agent
 mount -o remount,bind,rw /proc/sys
-exec python3 -m pytest -q -p no:cacheprovider --ignore=tests/machine tests
+exec python3 -m pytest -q -p no:cacheprovider --hypothesis-profile=few --ignore=tests/machine tests
 """
 
 

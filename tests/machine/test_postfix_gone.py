@@ -10,6 +10,8 @@ from pf_agent import names
 from tests.machine.calm import Calm, wait_in_status
 from tests.machine.site import INTRUDE, MAIN_CF, SETTLE_SECONDS, Site, eventually
 
+pytestmark = pytest.mark.long
+
 UNITS = ("pf-agent.service", "pf-agent-errands.service")
 POSTCONF = "/usr/sbin/postconf"
 # Settings that no program of Postfix has judged yet, where the number is new.

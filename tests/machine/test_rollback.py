@@ -21,6 +21,8 @@ from tests.machine.site import (
     mapped_by_the_agent,
 )
 
+pytestmark = pytest.mark.long
+
 ADDRESS = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/55-address.toml"
 
 # sd-messages.h: SD_MESSAGE_UNIT_STARTING.

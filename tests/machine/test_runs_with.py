@@ -14,6 +14,8 @@ from pf_agent.cli.wish import LOCAL
 from tests.machine.nspawn import Machine
 from tests.machine.site import AGENT_TOML, EXTRA, INTRUDE, MAIN_CF, SETTLE_SECONDS, Site, eventually
 
+pytestmark = pytest.mark.long
+
 _OUTSIDE = """
 ip netns add outside
 ip link add inside0 type veth peer name outside0

@@ -8,6 +8,8 @@ from tests.checkout import CHECKOUT
 from tests.machine.nspawn import Machine
 from tests.machine.site import Site
 
+pytestmark = pytest.mark.long
+
 FOLDER = "/root/inside"
 INSIDE = CHECKOUT / "tests" / "machine" / "inside_systemd.py"
 CHECKS = sorted(

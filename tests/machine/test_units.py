@@ -9,6 +9,8 @@ import pytest
 from tests.checkout import CHECKOUT
 from tests.machine.nspawn import Machine
 
+pytestmark = pytest.mark.long
+
 FOLDER = "/root/units"
 HERE = CHECKOUT / "tests" / "machine"
 CHECKS = [

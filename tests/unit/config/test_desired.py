@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pf_agent.config.desired import by_instance, load, main_cf_of, name_fault, value_fault
@@ -379,7 +379,6 @@ texts = st.one_of(
 
 
 @given(st.lists(texts, max_size=3))
-@settings(max_examples=600, deadline=None)
 def test_arbitrary_text_raises_nothing_but_config_errors(files: list[bytes]) -> None:
     problems: tuple[str, ...] = ()
     try:

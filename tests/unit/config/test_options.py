@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pf_agent.config.options import load
@@ -164,7 +164,6 @@ class TestShippedFile:
         ).map(lambda pieces: "".join(pieces).encode()),
     )
 )
-@settings(max_examples=400, deadline=None)
 def test_arbitrary_text_raises_nothing_but_config_errors(raw: bytes) -> None:
     problems: tuple[str, ...] = ()
     read = AgentOptions()

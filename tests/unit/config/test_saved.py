@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pf_agent.config.desired import name_fault, value_fault
@@ -65,7 +65,6 @@ def test_shape() -> None:
 
 
 @given(states(), st.none() | states("/etc/postfix-out"))
-@settings(max_examples=100, deadline=None)
 def test_there_and_back(state: DesiredState, other: DesiredState | None) -> None:
     both = {"-": state, **({"out": other} if other else {})}
     assert from_json(json.loads(json.dumps(to_json(both)))) == both
@@ -140,7 +139,6 @@ def test_malformed(member: str, value: object, fact: str) -> None:
     st.sampled_from([*to_json({"-": STATE})["-"], None]),
     st.booleans(),
 )
-@settings(max_examples=200, deadline=None)
 def test_arbitrary_json_raises_nothing_but_value_errors(
     value: Any, member: str | None, bare: bool
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pf_agent.config.table import Source, Table, parse, quoting, shown, shown_key
@@ -124,7 +124,6 @@ last = 1'''
             max_size=8,
         )
     )
-    @settings(max_examples=150, deadline=None)
     def test_any_mix_of_statements(self, statements: list[tuple[str, str, str, str, str]]) -> None:
         text = ""
         places: list[tuple[str | None, str, int]] = []
@@ -427,7 +426,6 @@ class TestShown:
         assert quoting(-1) == 'write "-1"'
 
     @given(st.text())
-    @settings(max_examples=100, deadline=None)
     def test_string_is_one_printable_line(self, text: str) -> None:
         assert shown(text).isprintable()
 
@@ -450,7 +448,6 @@ PIECES = st.sampled_from(
 @given(
     st.one_of(st.binary(), st.text().map(str.encode), st.lists(PIECES).map("".join).map(str.encode))
 )
-@settings(max_examples=600, deadline=None)
 def test_arbitrary_text_raises_nothing_but_config_errors_of_one_line(raw: bytes) -> None:
     try:
         top = parse(Source("f.toml", raw))
