@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import random
 from collections.abc import Callable
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from tests.machine import tracer
 from tests.machine.crashing import NEVER, Crashes, Point
 from tests.machine.nspawn import Machine
+from tests.machine.points import spread
 
 pytestmark = [
     pytest.mark.long,
@@ -19,9 +19,6 @@ pytestmark = [
         reason=f"the tracer knows {tracer.MACHINE}'s calls alone",
     ),
 ]
-
-
-_TRIES = 3
 
 
 @pytest.fixture(scope="module")
@@ -35,16 +32,12 @@ def killed(
     """The points of so many kills, one in each part of the work; and the faults there."""
     calls = way(NEVER)
     assert isinstance(calls, list)
-    most, points = len(calls), []
-    for part in range(times):
-        for _ in range(_TRIES):
-            assert most >= times
-            # A work of the same kind has now more calls, now fewer.
-            found = way(random.randint(most * part // times + 1, most * (part + 1) // times))
-            if isinstance(found, Point):
-                points.append(found)
-                break
-            most = min(most, len(found))
+
+    def at(number: int) -> Point | int:
+        found = way(number)
+        return found if isinstance(found, Point) else len(found)
+
+    points = spread(at, len(calls), times)
     return points, [f"{point}: {fault}" for point in points for fault in point.faults]
 
 

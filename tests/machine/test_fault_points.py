@@ -10,6 +10,7 @@ from tests.machine import tracer
 from tests.machine.faulting import FaultPoint, Faults
 from tests.machine.injector import ERRORS
 from tests.machine.nspawn import Machine
+from tests.machine.points import spread
 
 pytestmark = [
     pytest.mark.quiet,  # what takes long without a word is a fault
@@ -36,9 +37,11 @@ def bad(points: list[FaultPoint]) -> list[str]:
 def test_one_call_fails(faults: Faults, error: str) -> None:
     calls = faults.calls(error)
     times = _POINTS[error]
-    apart = len(calls) // (times + 1)  # the calls of threads come now sooner, now later
-    tried = [faults.fail(error, apart * number) for number in range(1, times + 1)]
-    points = [point for point in tried if point is not None]
+
+    def at(number: int) -> FaultPoint | int:
+        return faults.fail(error, number) or len(faults.calls(error))
+
+    points = spread(at, len(calls), times)
     assert len(points) >= times - 1
     assert bad(points) == []
     assert not any(point.restarts for point in points)
