@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _SHOW = ("journalctl", "--quiet", "--all", "--output=json")
 _SECONDS = 30.0
+_LOST_SECONDS = 5.0
 # Where a journal file's header has the id of its row of numbers, and its newest entry's number
 # (JOURNAL_FILE_FORMAT.md).
 _ROW = slice(72, 88)
@@ -70,10 +71,14 @@ class Journal:
         if self._leader != self._machine.leader or self._following is None:
             self._begin()
         self._synchronize()
-        deadline = time.monotonic() + _SECONDS
+        deadline, anew = time.monotonic() + _SECONDS, time.monotonic() + _LOST_SECONDS
         while not self._is_complete():
             if time.monotonic() > deadline or not self._read():
                 raise JournalError("journalctl does not follow the journal")
+            if time.monotonic() > anew:
+                # Where the journal moves between /run and /var, a follower may lose it.
+                self._begin()
+                anew = deadline
 
     def _begin(self) -> None:
         self.close()
