@@ -1,0 +1,116 @@
+"""What real Postfix does with values that refer to something, right and wrong: tests/references.
+
+A machine for each release, one after the other, with plain Postfix in the world that
+tests/references/world.py describes. Each case of cases.toml is written over its main.cf and
+master.cf, Postfix is stopped and started, and a client inside mynetworks and a stranger send a
+message. What they are answered, what becomes of the message and what Postfix says goes into
+truth.json, with one word for all of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from tests.campaigns.crash import RELEASES, say
+from tests.machine.image import image
+from tests.machine.nspawn import Machine
+from tests.references import cases, world
+from tests.references.cases import BASE_CASE, TRUTH, Case
+
+_TOLD_EVERY = 25
+Seen = dict[str, dict[str, Any]]
+
+
+def look(machine: Machine, wanted: Sequence[Case], default: str) -> Iterator[dict[str, Any]]:
+    """Yield what is seen of each case, in their order."""
+    command = ["python3", f"{world.PROGRAMS}/inside.py"]
+    with machine.start(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as inside:
+        assert inside.stdin is not None
+        assert inside.stdout is not None
+        for case in wanted:
+            asked = {
+                "name": case.name,
+                "to": case.to,
+                "main_cf": world.main_cf(dict(case.settings)),
+                "master_cf": cases.master_cf(default, case),
+                # `postfix start` asks for postlog's line, and only then.
+                "checked": "maillog_file" in case.settings,
+            }
+            inside.stdin.write(json.dumps(asked).encode() + b"\n")
+            inside.stdin.flush()
+            yield json.loads(inside.stdout.readline())
+
+
+def visit(release: str, wanted: Sequence[Case]) -> tuple[str, Seen]:
+    """Return the version of a release's Postfix, and what it does with each case."""
+    seen: Seen = {}
+    with Machine(image(release)) as machine:
+        default = world.settle(machine)
+        version = ".".join(machine.sh("postconf -hd mail_version").split(".")[:2])
+        begin = time.monotonic()
+        for number, told in enumerate(look(machine, wanted, default), 1):
+            seen[told["name"]] = told["seen"]
+            if told["seconds"] > 10:
+                say(f"{release}: {told['seconds']} s: {told['name']}")
+            if number % _TOLD_EVERY == 0 or number == len(wanted):
+                spent = time.monotonic() - begin
+                say(f"{release}: {number} of {len(wanted)} cases after {spent:.0f} s")
+    return version, seen
+
+
+def judge(wanted: Sequence[Case], seen: Seen) -> None:
+    """Give each case its verdict, and say what a case claims and the run does not show."""
+    for case in wanted:
+        other = seen.get(case.than, {})
+        seen[case.name]["verdict"] = cases.verdict(case, seen[case.name], other)
+        if case.silent and not cases.is_proven(seen[case.name], other):
+            say(f"not shown to match nothing: {case.name}")
+
+
+def keep(version: str, wanted: Sequence[Case], seen: Seen) -> None:
+    """Put what was seen into truth.json, beside what it has of other versions and cases."""
+    truth = json.loads(TRUTH.read_text()) if TRUTH.exists() else {}
+    merged = {
+        case.name: {**truth.get(case.name, {}), **({version: seen[case.name]} if seen else {})}
+        if case.name in seen
+        else truth.get(case.name, {})
+        for case in wanted
+    }
+    lines = (
+        f"{json.dumps(name)}: {{\n"
+        + ",\n".join(f"  {json.dumps(key)}: {json.dumps(of)}" for key, of in sorted(by.items()))
+        + "\n}"
+        for name, by in merged.items()
+    )
+    TRUTH.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
+
+def main() -> int:
+    """Return 0 where every case was tried."""
+    parser = argparse.ArgumentParser(prog="tools/campaign references", description=__doc__)
+    parser.add_argument("--release", choices=RELEASES, help="one release; default: both")
+    parser.add_argument("--only", default="", help="only cases with this in their names")
+    arguments = parser.parse_args()
+    known = cases.load()
+    wanted = [c for c in known if arguments.only in c.name or c.name == BASE_CASE]
+    compared = {c.than for c in wanted}
+    wanted = [c for c in known if c in wanted or c.name in compared]
+    for release in [arguments.release] if arguments.release else RELEASES:
+        version, seen = visit(release, wanted)
+        judge(wanted, seen)
+        keep(version, known, seen)
+        count = Counter(of["verdict"] for of in seen.values())
+        told = ", ".join(f"{word} {number}" for word, number in sorted(count.items()))
+        say(f"references: Postfix {version}: {len(seen)} cases: {told}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
