@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import time
@@ -96,10 +97,10 @@ def main() -> int:
     """Return 0 where every case was tried."""
     parser = argparse.ArgumentParser(prog="tools/campaign references", description=__doc__)
     parser.add_argument("--release", choices=RELEASES, help="one release; default: both")
-    parser.add_argument("--only", default="", help="only cases with this in their names")
+    parser.add_argument("--only", default="", help="only cases whose names this expression finds")
     arguments = parser.parse_args()
     known = cases.load()
-    wanted = [c for c in known if arguments.only in c.name or c.name == BASE_CASE]
+    wanted = [c for c in known if re.search(arguments.only, c.name) or c.name == BASE_CASE]
     compared = {c.than for c in wanted}
     wanted = [c for c in known if c in wanted or c.name in compared]
     for release in [arguments.release] if arguments.release else RELEASES:

@@ -18,6 +18,12 @@ _CLIENTS = ("inside", "stranger")
 # Server configuration problem, and a table that cannot be asked (smtpd/smtpd_check.c).
 _LAME_STATUSES = ("4.3.0", "4.3.5")
 _UNSERVED = ("none", "421")
+# The service `error` bounces because somebody said so.
+_LOST = (
+    "deferred",
+    "waiting",
+    *(f"bounced by {who}" for who in ("smtp", "lmtp", "local", "virtual")),
+)
 # What an answer does not tell: tempfail for want of a milter looks as a milter's own.
 _LAME_WORDS = ("connect to Milter service",)
 
@@ -83,9 +89,7 @@ def verdict(case: Case, seen: Mapping[str, Any], other: Mapping[str, Any]) -> st
         return "down"
     if any(_is_lame(case, seen[who]) for who in _CLIENTS):
         return "lame"
-    if seen["message"] in ("deferred", "waiting") or any(
-        words in line for line in seen["said"] for words in _LAME_WORDS
-    ):
+    if seen["message"] in _LOST or any(w in line for line in seen["said"] for w in _LAME_WORDS):
         return "lame"
     return "lame" if case.silent and is_proven(seen, other) else "well"
 

@@ -35,7 +35,8 @@ _HOPELESS_SECONDS = 5.0
 # A master that dies of its configuration has done so by then.
 _ALIVE_SECONDS = 2.0
 _COMPLAINT = re.compile(r"\b(fatal|panic|error|warning): ")
-_STATUS = re.compile(r" status=(\w+) \((.*)")
+_STATUS = re.compile(r"^postfix\S*/(\S+): .* status=(\w+) \((.*)")
+_IN_MAILLOG = re.compile(r"(?m)^.*? (postfix\S*?)\[\d+\]: (.*)$")
 _NONE = "none"
 
 
@@ -76,10 +77,7 @@ class Log:
         found = [line for line in self._lines if line.startswith("postfix")]
         with contextlib.suppress(OSError):
             text = _MAILLOG.read_text(errors="replace")
-            found += re.findall(r"(?m)^.*? (postfix\S*?)\[\d+\]: (.*)$", text) and [
-                f"{name}: {said}"
-                for name, said in re.findall(r"(?m)^.*? (postfix\S*?)\[\d+\]: (.*)$", text)
-            ]
+            found += [f"{name}: {said}" for name, said in _IN_MAILLOG.findall(text)]
         return found
 
     def complaints(self) -> list[str]:
@@ -185,15 +183,15 @@ def session(source: str, recipient: str, log: Log) -> dict[str, str]:
 
 
 def fate(queued: str, log: Log) -> str:
-    """Return what becomes of a message: delivered, deferred, bounced, or waiting."""
+    """Return what becomes of a message: delivered, deferred, bounced by a service, or waiting."""
     deadline = time.monotonic() + _DELIVERY_SECONDS
     while True:
         mine = [line for line in log.lines() if f": {queued}: " in line]
         statuses = [found for line in mine if (found := _STATUS.search(line))]
         if statuses:
-            word, said = statuses[-1][1], statuses[-1][2]
+            who, word, said = statuses[-1].groups()
             how = " in clear" * ("in clear" in said) + " with TLS" * ("with TLS" in said)
-            return {"sent": f"delivered{how}"}.get(word, word)
+            return {"sent": f"delivered{how}", "bounced": f"bounced by {who}"}.get(word, word)
         late = time.monotonic() - (deadline - _DELIVERY_SECONDS) > _HOPELESS_SECONDS
         if time.monotonic() > deadline or (late and log.complaints()):
             return "waiting"

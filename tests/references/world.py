@@ -23,7 +23,7 @@ no network. main.cf is BASE and the case's settings, master.cf Debian's.
 | | 10033 tcp_table(5), 10034 socketmap_table(5): both empty |
 
 DNS knows every name below example.test, example.org and example.net, and no other.
-Nothing listens on port 9; nosuch, nothere and what is said to be absent is not there. Of the
+Nothing listens on port 9; /etc/mailname, nosuch and nothere are not there. Of the
 packages with table types (postfix-pcre, -ldap, -mysql, -sqlite, -lmdb) none is installed.
 """
 
@@ -94,6 +94,7 @@ for name in there virtual mailboxes vdomains destinations senders index-only; do
     postmap hash:$name
 done
 rm index-only
+rm -f /etc/mailname
 postmap btree:tree
 postalias hash:/etc/aliases hash:/usr/local/lists/aliases
 cat tls/key.pem tls/cert.pem > tls/chain.pem
