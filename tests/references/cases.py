@@ -24,8 +24,8 @@ _LOST = (
     "waiting",
     *(f"bounced by {who}" for who in ("smtp", "lmtp", "local", "virtual")),
 )
-# What an answer does not tell: tempfail for want of a milter looks as a milter's own.
-_LAME_WORDS = ("connect to Milter service",)
+# At MAIL it is for want of a milter: restrictions are asked at RCPT (smtpd_delay_reject).
+_NO_MILTER = "451 4.7.1"
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def verdict(case: Case, seen: Mapping[str, Any], other: Mapping[str, Any]) -> st
         return "down"
     if any(_is_lame(case, seen[who]) for who in _CLIENTS):
         return "lame"
-    if seen["message"] in _LOST or any(w in line for line in seen["said"] for w in _LAME_WORDS):
+    if seen["message"] in _LOST:
         return "lame"
     return "lame" if case.silent and is_proven(seen, other) else "well"
 
@@ -102,6 +102,8 @@ def is_proven(seen: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 def _is_lame(case: Case, answers: Mapping[str, str]) -> bool:
     asked = [answer for step, answer in answers.items() if step != "tls"]
     if any(_is_unserved(answer) or answer.endswith(_LAME_STATUSES) for answer in asked):
+        return True
+    if answers["mail"] == _NO_MILTER:
         return True
     has_tls = answers["tls"].startswith("TLS")
     return not has_tls and (case.wants_tls or answers["tls"] != "")

@@ -129,7 +129,7 @@ class Talk:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         try:
             self._socket.settimeout(10)
-            secure = context.wrap_socket(self._socket)
+            secure = context.wrap_socket(self._socket, server_hostname="mail.example.test")
         except OSError:
             self.close()
             return "no handshake"
@@ -231,8 +231,11 @@ def _write(path: str, text: str) -> None:
     os.utime(path, (time.time() - 60, time.time() - 60))
 
 
-def _start(checked: bool) -> bool:
-    """`postfix start`, without its look at the folders where that has nothing to find."""
+def _start(checked: bool) -> tuple[bool, list[str]]:
+    """`postfix start`, without its look at the folders where that has nothing to find.
+
+    Return whether that went well, and what it complained of, some of which no log has.
+    """
     if not checked:
         (_QUEUE / "quick-start").touch()
     # Debian 13 hands on to systemd unless systemd asks.
@@ -241,12 +244,16 @@ def _start(checked: bool) -> bool:
         ["postfix", "start"],
         env=environment,
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
         timeout=60,
         check=False,
     )
     (_QUEUE / "quick-start").unlink(missing_ok=True)
-    return done.returncode == 0
+    said = [line for line in done.stderr.splitlines() if _COMPLAINT.search(line)]
+    return done.returncode == 0, said
 
 
 def observe(case: dict[str, Any], log: Log) -> dict[str, Any]:
@@ -255,7 +262,7 @@ def observe(case: dict[str, Any], log: Log) -> dict[str, Any]:
     _write("/etc/postfix/master.cf", case["master_cf"])
     log.begin()
     began = time.monotonic()
-    started = _start(case["checked"])
+    started, printed = _start(case["checked"])
     seen: dict[str, Any] = {"started": started, "alive": False}
     clients, message = {}, _NONE
     if started:
@@ -271,7 +278,7 @@ def observe(case: dict[str, Any], log: Log) -> dict[str, Any]:
     log.sync()
     for answers in clients.values():
         del answers["queued"]
-    seen |= {"message": message, **clients, "said": log.complaints()[:4]}
+    seen |= {"message": message, **clients, "said": (log.complaints() or printed)[:4]}
     _stop()
     return seen
 
