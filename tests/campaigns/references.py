@@ -26,7 +26,9 @@ from tests.references import cases, world
 from tests.references.cases import BASE_CASE, TRUTH, Case
 
 _TOLD_EVERY = 25
+# By case; what truth.json holds, by case and version of Postfix.
 Seen = dict[str, dict[str, Any]]
+Truth = dict[str, Seen]
 
 
 def look(machine: Machine, wanted: Sequence[Case], default: str) -> Iterator[dict[str, Any]]:
@@ -66,31 +68,31 @@ def visit(release: str, wanted: Sequence[Case]) -> tuple[str, Seen]:
     return version, seen
 
 
-def judge(wanted: Sequence[Case], seen: Seen) -> None:
-    """Give each case its verdict, and say what a case claims and the run does not show."""
-    for case in wanted:
-        other = seen.get(case.than, {})
-        seen[case.name]["verdict"] = cases.verdict(case, seen[case.name], other)
-        if case.silent and not cases.is_proven(seen[case.name], other):
-            say(f"not shown to match nothing: {case.name}")
+def judge(known: Sequence[Case], truth: Truth) -> None:
+    """Give each case its verdict, and say what a case claims and no run has shown."""
+    for case in known:
+        for version, seen in truth[case.name].items():
+            other = truth[case.than].get(version, {})
+            seen["verdict"] = cases.verdict(case, seen, other)
+            if case.silent and not cases.is_proven(seen, other):
+                say(f"not shown to match nothing: {case.name}, on Postfix {version}")
 
 
-def keep(version: str, wanted: Sequence[Case], seen: Seen) -> None:
-    """Put what was seen into truth.json, beside what it has of other versions and cases."""
-    truth = json.loads(TRUTH.read_text()) if TRUTH.exists() else {}
-    merged = {
-        case.name: {**truth.get(case.name, {}), **({version: seen[case.name]} if seen else {})}
-        if case.name in seen
-        else truth.get(case.name, {})
-        for case in wanted
-    }
+def keep(known: Sequence[Case], version: str, seen: Seen) -> Truth:
+    """Put what was seen into truth.json, beside what it has of other cases and versions."""
+    before = json.loads(TRUTH.read_text()) if TRUTH.exists() else {}
+    truth: Truth = {case.name: before.get(case.name, {}) for case in known}
+    for name, found in seen.items():
+        truth[name][version] = found
+    judge(known, truth)
     lines = (
         f"{json.dumps(name)}: {{\n"
         + ",\n".join(f"  {json.dumps(key)}: {json.dumps(of)}" for key, of in sorted(by.items()))
         + "\n}"
-        for name, by in merged.items()
+        for name, by in truth.items()
     )
     TRUTH.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    return truth
 
 
 def main() -> int:
@@ -105,11 +107,10 @@ def main() -> int:
     wanted = [c for c in known if c in wanted or c.name in compared]
     for release in [arguments.release] if arguments.release else RELEASES:
         version, seen = visit(release, wanted)
-        judge(wanted, seen)
-        keep(version, known, seen)
-        count = Counter(of["verdict"] for of in seen.values())
+        truth = keep(known, version, seen)
+        count = Counter(by[version]["verdict"] for by in truth.values() if version in by)
         told = ", ".join(f"{word} {number}" for word, number in sorted(count.items()))
-        say(f"references: Postfix {version}: {len(seen)} cases: {told}")
+        say(f"references: Postfix {version}: {count.total()} cases: {told}")
     return 0
 
 
