@@ -29,14 +29,14 @@ address_verify_positive_refresh_time time 1 0 d verify
 address_verify_relay_transport string 1 0 - trivial-rewrite
 address_verify_relayhost string 0 0 - trivial-rewrite
 address_verify_sender string 0 0 - smtpd,verify
-address_verify_sender_dependent_default_transport_maps string 0 0 - trivial-rewrite list
-address_verify_sender_dependent_relayhost_maps string 0 0 - trivial-rewrite list
+address_verify_sender_dependent_default_transport_maps string 0 0 - trivial-rewrite list,maps
+address_verify_sender_dependent_relayhost_maps string 0 0 - trivial-rewrite list,maps
 address_verify_sender_ttl time 0 0 s smtpd,verify
 address_verify_service_name string 1 0 - global
-address_verify_transport_maps string 0 0 - trivial-rewrite list
+address_verify_transport_maps string 0 0 - trivial-rewrite list,maps
 address_verify_virtual_transport string 1 0 - trivial-rewrite
 alias_database string 0 0 - global list
-alias_maps string 0 0 - local,proxymap,smtpd list
+alias_maps string 0 0 - local,proxymap,smtpd list,maps
 allow_mail_to_commands string 0 0 - local list
 allow_mail_to_files string 0 0 - local list
 allow_min_user boolean 0 0 - trivial-rewrite
@@ -51,15 +51,15 @@ anvil_status_update_time time 1 0 s anvil
 append_at_myorigin boolean 0 0 - trivial-rewrite
 append_dot_mydomain boolean 0 0 - trivial-rewrite
 application_event_drain_time time 1 0 s global
-authorized_flush_users string 0 0 - postqueue list,whole
-authorized_mailq_users string 0 0 - postqueue list,whole
-authorized_submit_users string 0 0 - postdrop,sendmail list,whole
+authorized_flush_users string 0 0 - postqueue list,patterns,whole
+authorized_mailq_users string 0 0 - postqueue list,patterns,whole
+authorized_submit_users string 0 0 - postdrop,sendmail list,patterns,whole
 backwards_bounce_logfile_compatibility boolean 0 0 - global
 berkeley_db_create_buffer_size integer 1 0 - global
 berkeley_db_read_buffer_size integer 1 0 - global
 best_mx_transport string 0 0 - smtp
 biff boolean 0 0 - local
-body_checks string 0 0 - cleanup list
+body_checks string 0 0 - cleanup list,maps
 body_checks_size_limit integer 0 0 - cleanup
 bounce_notice_recipient string 1 0 - bounce,smtpd
 bounce_queue_lifetime time 0 8640000 d oqmgr,qmgr
@@ -68,7 +68,7 @@ bounce_size_limit integer 1 0 - bounce
 bounce_template_file string 0 0 - bounce
 broken_sasl_auth_clients boolean 0 0 - smtpd
 canonical_classes string 1 0 - cleanup list
-canonical_maps string 0 0 - cleanup,proxymap,smtpd list
+canonical_maps string 0 0 - cleanup,proxymap,smtpd list,maps
 cleanup_replace_stray_cr_lf boolean 0 0 - cleanup
 cleanup_service_name string 1 0 - global
 command_directory string 1 0 - global
@@ -88,7 +88,7 @@ daemon_table_open_error_is_fatal boolean 0 0 - global
 daemon_timeout time 1 0 s global
 data_directory string 1 0 - global
 debug_peer_level integer 1 0 - global
-debug_peer_list string 0 0 - global list,networks
+debug_peer_list string 0 0 - global list,networks,patterns
 default_database_type string 1 0 - global
 default_delivery_slot_cost integer 0 0 - qmgr
 default_delivery_slot_discount integer 0 100 - qmgr
@@ -148,8 +148,8 @@ execution_directory_expansion_filter string 1 0 - local
 expand_owner_alias boolean 0 0 - local
 export_environment string 0 0 - global list
 fallback_transport string 0 0 - local
-fallback_transport_maps string 0 0 - local list
-fast_flush_domains string 0 0 - global list
+fallback_transport_maps string 0 0 - local list,maps
+fast_flush_domains string 0 0 - global list,patterns
 fast_flush_purge_time time 1 0 d flush
 fast_flush_refresh_time time 1 0 h flush
 fault_injection_code integer 0 0 - global
@@ -164,7 +164,7 @@ full_name_encoding_charset string 1 0 - cleanup
 hash_queue_depth integer 1 0 - global
 hash_queue_names string 1 0 - global list
 header_address_token_limit integer 1 0 - global
-header_checks string 0 0 - cleanup list
+header_checks string 0 0 - cleanup list,maps
 header_from_format string 1 0 - bounce,cleanup,smtp,smtpd
 header_size_limit integer 1 0 - global
 helpful_warnings boolean 0 0 - global
@@ -197,7 +197,7 @@ lmtp_bind_address_enforce boolean 0 0 - smtp
 lmtp_body_checks string 0 0 - smtp
 lmtp_cname_overrides_servername boolean 0 0 - smtp
 lmtp_connect_timeout time 0 0 s smtp
-lmtp_connection_cache_destinations string 0 0 - smtp list
+lmtp_connection_cache_destinations string 0 0 - smtp list,patterns
 lmtp_connection_cache_on_demand boolean 0 0 - smtp
 lmtp_connection_cache_time_limit time 1 0 s smtp
 lmtp_connection_reuse_count_limit integer 0 0 - smtp
@@ -207,14 +207,14 @@ lmtp_data_init_timeout time 1 0 s smtp
 lmtp_data_xfer_timeout time 1 0 s smtp
 lmtp_defer_if_no_mx_address_found boolean 0 0 - smtp
 lmtp_delivery_status_filter string 0 0 - smtp
-lmtp_discard_lhlo_keyword_address_maps string 0 0 - smtp list
+lmtp_discard_lhlo_keyword_address_maps string 0 0 - smtp list,maps
 lmtp_discard_lhlo_keywords string 0 0 - smtp
-lmtp_dns_reply_filter string 0 0 - smtp list
+lmtp_dns_reply_filter string 0 0 - smtp list,maps
 lmtp_dns_resolver_options string 0 0 - smtp list
 lmtp_dns_support_level string 0 0 - smtp
 lmtp_enforce_tls boolean 0 0 - smtp
 lmtp_fallback_relay string 0 0 - smtp list
-lmtp_generic_maps string 0 0 - smtp list
+lmtp_generic_maps string 0 0 - smtp list,maps
 lmtp_header_checks string 0 0 - smtp
 lmtp_host_lookup string 1 0 - smtp list
 lmtp_lhlo_name string 1 0 - smtp
@@ -228,7 +228,7 @@ lmtp_mx_session_limit integer 0 0 - smtp
 lmtp_nested_header_checks string 0 0 - smtp
 lmtp_per_request_deadline boolean 0 0 - smtp
 lmtp_pix_workaround_delay_time time 1 0 s smtp
-lmtp_pix_workaround_maps string 0 0 - smtp list
+lmtp_pix_workaround_maps string 0 0 - smtp list,maps
 lmtp_pix_workaround_threshold_time time 0 0 s smtp
 lmtp_pix_workarounds string 0 0 - smtp
 lmtp_quit_timeout time 1 0 s smtp
@@ -241,8 +241,8 @@ lmtp_sasl_auth_cache_name string 0 0 - smtp
 lmtp_sasl_auth_cache_time time 0 0 d smtp
 lmtp_sasl_auth_enable boolean 0 0 - smtp
 lmtp_sasl_auth_soft_bounce boolean 0 0 - smtp
-lmtp_sasl_mechanism_filter string 0 0 - smtp list
-lmtp_sasl_password_maps string 0 0 - smtp list
+lmtp_sasl_mechanism_filter string 0 0 - smtp list,patterns
+lmtp_sasl_password_maps string 0 0 - smtp list,maps
 lmtp_sasl_password_result_delimiter string 1 1 - smtp
 lmtp_sasl_path string 0 0 - smtp
 lmtp_sasl_security_options string 0 0 - smtp
@@ -280,8 +280,8 @@ lmtp_tls_mandatory_ciphers string 1 0 - smtp
 lmtp_tls_mandatory_exclude_ciphers string 0 0 - smtp
 lmtp_tls_mandatory_protocols string 0 0 - smtp
 lmtp_tls_note_starttls_offer boolean 0 0 - smtp
-lmtp_tls_per_site string 0 0 - smtp list
-lmtp_tls_policy_maps string 0 0 - smtp list
+lmtp_tls_per_site string 0 0 - smtp list,maps
+lmtp_tls_policy_maps string 0 0 - smtp list,maps
 lmtp_tls_protocols string 0 0 - smtp
 lmtp_tls_scert_verifydepth integer 0 0 - smtp
 lmtp_tls_secure_cert_match string 1 0 - smtp
@@ -303,7 +303,7 @@ local_destination_concurrency_limit integer 0 0 - oqmgr,qmgr
 local_destination_recipient_limit integer 0 0 - oqmgr,qmgr
 local_header_rewrite_clients string 0 0 - smtpd list
 local_login_sender_maps string 0 0 - postdrop
-local_recipient_maps string 0 0 - proxymap,smtpd list
+local_recipient_maps string 0 0 - proxymap,smtpd list,maps
 local_transport string 1 0 - trivial-rewrite
 luser_relay raw 0 0 - local
 mail_name string 1 0 - global
@@ -312,11 +312,11 @@ mail_release_date string 1 0 - global
 mail_spool_directory string 0 0 - local,virtual
 mail_version string 1 0 - global
 mailbox_command raw 0 0 - local
-mailbox_command_maps string 0 0 - local list
+mailbox_command_maps string 0 0 - local list,maps
 mailbox_delivery_lock string 1 0 - local list
 mailbox_size_limit long 0 0 - local
 mailbox_transport string 0 0 - local
-mailbox_transport_maps string 0 0 - local list
+mailbox_transport_maps string 0 0 - local list,maps
 maillog_file string 0 0 - global
 maillog_file_compressor string 1 0 - global
 maillog_file_permissions string 1 0 - global
@@ -328,7 +328,7 @@ maps_rbl_domains string 0 0 - smtpd
 maps_rbl_reject_code integer 0 0 - smtpd
 masquerade_classes string 0 0 - cleanup list
 masquerade_domains string 0 0 - cleanup list
-masquerade_exceptions string 0 0 - cleanup list
+masquerade_exceptions string 0 0 - cleanup list,patterns
 master_service_disable string 0 0 - master
 max_idle time 1 0 s global
 max_use integer 1 0 - global
@@ -357,7 +357,7 @@ milter_protocol string 1 0 - cleanup,smtpd
 milter_rcpt_macros string 0 0 - cleanup,smtpd
 milter_unknown_command_macros string 0 0 - cleanup,smtpd
 mime_boundary_length_limit integer 1 0 - global
-mime_header_checks string 0 0 - cleanup list
+mime_header_checks string 0 0 - cleanup list,maps
 mime_nesting_limit integer 1 0 - global
 minimal_backoff_time time 1 0 s oqmgr,qmgr,smtp
 multi_instance_directories string 0 0 - global list
@@ -366,21 +366,21 @@ multi_instance_group string 0 0 - global
 multi_instance_name string 0 0 - global
 multi_instance_wrapper string 0 0 - global
 multi_recipient_bounce_reject_code integer 0 0 - smtpd
-mydestination string 0 0 - global list
+mydestination string 0 0 - global list,patterns
 mydomain string 1 0 - global
 myhostname string 1 0 - global
-mynetworks string 0 0 - global list,networks
+mynetworks string 0 0 - global list,networks,patterns
 mynetworks_style string 1 0 - global
 myorigin string 1 0 - global
-nested_header_checks string 0 0 - cleanup list
+nested_header_checks string 0 0 - cleanup list,maps
 newaliases_path string 1 0 - postfix
 non_fqdn_reject_code integer 0 0 - smtpd
 non_smtpd_milters string 0 0 - cleanup list
 notify_classes string 0 0 - bounce,smtp,smtpd list
 openssl_path string 1 0 - posttls-finger,smtp,smtpd,tlsproxy
 owner_request_special boolean 0 0 - global
-parent_domain_matches_subdomains string 0 0 - global list
-permit_mx_backup_networks string 0 0 - smtpd list,networks
+parent_domain_matches_subdomains string 0 0 - global list,patterns
+permit_mx_backup_networks string 0 0 - smtpd list,networks,patterns
 pickup_service_name string 1 0 - global
 pipe_delivery_status_filter string 0 0 - pipe
 plaintext_reject_code integer 0 0 - smtpd
@@ -390,7 +390,7 @@ postmulti_control_commands string 0 0 - postmulti list
 postmulti_start_commands string 0 0 - postmulti list
 postmulti_stop_commands string 0 0 - postmulti list
 postscreen_access_list string 0 0 - postscreen list
-postscreen_allowlist_interfaces string 0 0 - postscreen list,networks
+postscreen_allowlist_interfaces string 0 0 - postscreen list,networks,patterns
 postscreen_bare_newline_action string 1 0 - postscreen
 postscreen_bare_newline_enable boolean 0 0 - postscreen
 postscreen_bare_newline_ttl time 1 0 d postscreen
@@ -403,7 +403,7 @@ postscreen_command_filter string 0 0 - postscreen
 postscreen_command_time_limit time 1 0 s postscreen
 postscreen_denylist_action string 1 0 - postscreen
 postscreen_disable_vrfy_command boolean 0 0 - postscreen
-postscreen_discard_ehlo_keyword_address_maps string 0 0 - postscreen list
+postscreen_discard_ehlo_keyword_address_maps string 0 0 - postscreen list,maps
 postscreen_discard_ehlo_keywords string 0 0 - postscreen list
 postscreen_dnsbl_action string 1 0 - postscreen
 postscreen_dnsbl_allowlist_threshold integer 0 0 - postscreen
@@ -415,7 +415,7 @@ postscreen_dnsbl_threshold integer 1 0 - postscreen
 postscreen_dnsbl_timeout time 1 0 s postscreen
 postscreen_enforce_tls boolean 0 0 - postscreen
 postscreen_expansion_filter raw 1 0 - postscreen
-postscreen_forbidden_commands string 0 0 - postscreen list
+postscreen_forbidden_commands string 0 0 - postscreen list,patterns
 postscreen_greet_action string 1 0 - postscreen
 postscreen_greet_banner string 0 0 - postscreen
 postscreen_greet_ttl time 1 0 d postscreen
@@ -430,7 +430,7 @@ postscreen_pipelining_ttl time 1 0 d postscreen
 postscreen_post_queue_limit integer 5 0 - postscreen
 postscreen_pre_queue_limit integer 10 0 - postscreen
 postscreen_reject_footer raw 0 0 - postscreen
-postscreen_reject_footer_maps string 0 0 - postscreen list
+postscreen_reject_footer_maps string 0 0 - postscreen list,maps
 postscreen_tls_security_level string 0 0 - postscreen
 postscreen_upstream_proxy_protocol string 0 0 - postscreen
 postscreen_upstream_proxy_timeout time 1 0 s postscreen
@@ -451,7 +451,7 @@ qmgr_ipc_timeout time 1 0 s oqmgr,qmgr
 qmgr_message_active_limit integer 1 0 - oqmgr,qmgr
 qmgr_message_recipient_limit integer 1 0 - oqmgr,qmgr
 qmgr_message_recipient_minimum integer 1 0 - qmgr
-qmqpd_authorized_clients string 0 0 - qmqpd list,networks
+qmqpd_authorized_clients string 0 0 - qmqpd list,networks,patterns
 qmqpd_client_port_logging boolean 0 0 - qmqpd
 qmqpd_error_delay time 0 0 s qmqpd
 qmqpd_timeout time 1 0 s qmqpd
@@ -460,22 +460,22 @@ queue_file_attribute_count_limit integer 1 0 - cleanup
 queue_minfree long 0 0 - smtpd
 queue_run_delay time 1 0 s oqmgr,qmgr,smtp
 queue_service_name string 1 0 - global
-rbl_reply_maps string 0 0 - smtpd list
+rbl_reply_maps string 0 0 - smtpd list,maps
 readme_directory string 1 0 - postfix
 receive_override_options string 0 0 - pickup,qmqpd,smtpd list
-recipient_bcc_maps string 0 0 - cleanup list
+recipient_bcc_maps string 0 0 - cleanup list,maps
 recipient_canonical_classes string 1 0 - cleanup list
-recipient_canonical_maps string 0 0 - cleanup,proxymap,smtpd list
+recipient_canonical_maps string 0 0 - cleanup,proxymap,smtpd list,maps
 recipient_delimiter string 0 0 - global
 reject_code integer 0 0 - smtpd
 reject_tempfail_action string 1 0 - smtpd
-relay_clientcerts string 0 0 - smtpd list
-relay_domains string 0 0 - global list
+relay_clientcerts string 0 0 - smtpd list,maps
+relay_domains string 0 0 - global list,patterns
 relay_domains_reject_code integer 0 0 - smtpd
-relay_recipient_maps string 0 0 - proxymap,smtpd list
+relay_recipient_maps string 0 0 - proxymap,smtpd list,maps
 relay_transport string 1 0 - trivial-rewrite
 relayhost string 0 0 - global
-relocated_maps string 0 0 - proxymap,trivial-rewrite list
+relocated_maps string 0 0 - proxymap,trivial-rewrite list,maps
 remote_header_rewrite_domain string 0 0 - cleanup,trivial-rewrite
 require_home_directory boolean 0 0 - local
 reset_owner_alias boolean 0 0 - local
@@ -486,11 +486,11 @@ respectful_logging boolean 0 0 - global
 rewrite_service_name string 1 0 - global
 sample_directory string 1 0 - postfix
 send_cyrus_sasl_authzid boolean 0 0 - global
-sender_bcc_maps string 0 0 - cleanup list
+sender_bcc_maps string 0 0 - cleanup list,maps
 sender_canonical_classes string 1 0 - cleanup list
-sender_canonical_maps string 0 0 - cleanup,proxymap,smtpd list
-sender_dependent_default_transport_maps string 0 0 - trivial-rewrite list
-sender_dependent_relayhost_maps string 0 0 - trivial-rewrite list
+sender_canonical_maps string 0 0 - cleanup,proxymap,smtpd list,maps
+sender_dependent_default_transport_maps string 0 0 - trivial-rewrite list,maps
+sender_dependent_relayhost_maps string 0 0 - trivial-rewrite list,maps
 sendmail_fix_line_endings string 1 0 - sendmail
 sendmail_path string 1 0 - postfix
 service_throttle_time time 1 0 s master
@@ -508,7 +508,7 @@ smtp_bind_address_enforce boolean 0 0 - smtp
 smtp_body_checks string 0 0 - smtp
 smtp_cname_overrides_servername boolean 0 0 - smtp
 smtp_connect_timeout time 0 0 s smtp
-smtp_connection_cache_destinations string 0 0 - smtp list
+smtp_connection_cache_destinations string 0 0 - smtp list,patterns
 smtp_connection_cache_on_demand boolean 0 0 - smtp
 smtp_connection_cache_time_limit time 1 0 s smtp
 smtp_connection_reuse_count_limit integer 0 0 - smtp
@@ -518,14 +518,14 @@ smtp_data_init_timeout time 1 0 s smtp
 smtp_data_xfer_timeout time 1 0 s smtp
 smtp_defer_if_no_mx_address_found boolean 0 0 - smtp
 smtp_delivery_status_filter string 0 0 - smtp
-smtp_discard_ehlo_keyword_address_maps string 0 0 - smtp list
+smtp_discard_ehlo_keyword_address_maps string 0 0 - smtp list,maps
 smtp_discard_ehlo_keywords string 0 0 - smtp
-smtp_dns_reply_filter string 0 0 - smtp list
+smtp_dns_reply_filter string 0 0 - smtp list,maps
 smtp_dns_resolver_options string 0 0 - smtp list
 smtp_dns_support_level string 0 0 - smtp
 smtp_enforce_tls boolean 0 0 - smtp,tlsproxy
 smtp_fallback_relay string 0 0 - smtp list
-smtp_generic_maps string 0 0 - smtp list
+smtp_generic_maps string 0 0 - smtp list,maps
 smtp_header_checks string 0 0 - smtp
 smtp_helo_name string 1 0 - smtp
 smtp_helo_timeout time 1 0 s smtp
@@ -540,7 +540,7 @@ smtp_nested_header_checks string 0 0 - smtp
 smtp_never_send_ehlo boolean 0 0 - smtp
 smtp_per_request_deadline boolean 0 0 - smtp
 smtp_pix_workaround_delay_time time 1 0 s smtp
-smtp_pix_workaround_maps string 0 0 - smtp list
+smtp_pix_workaround_maps string 0 0 - smtp list,maps
 smtp_pix_workaround_threshold_time time 0 0 s smtp
 smtp_pix_workarounds string 0 0 - smtp
 smtp_quit_timeout time 1 0 s smtp
@@ -553,8 +553,8 @@ smtp_sasl_auth_cache_name string 0 0 - smtp
 smtp_sasl_auth_cache_time time 0 0 d smtp
 smtp_sasl_auth_enable boolean 0 0 - smtp
 smtp_sasl_auth_soft_bounce boolean 0 0 - smtp
-smtp_sasl_mechanism_filter string 0 0 - smtp list
-smtp_sasl_password_maps string 0 0 - smtp list
+smtp_sasl_mechanism_filter string 0 0 - smtp list,patterns
+smtp_sasl_password_maps string 0 0 - smtp list,maps
 smtp_sasl_password_result_delimiter string 1 1 - smtp
 smtp_sasl_path string 0 0 - smtp
 smtp_sasl_security_options string 0 0 - smtp
@@ -593,8 +593,8 @@ smtp_tls_mandatory_ciphers string 1 0 - smtp
 smtp_tls_mandatory_exclude_ciphers string 0 0 - smtp
 smtp_tls_mandatory_protocols string 0 0 - smtp
 smtp_tls_note_starttls_offer boolean 0 0 - smtp
-smtp_tls_per_site string 0 0 - smtp,tlsproxy list
-smtp_tls_policy_maps string 0 0 - smtp,tlsproxy list
+smtp_tls_per_site string 0 0 - smtp,tlsproxy list,maps
+smtp_tls_policy_maps string 0 0 - smtp,tlsproxy list,maps
 smtp_tls_protocols string 0 0 - smtp
 smtp_tls_scert_verifydepth integer 0 0 - smtp,tlsproxy
 smtp_tls_secure_cert_match string 1 0 - smtp
@@ -610,49 +610,49 @@ smtp_tlsrpt_skip_reused_handshakes boolean 0 0 - smtp
 smtp_tlsrpt_socket_name string 0 0 - smtp
 smtp_use_tls boolean 0 0 - smtp,tlsproxy
 smtp_xforward_timeout time 1 0 s smtp
-smtpd_authorized_verp_clients string 0 0 - smtpd list,networks
-smtpd_authorized_xclient_hosts string 0 0 - smtpd list,networks
-smtpd_authorized_xforward_hosts string 0 0 - smtpd list,networks
+smtpd_authorized_verp_clients string 0 0 - smtpd list,networks,patterns
+smtpd_authorized_xclient_hosts string 0 0 - smtpd list,networks,patterns
+smtpd_authorized_xforward_hosts string 0 0 - smtpd list,networks,patterns
 smtpd_banner string 1 0 - postscreen,smtpd
 smtpd_client_auth_rate_limit integer 0 0 - smtpd
 smtpd_client_connection_count_limit integer 0 0 - postscreen,smtpd
 smtpd_client_connection_rate_limit integer 0 0 - smtpd
-smtpd_client_event_limit_exceptions string 0 0 - smtpd list,networks
+smtpd_client_event_limit_exceptions string 0 0 - smtpd list,networks,patterns
 smtpd_client_ipv4_prefix_length integer 0 32 - smtpd
 smtpd_client_ipv6_prefix_length integer 0 128 - smtpd
 smtpd_client_message_rate_limit integer 0 0 - smtpd
 smtpd_client_new_tls_session_rate_limit integer 0 0 - smtpd
 smtpd_client_port_logging boolean 0 0 - smtpd
 smtpd_client_recipient_rate_limit integer 0 0 - smtpd
-smtpd_client_restrictions string 0 0 - smtpd list
+smtpd_client_restrictions string 0 0 - smtpd list,restrictions
 smtpd_command_filter string 0 0 - postscreen,smtpd
-smtpd_data_restrictions string 0 0 - smtpd list
+smtpd_data_restrictions string 0 0 - smtpd list,restrictions
 smtpd_delay_open_until_valid_rcpt boolean 0 0 - smtpd
 smtpd_delay_reject boolean 0 0 - smtpd
-smtpd_discard_ehlo_keyword_address_maps string 0 0 - postscreen,smtpd list
+smtpd_discard_ehlo_keyword_address_maps string 0 0 - postscreen,smtpd list,maps
 smtpd_discard_ehlo_keywords string 0 0 - postscreen,smtpd
-smtpd_dns_reply_filter string 0 0 - smtpd list
-smtpd_end_of_data_restrictions string 0 0 - smtpd list
+smtpd_dns_reply_filter string 0 0 - smtpd list,maps
+smtpd_end_of_data_restrictions string 0 0 - smtpd list,restrictions
 smtpd_enforce_tls boolean 0 0 - postscreen,smtpd,tlsproxy
 smtpd_error_sleep_time time 0 0 s smtpd
-smtpd_etrn_restrictions string 0 0 - smtpd list
+smtpd_etrn_restrictions string 0 0 - smtpd list,restrictions
 smtpd_expansion_filter raw 1 0 - postscreen,smtpd
 smtpd_forbid_bare_newline string 1 0 - smtpd
-smtpd_forbid_bare_newline_exclusions string 0 0 - smtpd list,networks
+smtpd_forbid_bare_newline_exclusions string 0 0 - smtpd list,networks,patterns
 smtpd_forbid_bare_newline_reject_code integer 500 599 - smtpd
 smtpd_forbid_unauth_pipelining boolean 0 0 - smtpd
-smtpd_forbidden_commands string 0 0 - postscreen,smtpd list
+smtpd_forbidden_commands string 0 0 - postscreen,smtpd list,patterns
 smtpd_hard_error_limit integer 1 0 - smtpd
 smtpd_helo_required boolean 0 0 - postscreen,smtpd
-smtpd_helo_restrictions string 0 0 - smtpd list
+smtpd_helo_restrictions string 0 0 - smtpd list,restrictions
 smtpd_hide_client_session boolean 0 0 - smtpd
 smtpd_history_flush_threshold integer 1 0 - smtpd
 smtpd_junk_command_limit integer 1 0 - smtpd
-smtpd_log_access_permit_actions string 0 0 - smtpd list
-smtpd_milter_maps string 0 0 - smtpd list
+smtpd_log_access_permit_actions string 0 0 - smtpd list,patterns
+smtpd_milter_maps string 0 0 - smtpd list,maps
 smtpd_milters string 0 0 - smtpd list,whole
 smtpd_min_data_rate integer 1 0 - smtpd
-smtpd_noop_commands string 0 0 - smtpd list
+smtpd_noop_commands string 0 0 - smtpd list,patterns
 smtpd_null_access_lookup_key string 0 0 - smtpd
 smtpd_peername_lookup boolean 0 0 - smtpd
 smtpd_per_request_deadline boolean 0 0 - smtpd
@@ -670,27 +670,27 @@ smtpd_proxy_options string 0 0 - smtpd list
 smtpd_proxy_timeout time 1 0 s smtpd
 smtpd_recipient_limit integer 1 0 - smtpd
 smtpd_recipient_overshoot_limit integer 1 0 - smtpd
-smtpd_recipient_restrictions string 0 0 - smtpd list
+smtpd_recipient_restrictions string 0 0 - smtpd list,restrictions
 smtpd_reject_footer raw 0 0 - postscreen,smtpd
-smtpd_reject_footer_maps string 0 0 - smtpd list
+smtpd_reject_footer_maps string 0 0 - smtpd list,maps
 smtpd_reject_unlisted_recipient boolean 0 0 - smtpd
 smtpd_reject_unlisted_sender boolean 0 0 - smtpd
 smtpd_relay_before_recipient_restrictions boolean 0 0 - smtpd
-smtpd_relay_restrictions string 0 0 - smtpd list
+smtpd_relay_restrictions string 0 0 - smtpd list,restrictions
 smtpd_restriction_classes string 0 0 - smtpd list
 smtpd_sasl_auth_enable boolean 0 0 - smtpd
 smtpd_sasl_authenticated_header boolean 0 0 - smtpd
-smtpd_sasl_exceptions_networks string 0 0 - smtpd list,networks
+smtpd_sasl_exceptions_networks string 0 0 - smtpd list,networks,patterns
 smtpd_sasl_local_domain string 0 0 - smtpd
-smtpd_sasl_mechanism_filter string 0 0 - smtpd list
+smtpd_sasl_mechanism_filter string 0 0 - smtpd list,patterns
 smtpd_sasl_path string 1 0 - smtpd
 smtpd_sasl_response_limit integer 12288 0 - smtpd
 smtpd_sasl_security_options string 0 0 - smtpd
 smtpd_sasl_service string 1 0 - smtpd
 smtpd_sasl_tls_security_options string 0 0 - smtpd
 smtpd_sasl_type string 1 0 - smtpd
-smtpd_sender_login_maps string 0 0 - proxymap,smtpd list
-smtpd_sender_restrictions string 0 0 - smtpd list
+smtpd_sender_login_maps string 0 0 - proxymap,smtpd list,maps
+smtpd_sender_restrictions string 0 0 - smtpd list,restrictions
 smtpd_service_name string 1 0 - postscreen
 smtpd_soft_error_limit integer 1 0 - smtpd
 smtpd_starttls_timeout time 1 0 s smtpd
@@ -771,7 +771,7 @@ tls_random_prng_update_period time 1 0 s tlsmgr
 tls_random_reseed_period time 1 0 s tlsmgr
 tls_random_source string 0 0 - tlsmgr
 tls_required_enable boolean 0 0 - global
-tls_server_sni_maps string 0 0 - posttls-finger,smtp,smtpd,tlsproxy list
+tls_server_sni_maps string 0 0 - posttls-finger,smtp,smtpd,tlsproxy list,maps
 tls_session_ticket_cipher string 0 0 - posttls-finger,smtp,smtpd,tlsproxy
 tls_ssl_options string 0 0 - posttls-finger,smtp,smtpd,tlsproxy
 tls_wildcard_matches_multiple_labels boolean 0 0 - posttls-finger,smtp,smtpd,tlsproxy
@@ -825,7 +825,7 @@ tlsproxy_tls_security_level string 0 0 - tlsproxy
 tlsproxy_use_tls boolean 0 0 - tlsproxy
 tlsproxy_watchdog_timeout time 10 0 s tlsproxy
 trace_service_name string 1 0 - global
-transport_maps string 0 0 - proxymap,trivial-rewrite list
+transport_maps string 0 0 - proxymap,trivial-rewrite list,maps
 transport_retry_time time 1 0 s oqmgr,qmgr
 trigger_timeout time 1 0 s global
 undisclosed_recipients_header string 0 0 - cleanup
@@ -846,23 +846,23 @@ unverified_sender_defer_code integer 200 499 - smtpd
 unverified_sender_reject_code integer 200 599 - smtpd
 unverified_sender_reject_reason string 0 0 - smtpd
 unverified_sender_tempfail_action string 1 0 - smtpd
-use_srv_lookup string 0 0 - smtp list
+use_srv_lookup string 0 0 - smtp list,patterns
 verp_delimiter_filter string 1 0 - global
 virtual_alias_address_length_limit integer 1 0 - cleanup
-virtual_alias_domains string 0 0 - proxymap,trivial-rewrite list
+virtual_alias_domains string 0 0 - proxymap,trivial-rewrite list,patterns
 virtual_alias_expansion_limit integer 1 0 - cleanup
-virtual_alias_maps string 0 0 - cleanup,proxymap,smtpd,trivial-rewrite list
+virtual_alias_maps string 0 0 - cleanup,proxymap,smtpd,trivial-rewrite list,maps
 virtual_alias_recursion_limit integer 1 0 - cleanup
 virtual_delivery_status_filter string 0 0 - virtual
-virtual_gid_maps string 0 0 - virtual list
+virtual_gid_maps string 0 0 - virtual list,maps
 virtual_mailbox_base string 1 0 - virtual
-virtual_mailbox_domains string 0 0 - proxymap,trivial-rewrite list
+virtual_mailbox_domains string 0 0 - proxymap,trivial-rewrite list,patterns
 virtual_mailbox_limit long 0 0 - virtual
 virtual_mailbox_lock string 1 0 - virtual list
-virtual_mailbox_maps string 0 0 - proxymap,smtpd,trivial-rewrite,virtual list
+virtual_mailbox_maps string 0 0 - proxymap,smtpd,trivial-rewrite,virtual list,maps
 virtual_minimum_uid integer 1 0 - virtual
 virtual_transport string 1 0 - trivial-rewrite
-virtual_uid_maps string 0 0 - virtual list
+virtual_uid_maps string 0 0 - virtual list,maps
 """
 
 # What a reload does not change: Postfix must be stopped and started.

@@ -69,11 +69,20 @@ def plan(
     if not drift:
         return Plan(actual, (), actual.text or b"", "", reported)
     if damaged:
-        base = last_good
-        if base is None:
-            base = host.read_template(desired.template) if desired.template else b""
+        base = _begun(host, desired, actual.text) if last_good is None else last_good
         main_cf = MainCf.parse(base)
     candidate = corrected(main_cf, desired).render()
     shown = None if too_long else actual.text
     diff = unified_diff(shown, candidate, host.path)
     return Plan(actual, drift, candidate, diff, reported)
+
+
+def _begun(host: Host, desired: DesiredState, text: bytes | None) -> bytes:
+    """Begin main.cf where there is none, or one of comments alone: they stay, above the template.
+
+    Raises HostError.
+    """
+    comments = text or b""
+    if comments and not comments.endswith(b"\n"):
+        comments += b"\n"
+    return comments + (host.read_template(desired.template) if desired.template else b"")

@@ -229,6 +229,18 @@ def test_no_main_cf_ever_begins_with_the_template(world: World) -> None:
     assert world.state.pending() is not None
 
 
+@pytest.mark.parametrize("end", [b"", b"\n", b"\n \n"])
+def test_what_holds_comments_alone_keeps_them_above_the_template(world: World, end: bytes) -> None:
+    comments = b"# main.cf\n\n  # of anna\n#relayhost = [192.0.2.1]" + end
+    world.host.write(comments)
+    outcome = world.look()
+    assert [drift.kind for drift in outcome.drift] == [DriftKind.ABSENT_FILE]
+    assert (world.text() or b"").startswith(comments.rstrip(b"\n") + b"\n")
+    assert (world.text() or b"").endswith(
+        b"# template\nmyorigin = $myhostname\nbiff = no\nmynetworks = 127.0.0.0/8\n"
+    )
+
+
 def test_no_main_cf_and_no_template_is_an_error_and_nothing_is_touched(world: World) -> None:
     world.host.remove()
     world.host.templates.clear()
