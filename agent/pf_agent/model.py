@@ -198,16 +198,43 @@ class Fault:
     reason: str
 
 
+class Presence(str, Enum):
+    """Whether what a value names is there. Only proven absence is one."""
+
+    EXISTS = "exists"
+    ABSENT = "absent"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Something that the value of a parameter names: a table, a transport, a restriction.
+
+    `place` is where it is, or where it was looked for; `why` says what an absence is, and the way
+    out. `service` is that of master.cf whose option it is, "" for main.cf's own.
+    """
+
+    parameter: str
+    kind: str
+    name: str
+    presence: Presence
+    place: str = ""
+    why: str = ""
+    service: str = ""
+
+
 @dataclass(frozen=True)
 class Judgement:
     """What is to be said of a candidate. `fatal` is empty where Postfix's own programs would run.
 
-    `faults` are values that no command of Postfix reads before the daemon that owns them starts.
+    `faults` are values that no command of Postfix reads before the daemon that owns them starts,
+    `absent` what values name and is proven not to be there.
     """
 
     fatal: str = ""
     warnings: tuple[str, ...] = ()
     faults: tuple[Fault, ...] = ()
+    absent: tuple[Reference, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -296,6 +323,7 @@ class Reason(str, Enum):
     PROBE = "probe"
     BUS = "bus"
     STOP = "stop"
+    NAMED = "what a value names"
 
 
 @dataclass(frozen=True)
@@ -478,6 +506,7 @@ class Event(str, Enum):
     ACTIVATION_FAILED = "activation-failed"
     ROLLED_BACK = "rolled-back"
     CONFIG_REJECTED = "config-rejected"
+    REFERENCE_ABSENT = "reference-absent"
     CONTESTED = "contested"
     SUSPENDED = "suspended"
     RESUMED = "resumed"
@@ -603,6 +632,7 @@ class Status:
     """What `status`, STATUS= and status.json say; replaced whole, never changed.
 
     It is the default instance's, with the agent's own; `instances` are the others by name.
+    `absent` says of each thing that main.cf's values name and that is not there what that is.
     """
 
     phase: Phase
@@ -616,6 +646,7 @@ class Status:
     pid: int = 0
     instances: Mapping[str, Status] = field(default_factory=dict)
     suspension: Suspension | None = None
+    absent: tuple[str, ...] = ()
 
     def is_in_sync(self) -> bool:
         """Whether main.cf is as desired and Postfix was seen to run with it, as far as is known.

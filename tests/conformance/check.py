@@ -8,6 +8,7 @@ from pf_agent.maincf.document import MainCf
 from pf_agent.reconcile.drift import corrected
 from tests.conformance.correcting import Correction, correction, drifted
 from tests.conformance.expect import Difference
+from tests.conformance.naming import naming
 from tests.conformance.reading import printing, reading
 from tests.conformance.strategies import Case
 from tests.conformance.truth import Truth
@@ -30,7 +31,9 @@ def check(truth: Truth, case: Case) -> Counter[str]:
         before = truth.load(case.text)
         seen = reading(MainCf.parse(case.text), before)
         if case.postconf:
-            seen += printing(before, truth.postconf(case.text))
+            printed = truth.postconf(case.text)
+            seen += printing(before, printed)
+            seen += naming(before, printed)
         names = drifted(case.text, case.desired)
         after = corrected(MainCf.parse(case.text), case.desired).render()
         now = truth.load(after)

@@ -21,7 +21,7 @@ from pf_agent.model import BLANKS, DesiredState, Unmanaged
 TYPED = (
     *("mynetworks", "mydestination", "relayhost", "inet_protocols", "alias_maps"),
     *("message_size_limit", "disable_vrfy_command", "biff", "queue_run_delay", "smtpd_timeout"),
-    *("smtpd_recipient_restrictions", "compatibility_level"),
+    *("smtpd_recipient_restrictions", "compatibility_level", "header_checks", "default_transport"),
 )
 _NAMES = (
     *("a", "b", "myhostname", "smtpd_banner", *TYPED, "mail_name", "setgid_group"),
@@ -38,6 +38,24 @@ _WORDS = (
     *("mail.example.test", "$myhostname", "${a}", "$(b)", "${a?{x}:{y}}", "${{$a} == {1}?x:y}"),
     *("$$", "$", "${", "}", "{ x, y }", "$a-b", '"', "'", "\\", "#", "# x", "=", "==", "a = 1"),
     *("ä", "\u00a0", "\u2028", "\x85", "\x1c", "\ufeff", "\x7f", "-", "!"),
+)
+# What refers to something: restrictions, tables in tables, transports, other parameters.
+_REFERRING = (
+    *("smtpd_recipient_restrictions", "smtpd_data_restrictions", "header_checks", "mydestination"),
+    *("default_transport", "smtpd_restriction_classes", "smtpd_tls_protocols", "smtpd_banner", "a"),
+)
+_REFERENCES = (
+    *(
+        "permit_mynetworks",
+        "reject_nosuch",
+        "check_client_access hash:/no",
+        "sleep",
+        "a",
+        "$nosuch",
+    ),
+    *("warn_if_reject", "proxy:unionmap:{hash:/no, static:x}", "{ inet:h:1, timeout = 1s }"),
+    *("lmtp:unix:private/x", "/no", "!/no", ">=TLSv1.2", "zen.x=127.0.0.[2..11]", "${nosuch}"),
+    *("$(nosuch)", "${nosuch?x}", "$$nosuch", "$mydomain", "inline:{ {a = b}, c = d }"),
 )
 _SPACES = ("", " ", ",", ", ", "\t", "\v", "\f", "\r", "  ", "\r ", " " * 300)
 _PIECES = (
@@ -97,6 +115,7 @@ _SOUND_KINDS = (
     *("plain", "plain", "more", "setting", "setting", "comment", "example", "empty", "setting"),
     *("plain", "more", "more", "example tail", "empty", "plain", "setting", "example", "comment"),
     *("plain", "more", "setting", "example", "plain", "more", "empty", "plain example"),
+    *("reference", "reference"),
 )
 _LINE_KINDS = (*_SOUND_KINDS, *_SOUND_KINDS, "broken", "junk", "odd")
 _LINE_BYTES = 9
@@ -114,6 +133,9 @@ def _line(drawn: bytes) -> bytes:
     if kind in ("more", "example tail"):
         sign = recipe.of(_SIGNS) if kind == "example tail" else b""
         return sign + recipe.of(_STARTS) + b"".join(recipe.pieces(_PIECES))
+    if kind == "reference":
+        words = [recipe.of(_REFERENCES) for _ in range(3)]
+        return f"{recipe.of(_REFERRING)} = {', '.join(words)}".encode()
     name = recipe.of(_FILE_NAMES)
     if kind in ("plain", "plain example"):
         whole = name + recipe.of((b" = ", b"=", b" =\n ")) + recipe.of(_WORDS).encode()

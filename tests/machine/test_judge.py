@@ -71,14 +71,19 @@ FAULTS = {
     "alias_maps = regexp:/no": ("alias_maps", "open /no: No such file or directory"),
     "daemon_directory = /no": ("daemon_directory", "chdir(/no): No such file or directory"),
 }
+NOTHING: dict[str, Any] = {"fatal": "", "warnings": [], "faults": [], "absent": []}
 WARNINGS = {
     "mynetwork = 10.0.0.0/8": "mynetwork: Postfix knows no such parameter, it has no effect; "
     "did you mean mynetworks?",
-    "relayhost = $nosuch": "main.cf: undefined parameter: nosuch",
-    "mydestination = hash:$config_directory/no": "open database /etc/postfix/no.db: "
-    "No such file or directory",
-    "virtual_alias_maps = proxy:hash:/no": "open database /no.db: No such file or directory",
     "virtual_alias_maps = nosuch:/x": "unsupported dictionary type: nosuch",
+}
+# What programs of Postfix warn of as well, each in its words; it is told once.
+ABSENT = {
+    "relayhost = $nosuch": "there is no parameter nosuch",
+    "mydestination = hash:$config_directory/no": "there is neither /etc/postfix/no.db nor",
+    "virtual_alias_maps = proxy:hash:/no": "there is neither /no.db nor /no; write it",
+    "virtual_alias_maps = nosuch:/x": 'Postfix has no tables of the type "nosuch"',
+    "smtpd_sender_restrictions = reject_nosuch": 'smtpd knows no restriction "reject_nosuch"',
 }
 # Tables and services that Postfix asks over the network; nobody is there to answer.
 REMOTE = "\n".join(
@@ -122,7 +127,7 @@ def judge(serving: Machine) -> Judge:
 
 
 def test_what_serves_is_judged_good(judge: Judge) -> None:
-    assert judge("") == [{"fatal": "", "warnings": [], "faults": []}]
+    assert judge("") == [NOTHING]
 
 
 @pytest.mark.parametrize("line", FATAL)
@@ -148,6 +153,16 @@ def test_what_only_warns(judge: Judge, line: str) -> None:
     assert judgement["fatal"] == ""
     assert judgement["faults"] == []
     assert [w for w in judgement["warnings"] if w.startswith(WARNINGS[line])]
+
+
+@pytest.mark.parametrize("line", ABSENT)
+def test_what_a_value_names_and_is_not_there(judge: Judge, line: str) -> None:
+    (judgement,) = judge(line)
+    assert (judgement["fatal"], judgement["faults"]) == ("", [])
+    (absent,) = judgement["absent"]
+    assert ABSENT[line] in absent["why"]
+    assert not [w for w in judgement["warnings"] if "nosuch" in w and "unsupported" not in w]
+    assert not [w for w in judgement["warnings"] if "No such file" in w]
 
 
 def test_a_level_that_is_lost_is_told_by_smtpd(judge: Judge, serving: Machine) -> None:
@@ -212,7 +227,7 @@ def test_an_instance_is_asked_about_its_own_files(judge: Judge, serving: Machine
     serving.run(["postmulti", "-e", "init"])
     serving.run(["postmulti", "-I", "postfix-out", "-e", "create"])
     (judgement,) = judge("", directory=INSTANCE)
-    assert judgement == {"fatal": "", "warnings": [], "faults": []}
+    assert judgement == NOTHING
     greeting = ["python3", "-B", "-c", GREETING]
     # As it is made, `master_service_disable = inet` keeps it from port 25.
     assert serving.run([*greeting, INSTANCE]).stdout == "None\n"

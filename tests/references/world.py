@@ -120,6 +120,24 @@ _SERVERS = {
 }
 
 
+def has(path: str) -> bool | None:
+    """Tell whether there is this file; None where the world says nothing of its folder."""
+    folder, _, name = path.rpartition("/")
+    if folder == "/etc/postfix":
+        if name == "index-only":
+            return False
+        source = name.removesuffix(".db")
+        made = name.endswith(".db") and source != "source-only" and source in (*_HASHES, "tree")
+        return made or name in (*_HASHES, *_FILES, "folder", "main.cf", "master.cf")
+    if folder == "/etc/postfix/tls":
+        return name in ("key.pem", "cert.pem", "other-key.pem", "chain.pem", "secret-key.pem")
+    if folder == _PRIVATE:
+        return name in ("there", "policy", "milter", "socketmap", "auth")
+    if folder in ("/etc", "/usr/local/lists") and name.startswith("aliases"):
+        return name in ("aliases", "aliases.db")
+    return False if name.startswith(("nosuch", "nothere")) else None
+
+
 def main_cf(settings: dict[str, str]) -> str:
     """Return main.cf with these settings over BASE."""
     return "".join(f"{name} = {value}\n" for name, value in {**BASE, **settings}.items())

@@ -44,6 +44,11 @@ def parser() -> argparse.ArgumentParser:
     diff = add("diff", "verbs_look", "show what main.cf says against what it must say")
     apply = add("apply", "verbs_act", "look once, correct main.cf and restart Postfix")
     check = add("check", "verbs_look", "check the configuration files and name every fault")
+    check.add_argument(
+        "--references",
+        action="store_true",
+        help="also list what the values name, and where that is",
+    )
     _add_pause(add)
     past = _add_past(add)
     status.add_argument("--watch", action="store_true", help="go on, and tell what changes")

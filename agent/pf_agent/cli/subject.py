@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pf_agent import names
 from pf_agent.config.desired import by_instance, main_cf_of
@@ -14,9 +16,22 @@ from pf_agent.errors import HostError
 from pf_agent.files import configuration
 from pf_agent.files.exchange import MainCfFile
 from pf_agent.files.store import FileStore
-from pf_agent.model import DesiredState, Drift, Judgement, PendingActivation, Wishes
+from pf_agent.maincf.document import MainCf
+from pf_agent.maincf.values import same
+from pf_agent.model import (
+    DesiredState,
+    Drift,
+    Judgement,
+    PendingActivation,
+    Reference,
+    Wishes,
+)
 from pf_agent.reconcile.plan import Plan, plan
 from pf_agent.reconcile.refusal import blamed_place, refusal, refusal_sentence, warnings
+from pf_agent.reconcile.wishes import differing
+
+if TYPE_CHECKING:
+    from pf_agent.postfix.installed import Postfix
 
 
 @dataclass(frozen=True)
@@ -70,10 +85,23 @@ def prefix(instance: str) -> str:
 def judged(subject: Subject) -> tuple[str, tuple[str, ...]]:
     """What Postfix's own programs refuse and warn of in main.cf as it would become."""
     judgement = judgement_of(subject)
-    refused = refusal(subject.desired, judgement)
+    new = newly_asked(subject)
+    refused = refusal(subject.desired, judgement, new)
     problem = refusal_sentence(subject.desired, refused) if refused else ""
-    doubts = warnings(subject.desired, judgement)
+    doubts = warnings(subject.desired, judgement, new)
     return problem, tuple(f"{blamed_place(subject.desired, text)}{text}" for text in doubts)
+
+
+def newly_asked(subject: Subject) -> frozenset[str]:
+    """Return the parameters that main.cf says otherwise, and that no state served with asked so.
+
+    What such a one names must be there (refusal.py). Raises HostError.
+    """
+    asked = subject.desired.settings
+    says = MainCf.parse(subject.host.read().text or b"").parameters()
+    new = {n for n, value in asked.items() if n not in says or not same(n, value, says[n])}
+    served = _readable_served(subject.name) if subject.own else None
+    return frozenset(new if served is None else new & differing(served, subject.desired))
 
 
 def judgement_of(subject: Subject) -> Judgement:
@@ -81,14 +109,36 @@ def judgement_of(subject: Subject) -> Judgement:
 
     Nothing, where Postfix is not installed. Raises HostError.
     """
+    with _asking(subject) as postfix:
+        return Judgement() if postfix is None else postfix.judge(subject.plan().candidate)
+
+
+def references_of(subject: Subject) -> tuple[Reference, ...]:
+    """What main.cf, as it would become, names; nothing without Postfix. Raises HostError."""
+    with _asking(subject) as postfix:
+        return () if postfix is None else postfix.references(subject.plan().candidate)
+
+
+@contextmanager
+def _asking(subject: Subject) -> Iterator[Postfix | None]:
+    """Yield the installed Postfix; None where there is none."""
     from pf_agent.postfix.installed import Postfix
     from pf_agent.postfix.postconf import POSTCONF
 
     if not os.path.exists(POSTCONF):
-        return Judgement()
+        yield None
+        return
     with tempfile.TemporaryDirectory(prefix="pf-agent-check-") as folder:
-        postfix = Postfix(os.path.dirname(subject.host.path), folder)
-        return postfix.judge(subject.plan().candidate)
+        yield Postfix(os.path.dirname(subject.host.path), folder)
+
+
+def _readable_served(instance: str) -> DesiredState | None:
+    """The desired state that Postfix was last seen to serve with, where this user may read it."""
+    try:
+        state = FileStore.of_instance(instance, names.STATE_DIRECTORY, names.RUN_DIRECTORY)
+        return state.wishes().served
+    except HostError:
+        return None
 
 
 def _readable_last_good(instance: str) -> bytes | None:

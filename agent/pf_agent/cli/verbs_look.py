@@ -6,17 +6,24 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pf_agent import names
-from pf_agent.cli.subject import all_drift, judged, own_subjects, prefix, subjects
+from pf_agent.cli.subject import (
+    all_drift,
+    judged,
+    own_subjects,
+    prefix,
+    references_of,
+    subjects,
+)
 from pf_agent.cli.tables import draw
 from pf_agent.errors import ConfigError, ExitCode, HostError
 from pf_agent.files import configuration
 from pf_agent.model import Drift
 from pf_agent.words import sentences
 from pf_agent.words.diffs import coloured
-from pf_agent.words.fields import diff_dict
+from pf_agent.words.fields import diff_dict, reference_dict
 
 
 def cmd_diff(arguments: argparse.Namespace) -> ExitCode:
@@ -51,6 +58,7 @@ def cmd_check(arguments: argparse.Namespace) -> ExitCode:
     """Every fault of the configuration files."""
     problems: list[str] = []
     doubts: list[str] = []
+    named: list[dict[str, str]] = []
     count = 0
     try:
         desired = configuration.load_desired(names.CONFIG_DIRECTORY)
@@ -60,6 +68,8 @@ def cmd_check(arguments: argparse.Namespace) -> ExitCode:
             problem, warned = judged(subject)
             problems += [problem] if problem else []
             doubts += warned
+            if arguments.references:
+                named += [reference_dict(subject.name, each) for each in references_of(subject)]
     except ConfigError as error:
         problems.extend(error.problems)
     except HostError as error:
@@ -70,13 +80,23 @@ def cmd_check(arguments: argparse.Namespace) -> ExitCode:
         problems.extend(error.problems)
     found = {"ok": not problems, "parameters": count, "problems": problems, "warnings": doubts}
     if arguments.json:
-        print_json(found)
+        print_json(found | ({"references": named} if arguments.references else {}))
     else:
+        _tell_references(named)
         print(*problems, *(f"warning: {doubt}" for doubt in doubts), sep="\n", end="")
         print("\n" if problems or doubts else "", end="")
         if not problems:
             print(f"{names.CONFIG_DIRECTORY}: right, {sentences.counted(count, 'parameter')}")
     return ExitCode.USAGE if problems else ExitCode.OK
+
+
+def _tell_references(named: Sequence[Mapping[str, str]]) -> None:
+    """A line each, in the order of main.cf: whose value, what it names, whether and where it is."""
+    for each in named:
+        whose = " ".join(filter(None, (prefix(each["instance"]), each["service"])))
+        found = each["presence"] + (f": {each['place']}" if each["place"] else "")
+        told = f"{whose}{' ' if whose else ''}{each['parameter']}: {each['kind']} {each['name']}"
+        print(f"{sentences.printable(told)}: {sentences.printable(found)}")
 
 
 def print_json(found: object) -> None:

@@ -16,6 +16,7 @@ from pf_agent.activation.ports import Turn
 from pf_agent.daemon.alias_files import AliasFiles
 from pf_agent.daemon.before_wish import BeforeWish
 from pf_agent.daemon.drifts import Drifts
+from pf_agent.daemon.named_things import NamedThings
 from pf_agent.daemon.parts import Told, emit_of, parts_of
 from pf_agent.daemon.saving import Saving
 from pf_agent.daemon.shared import Shared, opens_in
@@ -56,6 +57,10 @@ _LOOKS_AT_ALIASES = frozenset({Reason.START, Reason.TIMER, Reason.RELOAD, Reason
 _DOUBTS_POSTFIX = frozenset({Reason.START, Reason.TIMER, Reason.RELOAD, Reason.JOB})
 
 
+# A file or an address that was refused may be there by now.
+_MAY_BE_THERE_NOW = frozenset({Reason.RELOAD, Reason.NAMED})
+
+
 class Instance:
     """One main.cf and the Postfix that obeys it."""
 
@@ -73,6 +78,7 @@ class Instance:
         self._activation, self._in_force = parts.activation, parts.in_force
         self._aliases = parts.aliases
         self._alias_files = AliasFiles(name, parts.host, parts.aliases, shared)
+        self._named = NamedThings(name, main_cf, postfix, self._emit, shared)
         self._before = BeforeWish(name, postfix, parts.activation, parts.in_force, shared)
         self._drifts = Drifts(state, self._emit, shared)
         self._saving = Saving()
@@ -103,7 +109,7 @@ class Instance:
         if reasons & _DOUBTS_POSTFIX:
             self._activation.doubt()
         try:
-            is_due = time.monotonic() >= self._reconsider_at or Reason.RELOAD in reasons
+            is_due = time.monotonic() >= self._reconsider_at or bool(reasons & _MAY_BE_THERE_NOW)
             if is_due and self.rejected() is not None:
                 reasons = reasons | self._reconsider()
             if reasons:
@@ -166,6 +172,8 @@ class Instance:
                 self._unserved = ()
                 if self._outcome.result is Result.IN_SYNC:
                     self._note_in_sync(actual)
+                    if not is_urgent:
+                        self._named.look(actual.text or b"")
                 if self._host.is_awaited():
                     self._next_look = time.monotonic() + _AWAITED_SECONDS
         self._failure = ""
@@ -233,7 +241,7 @@ class Instance:
         elif isinstance(end, Activated):
             if end.pending is not None:
                 self._drifts.note_activated(end.pending, end.at)
-            self._look(set())  # what was only waiting for Postfix to serve
+            self._look({Reason.NAMED})  # what was only waiting for Postfix to serve
         if turn.may_act and self._activation.is_at_rest():
             self._activate_the_unserved()
 
@@ -282,6 +290,7 @@ class Instance:
             0 if desired is None else len(desired.parameters()),
             detail,
             last=self._drifts.last,
+            absent=self._named.absent,
             next_look=now + self._next_look - time.monotonic(),
         )
         return self._status
@@ -316,6 +325,7 @@ class Instance:
                 rejected=self.rejected(),
                 contest=self._drifts.contest,
                 aliases_trouble=self._aliases.trouble,
+                absent=self._named.absent,
             )
         )
 

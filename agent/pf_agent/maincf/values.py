@@ -94,6 +94,21 @@ def readers(name: str) -> tuple[str, ...]:
     return ("global",) if "global" in kind.readers else kind.readers
 
 
+def flags(name: str) -> frozenset[str]:
+    """What is known of its value: "list", and of what; empty where nothing is."""
+    kind = _type(name)
+    return frozenset() if kind is None else kind.flags
+
+
+def is_expanded_late(name: str) -> bool:
+    """Whether a `$` of its value is the program's own, which uses it, and not a parameter's name.
+
+    That is a raw parameter (get_mail_conf_raw()), and what Postfix does not know.
+    """
+    kind = _type(name)
+    return kind is None or kind.kind == "raw"
+
+
 def description(name: str) -> str:
     """Return in words what is known of the parameter: its type, and which programs read it."""
     kind = _type(name)

@@ -7,10 +7,11 @@ main.cf.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final
+
+from pf_agent.maincf.slips import nearest
 
 # A program that said this is about to end, after a second of sleep (msg_fatal in util/msg.c).
 # At the start of a line alone: a value of 5 MB may be quoted there, and would be searched for long.
@@ -28,11 +29,6 @@ _MOST_WARNINGS: Final = 100
 _MOST_DOUBTS: Final = 5
 _MOST_CHARACTERS: Final = 1000
 _MOST_HINTS: Final = 20
-_LONGEST_NAME: Final = 100
-
-# A name with less in common has nothing in common (difflib's ratio).
-_ALIKE: Final = 0.75
-_ALMOST: Final = 0.93
 
 
 class Folders:
@@ -127,33 +123,6 @@ def _place(line: str, places: Mapping[str, int]) -> int:
 def has_unknown(lines: Iterable[str]) -> bool:
     """Whether one of the warnings is of a parameter that Postfix does not know."""
     return any(_UNUSED.match(line) for line in lines)
-
-
-def nearest(name: str, known: Collection[str]) -> str:
-    """Return the real name that `name` was most likely meant to be; "" where none is near.
-
-    Names of one family are long and alike (dovecot_destination_recipient_limit is no slip for
-    default_destination_recipient_limit), so what differs must be near word by word, or missing.
-    """
-    if len(name) > _LONGEST_NAME:
-        return ""
-    for found in difflib.get_close_matches(name, known, n=3, cutoff=_ALIKE):
-        if _is_slip(name.lower(), found.lower()):
-            return found
-    return ""
-
-
-def _is_slip(name: str, found: str) -> bool:
-    words, others = name.split("_"), found.split("_")
-    if set(words) <= set(others) or _ratio(name, found) >= _ALMOST:
-        return True
-    if len(words) != len(others):
-        return name.replace("_", "") == found.replace("_", "")
-    return all(_ratio(one, other) >= _ALIKE for one, other in zip(words, others, strict=True))
-
-
-def _ratio(one: str, other: str) -> float:
-    return difflib.SequenceMatcher(None, one, other).ratio()
 
 
 def _unknown(name: str, known: Collection[str]) -> str:

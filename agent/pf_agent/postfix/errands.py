@@ -15,7 +15,16 @@ from typing import Any, TypeVar
 
 from pf_agent.errors import HostError
 from pf_agent.maincf.aliases import Built, Source
-from pf_agent.model import Fault, Greeting, Heard, Judgement, Package, UnitState
+from pf_agent.model import (
+    Fault,
+    Greeting,
+    Heard,
+    Judgement,
+    Package,
+    Presence,
+    Reference,
+    UnitState,
+)
 
 # Within so many seconds somebody takes the call (Python starts first where the unit does not run),
 # and within so many more the errand is done: that is longer than a program or the probe may take.
@@ -41,6 +50,10 @@ class Errands:
     def judge(self, text: bytes) -> Judgement:
         """Have Postfix's own programs read `text`, as `Postfix.judge` does. Raises HostError."""
         return self._ask(_judgement, errand="judge", text=text.decode("latin-1"))
+
+    def references(self, text: bytes) -> tuple[Reference, ...]:
+        """Return what the values of `text` name, as `Postfix.references` does. Raises HostError."""
+        return self._ask(_references, errand="references", text=text.decode("latin-1"))
 
     def newaliases(self, databases: Sequence[str] = ()) -> tuple[Built, ...]:
         """Rebuild alias databases, as `postalias.AliasBuilder` does. Raises HostError."""
@@ -153,9 +166,19 @@ def _heard(client: socket.socket) -> tuple[socket.socket | None, bytes]:
 
 
 def _judgement(said: Any) -> Judgement:
-    fatal, warnings, faults = said
+    fatal, warnings, faults, absent = said
     found = tuple(Fault(str(parameter), str(reason)) for parameter, reason in faults)
-    return Judgement(str(fatal), tuple(map(str, warnings)), found)
+    return Judgement(str(fatal), tuple(map(str, warnings)), found, tuple(map(_reference, absent)))
+
+
+def _references(said: Any) -> tuple[Reference, ...]:
+    return tuple(map(_reference, said))
+
+
+def _reference(said: Any) -> Reference:
+    parameter, kind, name, presence, *words = said
+    place, why, service = map(str, words)
+    return Reference(str(parameter), str(kind), str(name), Presence(presence), place, why, service)
 
 
 def _greeting(said: Any) -> Greeting | None:

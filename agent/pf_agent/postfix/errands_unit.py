@@ -119,6 +119,9 @@ class Unit:
         match asked:
             case {"errand": "judge", "directory": str(directory), "text": str(text)}:
                 return astuple(self._postfix(directory).judge(text.encode("latin-1")))
+            case {"errand": "references", "directory": str(directory), "text": str(text)}:
+                found = self._postfix(directory).references(text.encode("latin-1"))
+                return list(map(astuple, found))
             case {"errand": "newaliases", "directory": str(directory), "databases": list(asked)}:
                 self._postfix(directory)  # raises where it is none
                 return AliasBuilder(os.path.normpath(directory)).newaliases(asked)

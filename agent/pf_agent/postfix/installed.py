@@ -5,7 +5,7 @@ from __future__ import annotations
 from pf_agent.errors import HostError
 from pf_agent.maincf import master_cf
 from pf_agent.maincf.master_cf import Service
-from pf_agent.model import Greeting, Judgement, MailLog
+from pf_agent.model import Greeting, Judgement, MailLog, Reference
 from pf_agent.postfix import port_25, questions
 from pf_agent.postfix.candidates import Candidates
 from pf_agent.postfix.judge import TOOLS, Jury, Tools
@@ -30,6 +30,10 @@ class Postfix:
     def judge(self, text: bytes) -> Judgement:
         """Return what Postfix's own programs say of `text`. Raises HostError."""
         return self._jury.judge(text)
+
+    def references(self, text: bytes) -> tuple[Reference, ...]:
+        """Return what the values of `text` name, and whether it is there. Raises HostError."""
+        return self._jury.references(text)
 
     def tidy(self) -> None:
         """Remove the candidates that a crash left; to be called before the first judgement.

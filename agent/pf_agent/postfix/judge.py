@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from pf_agent.maincf import master_cf
 from pf_agent.maincf.document import MainCf
+from pf_agent.maincf.inventory import Inventory
+from pf_agent.maincf.references import absences, references
 from pf_agent.maincf.secrets import secrets, without
-from pf_agent.model import Judgement
+from pf_agent.model import Judgement, Reference
 from pf_agent.postfix import complaints, questions
 from pf_agent.postfix.candidates import Candidates
 from pf_agent.postfix.postconf import POSTCONF, Postconf, broken
+from pf_agent.postfix.presence import has_file
 from pf_agent.postfix.programs import MOST_BYTES, Answer, Order, run
 
 POSTMAP = "/usr/sbin/postmap"
@@ -62,6 +65,7 @@ class Jury:
         with self._candidates.holding(text) as (folder, master):
             said = complaints.Folders(folder, self._directory)
             answers = run(self._questions(main_cf, folder, master))
+            types = None if answers[0].failed else self._postconf.table_types(folder)
         if any(answer.mute for answer in answers):
             self._prove_sound(answers)
         syntax, *others = answers
@@ -69,6 +73,8 @@ class Jury:
         if syntax.failed:
             return Judgement(told(complaints.reason(syntax.complaint, said)))
         effective = self._postconf.parameters(said.named(syntax.output))
+        inventory = _inventory(effective, types, master)
+        absent = absences(references(main_cf.parameters(), inventory))
         faults = questions.faults(main_cf, effective, os.path.exists)
         lines = said.lines(syntax.complaint)
         for answer in others[1:] if not others[0].failed else ():
@@ -76,12 +82,30 @@ class Jury:
             lines += questions.told_by_smtpd(heard, effective, faults, os.path.exists)
         reasons = [complaints.reason(a.complaint, said) for a in others if a.failed]
         fatal = next((why for why in reasons if not questions.served_nobody(why)), "")
-        warnings = self._warnings(main_cf, [line for line in lines if line != fatal])
+        others_said = [line for line in lines if line != fatal and not _is_told(line, absent)]
+        warnings = self._warnings(main_cf, others_said)
         return Judgement(
             told(fatal),
             tuple(map(told, warnings)),
             tuple(replace(fault, reason=told(fault.reason)) for fault in faults),
+            tuple(replace(a, name=told(a.name), why=told(a.why)) for a in absent),
         )
+
+    def references(self, text: bytes) -> tuple[Reference, ...]:
+        """Return what the values of `text` name, and the options in master.cf; raises HostError.
+
+        Nothing where Postfix's programs cannot read it: `judge` says why.
+        """
+        main_cf = MainCf.parse(text)
+        with self._candidates.holding(text) as (folder, master):
+            command = [self._tools.postconf, "-c", folder, "-x"]
+            (syntax,) = run([Order(command, seconds=self._tools.seconds)])
+            types = None if syntax.failed else self._postconf.table_types(folder)
+        if syntax.failed:
+            return ()
+        said = complaints.Folders(folder, self._directory)
+        effective = self._postconf.parameters(said.named(syntax.output))
+        return references(main_cf.parameters(), _inventory(effective, types, master))
 
     def _questions(self, main_cf: MainCf, folder: str, master: str) -> list[Order]:
         tools = self._tools
@@ -142,3 +166,20 @@ def _teller(main_cf: MainCf) -> Callable[[str], str]:
     """How what is said of main.cf may be told: without its secrets, and at no great length."""
     hidden = secrets(main_cf.parameters().items())
     return lambda words: complaints.bounded(without(words, hidden))
+
+
+def _inventory(
+    effective: Mapping[str, str], types: frozenset[str] | None, master: str
+) -> Inventory:
+    return Inventory(effective, types, master_cf.parse(master) or None, has_file)
+
+
+def _is_told(line: str, absent: Sequence[Reference]) -> bool:
+    """Whether what a program says is an absence that is told already."""
+    return any(
+        (a.place.startswith("/") and f"{a.place}:" in line)
+        or (
+            a.kind == "parameter" and line.endswith(f"undefined parameter: {a.name.strip('${()}')}")
+        )
+        for a in absent
+    )

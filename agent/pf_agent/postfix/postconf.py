@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
+from pf_agent import names
 from pf_agent.errors import HostError
 from pf_agent.postfix import complaints, questions
 from pf_agent.postfix.programs import Order, run
 
 POSTCONF = "/usr/sbin/postconf"
+# Debian's meta_directory, where a package adds the types of tables that it brings.
+_TYPES_DIRECTORY = os.path.dirname(names.MAIN_CF)
 
 
 class Postconf:
@@ -20,6 +23,8 @@ class Postconf:
         self._program = program
         self._defaults: dict[str, str] = {}
         self._defaults_of: tuple[int, int] | None = None
+        self._types: frozenset[str] = frozenset()
+        self._types_of: tuple[object, ...] = ()
 
     def defaults(self) -> Mapping[str, str]:
         """Return the installed Postfix's parameters with their defaults, asked for once.
@@ -38,6 +43,22 @@ class Postconf:
         Raises HostError.
         """
         return self.defaults().get(name)
+
+    def table_types(self, folder: str) -> frozenset[str] | None:
+        """Return the types of tables that there are, asked for again once that may have changed.
+
+        postconf reads a main.cf for it: that in `folder`. None where it does not tell: it judges
+        nothing here.
+        """
+        places = [
+            os.path.join(_TYPES_DIRECTORY, name) for name in ("dynamicmaps.cf", "dynamicmaps.cf.d")
+        ]
+        now = tuple(map(_version, [self._program, *places]))
+        if not self._types or now != self._types_of:
+            (answer,) = run([Order([self._program, "-c", folder, "-m"])])
+            self._types = frozenset() if answer.failed else frozenset(answer.output.split())
+            self._types_of = now
+        return self._types or None
 
     def parameters(self, output: str) -> dict[str, str]:
         """Return what it printed of all parameters. Raises HostError where it is not that."""

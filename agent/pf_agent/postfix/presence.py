@@ -11,6 +11,7 @@ from pf_agent.maincf.things import is_address
 
 _SMTP_PORT = "25"
 _SECONDS = 1.0
+_OUR_OWN = ("/tmp/", "/var/tmp/", "/dev/")
 
 
 def is_there(thing: str) -> bool:
@@ -31,6 +32,20 @@ def is_there(thing: str) -> bool:
         address = thing.strip("[]")
         return is_address(thing) and _is_own(address) and not _answers(address, _SMTP_PORT)
     return False
+
+
+def has_file(path: str) -> bool | None:
+    """Tell whether there is a file, None where that cannot be told (EACCES, ESTALE and the like).
+
+    /tmp and /dev are our unit's own (systemd.exec(5), PrivateTmp=, PrivateDevices=).
+    """
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None if path.startswith(_OUR_OWN) else False
+    except (OSError, ValueError):
+        return None
+    return True
 
 
 def _answers(host: str, port: str) -> bool:

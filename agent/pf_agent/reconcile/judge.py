@@ -19,8 +19,8 @@ class Judge:
     """Postfix's judgement, asked once for each text: what passed once need not be judged again.
 
     Nor need a text that differs from one in comments, blanks and folding alone, where nothing was
-    said that names a line. A refusal is not remembered: a name that does not resolve now may
-    resolve at the next look. Several threads may ask: the second waits for the first one's answer.
+    said that names a line. A refusal is not remembered, nor what is absent: it may be there at the
+    next look. Several threads may ask: the second waits for the first one's answer.
     """
 
     def __init__(self, ask: Callable[[bytes], Judgement]) -> None:
@@ -40,7 +40,7 @@ class Judge:
             return known
         content = MainCf.parse(text).content()
         found = Judgement() if content in self._clean else self._ask(text)
-        if not found.fatal:
+        if not found.fatal and not found.absent:
             _remember(self._passed, text, found)
         if found == Judgement():
             _remember(self._clean, content, None)

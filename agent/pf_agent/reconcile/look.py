@@ -8,6 +8,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 
+from pf_agent.maincf.document import MainCf
+from pf_agent.maincf.values import same
 from pf_agent.model import (
     ActualState,
     DesiredState,
@@ -21,7 +23,7 @@ from pf_agent.model import (
 from pf_agent.reconcile.plan import Plan, plan
 from pf_agent.reconcile.ports import Host, Policy, Store
 from pf_agent.reconcile.refusal import refusal
-from pf_agent.reconcile.wishes import applied, unserved, withdrawn
+from pf_agent.reconcile.wishes import applied, differing, unserved, withdrawn
 from pf_agent.words import sentences
 from pf_agent.words.fields import drift_fields
 
@@ -54,7 +56,20 @@ class Look:
 
     def refusal(self, text: bytes) -> str:
         """Return why Postfix would not run with `text`, "" where it would. Raises HostError."""
-        return refusal(self.desired, self.policy.judge(text))
+        return refusal(self.desired, self.policy.judge(text), self._newly_asked())
+
+    def _newly_asked(self) -> frozenset[str]:
+        """Return what the state served with did not ask so, and does not run so already."""
+        served, ran_with = self.store.wishes().served, self.store.ran_with()
+        if served is None:
+            return frozenset()
+        runs = MainCf.parse(ran_with or b"").parameters()
+        asked = self.desired.settings
+        return frozenset(
+            name
+            for name in differing(served, self.desired)
+            if name in asked and not (name in runs and same(name, asked[name], runs[name]))
+        )
 
     def closed(self) -> ActualState:
         """Read main.cf; who has it open gets the moment that postconf needs from rename to close.
@@ -117,7 +132,7 @@ class Look:
             store.keep_wishes(new.once_served() if self._is_served(text) else new)
         keeps = policy.own and not policy.observe_only
         if keeps and store.pending() is None and text != store.last_good():
-            refused = self.refusal(text)
+            refused = refusal(self.desired, policy.judge(text))
             if refused:
                 return Outcome(Result.IN_SYNC, f"but Postfix would not run: {refused}")
         if found.reported:

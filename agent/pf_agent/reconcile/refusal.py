@@ -3,24 +3,45 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
-from pf_agent.model import DesiredState, Fault, Judgement
+from pf_agent.model import DesiredState, Fault, Judgement, Reference
 
 
-def refusal(desired: DesiredState, judgement: Judgement) -> str:
+def refusal(desired: DesiredState, judgement: Judgement, new: Collection[str] = ()) -> str:
     """Return why the judged text must not be installed, in Postfix's words; "" where it may be.
 
     A value that one daemon alone will refuse counts only where the desired state asks for it.
     Somebody's own fault in it is no reason to leave other drift, an open relay perhaps, standing.
+    Something absent counts only where a parameter of `new` names it: what is newly asked for, and
+    does not run yet. A table that goes must not give anybody a veto over the rest.
     """
     asked_for = (f for f in judgement.faults if _is_asked_for(desired, f))
-    return judgement.fatal or next(map(_fault_sentence, asked_for), "")
+    newly = (a for a in judgement.absent if _is_new(new, a))
+    told = (*map(_fault_sentence, asked_for), *map(absence_sentence, newly))
+    return judgement.fatal or next(iter(told), "")
 
 
-def warnings(desired: DesiredState, judgement: Judgement) -> tuple[str, ...]:
-    """Return what is to be told of the judged text though it may be installed."""
+def warnings(
+    desired: DesiredState, judgement: Judgement, new: Collection[str] = ()
+) -> tuple[str, ...]:
+    """Return what is to be told of the judged text though it may be installed; `new` as above."""
     others = (f for f in judgement.faults if not _is_asked_for(desired, f))
-    return (*judgement.warnings, *map(_fault_sentence, others))
+    absent = (a for a in judgement.absent if not _is_new(new, a))
+    return (*judgement.warnings, *map(_fault_sentence, others), *map(absence_sentence, absent))
+
+
+def absence_sentence(absent: Reference) -> str:
+    """Return what a value names and is not there, with the parameter, and the service of an -o."""
+    where = f"master.cf: {absent.service}: " if absent.service else ""
+    return f"{where}{absent.parameter}: {absent.why}"
+
+
+def _is_new(new: Collection[str], absent: Reference) -> bool:
+    """What master.cf asks for is nobody's wish, unless a wished parameter is at fault there."""
+    if absent.parameter in new and not absent.service:
+        return True
+    return not set(new).isdisjoint(_words(absent.why))
 
 
 def _fault_sentence(fault: Fault) -> str:

@@ -45,6 +45,7 @@ MESSAGE_IDS: Mapping[Event, str] = {
     Event.RESUMED: f"{_ID}19",
     Event.STOPPED: f"{_ID}1a",
     Event.CORRECTION_FAILED: f"{_ID}1b",
+    Event.REFERENCE_ABSENT: f"{_ID}1c",
 }
 
 # structlog's method for each event; the journal's PRIORITY= follows from it (syslog(3)).
@@ -57,6 +58,7 @@ _LEVELS = {
     Event.ACTIVATION_FAILED: "error",
     Event.ROLLED_BACK: "error",
     Event.CONFIG_REJECTED: "error",
+    Event.REFERENCE_ABSENT: "warning",
     Event.CONTESTED: "error",
     Event.SUSPENDED: "info",
     Event.RESUMED: "info",

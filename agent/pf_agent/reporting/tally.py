@@ -138,6 +138,11 @@ class Tally:
             ),
             _gauge("phase", "1 for what the agent is about: in-sync, stalled, contested.", phases),
             _gauge("desired_parameters", "Parameters that the desired state names.", asked),
+            _gauge(
+                "absent_references",
+                "Tables, files, transports and other names in main.cf's values that are not there.",
+                [Sample(len(stand.absent), {_INSTANCE: name}) for name, stand in stands.items()],
+            ),
             Family(
                 "pf_agent_desired_state_info",
                 Kind.INFO,

@@ -19,6 +19,7 @@ class Files:
 
     main_cf: str
     aliases: tuple[str, ...]
+    named: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,9 @@ class Places:
         for files in instances.values():
             for path in files.aliases:
                 named |= dict.fromkeys(_spellings(path, resolved), (Reason.ALIASES, None))
+        for instance, files in instances.items():
+            for path in files.named:
+                named |= dict.fromkeys(_spellings(path, resolved), (Reason.NAMED, instance))
         for folder in (config_directory, dropins):
             named |= dict.fromkeys(_spellings(folder, resolved), (Reason.CONFIGURATION, None))
         for instance, files in instances.items():
@@ -54,7 +58,8 @@ class Places:
             main_cfs.append(main_cf)
         toml_folders = frozenset(map(resolved, (config_directory, dropins)))
         aliases = (path for files in instances.values() for path in files.aliases)
-        roots = {config_directory, dropins, *aliases}
+        things = (path for files in instances.values() for path in files.named)
+        roots = {config_directory, dropins, *aliases, *things}
         roots |= {posixpath.dirname(files.main_cf) for files in instances.values()}
         given = {*roots, *(files.main_cf for files in instances.values())}
         is_straight = given >= named.keys() | toml_folders  # as it was when each was resolved

@@ -20,6 +20,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 from typing import Final
 
 from pf_agent.errors import is_no_thread, no_thread
@@ -105,7 +106,20 @@ class Watch:
 
     def follow(self, instance: str, main_cf: str, aliases: tuple[str, ...]) -> str:
         """Watch these files of an instance from now on. Returns what `ensure` returns."""
-        files = Files(os.path.abspath(main_cf), tuple(map(os.path.abspath, aliases)))
+        known = self._instances.get(instance)
+        files = Files(
+            os.path.abspath(main_cf),
+            tuple(map(os.path.abspath, aliases)),
+            () if known is None else known.named,
+        )
+        return self._follow(instance, files)
+
+    def follow_named(self, instance: str, paths: tuple[str, ...]) -> str:
+        """Watch what the values of its main.cf name, too. Returns what `ensure` returns."""
+        named = tuple(map(os.path.abspath, paths))
+        return self._follow(instance, replace(self._instances[instance], named=named))
+
+    def _follow(self, instance: str, files: Files) -> str:
         if self._instances.get(instance) == files:
             return ""
         self._instances[instance], self._known = files, None

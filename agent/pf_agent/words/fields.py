@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from pf_agent import names
-from pf_agent.model import Drift, Exposure, Outcome
+from pf_agent.model import Drift, Exposure, Outcome, Reference
 from pf_agent.words.sentences import printable, shown_values
 
 # The journal's field takes no more (journal.py); what is cut here need not be made printable first.
@@ -29,6 +29,20 @@ def drift_dict(drift: Drift) -> dict[str, Any]:
 def diff_dict(drift: Sequence[Drift], diff: str) -> dict[str, Any]:
     """`diff --json`."""
     return {"in_sync": not drift, "drift": [drift_dict(d) for d in drift], "diff": diff}
+
+
+def reference_dict(instance: str, found: Reference) -> dict[str, str]:
+    """One of the references of `check --json --references`."""
+    return {
+        "instance": instance,
+        "service": found.service,
+        "parameter": found.parameter,
+        "kind": found.kind,
+        "name": printable(found.name),
+        "presence": found.presence.value,
+        "place": printable(found.place),
+        "why": printable(found.why),
+    }
 
 
 def outcome_dict(outcome: Outcome) -> dict[str, Any]:

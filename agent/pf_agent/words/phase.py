@@ -23,7 +23,8 @@ class Facts:
 
     `look_failure` says why main.cf could not be looked at or corrected, `failure` why Postfix does
     not serve, `left` why it is left stopped, `stale` which values a reload could not take while the
-    restart waits, `due` when that is. `is_desired`: there is a desired state to enforce.
+    restart waits, `due` when that is. `is_desired`: there is a desired state to enforce. `absent`
+    is what values name and is not there.
     """
 
     outcome: Outcome
@@ -39,6 +40,7 @@ class Facts:
     rejected: Rejected | None = None
     contest: Contest | None = None
     aliases_trouble: str = ""
+    absent: tuple[str, ...] = ()
 
 
 def phase_of(facts: Facts) -> tuple[Phase, str]:
@@ -74,4 +76,7 @@ def _at_peace(facts: Facts) -> tuple[Phase, str]:
     if facts.outcome.result is Result.IN_SYNC and facts.outcome.summary:
         return Phase.IN_SYNC, facts.outcome.summary
     trouble = facts.aliases_trouble
-    return Phase.IN_SYNC, f"but the aliases are old: {trouble}" if trouble else ""
+    if trouble:
+        return Phase.IN_SYNC, f"but the aliases are old: {trouble}"
+    more = f"; and {len(facts.absent) - 1} more" if len(facts.absent) > 1 else ""
+    return Phase.IN_SYNC, f"but {facts.absent[0]}{more}" if facts.absent else ""

@@ -35,6 +35,7 @@ def status_dict(status: Status, now: float) -> dict[str, Any]:
         "pid": status.pid,
         "instances": {n: status_dict(inner, now) for n, inner in status.instances.items()},
         "suspension": None if status.suspension is None else asdict(status.suspension),
+        "absent": list(status.absent),
     }
 
 
@@ -53,6 +54,7 @@ def status_from_dict(document: object) -> Status:
         found.get("pid", count_of),
         found.get("instances", lambda inner: table_of(inner, lambda _, s: status_from_dict(s))),
         found.get("suspension", or_none(suspension_of)),
+        found.get("absent", texts_of),
     )
 
 

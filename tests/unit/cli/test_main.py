@@ -335,7 +335,7 @@ def test_help_names_every_verb_and_every_exit_code(pf_agent: Command) -> None:
                 *("--dry-run", "--no-activate", "--force"),
             ),
         ),
-        ("check", ("--json",)),
+        ("check", ("--json", "--references")),
         ("suspend", ("--for TIME", "--reason TEXT")),
         ("resume", ()),
         ("history", ("--json", "--since TIME")),

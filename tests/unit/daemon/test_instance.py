@@ -29,7 +29,9 @@ from pf_agent.model import (
     Judgement,
     Package,
     Phase,
+    Presence,
     Reason,
+    Reference,
     Rejected,
     Trigger,
     UnitPhase,
@@ -57,6 +59,7 @@ class Asked(FakePrograms):
         self.judged: SimpleQueue[bytes] = SimpleQueue()
         self.trouble = ""
         self.things: set[str] = set()
+        self.named: tuple[Reference, ...] = ()
         self.may_build, self.may_answer = threading.Event(), threading.Event()
         self.may_build.set()
         self.may_answer.set()
@@ -92,6 +95,9 @@ class Asked(FakePrograms):
 
     def package(self) -> Package:
         return Package()
+
+    def references(self, _text: bytes) -> tuple[Reference, ...]:
+        return self.named
 
     def is_there(self, thing: str) -> bool:
         return thing in self.things
@@ -324,3 +330,30 @@ def test_who_is_left_is_asked_for_nothing(host: Host) -> None:
     host.instance.leave()
     assert host.state.wishes() == Wishes()
     assert host.main_cf.read_bytes() == RIGHT
+
+
+# --- what values name -----------------------------------------------------------------------------
+
+
+def test_what_a_value_names_and_is_not_there_is_told_once_and_forgotten_when_it_is(
+    host: Host,
+) -> None:
+    host.start()
+    host.postfix.named = (
+        Reference("relay_domains", "table", "hash:/a", Presence.ABSENT, "/a.db", "there is no /a"),
+        Reference("mynetworks", "file", "/b", Presence.EXISTS, "/b"),
+    )
+    for _ in range(3):
+        host.instance.turn({Reason.NAMED})
+    (told,) = [record for record in host.records if record.event is Event.REFERENCE_ABSENT]
+    assert told.message == "relay_domains: there is no /a"
+    assert told.fields[names.FIELD_PARAMETER] == "relay_domains"
+    status = host.instance.status(time.time())
+    assert (status.phase, status.detail) == (Phase.IN_SYNC, "but relay_domains: there is no /a")
+    assert status.absent == ("relay_domains: there is no /a",)
+    host.write(WRONG)
+    host.instance.turn({Reason.MAIN_CF})  # and it withholds no correction
+    assert host.main_cf.read_bytes() == RIGHT
+    host.postfix.named = ()
+    host.instance.turn({Reason.NAMED})
+    assert host.instance.status(time.time()).absent == ()

@@ -15,7 +15,7 @@ from tests.checkout import CHECKOUT
 CORPUS = CHECKOUT.parent / "shared" / "corpus"
 ROWS = {line.split(" ", 1)[0]: line.split(" ")[1:] for line in TABLE.splitlines()[1:]}
 KINDS = {"boolean", "integer", "long", "time", "string", "raw", "unknown"}
-FLAGS = {"list", "networks", "whole", "narrow"}
+FLAGS = {"list", "maps", "narrow", "networks", "patterns", "restrictions", "whole"}
 # The corpus says `s`. The default is ${postscreen_dnsbl_ttl?{$postscreen_dnsbl_ttl}:{1}}h: `h`,
 # or the first letter in the other parameter's value.
 UNIT_DEPENDS = {"postscreen_dnsbl_max_ttl"}

@@ -10,7 +10,6 @@ from pf_agent.postfix.complaints import (
     bounded,
     doubts,
     has_unknown,
-    nearest,
     reason,
     unquoted,
     warnings,
@@ -116,27 +115,6 @@ def test_of_two_that_say_the_same_the_longer_is_told() -> None:
 def test_names_are_asked_for_only_where_one_is_unknown() -> None:
     assert has_unknown(["main.cf: unused parameter: a=b"])
     assert not has_unknown(["main.cf: undefined parameter: a", "x: unused parameter: a=b"])
-
-
-@pytest.mark.parametrize(
-    ("name", "meant"),
-    [
-        ("mynetwork", "mynetworks"),
-        ("my_networks", "mynetworks"),
-        ("mydestinations", "mydestination"),
-        ("message_limit", "message_size_limit"),
-        ("smtpd_recipent_restrictions", "smtpd_recipient_restrictions"),
-        ("smtp_tls_cafile", "smtp_tls_CAfile"),
-        ("smpt_destination_recipient_limit", "smtp_destination_recipient_limit"),
-        ("Biff", "biff"),
-        # The own name of a service that master.cf no longer has, not a slip.
-        ("dovecot_destination_recipient_limit", ""),
-        ("internal_hosts", ""),
-        ("", ""),
-    ],
-)
-def test_the_nearest_real_name(name: str, meant: str) -> None:
-    assert nearest(name, KNOWN) == meant
 
 
 # --- what newaliases leaves out -------------------------------------------------------------------

@@ -27,7 +27,17 @@ import pytest
 from pf_agent import names
 from pf_agent.errors import HostError
 from pf_agent.maincf.aliases import Built, Source
-from pf_agent.model import Fault, Greeting, Heard, Judgement, Package, UnitPhase, UnitState
+from pf_agent.model import (
+    Fault,
+    Greeting,
+    Heard,
+    Judgement,
+    Package,
+    Presence,
+    Reference,
+    UnitPhase,
+    UnitState,
+)
 from pf_agent.postfix.errands import Errands, listening
 from pf_agent.postfix.errands_unit import Unit
 from pf_agent.postfix.installed import Postfix
@@ -464,6 +474,10 @@ def test_whether_master_lives_is_read_back(host: Host) -> None:
 
 
 def test_a_judgement_is_read_back(host: Host) -> None:
-    host.will_say(b'\n{"done": ["bad", ["one", "two"], [["name", "why"]]]}')
-    expected = Judgement("bad", ("one", "two"), (Fault("name", "why"),))
+    absent = '["relayhost", "table", "hash:/a", "absent", "/a.db", "none", "smtp/inet"]'
+    host.will_say(f'\n{{"done": ["bad", ["one", "two"], [["name", "why"]], [{absent}]]}}'.encode())
+    found = Reference(
+        "relayhost", "table", "hash:/a", Presence.ABSENT, "/a.db", "none", "smtp/inet"
+    )
+    expected = Judgement("bad", ("one", "two"), (Fault("name", "why"),), (found,))
     assert host.errands().judge(b"x") == expected

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pf_agent.postfix.presence import is_there
+from pf_agent.postfix.presence import has_file, is_there
 
 
 @pytest.fixture
@@ -106,3 +106,16 @@ def test_what_names_nothing_is_not_there(thing: str) -> None:
 @given(st.text(alphabet="unix:/.[]\0\udcff 1"))
 def test_whatever_is_asked_for_is_answered(thing: str) -> None:
     assert is_there(thing) in (True, False)
+
+
+def test_a_file_is_there_or_not_or_that_cannot_be_told(tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    there.write_text("")
+    assert has_file("/etc/passwd") is True
+    assert has_file("/etc/passwd/nothing") is False
+    assert has_file("/etc/nothing such") is False
+    assert has_file(str(there)) is True
+    # Our unit has a /tmp of its own, and sees no other.
+    assert has_file("/tmp/nothing such") is None
+    assert has_file("/etc/" + "n" * 5000) is None
+    assert has_file("/etc/\0") is None

@@ -18,6 +18,8 @@ from pf_agent.model import (
     Event,
     Judgement,
     Outcome,
+    Presence,
+    Reference,
     Rejected,
     Result,
     Unmanaged,
@@ -55,7 +57,13 @@ class World:
         self.last: Outcome | None = None
 
     def judge(self, text: bytes) -> Judgement:
-        return Judgement("bad value: poison" if self.poison in text.decode() else "")
+        absent = [
+            Reference(name, "table", value, Presence.ABSENT, why=f"there is no {value}")
+            for name, value in MainCf.parse(text).parameters().items()
+            if value.startswith("hash:/") and value not in self.there
+        ]
+        fatal = "bad value: poison" if self.poison in text.decode() else ""
+        return Judgement(fatal, absent=tuple(absent))
 
     def look(self, asked: DesiredState, policy: Policy | None = None) -> Outcome:
         with self.state.lock():
@@ -310,6 +318,55 @@ def test_what_names_nothing_that_is_missing_waits_for_somebody(world: World) -> 
     asked = asking(biff="no")
     rejecting(world, asked)
     assert not world.in_force.reconsider(asked, world.policy)
+
+
+def test_a_wish_that_names_what_is_not_there_is_refused_until_it_is(world: World) -> None:
+    asked = asking(transport_maps="hash:/a")
+    assert world.look(asked).result is Result.IN_SYNC
+    assert "transport_maps" not in world.parameters()
+    rejected = world.in_force.rejected(asked)
+    assert rejected is not None
+    assert "transport_maps: there is no hash:/a" in rejected.reason
+    world.host.write(WRONG)  # meanwhile what is in force is enforced
+    assert world.look(asked).result is Result.CORRECTED
+    assert not world.in_force.reconsider(asked, world.policy)
+    world.there.add("hash:/a")
+    assert world.in_force.reconsider(asked, world.policy)
+    assert world.look(asked).result is Result.CORRECTED
+    assert world.parameters()["transport_maps"] == "hash:/a"
+
+
+def test_what_went_after_it_was_served_with_withholds_no_correction(world: World) -> None:
+    asked = asking(transport_maps="hash:/a")
+    world.there.add("hash:/a")
+    world.look(asked)
+    world.serve()
+    world.there.clear()
+    world.host.write(WRONG + b"transport_maps = hash:/a\n")
+    outcome = world.look(asked)
+    assert outcome.result is Result.CORRECTED
+    assert world.parameters()["mynetworks"] == "127.0.0.0/8"
+    told = [r.message for r in world.records if r.event is Event.DRIFT_CORRECTED]
+    assert any("there is no hash:/a" in message for message in told)
+
+
+def test_nobody_elses_absent_table_stands_in_a_wishs_way(world: World) -> None:
+    world.host.write(RIGHT + b"relocated_maps = hash:/b\n")
+    assert world.look(asking(biff="no")).result is Result.CORRECTED
+    assert world.parameters()["biff"] == "no"
+
+
+def test_what_runs_already_may_be_asked_for_though_it_is_absent(world: World) -> None:
+    world.host.write(RIGHT + b"relocated_maps = hash:/b\n")
+    world.state.keep_ran_with(world.host.read().text or b"")
+    asked = asking(relocated_maps="hash:/b")
+    assert world.look(asked).result is Result.IN_SYNC
+    assert world.in_force.rejected(asked) is None
+
+
+def test_before_anything_was_served_with_only_postfix_itself_refuses(new: World) -> None:
+    assert new.look(asking(transport_maps="hash:/a")).result is Result.CORRECTED
+    assert new.parameters()["transport_maps"] == "hash:/a"
 
 
 def test_what_was_refused_too_early_is_tried_when_the_judge_takes_it(world: World) -> None:

@@ -400,6 +400,22 @@ def test_the_new_inode_is_watched_and_the_old_one_is_not(host: Host) -> None:
     host.wait_for(Reason.MAIN_CF, "closed")
 
 
+def test_what_values_name_is_watched_beside_the_rest(host: Host) -> None:
+    tables = host.etc / "tables"
+    tables.mkdir()
+    named = tables / "clients.db"
+    assert host.watch.follow_named("-", (str(named),)) == ""
+    host.heard()
+    named.write_text("a")
+    host.wait_for(Reason.NAMED, "closed")
+    named.unlink()
+    host.wait_for(Reason.NAMED, "deleted")
+    # To follow other alias files leaves it watched.
+    assert host.watch.follow("-", str(host.main_cf), (str(host.etc / "others"),)) == ""
+    named.write_text("a")
+    host.wait_for(Reason.NAMED, "closed")
+
+
 def test_a_folder_moved_away_and_made_again(host: Host) -> None:
     folder = host.main_cf.parent
     folder.rename(host.etc / "gone")

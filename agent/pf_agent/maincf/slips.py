@@ -1,0 +1,39 @@
+"""The real name that a misspelt one was most likely meant to be: pure."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection
+from typing import Final
+
+# A name with less in common has nothing in common (difflib's ratio).
+_ALIKE: Final = 0.75
+_ALMOST: Final = 0.93
+_LONGEST_NAME: Final = 100
+
+
+def nearest(name: str, known: Collection[str]) -> str:
+    """Return the real name that `name` was most likely meant to be; "" where none is near.
+
+    Names of one family are long and alike (dovecot_destination_recipient_limit is no slip for
+    default_destination_recipient_limit), so what differs must be near word by word, or missing.
+    """
+    if len(name) > _LONGEST_NAME:
+        return ""
+    for found in difflib.get_close_matches(name, known, n=3, cutoff=_ALIKE):
+        if _is_slip(name.lower(), found.lower()):
+            return found
+    return ""
+
+
+def _is_slip(name: str, found: str) -> bool:
+    words, others = name.split("_"), found.split("_")
+    if set(words) <= set(others) or _ratio(name, found) >= _ALMOST:
+        return True
+    if len(words) != len(others):
+        return name.replace("_", "") == found.replace("_", "")
+    return all(_ratio(one, other) >= _ALIKE for one, other in zip(words, others, strict=True))
+
+
+def _ratio(one: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, one, other).ratio()

@@ -1,0 +1,109 @@
+"""The tables that values name, and whether what Postfix opens of them is there: pure.
+
+`type:name` is postconf(5)'s form; a table may stand in another: proxy:, pipemap:, unionmap:, and
+in braces with options of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from pf_agent.maincf.inventory import Inventory, reference
+from pf_agent.maincf.lists import words
+from pf_agent.maincf.slips import nearest
+from pf_agent.model import Presence, Reference
+
+# What postmap(1) and postalias(1) make of a source file, and what alone is opened then.
+BUILT: Final[Mapping[str, str]] = {
+    **{"hash": ".db", "btree": ".db", "lmdb": ".lmdb", "cdb": ".cdb"},
+    **{"dbm": ".pag", "sdbm": ".pag"},
+}
+# Types that read the file itself.
+READ: Final = ("regexp", "pcre", "cidr", "texthash")
+# Types whose name is a file with what to ask, where it is a path (ldap_table(5), "BACKWARDS
+# COMPATIBILITY"; memcache_table(5)).
+_ASKED_BY: Final = ("ldap", "mysql", "pgsql", "sqlite", "mongodb", "memcache")
+# Types that need nothing else: the value says it all, or Postfix has it.
+_SELF_CONTAINED: Final = ("static", "inline", "fail", "environ", "randmap", "internal")
+_JOINED: Final = ("pipemap", "unionmap")
+# What Debian has in a package of its own, postfix-TYPE.
+_PACKAGED: Final = ("cdb", "ldap", "lmdb", "mongodb", "mysql", "pcre", "pgsql", "sqlite")
+_PROXY: Final = "proxy:"
+
+
+def tables(parameter: str, word: str, inventory: Inventory) -> Iterator[Reference]:
+    """Yield what a word names that Postfix opens as a table."""
+    if word.startswith("{"):  # with options of its own: { type:name, search_order = ... }
+        word = next(words(word[1:].rpartition("}")[0]), "")
+    kind, colon, name = word.partition(":")
+    if "$" in word or not word:
+        return
+    if not colon or not name or not kind:
+        why = f'"{word}" is no table: Postfix expects type:name'
+        yield reference(parameter, "table", word, Presence.ABSENT, why=why)
+        return
+    if f"{kind}:" == _PROXY:
+        yield _approved(parameter, name, inventory)
+        yield from tables(parameter, name, inventory)
+        return
+    of_type = _type(parameter, kind, word, inventory)
+    if of_type.presence is not Presence.EXISTS:
+        yield of_type
+    elif kind in _JOINED:
+        for inner in words(name.strip()[1:-1]):
+            yield from tables(parameter, inner, inventory)
+    else:
+        yield _opened(parameter, kind, name, inventory)
+
+
+def _type(parameter: str, kind: str, word: str, inventory: Inventory) -> Reference:
+    if inventory.types is None:
+        return reference(parameter, "table type", kind, Presence.UNKNOWN)
+    if kind in inventory.types:
+        return reference(parameter, "table type", kind, Presence.EXISTS)
+    why = f'Postfix has no tables of the type "{kind}", which {word[:100]} asks for'
+    meant = nearest(kind, inventory.types)
+    if kind in _PACKAGED:
+        why += f"; install postfix-{kind}"
+    elif meant:
+        why += f"; did you mean {meant}?"
+    return reference(parameter, "table type", kind, Presence.ABSENT, "postconf -m", why)
+
+
+def _opened(parameter: str, kind: str, name: str, inventory: Inventory) -> Reference:
+    """The table itself, of a type that is there."""
+    said = f"{kind}:{name}"
+    if kind in _SELF_CONTAINED:
+        return reference(parameter, "table", said, Presence.EXISTS)
+    if not name.startswith("/"):
+        return reference(parameter, "table", said, Presence.UNKNOWN)
+    if kind in BUILT:
+        return _indexed(parameter, said, name, name + BUILT[kind], inventory)
+    if kind not in (*READ, *_ASKED_BY):
+        return reference(parameter, "table", said, Presence.UNKNOWN)
+    why = f"there is no file {name}; write it, or correct the name"
+    return reference(parameter, "table", said, inventory.file(name), name, why)
+
+
+def _indexed(parameter: str, said: str, source: str, index: str, inventory: Inventory) -> Reference:
+    """A database. One that was not built yet, of a source that is there, is no absence."""
+    found = inventory.file(index)
+    if found is Presence.ABSENT and inventory.file(source) is not Presence.ABSENT:
+        return reference(parameter, "table", said, Presence.UNKNOWN, source)
+    why = f"there is neither {index} nor {source}; write it and run postmap {said}"
+    return reference(parameter, "table", said, found, index, why)
+
+
+def _approved(parameter: str, name: str, inventory: Inventory) -> Reference:
+    """proxymap(8) opens only what is listed: `proxy:` before it, however often (proxymap.c)."""
+    while name.startswith(_PROXY):
+        name = name[len(_PROXY) :]
+    said = f"{_PROXY}{name}"
+    listed = inventory.settings.get("proxy_read_maps")
+    if listed is None or "$" in listed:
+        return reference(parameter, "proxied table", said, Presence.UNKNOWN)
+    is_listed = said in listed  # in a table that joins others, too
+    why = f"proxy_read_maps does not list {said}, so proxymap will not open it; add it there"
+    presence = Presence.EXISTS if is_listed else Presence.ABSENT
+    return reference(parameter, "proxied table", said, presence, "proxy_read_maps", why)
