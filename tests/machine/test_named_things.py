@@ -91,6 +91,25 @@ def test_what_goes_later_is_told_once_and_withholds_no_correction(site: Site) ->
     eventually(lambda: status(site)["absent"] == [], "all there again")
 
 
+def test_what_master_cf_gets_is_seen_at_once(site: Site) -> None:
+    site.machine.write_text(EXTRA, '[settings]\nbest_mx_transport = "mine"\n')
+    eventually(lambda: "mine" in str(status(site)["problems"]), "a refusal")
+    assert "best_mx_transport" not in site.read().decode()
+    site.machine.run(["postconf", "-M", "mine/unix=mine unix - - y - - smtp"])
+    site.machine.wait_until("postconf -n best_mx_transport | grep -qx '.* = mine'")
+    site.machine.run(["rm", EXTRA])
+    site.machine.run(["postconf", "-MX", "mine/unix"])
+    site.machine.run(["systemctl", "reload", "pf-agent"])
+
+
+def test_no_password_of_a_table_is_listed(site: Site) -> None:
+    site.agent("suspend", check=True)
+    site.machine.sh(f"echo 'smtp_sasl_password_maps = static:anna:hush-hush' >> {MAIN_CF}")
+    listed = site.agent("check", "--references", check=True).stdout
+    assert "smtp_sasl_password_maps: table " in listed
+    assert "hush-hush" not in listed
+
+
 def test_adopt_of_what_main_cf_says_warns(site: Site) -> None:
     site.agent("suspend", check=True)
     site.machine.sh(f"echo 'header_checks = regexp:{TABLE}' >> {MAIN_CF}")

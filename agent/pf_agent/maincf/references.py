@@ -39,7 +39,8 @@ class _Rule(NamedTuple):
 # Those whose files the agent makes itself (aliases.py).
 _ELSEWHERE: Final = ("alias_maps", "alias_database")
 # No host, domain or address has one of these: such a word matches nothing, and nobody says so.
-_UNLIKELY: Final = re.compile(r"[\"';|*]")
+_UNLIKELY: Final = re.compile(r"[\"';]")
+_NO_ADDRESS: Final = re.compile(r"[\"';|*]")
 _TABLE_TYPE: Final = re.compile(r"[a-z]+:")
 # `$$` is a dollar. What asks whether a parameter is set may name one that is not.
 _NAMED: Final = re.compile(r"\$(?:\$|(\w+)|\{(\w+)\}|\((\w+)\))")
@@ -134,14 +135,17 @@ def _maps(name: str, value: str, inventory: Inventory) -> Iterator[Reference]:
 
 def _patterns(name: str, value: str, inventory: Inventory) -> Iterator[Reference]:
     """match_list_parse() of util/match_list.c: files, tables, and what is matched itself."""
+    unlikely = _NO_ADDRESS if "networks" in values.flags(name) else _UNLIKELY
     for word in words(value):
         pattern = word.lstrip("!")
         if "$" in pattern or pattern.startswith("#"):
             continue
         if pattern.startswith("/"):
-            why = f"there is no file {pattern}; write it, or correct the name"
+            is_mask = pattern[1:].isdigit()
+            hint = "the mask of an address stands right behind it" if is_mask else "write it"
+            why = f"there is no file {pattern}; {hint}, or correct the name"
             yield reference(name, "file", pattern, inventory.file(pattern), pattern, why)
-        elif _UNLIKELY.search(pattern) and not _TABLE_TYPE.match(pattern):
+        elif unlikely.search(pattern) and not _TABLE_TYPE.match(pattern):
             why = f"{word} matches nothing: blanks and commas part a list, and nothing is quoted"
             yield reference(name, "pattern", word, Presence.ABSENT, why=why)
         elif _TABLE_TYPE.match(pattern) and not pattern.startswith("["):

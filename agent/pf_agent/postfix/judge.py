@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -88,7 +88,7 @@ class Jury:
             told(fatal),
             tuple(map(told, warnings)),
             tuple(replace(fault, reason=told(fault.reason)) for fault in faults),
-            tuple(replace(a, name=told(a.name), why=told(a.why)) for a in absent),
+            _fit(absent, told),
         )
 
     def references(self, text: bytes) -> tuple[Reference, ...]:
@@ -105,7 +105,8 @@ class Jury:
             return ()
         said = complaints.Folders(folder, self._directory)
         effective = self._postconf.parameters(said.named(syntax.output))
-        return references(main_cf.parameters(), _inventory(effective, types, master))
+        found = references(main_cf.parameters(), _inventory(effective, types, master))
+        return _fit(found, _teller(main_cf))
 
     def _questions(self, main_cf: MainCf, folder: str, master: str) -> list[Order]:
         tools = self._tools
@@ -166,6 +167,11 @@ def _teller(main_cf: MainCf) -> Callable[[str], str]:
     """How what is said of main.cf may be told: without its secrets, and at no great length."""
     hidden = secrets(main_cf.parameters().items())
     return lambda words: complaints.bounded(without(words, hidden))
+
+
+def _fit(found: Iterable[Reference], told: Callable[[str], str]) -> tuple[Reference, ...]:
+    """What may be told of them: a table may hold a password, `static:anna:secret`."""
+    return tuple(replace(each, name=told(each.name), why=told(each.why)) for each in found)
 
 
 def _inventory(

@@ -381,6 +381,17 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, "PYTHONPATH": paths, "PYTHONWARNINGS": "error", **more}
 
 
+def test_apply_keeps_the_comments_of_a_file_that_has_nothing_else(tmp_path: Path) -> None:
+    main_cf, desired = tmp_path / "main.cf", tmp_path / "desired.toml"
+    main_cf.write_text("# Of anna, who wants it so.\n#relayhost = [192.0.2.1]", encoding="utf-8")
+    desired.write_text('[settings]\nmynetworks = "127.0.0.0/8"\n', encoding="utf-8")
+    files = ["--main-cf", str(main_cf), "--desired", str(desired)]
+    subprocess.run(command("apply", *files), env=environment(), check=False, capture_output=True)
+    assert main_cf.read_text(encoding="utf-8") == (
+        "# Of anna, who wants it so.\n#relayhost = [192.0.2.1]\nmynetworks = 127.0.0.0/8\n"
+    )
+
+
 @pytest.mark.parametrize("size", [1, 5000], ids=["short", "long"])
 @pytest.mark.parametrize("options", [(), ("--json",)], ids=["text", "json"])
 def test_a_reader_that_has_seen_enough(tmp_path: Path, size: int, options: Sequence[str]) -> None:
