@@ -136,8 +136,9 @@ WELL = {
     f'pf_agent_phase{{{SERIES},phase="stopped"}}': "0x600",
     'pf_agent_suspended{instance="mx1"}': "0x600",
     'pf_agent_configuration_problems{instance="mx1"}': "0x600",
+    f"pf_agent_absent_references{{{SERIES}}}": "0x600",
 }
-UP, HEARTBEAT, IN_SYNC, STALLED, CONTESTED, FAILING, STOPPED, SUSPENDED, PROBLEMS = WELL
+UP, HEARTBEAT, IN_SYNC, STALLED, CONTESTED, FAILING, STOPPED, SUSPENDED, PROBLEMS, ABSENT = WELL
 DRIFTS = f'pf_agent_drifts_total{{{SERIES},parameter="mynetworks"}}'
 
 
@@ -160,6 +161,8 @@ DRIFTS = f'pf_agent_drifts_total{{{SERIES},parameter="mynetworks"}}'
         ({STOPPED: "0x5 1x60"}, 7, []),
         ({STOPPED: "0x5 1x60", IN_SYNC: "1x5 0x60"}, 9, ["PfAgentPostfixStopped"]),
         ({PROBLEMS: "2x60"}, 6, ["PfAgentConfigurationProblem"]),
+        ({ABSENT: "2x60"}, 3, []),
+        ({ABSENT: "2x60"}, 6, ["PfAgentReferenceAbsent"]),
         # The first drift of a parameter is a series that was not there before.
         ({DRIFTS: "_x30 1x60"}, 35, ["PfAgentDrift"]),
         ({DRIFTS: "_x30 1x60"}, 80, []),
@@ -192,5 +195,5 @@ def test_alerts(
 
 def test_every_alert_says_what_and_what_to_do() -> None:
     text = RULES.read_text()
-    assert len(ALERTS) == len(set(ALERTS)) == 10
+    assert len(ALERTS) == len(set(ALERTS)) == 11
     assert text.count("summary:") == text.count("description:") == len(ALERTS)
