@@ -315,6 +315,16 @@ def test_what_is_large_and_ugly_is_corrected_and_told_in_bounded_words(
         assert not {c for c in shown if not c.isprintable()} - {"\n", "\t"}
 
 
+@pytest.mark.parametrize("begin", ["export PYTHONPATH=/srv/modules", "cd /srv/modules"])
+def test_nobodys_modules_are_run_by_the_command(site: Site, begin: str) -> None:
+    site.machine.sh(
+        'mkdir -p /srv/modules; cd /srv/modules; echo \'open("/srv/ran", "w")\' > tomli.py;'
+        " cp tomli.py sitecustomize.py; cp tomli.py json.py"
+    )
+    site.machine.sh(f"{begin}; export PYTHONSTARTUP=/srv/modules/tomli.py; pf-agent check")
+    assert site.machine.run(["test", "-e", "/srv/ran"], check=False).returncode == 1
+
+
 def test_the_verbs_show_what_is_large_and_ugly(site: Site) -> None:
     site.wait_settled()  # as above
     site.machine.run(["pf-agent", "suspend"])

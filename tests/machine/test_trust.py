@@ -53,6 +53,19 @@ def test_what_others_may_change_is_not_obeyed(site: Site, spoil: str, mend: str,
     eventually(lambda: "fault" not in site.agent("status").stdout, "the file in force again")
 
 
+def test_nobody_is_told_to_change_somebodys_home(site: Site) -> None:
+    since = site.cursor()
+    site.machine.sh("useradd --create-home eve; runuser -u eve -- touch /home/eve/mine.toml")
+    site.machine.run(["ln", "-s", "/home/eve/mine.toml", EXTRA])
+    eventually(lambda: bool(site.records("config-rejected", since)), "a record")
+    told = site.records("config-rejected", since)[0]["MESSAGE"]
+    assert "/home/eve" in told
+    assert "keep the file where only root can write" in told
+    assert "chown" not in told
+    site.machine.run(["rm", EXTRA])
+    eventually(lambda: "fault" not in site.agent("status").stdout, "the file in force again")
+
+
 def test_a_fifo_in_a_files_place_holds_nobody_up(site: Site) -> None:
     since = site.cursor()
     site.machine.run(["mkfifo", EXTRA])

@@ -221,3 +221,20 @@ def test_every_member_of_the_json_is_told_of(heading: str) -> None:
     section = text_of("docs/json.md").partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
     told = set(re.findall(r"`([\w.-]+)`", section))
     assert json_members()[heading] <= told
+
+
+@pytest.mark.parametrize("path", [*OPERATORS, "README.md", "SECURITY.md", "units/pf-agent.catalog"])
+def test_no_advice_shows_what_anybody_wrote_into_the_journal(path: str) -> None:
+    """Without -u or _UID=0 a forged record is shown, with our own text beside it."""
+    said = "\n".join(line for line in text_of(path).splitlines() if not line.startswith("# "))
+    commands = re.findall(r"journalctl [^`\n\"#|]*", said)
+    assert [c for c in commands if not re.search(r"_UID=0| -\w*u ", f"{c} ")] == []
+
+
+def test_the_mail_shows_only_what_root_wrote() -> None:
+    lines = text_of("units/mail-root").splitlines()
+    asking = [
+        line for line in lines if "journalctl -" in line and not line.lstrip().startswith("#")
+    ]
+    assert [line for line in asking if "_UID=0" not in line and "--sync" not in line] == []
+    assert len(asking) >= 3

@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Iterable
 
+from pf_agent import names
 from pf_agent.config.table import Source
 from pf_agent.errors import ConfigError
 from pf_agent.files.linux import contents
@@ -68,12 +69,19 @@ def _fault_above(path: str) -> str:
 def _fault(path: str, found: os.stat_result) -> str:
     """Say why others than root may change it; "" where they may not."""
     if found.st_uid not in (0, os.geteuid()):
-        return f"{path}: it belongs to uid {found.st_uid}, not to root; chown root {path}"
+        fact = f"it belongs to uid {found.st_uid}, not to root"
+        return f"{path}: {fact}; {way_out(path, 'chown root')}"
     # In a folder with the sticky bit nobody renames or removes what is another's (unlink(2)).
     is_sticky = stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX
     if found.st_mode & 0o022 and not is_sticky:
-        return f"{path}: others than its owner may write to it; chmod go-w {path}"
+        return f"{path}: writable by others; {way_out(path, 'chmod go-w')}"
     return ""
+
+
+def way_out(path: str, command: str) -> str:
+    """What is not the configuration's own is perhaps somebody's home: it is not to be changed."""
+    is_ours = f"{path}/".startswith(f"{names.CONFIG_DIRECTORY}/")
+    return f"{command} {path}" if is_ours else "keep the file where only root can write"
 
 
 def _above(path: str) -> list[str]:
