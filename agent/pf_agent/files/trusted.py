@@ -28,7 +28,8 @@ def read_source(path: str, is_guarded: bool) -> Source:
     """
     try:
         with opened(path, is_followed=True) as file:
-            problem = _fault(path, file.status) or _fault_above(path) if is_guarded else ""
+            target = os.path.realpath(path)  # where it is a link, that is what others may change
+            problem = _fault(target, file.status) or _fault_above(path) if is_guarded else ""
             if problem:
                 raise ConfigError(problem)
             data = contents(file.handle, file.status.st_size, _MOST_BYTES)

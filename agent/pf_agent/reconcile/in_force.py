@@ -31,6 +31,7 @@ from pf_agent.reconcile.plan import plan
 from pf_agent.reconcile.ports import Host, Policy, Store
 from pf_agent.reconcile.reconcile import reconcile
 from pf_agent.reconcile.rollback import Rollback
+from pf_agent.words import sentences
 
 
 @dataclass
@@ -90,7 +91,8 @@ class InForce:
         if outcome.result is not Result.REJECTED or known.served is None or not is_new:
             return outcome
         changed = tuple(sorted(wishes.differing(known.served, desired)))
-        refused = Rejected(desired, outcome.summary, changed, is_judged=True)
+        reason = outcome.summary + _beside(desired, changed, outcome.summary)
+        refused = Rejected(desired, reason, changed, is_judged=True)
         if known.before:
             # What an earlier wish has changed, that was not served yet, goes back with this one.
             self._rollback(policy, "another wish was refused").take_back()
@@ -185,4 +187,12 @@ class InForce:
         self.store.mark_pending(marker)
 
 
+def _beside(desired: DesiredState, changed: Sequence[str], said: str) -> str:
+    """What else is asked for, and waits with the fault that is told of; each with its place."""
+    places = desired.provenance
+    others = [f"{n} ({places[n]})" if n in places else n for n in changed if n not in said]
+    return f"; nor in force until then: {sentences.listed(others, _MOST_SHOWN)}" if others else ""
+
+
+_MOST_SHOWN = 10
 _NONE = PendingActivation(0, (), Exposure(0.0, 0.0))

@@ -79,8 +79,8 @@ def wrong_folder(site: Standing) -> Steps:
 
 
 def wrong_restriction(site: Standing) -> Steps:
-    """A restriction that there is not: each client gets 451 4.3.5."""
-    yield from _wrong(site, "restriction", _MISSPELLED, masked=True)
+    """A restriction whose table fails: each client gets 451 4.3.5."""
+    yield from _wrong(site, "restriction", _FAILING, masked=True)
 
 
 def wrong_milter(site: Standing) -> Steps:
@@ -88,16 +88,17 @@ def wrong_milter(site: Standing) -> Steps:
     yield from _wrong(site, "milter", {"smtpd_milters": '"inet:127.0.0.1:8899"'}, masked=True)
 
 
-_MISSPELLED = {"smtpd_sender_restrictions": '"reject_unknown_sender_domian"'}
+# What is misspelt or absent is refused beforehand; this table is there, and fails when it is asked.
+_FAILING = {"smtpd_sender_restrictions": '"check_sender_access fail:down"'}
 
 
 def two_wishes(site: Standing) -> Steps:
     """A right one and a wrong one at once: both go back, or the right one was served before."""
-    site.wish(right=RIGHT, wrong=_MISSPELLED)
+    site.wish(right=RIGHT, wrong=_FAILING)
     both, one = frozenset({"right", "wrong"}), frozenset({"wrong"})
     outcomes = (both, one, frozenset[str]()) if site.is_deaf else (both, one)
     yield replace(_as_before(site), rejected=outcomes)
-    yield from _removed(site, _MISSPELLED, "wrong")
+    yield from _removed(site, _FAILING, "wrong")
     yield from _removed(site, (), "right")
 
 
@@ -117,7 +118,7 @@ def by_hand(site: Standing) -> Steps:
     site.machine.sh(f"postconf -e smtpd_junk_command_limit=50; {_RELOAD}")
     before, site.before = site.before, replace(site.before, main_cf=site.main_cf())
     try:
-        yield from _wrong(site, "restriction", _MISSPELLED, masked=True)
+        yield from _wrong(site, "restriction", _FAILING, masked=True)
         yield from drift(site)
     finally:
         site.before = before
@@ -162,14 +163,14 @@ def agent_restarted(site: Standing) -> Steps:
 
 def agent_killed(site: Standing) -> Steps:
     """The agent is killed as it has just written down a wrong wish."""
-    site.wish(restriction=_MISSPELLED)
-    (name,) = _MISSPELLED
+    site.wish(restriction=_FAILING)
+    (name,) = _FAILING
     wait(lambda: name in site.main_cf()[names.DEFAULT_INSTANCE])
     site.machine.run(["systemctl", "kill", "-s", "KILL", "pf-agent"])
     rejected = frozenset({"restriction"})
     outcomes = (rejected, frozenset[str]()) if site.is_deaf else (rejected,)
     yield replace(_as_before(site), rejected=outcomes)
-    yield from _removed(site, _MISSPELLED, "restriction")
+    yield from _removed(site, _FAILING, "restriction")
 
 
 def rebooted(site: Standing) -> Steps:

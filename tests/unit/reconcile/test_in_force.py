@@ -18,6 +18,7 @@ from pf_agent.model import (
     Event,
     Judgement,
     Outcome,
+    Place,
     Presence,
     Reference,
     Rejected,
@@ -334,6 +335,15 @@ def test_a_wish_that_names_what_is_not_there_is_refused_until_it_is(world: World
     assert world.in_force.reconsider(asked, world.policy)
     assert world.look(asked).result is Result.CORRECTED
     assert world.parameters()["transport_maps"] == "hash:/a"
+
+
+def test_what_waits_with_a_refused_wish_is_named(world: World) -> None:
+    asked = asking(transport_maps="hash:/a", biff="no")
+    world.look(replace(asked, provenance={"biff": Place("/etc/pf-agent/x.toml", 3)}))
+    rejected = world.in_force.rejected(asked)
+    assert rejected is not None
+    assert rejected.reason.endswith("; nor in force until then: biff (/etc/pf-agent/x.toml:3)")
+    assert "biff" not in world.parameters()
 
 
 def test_what_went_after_it_was_served_with_withholds_no_correction(world: World) -> None:
