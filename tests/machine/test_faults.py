@@ -82,9 +82,11 @@ def program_at_port_25(site: Site) -> Iterator[None]:
 
 
 def test_a_value_that_no_judge_sees_shows_at_the_port(site: Site) -> None:
-    """`smtpd_recipient_restrictions = bogus`: the units are up, and every RCPT gets a 451."""
+    """A table that fails when it is asked: the units are up, and every RCPT gets a 451."""
     before, since = site.read(), site.cursor()
-    site.machine.write_text(EXTRA, '[settings]\nsmtpd_recipient_restrictions = "bogus"\n')
+    site.machine.write_text(
+        EXTRA, '[settings]\nsmtpd_recipient_restrictions = "check_client_access fail:down"\n'
+    )
     reason = wait_for_failure(site, since)
     assert "RCPT got 451" in reason
     # It was not so before, so it is rejected.
