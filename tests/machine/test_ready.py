@@ -115,7 +115,7 @@ def test_the_guides_is_the_one_in_force(site: Site) -> None:
 @pytest.mark.parametrize("state", STATES)
 def test_postfix_judges_it_good(site: Site, state: str, text: str) -> None:
     judged: dict[str, Any] = json.loads(site.run_python(JUDGE, f"{READY}/{state}.toml", text))
-    assert judged == {"fatal": "", "warnings": [], "faults": []}
+    assert judged == {"fatal": "", "warnings": [], "faults": [], "absent": []}
 
 
 # A null client
