@@ -50,6 +50,8 @@ _AWAITED_SECONDS = 0.5
 _UNKNOWN_SECONDS = 5.0
 # What was rejected is tried again when it may work by now, and that is seen by looking.
 _RECONSIDER_SECONDS = 30.0
+# Its owner may write a table as often as he likes, and each look asks postconf.
+_NAMED_SECONDS = 1.0
 # Somebody wrote main.cf: what is not needed to see what he wrote waits for another look.
 URGENT = frozenset({Reason.MAIN_CF, Reason.MAIN_CF_OPEN})
 _LOOKS_AT_ALIASES = frozenset({Reason.START, Reason.TIMER, Reason.RELOAD, Reason.ALIASES})
@@ -86,6 +88,7 @@ class Instance:
         self._in_sync_text: bytes | None = None
         self._unserved: tuple[str, ...] = ()  # what Postfix runs with is another value of these
         self._reconsider_at = 0.0
+        self._named_at = 0.0
         self._backoff = Backoff()
         self._next_look = 0.0
         self._failure = ""
@@ -106,6 +109,7 @@ class Instance:
         """Look if there is a reason to, and take the activation a step on. Never raises."""
         if time.monotonic() >= self._next_look:
             reasons = reasons | {Reason.TIMER}
+        reasons = self._spaced(reasons)
         if reasons & _DOUBTS_POSTFIX:
             self._activation.doubt()
         try:
@@ -130,6 +134,17 @@ class Instance:
         except Exception as error:  # noqa: BLE001 - the last catch-all: recorded, then tried again
             self._shared.journal.fault("an error of pf-agent's own", error)
             self._fail(f"an error of pf-agent's own: {error!r}")
+
+    def _spaced(self, reasons: set[Reason]) -> set[Reason]:
+        """Put off a look for the sake of a table that somebody writes again and again."""
+        now = time.monotonic()
+        if reasons != {Reason.NAMED} or now >= self._named_at + _NAMED_SECONDS:
+            self._named_at = now if Reason.NAMED in reasons else self._named_at
+            return reasons
+        due = self._named_at + _NAMED_SECONDS
+        self._next_look = min(self._next_look, due)
+        self._reconsider_at = min(self._reconsider_at, due)
+        return set()
 
     def leave(self) -> None:
         """Look after this instance no more; main.cf stays as it is."""

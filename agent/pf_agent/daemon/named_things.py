@@ -7,6 +7,7 @@ from typing import Final
 
 from pf_agent import names
 from pf_agent.daemon.shared import Shared
+from pf_agent.errors import HostError
 from pf_agent.maincf.references import absences
 from pf_agent.model import Emit, Event, Record, Reference
 from pf_agent.postfix.errands import Errands
@@ -31,8 +32,14 @@ class NamedThings:
         self.absent: tuple[str, ...] = ()
 
     def look(self, text: bytes) -> None:
-        """Look for all that `text` names; what is newly absent goes on record. Raises HostError."""
-        found = self._postfix.references(text)
+        """Look for all that `text` names; what is newly absent goes on record.
+
+        Where nobody answers, nothing new is known: no correction may fail for that.
+        """
+        try:
+            found = self._postfix.references(text)
+        except HostError:
+            return
         known, gone = self.absent, absences(found)
         self.absent = tuple(dict.fromkeys(map(absence_sentence, gone)))
         for each in gone:

@@ -60,6 +60,7 @@ class Asked(FakePrograms):
         self.trouble = ""
         self.things: set[str] = set()
         self.named: tuple[Reference, ...] = ()
+        self.references_asked = 0
         self.may_build, self.may_answer = threading.Event(), threading.Event()
         self.may_build.set()
         self.may_answer.set()
@@ -97,6 +98,9 @@ class Asked(FakePrograms):
         return Package()
 
     def references(self, _text: bytes) -> tuple[Reference, ...]:
+        self.references_asked += 1
+        if self.trouble:
+            raise HostError(self.trouble)
         return self.named
 
     def is_there(self, thing: str) -> bool:
@@ -344,7 +348,7 @@ def test_what_a_value_names_and_is_not_there_is_told_once_and_forgotten_when_it_
         Reference("mynetworks", "file", "/b", Presence.EXISTS, "/b"),
     )
     for _ in range(3):
-        host.instance.turn({Reason.NAMED})
+        look_at_what_is_named(host)
     (told,) = [record for record in host.records if record.event is Event.REFERENCE_ABSENT]
     assert told.message == "relay_domains: there is no /a"
     assert told.fields[names.FIELD_PARAMETER] == "relay_domains"
@@ -355,5 +359,36 @@ def test_what_a_value_names_and_is_not_there_is_told_once_and_forgotten_when_it_
     host.instance.turn({Reason.MAIN_CF})  # and it withholds no correction
     assert host.main_cf.read_bytes() == RIGHT
     host.postfix.named = ()
-    host.instance.turn({Reason.NAMED})
+    look_at_what_is_named(host)
     assert host.instance.status(time.time()).absent == ()
+
+
+def test_where_nobody_tells_what_is_there_nothing_fails(host: Host) -> None:
+    host.start()
+    host.postfix.trouble = "no answer"
+    look_at_what_is_named(host)
+    status = host.instance.status(time.time())
+    assert (status.phase, status.absent) == (Phase.IN_SYNC, ())
+    assert [r for r in host.records if r.event is Event.CORRECTION_FAILED] == []
+
+
+def look_at_what_is_named(host: Host) -> None:
+    """At once, or when it was put off to."""
+    asked = host.postfix.references_asked
+    host.instance.turn({Reason.NAMED})
+    while host.postfix.references_asked == asked:
+        time.sleep(max(host.instance.patience(), 0.01))
+        host.instance.turn(set())
+
+
+def test_a_table_that_is_written_again_and_again_is_not_looked_at_each_time(host: Host) -> None:
+    host.start()
+    host.instance.turn({Reason.NAMED})
+    asked = host.postfix.references_asked
+    for _ in range(200):
+        host.instance.turn({Reason.NAMED})
+    assert host.postfix.references_asked < asked + 50
+    host.write(WRONG)
+    host.instance.turn({Reason.MAIN_CF, Reason.NAMED})  # drift does not wait
+    assert host.main_cf.read_bytes() == RIGHT
+    look_at_what_is_named(host)
