@@ -46,7 +46,7 @@ _TABLE_TYPE: Final = re.compile(r"[a-z]+:")
 _NAMED: Final = re.compile(r"\$(?:\$|(\w+)|\{(\w+)\}|\((\w+)\))")
 _LIMIT: Final = re.compile(r"(?:>=|<=)")
 _VERSION: Final = re.compile(r"(?:0[xX])?[0-9a-fA-F]*")
-# As for a table: of a queue of its own, postlogd has no other name there than in master.cf.
+# The service that writes maillog_file (postlogd(8)).
 _POSTLOG: Final = "postlog_service_name"
 
 
