@@ -15,7 +15,7 @@ _MOST_TICKS_A_SECOND = 20
 # Of one fault: how each look, newaliases and the restart fail.
 _MOST_RECORDS = 4
 # When a fault has ended, nobody may have to wait for longer: the backoff after some seconds of it.
-BACKOFF_SECONDS = 45.0
+BACKOFF_SECONDS = 100.0
 
 
 @dataclass(frozen=True)

@@ -182,7 +182,7 @@ class Machine:
         *,
         input: str | bytes | None = None,
         check: bool = True,
-        timeout: float = 60.0,
+        timeout: float = 120.0,
         env: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command in the machine as root, in a clean environment, from /root.
@@ -200,7 +200,7 @@ class Machine:
             raise CommandFailed(text)
         return text
 
-    def sh(self, script: str, *, check: bool = True, timeout: float = 60.0) -> str:
+    def sh(self, script: str, *, check: bool = True, timeout: float = 120.0) -> str:
         """Run a shell script in the machine; return what it printed on standard output."""
         return self.run(["sh", "-c", script], check=check, timeout=timeout).stdout
 
@@ -249,7 +249,7 @@ class Machine:
         """Start a command in the machine and return at once; `popen` are Popen's own arguments."""
         return subprocess.Popen(self.entering(command), **popen)
 
-    def wait_until(self, script: str, timeout: float = 30.0) -> None:
+    def wait_until(self, script: str, timeout: float = 90.0) -> None:
         """Wait until a shell script ends with 0; raise MachineError with its last output."""
         # Asked again inside: the way in would cost more than most of the questions.
         loop = f"until (\n{script}\n)\ndo sleep 0.2; done"

@@ -42,7 +42,7 @@ SITE = '[settings]\nmyhostname = "mail.example.test"\nmydomain = "example.test"\
 
 # Three restarts a minute are allowed, so after a burst the next one may be a minute away.
 SETTLE_SECONDS = 180.0
-_RIGHT_SECONDS = 30.0
+_RIGHT_SECONDS = 60.0
 _RIGHT = ("-rw-r--r--", 0, 0)
 _DRIFTS = f"{names.RUN_DIRECTORY}/drifts.json"
 _STATUS = f"{names.RUN_DIRECTORY}/status.json"
@@ -362,7 +362,7 @@ def mapped_by_the_agent(machine: Machine) -> str:
     return machine.sh('cat "/proc/$(systemctl show -P MainPID pf-agent)/maps"')
 
 
-def eventually(holds: Callable[[], bool], what: str, timeout: float = 60.0) -> None:
+def eventually(holds: Callable[[], bool], what: str, timeout: float = 150.0) -> None:
     """Wait until `holds` says so, or fail with `what` was waited for."""
     began = time.monotonic()
     while not holds():
