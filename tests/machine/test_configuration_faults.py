@@ -200,6 +200,7 @@ def stopped(site: Site) -> Iterator[None]:
 
 
 def test_an_address_that_comes_up_later_is_taken_then(site: Site) -> None:
+    site.wait_settled()  # a wish that nobody was served with yet would go back with this one
     options = site.machine.read_text(AGENT_TOML)
     site.machine.write_text(AGENT_TOML, f"{options}\n[watch]\nlook_every_seconds = 1\n")
     since = site.cursor()
