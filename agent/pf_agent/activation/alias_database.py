@@ -84,6 +84,8 @@ class AliasDatabase:
         self._backoff = Backoff(first=retry_seconds)
         self._retry_at: float | None = None
         self._is_retry = False
+        self._was_due = False
+        self._is_distrusted = False
 
     @property
     def trouble(self) -> str:
@@ -101,7 +103,7 @@ class AliasDatabase:
         """Tell, once, whether it is to be run again by now; `stale` then says for what."""
         is_due = self.patience() == 0.0
         if is_due:
-            self._is_retry = True
+            self._is_retry = self._was_due = True
             # Where it fails once more, `report` has it wait longer.
             self._retry_at = self._ticks() + self._retry_seconds
         return is_due
@@ -117,6 +119,10 @@ class AliasDatabase:
             self._forget(self._failures.keys() - {*self._named.sources})
         return tuple(path for source in self._named.sources for path in source)
 
+    def distrust(self) -> None:
+        """A run may have been cut off by a crash: what stands there proves nothing, once."""
+        self._is_distrusted = True
+
     def stale(self) -> tuple[Source, ...]:
         """Return what is to be built now.
 
@@ -124,6 +130,7 @@ class AliasDatabase:
         no trouble any more, and goes on record.
         """
         is_retry, self._is_retry = self._is_retry, False
+        is_distrusted, self._is_distrusted = self._is_distrusted, False
         # What failed may have a name that only Postfix can tell.
         sources = dict.fromkeys((*self._named.sources, *self._failures))
         ended = [source for source in self._failures if self._is_right(source)]
@@ -131,6 +138,8 @@ class AliasDatabase:
             self._forget(ended)
             message = f"newaliases had failed, somebody else has run it for {_paths(ended)}"
             self._emit(Record(Event.ACTIVATED, message))
+        if is_distrusted:
+            return tuple(source for source in sources if self._stamp(source.path) is not None)
         return tuple(source for source in sources if self._is_wanted(source, is_retry))
 
     def _is_wanted(self, source: Source, is_retry: bool) -> bool:
@@ -195,7 +204,9 @@ class AliasDatabase:
                 self._built[each.source] = seen
                 self._note_doubts(each)
         self._forget(good)
-        if len(good) < len(run.built):
+        was_due, self._was_due = self._was_due, False
+        # A run for a cycle, or for a file that changed, puts off no try that is to come.
+        if len(good) < len(run.built) and (was_due or self._retry_at is None):
             self._retry_at = self._ticks() + self._backoff.grow()
         for trouble in dict.fromkeys(each.trouble for each in run.built if each.trouble):
             if trouble not in self._told or cycle not in (None, self._told[trouble]):

@@ -171,6 +171,8 @@ class Instance:
             self._shared.journal.note(moved)
         if Reason.START in reasons:
             self._state.tidy()
+            if self._state.pending() is not None:  # a power cut may have cut newaliases off, too
+                self._aliases.distrust()
         options = self._shared.configuration.options
         asked, settle = self._shared.asked(self.name), options.settle_seconds
         self._next_look = time.monotonic() + options.look_every_seconds

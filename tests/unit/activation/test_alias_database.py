@@ -203,6 +203,26 @@ def test_each_failure_is_told_once_and_by_itself(world: World) -> None:
     assert world.aliases.trouble == "two: bad"
 
 
+def test_runs_that_fail_meanwhile_put_off_no_try_that_is_to_come(world: World) -> None:
+    """Each cycle and each change of a file runs it, too: soon nobody would try for minutes."""
+    world.troubles["one"] = "one: bad"
+    write(world.one)
+    world.look()
+    for _ in range(6):
+        world.aliases.rebuild(cycle=7).worked()
+    assert world.aliases.patience() == 10
+
+
+def test_what_a_crash_may_have_cut_off_is_built_again_once(world: World) -> None:
+    write(world.one)
+    write(world.two)
+    assert world.look() == ["one", "two"]
+    assert world.look() == []
+    world.aliases.distrust()
+    assert world.look() == ["one", "two"]
+    assert world.look() == []
+
+
 def test_only_what_failed_is_tried_again_and_more_and_more_seldom(world: World) -> None:
     world.troubles["one"] = "one: bad"
     write(world.one)
