@@ -146,7 +146,7 @@ def test_killed_between_the_change_and_the_end_of_the_restart(site: Site) -> Non
     site.wait_right()
     assert not is_pending(site)
     assert site.show(site.unit, "InvocationID") not in ("", before)
-    activated = site.records("activated", since)
+    activated = [r for r in site.records("activated", since) if names.FIELD_CYCLE in r]
     corrected = site.records("drift-corrected", since)
     assert activated[-1][names.FIELD_CYCLE] == corrected[-1][names.FIELD_CYCLE]
     assert site.serves()
@@ -242,6 +242,6 @@ def test_power_cut_before_the_restart_is_over(site: Site) -> None:
     site.machine.boot()
     site.wait_right()
     site.wait_settled()
-    activated = [int(record[names.FIELD_CYCLE]) for record in site.records("activated", since)]
-    assert cycle in activated
+    activated = [record.get(names.FIELD_CYCLE) for record in site.records("activated", since)]
+    assert str(cycle) in activated  # the aliases are built again besides
     assert site.serves()

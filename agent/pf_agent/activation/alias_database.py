@@ -86,6 +86,7 @@ class AliasDatabase:
         self._is_retry = False
         self._was_due = False
         self._is_distrusted = False
+        self._cut_off: tuple[Source, ...] = ()
 
     @property
     def trouble(self) -> str:
@@ -139,7 +140,8 @@ class AliasDatabase:
             message = f"newaliases had failed, somebody else has run it for {_paths(ended)}"
             self._emit(Record(Event.ACTIVATED, message))
         if is_distrusted:
-            return tuple(source for source in sources if self._stamp(source.path) is not None)
+            self._cut_off = tuple(s for s in sources if self._stamp(s.path) is not None)
+            return self._cut_off
         return tuple(source for source in sources if self._is_wanted(source, is_retry))
 
     def _is_wanted(self, source: Source, is_retry: bool) -> bool:
@@ -214,7 +216,9 @@ class AliasDatabase:
                 fields = {names.FIELD_REASON: trouble}
                 self._emit(Record(Event.ACTIVATION_FAILED, trouble, cycle, fields))
         if cycle is None:  # an activation has a record of its own, at its end
-            self._tell_built(had_failed, [s for s in good if s not in had_failed])
+            changed = [s for s in good if s not in (*had_failed, *self._cut_off)]
+            self._tell_built(had_failed, changed)
+            self._tell_again([s for s in good if s in self._cut_off])
 
     def _tell_built(self, had_failed: Sequence[Source], changed: Sequence[Source]) -> None:
         if had_failed:
@@ -222,6 +226,12 @@ class AliasDatabase:
             self._emit(Record(Event.ACTIVATED, message))
         if changed:
             message = f"{_paths(changed)} had changed, newaliases was run"
+            self._emit(Record(Event.ACTIVATED, message))
+
+    def _tell_again(self, cut_off: Sequence[Source]) -> None:
+        self._cut_off = ()
+        if cut_off:
+            message = f"newaliases was run for {_paths(cut_off)}: a crash may have cut it off"
             self._emit(Record(Event.ACTIVATED, message))
 
     def _note_doubts(self, built: Built) -> None:
