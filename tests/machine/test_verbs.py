@@ -97,7 +97,9 @@ def test_no_activate_leaves_the_rest_to_the_daemon(site: Site) -> None:
     site.wait_settled()
     assert site.show(site.unit, "InvocationID") != before
     assert len(site.starts(since)) == 1
-    assert len(site.records("activated", since)) == 1
+    # Besides, the aliases are built again: nobody tells this marker from one that a crash left.
+    activated = [r for r in site.records("activated", since) if names.FIELD_CYCLE in r]
+    assert len(activated) == 1
     assert site.serves()
 
 

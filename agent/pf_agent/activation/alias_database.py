@@ -231,7 +231,7 @@ class AliasDatabase:
     def _tell_again(self, cut_off: Sequence[Source]) -> None:
         self._cut_off = ()
         if cut_off:
-            message = f"newaliases was run for {_paths(cut_off)}: a crash may have cut it off"
+            message = f"newaliases was run for {_paths(cut_off)}: it may have been cut off"
             self._emit(Record(Event.ACTIVATED, message))
 
     def _note_doubts(self, built: Built) -> None:

@@ -220,7 +220,7 @@ def test_what_a_crash_may_have_cut_off_is_built_again_once(world: World) -> None
     assert world.look() == []
     world.aliases.distrust()
     assert world.look() == ["one", "two"]
-    assert world.messages(Event.ACTIVATED)[-1].endswith("a crash may have cut it off")
+    assert world.messages(Event.ACTIVATED)[-1].endswith("it may have been cut off")
     assert world.look() == []
 
 
