@@ -54,7 +54,7 @@ def status_from_dict(document: object) -> Status:
         found.get("pid", count_of),
         found.get("instances", lambda inner: table_of(inner, lambda _, s: status_from_dict(s))),
         found.get("suspension", or_none(suspension_of)),
-        found.get("absent", texts_of),
+        found.get("absent", texts_of, ()),
     )
 
 

@@ -46,3 +46,12 @@ def test_a_status_of_another_make_is_refused(wrong: dict[str, object]) -> None:
     del found["phase"]
     with pytest.raises(ValueError, match=r"^there is no phase$"):
         status_from_dict(found)
+
+
+def test_what_a_daemon_of_the_version_before_wrote_is_read() -> None:
+    """It runs on for a moment, while the package is upgraded."""
+    status = Status(Phase.IN_SYNC, 1.0, absent=("relayhost: there is none",))
+    found = status_dict(status, 2.0)
+    assert status_from_dict(found) == status
+    del found["absent"]
+    assert status_from_dict(found).absent == ()
