@@ -16,8 +16,6 @@ from pf_agent.errors import HostError
 from pf_agent.files import configuration
 from pf_agent.files.exchange import MainCfFile
 from pf_agent.files.store import FileStore
-from pf_agent.maincf.document import MainCf
-from pf_agent.maincf.values import same
 from pf_agent.model import (
     DesiredState,
     Drift,
@@ -28,7 +26,7 @@ from pf_agent.model import (
 )
 from pf_agent.reconcile.plan import Plan, plan
 from pf_agent.reconcile.refusal import blamed_place, refusal, refusal_sentence, warnings
-from pf_agent.reconcile.wishes import differing
+from pf_agent.reconcile.wishes import differing, unsaid
 
 if TYPE_CHECKING:
     from pf_agent.postfix.installed import Postfix
@@ -97,11 +95,9 @@ def newly_asked(subject: Subject) -> frozenset[str]:
 
     What such a one names must be there (refusal.py). Raises HostError.
     """
-    asked = subject.desired.settings
-    says = MainCf.parse(subject.host.read().text or b"").parameters()
-    new = {n for n, value in asked.items() if n not in says or not same(n, value, says[n])}
+    new = unsaid(subject.desired.settings, subject.host.read().text)
     served = _readable_served(subject.name) if subject.own else None
-    return frozenset(new if served is None else new & differing(served, subject.desired))
+    return new if served is None else new & differing(served, subject.desired)
 
 
 def judgement_of(subject: Subject) -> Judgement:

@@ -25,10 +25,9 @@ from pf_agent.errors import ConfigError, HostError
 from pf_agent.files import configuration, whole
 from pf_agent.files.exchange import MainCfFile
 from pf_agent.files.trusted import require_guarded
-from pf_agent.maincf.document import MainCf
-from pf_agent.maincf.values import same
 from pf_agent.model import DesiredState
 from pf_agent.reconcile.refusal import refusal, refusal_sentence, warnings
+from pf_agent.reconcile.wishes import unsaid
 from pf_agent.words import sentences
 
 _DROPINS: Final = os.path.join(names.CONFIG_DIRECTORY, names.DESIRED_DROPINS)
@@ -122,12 +121,7 @@ def _judge(before: Subject, after: Subject, wishes: Wishes) -> tuple[str, ...]:
     else two faults could not be mended one by one.
     """
     judgement = judgement_of(after)
-    says = MainCf.parse(after.host.read().text or b"").parameters()
-    new = [
-        name
-        for name, value in wishes.items()
-        if value is not None and not (name in says and same(name, value, says[name]))
-    ]
+    new = unsaid(wishes, after.host.read().text)
     doubts = [text for text in warnings(after.desired, judgement, new) if _named(wishes, text)]
     refused = refusal(after.desired, judgement, new)
     if refused:

@@ -14,12 +14,13 @@ from pf_agent import names
 from pf_agent.maincf.document import MainCf
 from pf_agent.model import Fault
 
-# What postalias(1) makes of a source file, by type; the other types read the file itself.
-_BUILT: Final = {
+# What postalias(1) and postmap(1) make of a source file, by type, and what alone is opened then.
+BUILT: Final = {
     **{"hash": ".db", "btree": ".db", "lmdb": ".lmdb", "cdb": ".cdb"},
     **{"dbm": ".pag", "sdbm": ".pag"},
 }
-_READ: Final = ("regexp", "pcre", "cidr", "texthash")
+# Types that read the file itself.
+READ: Final = ("regexp", "pcre", "cidr", "texthash")
 _ABSENT: Final = "No such file or directory"
 # Of Debian's Postfix, where main.cf is silent.
 _DEFAULTS: Final = {
@@ -75,9 +76,9 @@ def source_of(word: str, kind: str) -> Source | None:
     """
     if ":" in word:
         kind, _, word = word.partition(":")
-    if kind not in _BUILT or not word.startswith("/") or "$" in word:
+    if kind not in BUILT or not word.startswith("/") or "$" in word:
         return None
-    return Source(word, word + _BUILT[kind])
+    return Source(word, word + BUILT[kind])
 
 
 def _expanded(value: str, parameters: Mapping[str, str]) -> str:
@@ -95,9 +96,9 @@ def _expanded(value: str, parameters: Mapping[str, str]) -> str:
 def buildable(values: Mapping[str, str], exists: Callable[[str], bool]) -> frozenset[str]:
     """Return the databases that the agent's next newaliases makes, by path."""
     return frozenset(
-        path + _BUILT[kind]
+        path + BUILT[kind]
         for kind, path in _tables(values.get("alias_database", ""))
-        if kind in _BUILT and (exists(path) or path == names.DEFAULT_ALIASES)
+        if kind in BUILT and (exists(path) or path == names.DEFAULT_ALIASES)
     )
 
 
@@ -107,12 +108,12 @@ def faults(values: Mapping[str, str], exists: Callable[[str], bool]) -> tuple[Fa
     found = {
         Fault("alias_database", f"open {path}: {_ABSENT}")
         for kind, path in _tables(values.get("alias_database", ""))
-        if kind in _BUILT and path + _BUILT[kind] not in built
+        if kind in BUILT and path + BUILT[kind] not in built
     }
     for kind, path in _tables(values.get("alias_maps", "")):
-        opened = path + _BUILT.get(kind, "")
-        if (kind in _BUILT or kind in _READ) and opened not in built and not exists(opened):
-            verb = "open" if kind in _READ and kind != "texthash" else "open database"
+        opened = path + BUILT.get(kind, "")
+        if (kind in BUILT or kind in READ) and opened not in built and not exists(opened):
+            verb = "open" if kind in READ and kind != "texthash" else "open database"
             found.add(Fault("alias_maps", f"{verb} {opened}: {_ABSENT}"))
     return tuple(sorted(found, key=lambda fault: (fault.parameter, fault.reason)))
 

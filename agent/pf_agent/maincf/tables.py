@@ -6,21 +6,15 @@ in braces with options of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Final
 
+from pf_agent.maincf.aliases import BUILT, READ
 from pf_agent.maincf.inventory import Inventory, reference
 from pf_agent.maincf.lists import words
 from pf_agent.maincf.slips import nearest
 from pf_agent.model import Presence, Reference
 
-# What postmap(1) and postalias(1) make of a source file, and what alone is opened then.
-BUILT: Final[Mapping[str, str]] = {
-    **{"hash": ".db", "btree": ".db", "lmdb": ".lmdb", "cdb": ".cdb"},
-    **{"dbm": ".pag", "sdbm": ".pag"},
-}
-# Types that read the file itself.
-READ: Final = ("regexp", "pcre", "cidr", "texthash")
 # Types whose name is a file with what to ask, where it is a path (ldap_table(5), "BACKWARDS
 # COMPATIBILITY"; memcache_table(5)).
 _ASKED_BY: Final = ("ldap", "mysql", "pgsql", "sqlite", "mongodb", "memcache")

@@ -10,6 +10,8 @@ import ipaddress
 import re
 from collections.abc import Iterable
 
+from pf_agent.maincf.aliases import BUILT
+
 # postconf(5), "smtpd_milters", "check_policy_service": inet:host:port, unix:path; tcp_table(5):
 # tcp:host:port; socketmap_table(5): socketmap:inet:host:port:name. The port may be a service's
 # name.
@@ -18,8 +20,7 @@ _INET = re.compile(r"(?:inet|tcp):(\[[0-9a-fA-F:.]+\]|[^\s,:\[\]{}]+):([A-Za-z0-
 _UNIX = re.compile(r"(?:unix|local):(/[^\s,:{}]+)")
 _PATH = re.compile(r"(?:^|[\s,{]|[a-z0-9]:)(/[^\s,:{}]+)")
 # The files that postmap(1) makes of a source and that alone are opened (DATABASE_README).
-_INDEXED = re.compile(r"(?:^|[\s,{:])(hash|btree|dbm|sdbm|lmdb|cdb):(/[^\s,:{}]+)")
-_SUFFIXES = {"hash": ".db", "btree": ".db", "dbm": ".pag", "sdbm": ".pag"}
+_INDEXED = re.compile(rf"(?:^|[\s,{{:])({'|'.join(BUILT)}):(/[^\s,:{{}}]+)")
 _WORD = re.compile(r"[^\s,{}]+")
 
 
@@ -32,7 +33,7 @@ def things_in(values: Iterable[str]) -> tuple[str, ...]:
         found.update((f"unix:{path}", None) for path in sockets)
         indexed = _INDEXED.findall(value)
         sources = [path for _, path in indexed]
-        found.update((f"{path}{_SUFFIXES.get(kind, f'.{kind}')}", None) for kind, path in indexed)
+        found.update((f"{path}{BUILT[kind]}", None) for kind, path in indexed)
         others = (path for path in _PATH.findall(value) if path not in (*sockets, *sources))
         found.update((path, None) for path in others)
         found.update((word, None) for word in _WORD.findall(value) if is_address(word))

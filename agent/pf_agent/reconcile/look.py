@@ -8,8 +8,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 
-from pf_agent.maincf.document import MainCf
-from pf_agent.maincf.values import same
 from pf_agent.model import (
     ActualState,
     DesiredState,
@@ -23,7 +21,7 @@ from pf_agent.model import (
 from pf_agent.reconcile.plan import Plan, plan
 from pf_agent.reconcile.ports import Host, Policy, Store
 from pf_agent.reconcile.refusal import refusal
-from pf_agent.reconcile.wishes import applied, differing, unserved, withdrawn
+from pf_agent.reconcile.wishes import applied, differing, unsaid, unserved, withdrawn
 from pf_agent.words import sentences
 from pf_agent.words.fields import drift_fields
 
@@ -63,13 +61,7 @@ class Look:
         served, ran_with = self.store.wishes().served, self.store.ran_with()
         if served is None:
             return frozenset()
-        runs = MainCf.parse(ran_with or b"").parameters()
-        asked = self.desired.settings
-        return frozenset(
-            name
-            for name in differing(served, self.desired)
-            if name in asked and not (name in runs and same(name, asked[name], runs[name]))
-        )
+        return differing(served, self.desired) & unsaid(self.desired.settings, ran_with)
 
     def closed(self) -> ActualState:
         """Read main.cf; who has it open gets the moment that postconf needs from rename to close.

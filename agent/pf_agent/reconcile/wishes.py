@@ -147,6 +147,16 @@ def untouched(wishes: Wishes, names: Iterable[str], text: bytes) -> frozenset[st
     )
 
 
+def unsaid(settings: Mapping[str, str | None], text: bytes | None) -> frozenset[str]:
+    """Return the parameters with a value of which main.cf's `text` says another, or nothing."""
+    says = taken_apart(text).parameters()
+    return frozenset(
+        name
+        for name, value in settings.items()
+        if value is not None and not (name in says and same(name, value, says[name]))
+    )
+
+
 def unserved(desired: DesiredState, text: bytes, ran_with: bytes) -> tuple[str, ...]:
     """Return the managed parameters that `text` says otherwise than what Postfix runs with."""
     if text == ran_with:
