@@ -221,6 +221,7 @@ class Instance:
     def _reconsider(self) -> set[Reason]:
         """What was refused may have been right too early: a file or an address was not there."""
         self._reconsider_at = time.monotonic() + _RECONSIDER_SECONDS
+        self._judge.forget()
         asked = self._shared.asked(self.name)
         with self._state.lock():
             is_right = self._in_force.reconsider(asked, Policy(judge=self._judge))

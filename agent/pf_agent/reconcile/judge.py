@@ -19,8 +19,9 @@ class Judge:
     """Postfix's judgement, asked once for each text: what passed once need not be judged again.
 
     Nor need a text that differs from one in comments, blanks and folding alone, where nothing was
-    said that names a line. A refusal is not remembered, nor what is absent: it may be there at the
-    next look. Several threads may ask: the second waits for the first one's answer.
+    said that names a line. A refusal is not remembered: a name that does not resolve now may
+    resolve at the next look. What is absent is, until `forget`: drift does not wait for it. Several
+    threads may ask: the second waits for the first one's answer.
     """
 
     def __init__(self, ask: Callable[[bytes], Judgement]) -> None:
@@ -34,13 +35,18 @@ class Judge:
         with self._lock:
             return self._judgement(text)
 
+    def forget(self) -> None:
+        """Ask anew: what was absent may be there."""
+        with self._lock:
+            self._passed.clear()
+
     def _judgement(self, text: bytes) -> Judgement:
         known = self._passed.get(text)
         if known is not None:
             return known
         content = MainCf.parse(text).content()
         found = Judgement() if content in self._clean else self._ask(text)
-        if not found.fatal and not found.absent:
+        if not found.fatal:
             _remember(self._passed, text, found)
         if found == Judgement():
             _remember(self._clean, content, None)
