@@ -5,5 +5,5 @@ from __future__ import annotations
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-# With what real Postfix says of them.
+# Real Postfix's verdicts on them are stored there too.
 CORPUS = CHECKOUT / "tests" / "corpus"

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from tests.checkout import CHECKOUT
 
-# A machine is no use any more after the last one.
+# After the last one a machine cannot be used any more.
 LAST = "docs/uninstalling.md"
 
-# What the fences may be. "sh": commands that a machine runs. "console": commands that it cannot
-# run. "toml": a whole file where the first line is a comment with its path.
+# The kinds of fence. "sh": commands that a machine runs. "console": commands that it cannot run.
+# "toml": a whole file if the first line is a comment with its path.
 RUN, NOT_RUN, FILE = "sh", "console", "toml"
 KINDS = {RUN, NOT_RUN, FILE, "text", "yaml"}
 
@@ -31,26 +31,26 @@ class Block:
 
     @property
     def path(self) -> str:
-        """The file that this block is the whole of, "" for any other block."""
+        """The file that this block is the whole content of, "" for any other block."""
         found = _PATH.fullmatch(self.text.partition("\n")[0])
         return found[1] if self.kind == FILE and found else ""
 
 
 @dataclass(frozen=True)
 class Command:
-    """A line for a shell, and the exit code that it promises."""
+    """A line for a shell, and the exit code that is promised."""
 
     text: str
     code: int
 
     @property
     def bare(self) -> str:
-        """Without the comment beside it."""
+        """The command without the comment after it."""
         return self.text.partition(" #")[0].rstrip()
 
 
 def documents() -> list[str]:
-    """Paths from the root of the checkout, in the order in which a machine goes through them."""
+    """Return paths from the root of the checkout, in the order in which a machine tries them."""
     found = ["README.md", *sorted(f"docs/{path.name}" for path in (CHECKOUT / "docs").glob("*.md"))]
     return sorted(found, key=lambda path: path == LAST)
 
@@ -60,7 +60,7 @@ def text_of(path: str) -> str:
 
 
 def prose_of(path: str) -> str:
-    """The document without its blocks."""
+    """Return the document without its blocks."""
     return _FENCE.sub("", text_of(path))
 
 

@@ -1,19 +1,22 @@
 """The few fakes: main.cf and a log in memory, systemd and Postfix's programs scripted, a clock.
 
-FakeHost is held to the real file's contract by test_exchange.py. No fake counts calls: a test asks
-what the world looks like afterwards.
+test_exchange.py holds FakeHost to the real file's contract. No fake counts calls: a test checks the
+state of the world afterwards.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
 from pf_agent import names
-from pf_agent.errors import HostError
+from pf_agent.activation.activation import Activation
+from pf_agent.activation.states import Clearing, Queueing
+from pf_agent.errors import GaveWay, HostError, NotBegun
 from pf_agent.maincf.aliases import Built, Source
 from pf_agent.model import (
     ActualState,
@@ -30,16 +33,17 @@ from pf_agent.model import (
     UnitState,
 )
 
-# One text, whoever asks how often: `built` keeps it.
+# The same text for every run: `built` keeps each of them.
 _DATABASES = (f"{names.DEFAULT_ALIASES}.db",)
 
 
 class FakeHost:
     """main.cf: its text, owner, mode and kind.
 
-    `closed` is what somebody wrote who had main.cf open when it was exchanged, and has closed it.
-    `before_exchange` holds what happens right before each of the next exchanges, one call for each:
-    somebody writes, or the disk refuses (HostError). `unlockable` is why there is no lock.
+    `closed` is what a writer wrote that had main.cf open during the exchange, and has since closed
+    it. `before_exchange` holds what happens right before each of the next exchanges, one callable
+    for each: another process writes, or the disk refuses (HostError). `unlockable` says why the
+    lock cannot be taken.
     """
 
     path = "/etc/postfix/main.cf"
@@ -48,28 +52,28 @@ class FakeHost:
         self.actual = ActualState(None, FileKind.ABSENT)
         self.templates: dict[str, bytes] = {}
         self.closed: Late | None = None
-        self.left: list[bytes] = []  # by exchanges that were cut short
+        self.left: list[bytes] = []  # by interrupted exchanges
         self.before_exchange: list[Callable[[], None]] = []
         self.unlockable = ""
         if text is not None:
             self.write(text)
 
     def write(self, text: bytes) -> None:
-        """Somebody saves main.cf; his file has the owner and the mode of the one before."""
+        """Another process saves main.cf, keeping its owner and mode."""
         kind = FileKind.REGULAR if self.actual.kind is FileKind.ABSENT else self.actual.kind
         self.actual = replace(self.actual, text=text, kind=kind, is_open=False, refused="")
 
     def hold_open(self, text: bytes) -> None:
-        """Somebody has written `text` so far, and has it open still."""
+        """Another process has written `text` so far, and still has the file open."""
         self.write(text)
         self.actual = replace(self.actual, is_open=True)
 
     def put_symlink(self, text: bytes | None) -> None:
-        """Somebody puts a symbolic link in its place; `text` None is for a target that is not."""
+        """A symbolic link is put in its place; `text` None means a target that does not exist."""
         self.actual = ActualState(text, FileKind.SYMLINK)
 
     def remove(self) -> None:
-        """Somebody deletes it."""
+        """Another process deletes it."""
         self.actual = ActualState(None, FileKind.ABSENT)
 
     def read(self) -> ActualState:
@@ -118,8 +122,11 @@ class FakeHost:
 class FakeService:
     """systemd with `units`. A job runs until `finish`; `trouble` makes the next call fail.
 
-    `reloaded` and `restarted` are the units that were, in order; `forgiven` those whose starts so
-    far count no more. `clock` tells when a start began.
+    If main.cf `is_awaited`, the next question gives way. What it is told fails as long as there is
+    a `refusal`, and is not answered while it is `hung`. Of the call named `lost`, which is carried
+    out, the answer is lost. `reloaded` and `restarted` are the units
+    that were, in order; `forgiven` those whose start counts were reset. `clock` returns the time at
+    which a start begins.
     """
 
     def __init__(self, *units: UnitState, clock: Callable[[], float] = lambda: 0.0) -> None:
@@ -129,16 +136,21 @@ class FakeService:
         self.reloaded: list[str] = []
         self.restarted: list[str] = []
         self.forgiven: list[str] = []
-        self.trouble = ""
+        self.trouble = self.refusal = ""
+        self.is_awaited = False
+        self.lost = ""
         self._ended: dict[str, str] = {}
+        self._may_answer = threading.Event()
+        self._may_answer.set()
 
     def restart(self, unit: str) -> str:
-        self._answer()
+        self._be_told()
         self.restarted.append(unit)
+        self._lose("restart")
         return self._job()
 
     def reload(self, unit: str) -> str:
-        self._answer()
+        self._be_told()
         self.reloaded.append(unit)
         return self._job()
 
@@ -147,13 +159,13 @@ class FakeService:
         return self.jobs[-1]
 
     def finish(self, result: str = "done", starts: bool = True) -> None:
-        """End the newest job; every unit but one at its start limit comes up anew."""
+        """End the latest job; every unit except those at their start limit is started anew."""
         self._ended[self.jobs[-1]] = result
         if starts:
             self.come_up(self.jobs[-1])
 
     def come_up(self, by: str) -> None:
-        """Every unit but one at its start limit is started anew."""
+        """Start every unit anew, except those at their start limit."""
         self.units = tuple(self._started(unit, by) for unit in self.units)
 
     def _started(self, unit: UnitState, by: str) -> UnitState:
@@ -163,7 +175,7 @@ class FakeService:
         return UnitState(unit.name, UnitPhase.UP, "success", f"{unit.name} by {by}", now, now)
 
     def become(self, phase: UnitPhase, result: str = "success") -> None:
-        """The unit that holds master changes by itself, or somebody has it changed."""
+        """The unit that holds master changes, by itself or because of another process."""
         *others, holder = self.units
         self.units = (*others, replace(holder, phase=phase, result=result))
 
@@ -176,25 +188,57 @@ class FakeService:
         return self.units
 
     def reset_failed(self, units: Iterable[str]) -> None:
-        self._answer()
+        self._be_told()
+        self._lose("reset_failed")
         self.forgiven += units
         names = set(self.forgiven)
         self.units = tuple(
             replace(unit, result="success") if unit.name in names else unit for unit in self.units
         )
 
+    def _lose(self, call: str) -> None:
+        if call == self.lost:
+            raise HostError("no answer within 10 s")
+
+    @contextmanager
+    def hung(self) -> Iterator[None]:
+        """Answer nothing that it is told inside."""
+        self._may_answer.clear()
+        try:
+            yield
+        finally:
+            self._may_answer.set()
+
+    def _be_told(self) -> None:
+        assert self._may_answer.wait(60)
+        if self.refusal:
+            raise NotBegun(self.refusal)
+        self._fail_once()
+
     def _answer(self) -> None:
+        if self.is_awaited:
+            self.is_awaited = False
+            raise GaveWay("main.cf was written meanwhile")
+        self._fail_once()
+
+    def _fail_once(self) -> None:
         trouble, self.trouble = self.trouble, ""
         if trouble:
             raise HostError(trouble)
 
 
-class FakePrograms:
-    """Postfix's programs, port and log, and what dpkg says of the package.
+def is_queueing(activation: Activation) -> bool:
+    """Whether systemd was told to queue a job and has not answered: a trigger says when it has."""
+    way = activation.course.under_way
+    return isinstance(way, Queueing) or (isinstance(way, Clearing) and not way.job)
 
-    newaliases fails for `aliases_trouble`, warns of `aliases_doubts`. The port answers `heard`;
-    `is_alive` tells of master, `stopped` whether somebody stopped it. `asked` are the greetings
-    that were expected, `log_since` the moments that the log was asked for from.
+
+class FakePrograms:
+    """Postfix's programs, port and log, and what dpkg says about the package.
+
+    newaliases fails with `aliases_trouble`, and warns of `aliases_doubts`. The port answers
+    `heard`; `is_alive`: master runs; `stopped`: it was stopped by hand. `asked` are the greetings
+    that were expected, `log_since` the times from which the log was requested.
     """
 
     def __init__(self, greeting: Greeting | None) -> None:
@@ -257,13 +301,13 @@ class FakePrograms:
 
 
 def newaliases_at_once(name: str, run: Callable[[], None]) -> None:
-    """A `Spawn` that has newaliases end before the loop goes on."""
+    """A `Spawn` that runs newaliases to its end before the loop goes on."""
     assert name == "newaliases"
     run()
 
 
 class FakeLog:
-    """python3-systemd's `journal`, read from its end on; what matches is proved on a machine."""
+    """python3-systemd's `journal`, read backwards; what matches is tested on a machine."""
 
     def __init__(self) -> None:
         self.entries: list[dict[str, Any]] = []
@@ -271,7 +315,7 @@ class FakeLog:
         self._left: list[dict[str, Any]] = []
 
     def add(self, at: float, message: str | bytes, priority: int = 6, **fields: str) -> None:
-        """Log a message of Postfix's master, or of whom `fields` name."""
+        """Log a message of Postfix's master, or of the program given in `fields`."""
         found = {"_SYSTEMD_UNIT": "postfix.service", "SYSLOG_IDENTIFIER": "postfix/master"}
         moment = datetime.fromtimestamp(at, timezone.utc)
         more = {"MESSAGE": message, "PRIORITY": priority, "__REALTIME_TIMESTAMP": moment}
@@ -283,10 +327,10 @@ class FakeLog:
         return nullcontext(self)
 
     def add_match(self, **_match: Any) -> None:
-        """Not looked at."""
+        """Ignore it."""
 
     def add_disjunction(self) -> None:
-        """Between two matches."""
+        """Ignore it."""
 
     def seek_tail(self) -> None:
         self._left = list(self.entries)

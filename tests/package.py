@@ -1,4 +1,4 @@
-"""The source folder of the package that is tested, for processes of their own."""
+"""The source directory of the package under test, for separate processes."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from pathlib import Path
 
 import pf_agent
 
-# Not always the checkout's: a release may try what is installed.
+# Not always the checkout's: the installed package may be under test.
 AGENT = str(Path(pf_agent.__file__).parents[1])

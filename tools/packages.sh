@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Sourced by the tools, in the checkout: the packages that a step needs, installed only where they
-# are missing.
+# Sourced by the tools, in the checkout: the packages that a step needs, installed only if they are
+# missing.
 
 cache=${PF_AGENT_CACHE:-$PWD/.cache}
 
@@ -51,7 +51,7 @@ venv() {
 # The fuzzer, and what the parsers import; the rest of the agent is not loaded.
 fuzz_venv() {
     need python3 python3-venv
-    # Not tomli's compiled wheel: it never gives back the text of a file that it refuses, and after
-    # two million of them the fuzzer is out of memory.
+    # Not tomli's compiled wheel: it never frees the text of a file that it refuses, and after two
+    # million of them the fuzzer is out of memory.
     venv fuzz /usr/bin/python3 '' --no-binary=tomli 'atheris>=3.0,<4' tomli==2.2.1 tomlkit==0.13.2
 }

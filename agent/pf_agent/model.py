@@ -1,7 +1,7 @@
-"""The values that the agent thinks in: frozen dataclasses and enums, no effect and no decision.
+"""The agent's values: frozen dataclasses and enums, without effects or decisions.
 
-Besides them only what several rooms share and no room owns: two types of what is handed about, and
-a constant or two that belong to a value.
+Also the few things that several rooms share and none owns: two callable types, and some constants
+that belong to a value.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 @dataclass(frozen=True)
 class Place:
-    """Where in a configuration file something stands; `line` counts from 1, None when unknown."""
+    """Where in a configuration file something is; `line` counts from 1, None when unknown."""
 
     file: str
     line: int | None = None
@@ -37,7 +37,7 @@ class Parameter:
 
 
 class Unmanaged(str, Enum):
-    """What becomes of a parameter in main.cf that the desired state does not name."""
+    """What is done with a parameter in main.cf that the desired state does not name."""
 
     KEEP = "keep"
     REPORT = "report"
@@ -48,9 +48,9 @@ class Unmanaged(str, Enum):
 class DesiredState:
     """What main.cf must say.
 
-    `ignore` holds the patterns (fnmatch(3)) of parameters that `unmanaged` does not touch.
-    `instances` are the other Postfix instances by name, each with a `config_directory` and a
-    `place` in the configuration (None for the default instance), and without instances.
+    `ignore` holds the patterns (fnmatch(3)) of parameters that `unmanaged` leaves alone.
+    `instances` are the other Postfix instances by name, each with a `config_directory`, a `place`
+    in the configuration (None for the default instance) and no instances of its own.
     """
 
     settings: Mapping[str, str]
@@ -64,11 +64,11 @@ class DesiredState:
     place: Place | None = None
 
     def parameters(self) -> frozenset[str]:
-        """Every name that the desired state speaks of."""
+        """Every name that the desired state mentions."""
         return self.use_default.union(self.settings)
 
     def says_the_same(self, other: DesiredState | None) -> bool:
-        """Whether both ask for the same, wherever in the files that stands."""
+        """Whether both ask for the same, no matter where in the files."""
         return other is not None and self._said() == other._said()
 
     def _said(self) -> DesiredState:
@@ -83,7 +83,7 @@ class Mode(str, Enum):
 
 
 class ActivationWay(str, Enum):
-    """How Postfix is made to obey a corrected main.cf."""
+    """How Postfix is made to use a corrected main.cf."""
 
     RESTART = "restart"
     AUTO = "auto"
@@ -93,19 +93,35 @@ class ActivationWay(str, Enum):
 class Window:
     """When Postfix may be restarted, each day: seconds since midnight, local time.
 
-    Where it opens after it closes, midnight lies inside.
+    If it opens later than it closes, it spans midnight.
     """
 
     opens: float
     closes: float
 
 
+class OnWarning(str, Enum):
+    """What happens to a table if Postfix warns about its source."""
+
+    KEEP = "keep"
+    BUILD = "build"
+
+
+@dataclass(frozen=True)
+class TableRules:
+    """How indexed tables are handled; `ignore` has patterns (fnmatch(3)) of sources."""
+
+    rebuild: bool = True
+    on_warning: OnWarning = OnWarning.KEEP
+    ignore: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class AgentOptions:
     """agent.toml: how the agent behaves on this host. Times in seconds.
 
-    `window` None: at any time. `textfile` and `listen` are where metrics go, `unit` is what is
-    started to tell somebody; empty: nowhere, nothing.
+    `window` None: at any time. `textfile` and `listen` are where metrics are published, `unit` is
+    started for notifications; empty: not at all.
     """
 
     mode: Mode = Mode.ENFORCE
@@ -116,17 +132,19 @@ class AgentOptions:
     textfile: str = ""
     listen: str = ""
     unit: str = ""
+    tables: TableRules = TableRules()
 
 
-# Whoever means longer than this means for ever, and can say so.
+# Anything longer means forever, which can be said as such.
 MOST_SUSPENDED_SECONDS = 366 * 86400
 
 
 @dataclass(frozen=True)
 class Suspension:
-    """Somebody told the agent to leave main.cf alone; `until` None: until he says otherwise.
+    """The agent was told to leave main.cf alone; `until` None: until it is resumed.
 
-    Moments in seconds since the epoch.
+    Moments in seconds since the epoch. `replaces` names the suspension in force before, "" for
+    none.
     """
 
     since: float
@@ -134,24 +152,26 @@ class Suspension:
     who: str
     reason: str
     resumed_by: str = ""
+    replaces: str = ""
 
 
 class FileKind(str, Enum):
-    """What stands under main.cf's name."""
+    """What kind of file is at main.cf's path."""
 
     REGULAR = "regular file"
     SYMLINK = "symbolic link"
     ABSENT = "absent"
+    OTHER = "not a regular file"
 
 
 @dataclass(frozen=True)
 class ActualState:
-    """main.cf as one look found it: the text and what stands around it.
+    """main.cf as one look found it: its text and its file.
 
-    `text` is None where there is nothing to read. `written_at` is when it came to be so,
-    `modified_at` the date that Postfix looks at, in seconds since the epoch. `is_open`: somebody
-    has it open for writing, so it may be half written.
-    `refused` says why what stands there is not taken for main.cf's text.
+    `text` is None if there is nothing to read. `written_at` is when the file got its present state,
+    `modified_at` the modification time that Postfix looks at, both in seconds since the epoch.
+    `is_open`: a process has it open for writing, so it may be half-written. `refused` says why what
+    is there is not accepted as main.cf's text.
     """
 
     text: bytes | None
@@ -167,10 +187,10 @@ class ActualState:
 
 @dataclass(frozen=True)
 class Displaced:
-    """What stood under main.cf's name when the new text took its place, and the way it was done.
+    """What was at main.cf's path when the new text took its place, and how it was replaced.
 
-    `way` is empty for an atomic exchange, else it says what had to be done instead. `is_open`:
-    somebody still writes to it.
+    `way` is empty for an atomic exchange, else it says what was done instead. `is_open`: a process
+    is still writing to it.
     """
 
     text: bytes | None
@@ -180,9 +200,9 @@ class Displaced:
 
 @dataclass(frozen=True)
 class Late:
-    """What somebody wrote who had main.cf open when it was exchanged, now that he has closed it.
+    """What a writer that had main.cf open during the exchange wrote; it has closed it since.
 
-    `is_newest`: nobody has changed main.cf since that exchange. `path` is where it lies.
+    `is_newest`: main.cf has not changed since that exchange. `path` is where the text is.
     """
 
     text: bytes
@@ -192,14 +212,14 @@ class Late:
 
 @dataclass(frozen=True)
 class Fault:
-    """A value that a program of Postfix refuses when it reads it, in Postfix's words."""
+    """A value that a program of Postfix refuses to read, in Postfix's words."""
 
     parameter: str
     reason: str
 
 
 class Presence(str, Enum):
-    """Whether what a value names is there. Only proven absence is one."""
+    """Whether what a value names exists. Only proven absence is ABSENT."""
 
     EXISTS = "exists"
     ABSENT = "absent"
@@ -210,8 +230,8 @@ class Presence(str, Enum):
 class Reference:
     """Something that the value of a parameter names: a table, a transport, a restriction.
 
-    `place` is where it is, or where it was looked for; `why` says what an absence is, and the way
-    out. `service` is that of master.cf whose option it is, "" for main.cf's own.
+    `place` is where it is, or where it was looked for; `why` explains an absence and gives the
+    remedy. `service` is the service of master.cf whose option it is, "" for main.cf itself.
     """
 
     parameter: str
@@ -225,10 +245,10 @@ class Reference:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What is to be said of a candidate. `fatal` is empty where Postfix's own programs would run.
+    """The verdict on a candidate. `fatal` is empty if Postfix's own programs would run with it.
 
-    `faults` are values that no command of Postfix reads before the daemon that owns them starts,
-    `absent` what values name and is proven not to be there.
+    `faults` are values that no command of Postfix reads before the daemon that uses them starts,
+    `absent` what values name and is proven not to exist.
     """
 
     fatal: str = ""
@@ -241,9 +261,9 @@ class Judgement:
 class Greeting:
     """Where Postfix must greet, and the text after `220 `, white space squeezed, "" for any.
 
-        `proxy`: it waits for the PROXY protocol first. `tls`: it takes mail inside TLS alone, and
-    `wrapped`: TLS comes before the greeting. `stranger` is an address of this host that mynetworks
-    does not hold, "" where there is none, or where `address` is none of mynetworks itself.
+    `proxy`: it expects the PROXY protocol first. `tls`: it accepts mail inside TLS only; `wrapped`:
+    TLS comes before the greeting. `stranger` is an address of this host outside mynetworks, "" if
+    there is none, or if `address` itself is outside mynetworks.
     """
 
     address: str
@@ -257,8 +277,10 @@ class Greeting:
 
 @dataclass(frozen=True)
 class MailLog:
-    """Where an instance of Postfix logs: the file, "" for syslog, and what its programs' names
-    begin with; and who they run as, but root (postconf(5) maillog_file, syslog_name, mail_owner).
+    """Where an instance of Postfix logs (postconf(5): maillog_file, syslog_name, mail_owner).
+
+    The file, "" for syslog; what its programs' names begin with; and the user that they run as,
+    apart from root.
     """
 
     path: str = ""
@@ -268,10 +290,10 @@ class MailLog:
 
 @dataclass(frozen=True)
 class Heard:
-    """What Postfix answered at its port. `trouble` says why it does not serve, "" where it does.
+    """What Postfix answered at its port. `trouble` says why it does not serve, "" if it does.
 
-    `code` and `words` are the reply that shows it, 0 and "" where no reply came. `greeted` tells
-    whether any reply came in place of a greeting, a 421 or a 554 too: somebody speaks SMTP there.
+    `code` and `words` are the reply that shows it, 0 and "" without a reply. `greeted`: some reply
+    came in place of a greeting, even a 421 or 554, so an SMTP server is running there.
     """
 
     trouble: str = ""
@@ -281,7 +303,7 @@ class Heard:
 
 
 class DriftKind(str, Enum):
-    """In which way main.cf departs from the desired state."""
+    """In what way main.cf differs from the desired state."""
 
     CHANGED = "changed"
     MISSING = "missing"
@@ -295,9 +317,9 @@ class DriftKind(str, Enum):
 
 @dataclass(frozen=True)
 class Drift:
-    """One difference. `parameter` is empty where the file itself is what differs.
+    """One difference. `parameter` is empty if the file itself differs.
 
-    `is_wished`: nobody wrote main.cf, the desired state changed.
+    `is_wished`: main.cf was not written; the desired state changed.
     """
 
     parameter: str
@@ -309,7 +331,7 @@ class Drift:
 
 
 class Reason(str, Enum):
-    """Why to look again. None of them says what will be found."""
+    """Why to look again. None of them says what the look will find."""
 
     START = "start"
     TIMER = "timer"
@@ -320,6 +342,7 @@ class Reason(str, Enum):
     ALIASES = "aliases"
     JOB = "job"
     NEWALIASES = "newaliases"
+    POSTMAP = "postmap"
     PROBE = "probe"
     BUS = "bus"
     STOP = "stop"
@@ -328,9 +351,9 @@ class Reason(str, Enum):
 
 @dataclass(frozen=True)
 class Trigger:
-    """A reason to look again; `detail` is for the reader of a log.
+    """A reason to look again; `detail` is for readers of a log.
 
-    `instance` is the Postfix instance that it concerns, None where it concerns all of them.
+    `instance` is the Postfix instance concerned, None for all of them.
     """
 
     reason: Reason
@@ -350,15 +373,15 @@ class Exposure:
 
 @dataclass(frozen=True)
 class PendingActivation:
-    """main.cf was changed in `cycle`, and Postfix was not yet seen to serve with it.
+    """main.cf was changed in `cycle`, and Postfix has not yet been seen to serve with it.
 
-    `wished` are those of `parameters` that the desired state asks for in another way than the one
-    that Postfix was last seen to serve with; `before` is what the port answered before main.cf was
-    changed for them, None where it could not be asked. `live`: an idle process of Postfix may have
-    drifted values. `rolled_back`: the change took back what Postfix did not come up with. `failed`:
-    Postfix was seen not to come up with that one either, so no text is to blame. It is on disk: the
-    next process neither hurries to restart a Postfix that does not come up, nor lays what was there
-    before to a wish.
+    `wished` are those of `parameters` for which the desired state asks a value other than the one
+    Postfix was last seen to serve with; `before` is what the port answered before main.cf was
+    changed for them, None if it could not be asked. `live`: an idle process of Postfix may hold
+    drifted values. `rolled_back`: the change reverted what Postfix did not come up with. `failed`:
+    Postfix did not come up with that either, so no text is to blame. It is kept on disk: the next
+    process neither hurries to restart a Postfix that does not come up, nor blames a wish for what
+    was there before.
     """
 
     cycle: int
@@ -371,16 +394,19 @@ class PendingActivation:
     live: bool = False
 
     def is_drift(self) -> bool:
-        """Whether there is more to it than a wish, which is held up by no contest.
+        """Whether it is more than a wish; a wish is not held up by a contest.
 
-        Where no parameter is named, Postfix was down, or the marker was damaged.
+        If no parameter is named, Postfix was down, or the marker was damaged.
         """
         return not self.parameters or not set(self.parameters) <= set(self.wished)
 
 
 class Standing(str, Enum):
-    """How Postfix stands after a start: it serves; it does not, for a cause outside main.cf as far
-    as is known; it does not, and what was newly asked for is to blame; nobody is there."""
+    """How Postfix is after a start.
+
+    SERVED: it serves. FAILING: it does not, and as far as is known main.cf is not the cause.
+    REJECTED: it does not, and what was newly asked for is to blame. DOWN: nothing listens.
+    """
 
     SERVED = "served"
     FAILING = "failing"
@@ -390,7 +416,7 @@ class Standing(str, Enum):
 
 @dataclass(frozen=True)
 class Activated:
-    """Postfix was seen to serve with main.cf as `pending` left it; None: nothing was to be done."""
+    """Postfix was seen to serve with main.cf as `pending` left it; None: nothing had to be done."""
 
     pending: PendingActivation | None
     at: float
@@ -400,8 +426,8 @@ class Activated:
 class NotUp:
     """Postfix was seen not to serve with main.cf as `pending` left it; None: nothing was corrected.
 
-    `tried` is the text of main.cf that this is said of, `log` the end of what Postfix logged,
-    `fatal` the lines that say why a program of it ended.
+    `tried` is the text of main.cf that failed, `log` the end of Postfix's log, `fatal` the lines in
+    which its programs said why they exited.
     """
 
     pending: PendingActivation | None
@@ -416,9 +442,9 @@ class NotUp:
 class Rejected:
     """A desired state that is not in force: Postfix refuses it, or did not come up with it.
 
-    It is known by what it says. `parameters` are those that it asks for in another way than the one
-    in force. `missing` are the files and addresses that were not there for it. `is_judged`: its
-    text was refused before Postfix was started with it.
+    It is identified by its content. `parameters` are those for which it asks a value other than the
+    one in force. `missing` are the files and addresses that it lacked. `is_judged`: its text was
+    refused before Postfix was started with it.
     """
 
     says: DesiredState
@@ -430,30 +456,32 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Wishes:
-    """What was asked for of one main.cf, and what became of it.
+    """What was asked for in one main.cf, and its outcome.
 
     Postfix was last seen to serve with `served`; main.cf was last made to say `applied`. `before`
-    has, for each parameter in which the two differ, its lines before the first wish for it, None
-    where it had none. `rejected` is what the files ask for and is not in force.
+    maps each parameter in which the two differ to its lines before the first wish for it, None if
+    it had none. `rejected` is what the files ask for and is not in force. `left` is what main.cf
+    still says of parameters that are no longer asked for.
     """
 
     served: DesiredState | None = None
     applied: DesiredState | None = None
     before: Mapping[str, str | None] = field(default_factory=dict)
     rejected: Rejected | None = None
+    left: Mapping[str, str] = field(default_factory=dict)
 
     def rejects(self, asked: DesiredState | None) -> bool:
         """Whether `asked` is what was rejected."""
         return self.rejected is not None and self.rejected.says.says_the_same(asked)
 
     def tried_again(self) -> Wishes:
-        """The same without what was rejected."""
+        """Return these wishes without the rejected one."""
         return replace(self, rejected=None)
 
     def once_served(self) -> Wishes:
-        """What they are once Postfix was seen to serve with what was applied."""
+        """Return what they become once Postfix was seen to serve with `applied`."""
         rejected = None if self.rejects(self.applied) else self.rejected
-        return Wishes(self.applied, self.applied, {}, rejected)
+        return Wishes(self.applied, self.applied, {}, rejected, self.left)
 
 
 class Result(str, Enum):
@@ -470,7 +498,7 @@ class Result(str, Enum):
 class Outcome:
     """One reconcile cycle; `cycle` is None for a look that found nothing to record.
 
-    `reported` is what stands in main.cf besides, is told of, and left alone.
+    `reported` are other settings in main.cf that are reported and left alone.
     """
 
     result: Result
@@ -484,18 +512,25 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Applied:
-    """What `apply` did for one instance; `failure` says why its activation failed, if it did."""
+    """What `apply` did for one instance; `failure` says why its activation failed, if so.
+
+    `rebuilt` has a sentence for each source of a table whose index was rebuilt, `stale` one for
+    each whose index does not match it: why.
+    """
 
     instance: str
     outcome: Outcome
     failure: str
+    rebuilt: Mapping[str, str] = field(default_factory=dict)
+    stale: Mapping[str, str] = field(default_factory=dict)
 
 
 class Event(str, Enum):
     """What a journal record says happened.
 
-    DESIGN's names, and one more: without CORRECTION_FAILED a main.cf that could not be corrected
-    (immutable, disk full) would have no event to be found by.
+    CORRECTION_FAILED is there so that a main.cf that could not be corrected (immutable, disk full)
+    has an event to be found by. From ADOPTED on they are orders: what a person did to the desired
+    state or to main.cf, each named after its verb.
     """
 
     STARTED = "started"
@@ -507,10 +542,20 @@ class Event(str, Enum):
     ROLLED_BACK = "rolled-back"
     CONFIG_REJECTED = "config-rejected"
     REFERENCE_ABSENT = "reference-absent"
+    TABLE_REBUILT = "table-rebuilt"
+    TABLE_STALE = "table-stale"
     CONTESTED = "contested"
     SUSPENDED = "suspended"
     RESUMED = "resumed"
     STOPPED = "stopped"
+    ADOPTED = "adopted"
+    SET = "set"
+    UNSET = "unset"
+    RESTORED = "restored"
+    INITIALIZED = "initialized"
+
+
+ORDERS = frozenset([Event.ADOPTED, Event.SET, Event.UNSET, Event.RESTORED, Event.INITIALIZED])
 
 
 @dataclass(frozen=True)
@@ -525,9 +570,9 @@ class Record:
 
 @dataclass(frozen=True)
 class Contest:
-    """What is contested, the most contested first; that one drifted `count` times `since` then.
+    """What is contested, most contested first; the first one drifted `count` times since `since`.
 
-    `since` in seconds since the epoch. Restarts shall be `apart` seconds from each other at least.
+    `since` in seconds since the epoch. Restarts are to be at least `apart` seconds apart.
     """
 
     parameters: tuple[str, ...]
@@ -536,14 +581,14 @@ class Contest:
     apart: float
 
 
-# Puts a record in the journal, and tells whoever else is to be told.
+# Writes a record to the journal, and passes it to the other outlets.
 Emit = Callable[[Record], None]
-# The time in seconds: of day since the epoch, or ticks since any moment.
+# The time in seconds: since the epoch, or monotonic.
 Clock = Callable[[], float]
 
 
 class Stamp(NamedTuple):
-    """Which file stands at a path, and when it was written and changed last (nanoseconds)."""
+    """Which file is at a path, and when it was last modified and changed (nanoseconds)."""
 
     modified: int
     changed: int
@@ -552,7 +597,7 @@ class Stamp(NamedTuple):
 
 
 class UnitPhase(str, Enum):
-    """A unit's ActiveState (org.freedesktop.systemd1(5)) as far as verifying needs to tell."""
+    """A unit's ActiveState (org.freedesktop.systemd1(5)), in as much detail as verifying needs."""
 
     UP = "up"
     CHANGING = "changing"
@@ -564,9 +609,9 @@ class UnitPhase(str, Enum):
 class UnitState:
     """One systemd unit as D-Bus shows it. `invocation` changes with every start.
 
-    `changed_at` is when it last started, stopped or was reloaded, `began_at` when its last start
-    began, in seconds since the epoch. `has_job`: systemd is about to do so. `may_start`: nobody
-    disabled or masked it. `is_met`: what its last start asked for with Condition...= was there.
+    `changed_at` is when it was last started, stopped or reloaded, `began_at` when its last start
+    began, in seconds since the epoch. `has_job`: systemd has a job for it. `may_start`: it is
+    neither disabled nor masked. `is_met`: the Condition...= settings of its last start were met.
     """
 
     name: str
@@ -582,24 +627,24 @@ class UnitState:
 
 @dataclass(frozen=True)
 class Package:
-    """The package postfix as dpkg has it, and whether apt or dpkg is at work.
+    """The package postfix according to dpkg, and whether apt or dpkg is running.
 
-    `state` is dpkg-query(1)'s db:Status-Status, "" where there is no such package.
+    `state` is dpkg-query(1)'s db:Status-Status, "" if there is no such package.
     """
 
     is_locked: bool = False
     state: str = "installed"
 
     def is_whole(self) -> bool:
-        """Whether it is installed to the end: triggers that are left do not keep it from running.
+        """Whether it is fully installed: pending triggers do not keep it from running.
 
-        Where there is none, Postfix came by another way, and dpkg has no say.
+        Without a package, Postfix was installed in another way, and dpkg has no say.
         """
         return self.state in ("installed", "triggers-pending", "triggers-awaited", "")
 
 
 class Phase(str, Enum):
-    """What the daemon is about."""
+    """What the daemon is doing, or what is wrong."""
 
     STARTING = "starting"
     IN_SYNC = "in-sync"
@@ -612,27 +657,37 @@ class Phase(str, Enum):
     STOPPED = "stopped"
 
 
-# The detail of an agent that observes and finds no drift.
+# The detail of an agent in observe mode that finds no drift.
 IN_SYNC_DETAIL = "in sync"
+# And what one says that restarts nothing.
+UNSERVED_DETAIL = "main.cf is correct, but Postfix runs with former values"
 
 
 @dataclass(frozen=True)
 class LastDrift:
-    """The newest drift, as `status` tells of it. Durations in seconds."""
+    """The latest drift, as shown by `status`. Durations in seconds.
+
+    `keep` is the command that makes desired what was undone; None if nothing can be kept, or if the
+    desired state has changed in it since.
+    """
 
     cycle: int
     at: float
     parameters: tuple[str, ...]
     corrected_seconds: float | None = None
     up_seconds: float | None = None
+    keep: str | None = None
 
 
 @dataclass(frozen=True)
 class Status:
-    """What `status`, STATUS= and status.json say; replaced whole, never changed.
+    """What `status`, STATUS= and status.json say; always replaced as a whole.
 
-    It is the default instance's, with the agent's own; `instances` are the others by name.
-    `absent` says of each thing that main.cf's values name and that is not there what that is.
+    It describes the default instance and the agent; `instances` are the others by name. `absent`
+    explains each thing that main.cf's values name and that does not exist. `restart_due` is the
+    moment before which Postfix is not restarted, None if no restart is waiting. `stale` explains
+    for each source of an indexed table why the index does not match it. `awaited` is a sentence
+    about what Postfix's start is waiting for, "" if only for time to pass.
     """
 
     phase: Phase
@@ -647,11 +702,14 @@ class Status:
     instances: Mapping[str, Status] = field(default_factory=dict)
     suspension: Suspension | None = None
     absent: tuple[str, ...] = ()
+    restart_due: float | None = None
+    stale: Mapping[str, str] = field(default_factory=dict)
+    awaited: str = ""
 
     def is_in_sync(self) -> bool:
         """Whether main.cf is as desired and Postfix was seen to run with it, as far as is known.
 
-        An agent that only observes says so where it finds nothing.
+        An agent in observe mode that finds no drift counts.
         """
         finds_nothing = self.phase is Phase.OBSERVING and self.detail == IN_SYNC_DETAIL
         return self.phase is Phase.IN_SYNC or finds_nothing

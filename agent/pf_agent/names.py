@@ -1,4 +1,4 @@
-"""The names that users meet and script against: paths, the unit, journal fields."""
+"""The names that users see and rely on in scripts: paths, the unit, journal fields."""
 
 from typing import Final
 
@@ -7,7 +7,7 @@ PROGRAM: Final = "pf-agent"
 MAIN_CF: Final = "/etc/postfix/main.cf"
 DEFAULT_ALIASES: Final = "/etc/aliases"
 POSTFIX_UNIT: Final = "postfix.service"
-# What postmulti(1) calls the instance in /etc/postfix.
+# postmulti(1)'s name for the instance in /etc/postfix.
 DEFAULT_INSTANCE: Final = "-"
 
 CONFIG_DIRECTORY: Final = "/etc/pf-agent"
@@ -17,17 +17,22 @@ AGENT_TOML: Final = "agent.toml"
 
 STATE_DIRECTORY: Final = "/var/lib/pf-agent"
 RUN_DIRECTORY: Final = "/run/pf-agent"
-# In the latter: when Postfix was restarted for drift, and when for a wish.
+# Files in the latter: when Postfix was restarted for drift, and for a wish.
 RESTARTS: Final = "restarts.json"
 WISHED_RESTARTS: Final = "wished-restarts.json"
 # pf-agent-errands.service's.
 ERRANDS_DIRECTORY: Final = "/run/pf-agent-errands"
 ERRANDS_SOCKET: Final = "/run/pf-agent-errands.socket"
 
-# journald drops a field without a word when its name is not [A-Z][A-Z0-9_]* of at most 64
-# characters, so tests hold every name below to that (systemd.journal-fields(7)).
+# journald accepts records here (systemd.io/JOURNAL_NATIVE_PROTOCOL).
+JOURNAL_SOCKET: Final = "/run/systemd/journal/socket"
+
+# journald silently drops a field whose name is not [A-Z][A-Z0-9_]* of at most 64 characters, so
+# tests hold every name below to that (systemd.journal-fields(7)).
 FIELD_EVENT: Final = "PF_AGENT_EVENT"
 FIELD_CYCLE: Final = "PF_AGENT_CYCLE"
+# Which numbering the cycle belongs to: it starts again with each life of the state directory.
+FIELD_LIFE: Final = "PF_AGENT_LIFE"
 FIELD_PARAMETER: Final = "PF_AGENT_PARAMETER"
 FIELD_KIND: Final = "PF_AGENT_KIND"
 FIELD_EXPECTED: Final = "PF_AGENT_EXPECTED"
@@ -42,12 +47,21 @@ FIELD_INSTANCE: Final = "PF_AGENT_INSTANCE"
 FIELD_WRITER: Final = "PF_AGENT_WRITER"
 FIELD_WRITER_PID: Final = "PF_AGENT_WRITER_PID"
 FIELD_LOGIN: Final = "PF_AGENT_LOGIN"
+# The user who gave an order.
+FIELD_BY: Final = "PF_AGENT_BY"
+# The difference is a change of the desired state: main.cf was not written.
+FIELD_WISHED: Final = "PF_AGENT_WISHED"
+# Of a table: its source, how many entries its index had and has, how long that took.
+FIELD_PATH: Final = "PF_AGENT_PATH"
+FIELD_ENTRIES_BEFORE: Final = "PF_AGENT_ENTRIES_BEFORE"
+FIELD_ENTRIES: Final = "PF_AGENT_ENTRIES"
+FIELD_SECONDS: Final = "PF_AGENT_SECONDS"
 FIELD_WRITTEN_AT: Final = "PF_AGENT_WRITTEN_AT"
 FIELD_SEEN_AT: Final = "PF_AGENT_SEEN_AT"
 FIELD_CORRECTED_AT: Final = "PF_AGENT_CORRECTED_AT"
 FIELD_ACTIVATED_AT: Final = "PF_AGENT_ACTIVATED_AT"
 
-# What a field says of whom the kernel did not name.
+# The value of a field about a process that the kernel did not name.
 UNKNOWN: Final = "unknown"
 
 

@@ -63,7 +63,7 @@ def report(release: str, measure: Measure) -> None:
 
 
 def main() -> int:
-    """Return 0 when all was measured, whatever came out of it."""
+    """Return 0 if all was measured, whatever the result."""
     parser = argparse.ArgumentParser(prog="tools/bench", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--release", choices=RELEASES, default="trixie", help="(trixie)")

@@ -1,4 +1,4 @@
-"""The table of the bench: its rows and columns, the statistics, and what pf-agent must reach."""
+"""The table of the bench: its rows and columns, the statistics, and pf-agent's targets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PF_AGENT = "pf-agent"
 SCRIPT = "script"
 RESTART = "restart"
 
-# The columns beside pf-agent, and what stands above them.
+# The columns after pf-agent, and their headings.
 PEERS: Mapping[str, str] = {
     SCRIPT: "script, run at once",
     "script-cool": "script that knows of the hot file",
@@ -24,18 +24,18 @@ PEERS: Mapping[str, str] = {
     "mgmt": "mgmt",
 }
 
-# What was measured, by what and of whom: seconds, counts, KiB. None: it never came.
+# By measurement and peer: seconds, counts, KiB. None: it never came.
 Samples = Sequence[float | None]
 Results = Mapping[str, Mapping[str, Samples]]
 
 
 def median(values: Sequence[float]) -> float:
-    """The middle one, or what lies midway between the two in the middle."""
+    """Return the middle value, or the mean of the two in the middle."""
     return percentile(values, 0.5)
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value below which so large a share of the others lie, interpolated as spreadsheets do."""
+    """Return the value below which that share of the others lie, interpolated linearly."""
     ordered = sorted(values)
     place = share * (len(ordered) - 1)
     low = math.floor(place)
@@ -50,7 +50,7 @@ def p99(values: Sequence[float]) -> float:
 
 
 def seconds(value: float) -> str:
-    """Three digits, in ms below a second."""
+    """Return three digits, in ms below a second."""
     if value >= 1:
         return f"{value:.3g} s" if value < 100 else f"{value:.0f} s"
     return f"{value * 1000:.3g} ms" if value * 1000 < 100 else f"{value * 1000:.0f} ms"
@@ -73,8 +73,8 @@ def count(value: float) -> str:
 class Row:
     """One line of the table.
 
-    `group` is what --only takes, `sample` the name in `Results`. `most` is what pf-agent may have
-    at most, and `demand` what that was worked out from in the same run.
+    `group` is what --only takes, `sample` the name in `Results`. `most` is pf-agent's limit, and
+    `demand` what that was derived from in the same run.
     """
 
     group: str
@@ -87,14 +87,14 @@ class Row:
 
 
 def value(row: Row, results: Results, who: str) -> float | None:
-    """The figure, None where it was not measured or one of the samples never came."""
+    """Return the figure, None if it was not measured or one of the samples never came."""
     samples = results.get(row.sample, {}).get(who, ())
     came = [each for each in samples if each is not None]
     return row.of(came) if came and len(came) == len(samples) else None
 
 
 def _times(factor: float, sample: str, who: str) -> Callable[[Results], float | None]:
-    """So many times another's median."""
+    """Return a function for that many times another's median."""
     other = Row("", sample, "")
 
     def most(results: Results) -> float | None:
@@ -121,7 +121,7 @@ def _look_row(parameters: int) -> Row:
 
 
 CURVE = (25, 1_000, 3_000, 10_000, 30_000, 100_000)
-# A script's correction is a few milliseconds; "half" and "twice" are of its median.
+# A script's correction takes a few milliseconds; "half" and "twice" refer to its median.
 ROWS: Sequence[Row] = (
     Row(
         "correct",
@@ -243,7 +243,7 @@ GROUPS = tuple(dict.fromkeys(row.group for row in ROWS))
 
 
 def markdown(results: Results) -> str:
-    """The table; a figure of pf-agent's that is more than is asked stands in bold."""
+    """Return the table; a figure of pf-agent's that exceeds its limit is in bold."""
     peers = [name for name in PEERS if any(name in by for by in results.values())]
     head = ["figure", "at most", PF_AGENT, *(PEERS[name] for name in peers)]
     lines = [head, ["---"] * len(head)]
@@ -252,14 +252,14 @@ def markdown(results: Results) -> str:
 
 
 def misses(results: Results) -> list[str]:
-    """The titles of the rows in which pf-agent does not reach what is asked."""
+    """Return the titles of the rows in which pf-agent misses its target."""
     return [row.title for row in ROWS if _is_missed(row, results)]
 
 
 def _line(row: Row, results: Results, peers: Sequence[str]) -> list[str]:
     most = row.most(results)
     shown = "" if most is None else row.show(most)
-    # The job alone is nobody's figure: it is what all of them need at least.
+    # The job alone is no peer's figure: it is the least that all of them need.
     asked = ": ".join(filter(None, [row.demand, shown or _cell(row, results, RESTART)]))
     ours = _cell(row, results, PF_AGENT)
     if _is_missed(row, results):

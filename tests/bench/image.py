@@ -7,10 +7,11 @@ import hashlib
 import subprocess
 from pathlib import Path
 
+from tests.archive import DEBIAN, SECURITY, archive
 from tests.machine.image import ImageError, cache_dir, image
 
-# Of these a release has what it has: mgmt is in Debian 13 alone. Salt is in neither, and comes from
-# where its users get it.
+# A release has some of these: mgmt is only in Debian 13. Salt is in neither, and comes from where
+# its users get it.
 PACKAGES = (
     "ansible-core",
     "cfengine3",
@@ -28,14 +29,14 @@ SALT = "/opt/salt"
 
 _CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 
-# Their services stay off: each peer is started by itself, and measured alone.
+# Their services stay off: each peer is started and measured on its own.
 _INSTALL = """
 set -e
-release=$1 salt=$2
-shift 2
+release=$1 salt=$2 archive=$3 security=$4
+shift 4
 cat > /etc/apt/sources.list << END
-deb http://deb.debian.org/debian $release main
-deb http://deb.debian.org/debian-security $release-security main
+deb $archive $release main
+deb $security $release-security main
 END
 echo 'APT::Sandbox::User "root";' > /etc/apt/apt.conf.d/bench
 export DEBIAN_FRONTEND=noninteractive
@@ -55,9 +56,9 @@ done
 
 
 def bench_image(release: str) -> Path:
-    """Return the root folder of the release with the peers in it, made (a minute) when needed.
+    """Return the root directory of the release with the peers in it, made (a minute) if needed.
 
-    Raises ImageError. As with the image that it is a copy of, nobody writes to it.
+    Raises ImageError. Like the image that it is a copy of, it is never written to.
     """
     base = image(release)
     recipe = "\0".join([base.name, _INSTALL, SALT, *PACKAGES])
@@ -75,14 +76,15 @@ def _build(base: Path, release: str, root: Path) -> None:
     partial = root.with_name(f"{root.name}.partial")
     subprocess.run(["rm", "-rf", "--one-file-system", str(partial)], check=True)
     subprocess.run(["cp", "-a", str(base), str(partial)], check=True)
-    # With the host's network and certificates, in a mount namespace of its own: nothing of it
+    # With the host's network and certificates, in a mount namespace of its own: none of that
     # outlives the build.
     command = [
         *("unshare", "--mount", "systemd-nspawn", "--quiet", "--pipe", "--as-pid2"),
         *("--register=no", "--keep-unit", "--settings=no", "--timezone=off"),
         *("--resolv-conf=replace-host", f"--machine=bench-{release}", "-D", str(partial)),
         *(f"--bind-ro={_CERTIFICATES}:/run/certificates", "--setenv=PIP_CERT=/run/certificates"),
-        *("sh", "-c", _INSTALL, "sh", release, SALT, *PACKAGES),
+        *("sh", "-c", _INSTALL, "sh", release, SALT, archive(DEBIAN), archive(SECURITY)),
+        *PACKAGES,
     ]
     done = subprocess.run(
         command,

@@ -20,7 +20,7 @@ INSIDE = Path(__file__).with_name("inside")
 _THERE = "/root/inside"
 _UNIT = AGENT.units[0]
 _GIVE_UP = 20.0
-# Twice our own word to systemd's watchdog; the others have shorter cycles or none.
+# Twice our interval for systemd's watchdog; the others have shorter cycles or none.
 _OURS_SECONDS, _REST_SECONDS = 60, 20
 _OPENS = 5_000
 _DURING = 15
@@ -35,7 +35,7 @@ Say = Callable[[str], None]
 
 
 def concerns(group: str, peer: Peer) -> bool:
-    """Tell whether a group of rows has a figure of this peer."""
+    """Tell whether a group of rows has a figure for this peer."""
     if peer is ALONE or group == "restart":
         return peer is ALONE and group == "restart"
     if group == "fresh":
@@ -46,7 +46,7 @@ def concerns(group: str, peer: Peer) -> bool:
 
 
 class Measure:
-    """The measurements on one machine with pf-agent; `found` has what was measured so far.
+    """The measurements on one machine with pf-agent; `found` has the results so far.
 
     `drifts` is for one call: what is measured in rounds is called once in each.
     """
@@ -61,36 +61,36 @@ class Measure:
         machine.run(["systemctl", "stop", _UNIT])
 
     def note(self, sample: str, who: str, values: Sequence[float | None]) -> None:
-        """Add these to what was measured of it before."""
+        """Add these to the earlier results."""
         by = self.found.setdefault(sample, {})
         by[who] = [*by.get(who, ()), *values]
 
     # --- drift --------------------------------------------------------------------------------
 
     def correct(self, peer: Peer) -> None:
-        """Drift in rest, until main.cf is right and Postfix greets again; a part of the drifts."""
+        """Drift at rest, until main.cf is right and Postfix greets again; a part of the drifts."""
         found = self._drift(peer, "single", self._drifts + 1)
         self.note("first", peer.name, [found.pop(0)["right"]])
         self.note("right", peer.name, [each["right"] for each in found])
         self.note("greets", peer.name, [each["greets"] for each in found])
 
     def fresh(self, peer: Peer) -> None:
-        """The same with texts that were never there before: what was judged is of no use."""
+        """Do the same with new texts: no earlier judgement can be used."""
         found = self._drift(peer, "fresh", self._drifts + 1)[1:]
         self.note("fresh", peer.name, [each["right"] for each in found])
 
     def restart(self, peer: Peer) -> None:
-        """What no correction can be faster than."""
+        """Measure what no correction can be faster than."""
         found = self._drift(peer, "restart", self._drifts)
         self.note("restart", peer.name, [each["greets"] for each in found])
 
     def during(self, peer: Peer) -> None:
-        """Drift while Postfix is being restarted for another one."""
+        """Drift while Postfix is being restarted because of another drift."""
         found = self._drift(peer, "during", _DURING)
         self.note("during", peer.name, [each["during"] for each in found])
 
     def storm(self, peer: Peer) -> None:
-        """200 drifts in 2 s."""
+        """Write 200 drifts in 2 s."""
         right, restarts = [], []
         for _ in range(_STORMS):
             since = self._site.cursor()
@@ -124,15 +124,15 @@ class Measure:
     # --- rest ---------------------------------------------------------------------------------
 
     def idle(self, peer: Peer) -> None:
-        """Nothing happens."""
+        """Measure while nothing happens."""
         self._rest(peer, "idle", 0)
 
     def opened(self, peer: Peer) -> None:
-        """Postfix reads main.cf all the time."""
+        """Measure while Postfix reads main.cf all the time."""
         self._rest(peer, "opened", _OPENS)
 
     def memory(self, peer: Peer) -> None:
-        """PSS of the processes that are there all the time."""
+        """Measure the PSS of the processes that are there all the time."""
         self._rests(peer)
         self.note("pss", peer.name, [self._unit(peer, 3, 0)["pss"]])
 
@@ -159,14 +159,14 @@ class Measure:
     # --- pf-agent alone -----------------------------------------------------------------------
 
     def look(self, peer: Peer) -> None:
-        """A look that finds nothing, beside `postconf -n`, and a whole turn of the daemon."""
+        """Measure a look that finds nothing, beside `postconf -n`, and a turn of the daemon."""
         self.note("look", PF_AGENT, self._looks("look", 25, 27_000, _LOOKS))
         self.note("look", SCRIPT, self._looks("run", _LOOKS, "postconf", "-n"))
         turn = self._unit(peer, "looks", _LOOKS)
         self.note("turn", PF_AGENT, [turn["cpu"] * turn["seconds"] / _LOOKS])
 
     def curve(self, _peer: Peer) -> None:
-        """A look by the number of managed parameters."""
+        """Measure a look by the number of managed parameters."""
         for parameters in CURVE:
             rounds = max(15, min(_LOOKS, 100_000 // parameters))
             found = self._looks("look", parameters, 1_000_000, rounds)
@@ -174,11 +174,11 @@ class Measure:
             self.note(f"look-{parameters}", PF_AGENT, found)
 
     def status(self, _peer: Peer) -> None:
-        """How long a person waits for `pf-agent status`."""
+        """Measure how long a person waits for `pf-agent status`."""
         self.note("status", PF_AGENT, self._looks("run", _RUNS, "pf-agent", "status"))
 
     def start(self, _peer: Peer) -> None:
-        """From the unit's start to READY, by systemd's own clock."""
+        """Measure from the unit's start to READY, by systemd's own clock."""
         moments = ("InactiveExitTimestampMonotonic", "ActiveEnterTimestampMonotonic")
         found = []
         for _ in range(_STARTS):
@@ -189,7 +189,7 @@ class Measure:
         self.note("start", PF_AGENT, found)
 
     def instances(self, peer: Peer) -> None:
-        """Memory of 100 more Postfix instances whose main.cf is right."""
+        """Measure the memory of 100 more Postfix instances whose main.cf is right."""
         self._rests(peer)
         before = self._unit(peer, 3, 0)["pss"]
         script = f"""

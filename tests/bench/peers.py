@@ -1,4 +1,4 @@
-"""The peers on the machine: their files brought in, one of them at work at a time."""
+"""The peers on the machine: installs their files, and runs one of them at a time."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ systemctl reload pf-agent
 
 @dataclass(frozen=True)
 class Peer:
-    """Who keeps main.cf right.
+    """A program that keeps main.cf right.
 
-    `units` watch by themselves, `starts` seconds after their start, and start `helpers` that end
-    by themselves. A `command` is run in the instant of the drift. `needs` is a program, without
+    `units` watch continuously from `starts` seconds after their start, and start `helpers` that end
+    by themselves. A `command` is run at the moment of the drift. `needs` is a program, without
     which this release has no such peer. Between drifts it is quiet for at least half a second, and
     for up to `cycle` seconds more, so that a loop is met at any point.
     """
@@ -70,7 +70,7 @@ class Peer:
 
 
 AGENT = Peer(PF_AGENT, ["pf-agent.service"], ["pf-agent-errands.service"], settle=_AGENT_SETTLED)
-# Nobody: Postfix is restarted, and nothing else.
+# No peer: Postfix is restarted, and nothing else.
 ALONE = Peer(RESTART, command=["systemctl", "restart", names.POSTFIX_UNIT])
 ALL: Sequence[Peer] = (
     Peer(SCRIPT, command=[f"{_BIN}/postfix-desired"]),
@@ -96,7 +96,7 @@ ALL: Sequence[Peer] = (
 
 
 def bring(machine: Machine) -> None:
-    """Put every peer's files in their places; main.cf as it is is what they shall restore."""
+    """Put every peer's files in place; they are to restore main.cf as it is now."""
     machine.run(["install", "-D", "-m", "644", MAIN_CF, GOOD])
     for peer in ALL:
         machine.copy_in(list((FOLDER / peer.name).iterdir()), "/")
@@ -110,7 +110,7 @@ def is_there(machine: Machine, peer: Peer) -> bool:
 
 @contextmanager
 def at_work(machine: Machine, peer: Peer) -> Iterator[None]:
-    """Only this peer looks after main.cf, and has found it right."""
+    """Have only this peer manage main.cf, after it has found it right."""
     for unit in peer.units:
         machine.run(["systemctl", "start", unit])
     machine.sh(f"sleep {peer.starts if peer.units else 0}; {peer.settle}", timeout=300)

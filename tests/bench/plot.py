@@ -21,7 +21,7 @@ set key outside right reverse Left
 
 
 def script(results: Results) -> str:
-    """What gnuplot is to draw: for each of those measured a line of steps, from 0 to 100 percent.
+    """Return the gnuplot script: for each peer measured a line of steps, from 0 to 100 percent.
 
     A drift that was never corrected is missing at the upper end.
     """
@@ -46,7 +46,7 @@ def script(results: Results) -> str:
 
 
 def draw(results: Results, path: Path) -> None:
-    """Write the SVG. Raises subprocess.CalledProcessError where gnuplot does not."""
+    """Write the SVG. Raises subprocess.CalledProcessError if gnuplot fails."""
     done = subprocess.run(
         ["gnuplot"], input=script(results).encode(), stdout=subprocess.PIPE, check=True
     )

@@ -70,7 +70,7 @@ def main() -> int:
 
 
 def cuts(kind: str, is_ahead: bool) -> list[Cut]:
-    """Correct main.cf on such a file system, and look at the disk after each call.
+    """Correct main.cf on such a file system, and check the disk after each call.
 
     `is_ahead`: the right text lies ready. Raises Unmountable.
     """

@@ -1,4 +1,4 @@
-"""Hold the agent to real Postfix over as many generated main.cf files as are asked for."""
+"""Hold the agent to real Postfix over as many generated files as are asked for."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from tests.conformance.check import Disagreement
-from tests.conformance.run import run, write_out
+from tests.conformance.expect import Disagreement
+from tests.conformance.run import run, run_master, write_out
 from tests.conformance.truth import Truth, version
 from tests.machine.image import ImageError, cache_dir, image
 
@@ -24,10 +24,11 @@ def main() -> int:
     parser.add_argument("--files", type=int, default=RUN_FILES, help="files for each release")
     parser.add_argument("--release", choices=RELEASES, help="default: one after the other")
     parser.add_argument("--seed", type=int, default=1, help="another number, other files")
+    parser.add_argument("--master", action="store_true", help="master.cf files, not main.cf")
     asked = parser.parse_args()
     try:
         for release in [asked.release] if asked.release else RELEASES:
-            _conform(image(release), asked.files, asked.seed)
+            _conform(image(release), asked.files, asked.seed, asked.master)
     except Disagreement as failure:
         print(f"{failure}\nkept as {write_out(failure, cache_dir() / 'conformance')}")
         return 1
@@ -37,13 +38,15 @@ def main() -> int:
     return 0
 
 
-def _conform(root: Path, files: int, seed: int) -> None:
+def _conform(root: Path, files: int, seed: int, is_master: bool) -> None:
     """Check so many files and print what was seen. Raises Disagreement."""
     postfix, start = f"Postfix {version(root)}", time.monotonic()
     seen: Counter[str] = Counter()
     with Truth(root) as truth:
         while seen["files"] < files:
-            seen += run(truth, min(RUN_FILES, files - seen["files"]), seed)
+            seen += (run_master if is_master else run)(
+                truth, min(RUN_FILES, files - seen["files"]), seed
+            )
             seed += 1
             seconds = time.monotonic() - start
             print(f"{postfix}: {seen['files']} files, {seconds:.0f} s", file=sys.stderr, flush=True)

@@ -7,21 +7,11 @@ from collections import Counter
 from pf_agent.maincf.document import MainCf
 from pf_agent.reconcile.drift import corrected
 from tests.conformance.correcting import Correction, correction, drifted
-from tests.conformance.expect import Difference
+from tests.conformance.expect import Difference, Disagreement
 from tests.conformance.naming import naming
 from tests.conformance.reading import printing, reading
 from tests.conformance.strategies import Case
 from tests.conformance.truth import Truth
-
-
-class Disagreement(AssertionError):
-    """Postfix and the agent differ over `case`; `after` is the correction, if it came so far."""
-
-    def __init__(self, what: str, case: Case, after: bytes | None) -> None:
-        told = "" if after is None else f"\ncorrected: {after!r}"
-        super().__init__(f"{what}\nfile: {case.text!r}{told}\ndesired: {case.desired}")
-        self.case = case
-        self.after = after
 
 
 def check(truth: Truth, case: Case) -> Counter[str]:
@@ -42,5 +32,7 @@ def check(truth: Truth, case: Case) -> Counter[str]:
             seen += printing(now, truth.postconf(after))
         seen += correction(Correction(case, before, after, now, names))
     except Difference as difference:
-        raise Disagreement(str(difference), case, after) from None
+        told = "" if after is None else f"\ncorrected: {after!r}"
+        what = f"{difference}{told}\ndesired: {case.desired}"
+        raise Disagreement(what, case.text) from None
     return seen

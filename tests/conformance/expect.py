@@ -7,6 +7,14 @@ class Difference(Exception):
     """What we say and what Postfix says is not the same."""
 
 
+class Disagreement(AssertionError):
+    """Postfix and the agent differ over the file `text`."""
+
+    def __init__(self, what: str, text: bytes) -> None:
+        super().__init__(f"{what}\nfile: {text!r}")
+        self.text = text
+
+
 def expect(holds: bool, what: str, *facts: object) -> None:
     """Raise Difference with the facts unless it holds."""
     if not holds:

@@ -1,8 +1,9 @@
-"""Answers, in a Debian root, what its own libpostfix and postconf read in main.cf files.
+"""Answers, in a Debian root, what its own libpostfix and postconf read in configuration files.
 
 Run there as one process for many files: `python3 inside.py FOLDER`, FOLDER on a tmpfs. A request
-is an operation (`L` load, `P` postconf), the length of the file as four bytes, the file. A reply
-is the length as four bytes and JSON; in it bytes stand as Latin-1. Python's own library only.
+is an operation (`L` load, `P` postconf, `M` postconf on a master.cf), the length of the file as
+four bytes, the file. With `D` a daemon is started, and the file is its arguments. A reply is the
+length as four bytes and JSON; in it bytes stand as Latin-1. Python's own library only.
 """
 
 from __future__ import annotations
@@ -63,13 +64,13 @@ class Library:
         if level >= MSG_FATAL:
             self._on_fatal()
 
-    def entries(self) -> Iterator[tuple[int, str, str, str]]:
+    def entries(self, path: Path) -> Iterator[tuple[int, str, str, str]]:
         """Each logical line: its number, name, value, error; what is unreadable ends nothing."""
         util, line, first = self._util, ctypes.c_int(0), ctypes.c_int(0)
         lines = ctypes.addressof(line), ctypes.addressof(first)
         name, value = ctypes.c_char_p(), ctypes.c_char_p()
         places = ctypes.addressof(name), ctypes.addressof(value)
-        stream = util.vstream_fopen(bytes(self.path), os.O_RDONLY, 0)
+        stream = util.vstream_fopen(bytes(path), os.O_RDONLY, 0)
         while util.readllines(self._buffer, stream, *lines):
             error = util.split_nameval(self._buffer.contents.data, *places)
             if error is None:
@@ -117,7 +118,7 @@ class Library:
 
 def loaded(library: Library) -> dict[str, Any]:
     """Both of libpostfix's readers: line by line, and the whole file."""
-    entries = list(library.entries())
+    entries = list(library.entries(library.path))
     library.log.clear()
     if any(error for *_, error in entries):
         return {"entries": entries, "parameters": None, "log": library.last_words()}
@@ -125,9 +126,9 @@ def loaded(library: Library) -> dict[str, Any]:
     return {"entries": entries, "parameters": parameters, "log": library.log}
 
 
-def asked(folder: Path) -> dict[str, Any]:
-    """What `postconf -n` prints; a fatal error ends it at once, as it would only sleep first."""
-    command = ["postconf", "-c", str(folder), "-n"]
+def asked(folder: Path, option: str) -> dict[str, Any]:
+    """What postconf prints; a fatal error ends it at once, as it would only sleep first."""
+    command = ["postconf", "-c", str(folder), option]
     with open(folder / "stdout", "w+b") as output:
         with subprocess.Popen(command, stdout=output, stderr=subprocess.PIPE) as postconf:
             assert postconf.stderr is not None
@@ -140,19 +141,51 @@ def asked(folder: Path) -> dict[str, Any]:
         return {"exit": postconf.returncode, "output": latin1(output.read()), "log": said}
 
 
+def of_master_cf(library: Library, folder: Path) -> dict[str, Any]:
+    """What postconf makes of a master.cf, and on which lines libpostfix finds something."""
+    lines = [line for line, *_ in library.entries(folder / "master.cf")]
+    entries = asked(folder, "-Mf")
+    parameters = asked(folder, "-P") if entries["exit"] == 0 else None
+    return {"lines": lines, "entries": entries, "parameters": parameters}
+
+
+def daemon(folder: Path, arguments: bytes) -> dict[str, Any]:
+    """What smtpd says that is started with these arguments, each on a line of its own."""
+    command = ["/usr/lib/postfix/sbin/smtpd", *arguments.decode().split("\n")]
+    environment = {**os.environ, "MAIL_CONFIG": str(folder)}
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, env=environment, check=False
+    )
+    return {"exit": done.returncode, "output": "", "log": latin1(done.stderr).splitlines()}
+
+
 def requests(stream: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
     while operation := stream.read(1):
         yield operation, stream.read(int.from_bytes(stream.read(4), "big"))
 
 
+def put(path: Path, text: bytes) -> None:
+    path.write_bytes(text)
+    long_ago = time.time() - COOL_SECONDS
+    os.utime(path, (long_ago, long_ago))
+
+
 def main(folder: Path) -> None:
     library = Library(folder)
+    beside = folder / "of-master"
+    beside.mkdir()
+    put(beside / "main.cf", b"")
     for operation, text in requests(sys.stdin.buffer):
-        library.path.write_bytes(text)
-        long_ago = time.time() - COOL_SECONDS
-        os.utime(library.path, (long_ago, long_ago))
         library.log.clear()
-        reply = json.dumps(loaded(library) if operation == b"L" else asked(folder)).encode()
+        if operation == b"D":
+            found = daemon(beside, text)
+        elif operation == b"M":
+            put(beside / "master.cf", text)
+            found = of_master_cf(library, beside)
+        else:
+            put(library.path, text)
+            found = loaded(library) if operation == b"L" else asked(folder, "-n")
+        reply = json.dumps(found).encode()
         sys.stdout.buffer.write(len(reply).to_bytes(4, "big") + reply)
         sys.stdout.buffer.flush()
 

@@ -59,21 +59,21 @@ def _log(ours: MainCf) -> Iterator[bytes]:
         text, found = whole.partition(b"\0")[0], logical.parameter
         if logical.error:
             head = b"%s, line %d: %s: " % (_PATH, logical.line, logical.error.encode())
-            yield _printable(b'%s"%s"' % (head, text))
+            yield printable(b'%s"%s"' % (head, text))
             return
         if found is None:
             dots = b"..." if len(whole) > 30 else b""
-            yield _printable(b'%s%s"%s%s"' % (_PATH, _ORPHAN, text[:30], dots))
+            yield printable(b'%s%s"%s%s"' % (_PATH, _ORPHAN, text[:30], dots))
             continue
         earlier = values.get(found.name, found.value)
         if earlier != found.value:
             name, value = encoded(found.name), encoded(earlier)
             head = b"%s, line %d" % (_PATH, found.line)
-            yield _printable(b"%s%s%s=%s" % (head, _OVERRIDING, name, value))
+            yield printable(b"%s%s%s=%s" % (head, _OVERRIDING, name, value))
         values[found.name] = found.value
 
 
-def _printable(text: bytes) -> bytes:
+def printable(text: bytes) -> bytes:
     """As printable(3) leaves it: what is not printable ASCII becomes a question mark."""
     return re.sub(rb"[^ -~]", b"?", text)
 
@@ -97,14 +97,14 @@ def printing(loaded: Loaded, printed: Printed) -> Counter[str]:
     parameters = {n: v for n, v in loaded.parameters.items() if n != b"config_directory"}
     shown = {b"%s = %s" % (n, _squeezed(v)): n for n, v in parameters.items()}
     shown |= {b"%s =" % n: n for n, v in parameters.items() if not v}
-    unused = {_printable(b"%s=%s" % item): item[0] for item in parameters.items()}
+    unused = {printable(b"%s=%s" % item): item[0] for item in parameters.items()}
     said = [line.partition(b": unused parameter: ") for line in printed.log]
     output = [line for line in printed.output if not line.startswith(b"config_directory =")]
     warned = [text for _, sign, text in said if sign and not text.startswith(b"config_directory=")]
     expect(shown.keys() >= set(output), "postconf prints more", output, shown)
     expect(unused.keys() >= set(warned), "postconf warns of more", warned, unused)
     names = {shown[line] for line in output} | {unused[line] for line in warned}
-    lacking = {_printable(name) for name in parameters} - {_printable(name) for name in names}
+    lacking = {printable(name) for name in parameters} - {printable(name) for name in names}
     expect(not lacking, "postconf lacks", lacking)
     return Counter({"files that postconf -n printed": 1})
 

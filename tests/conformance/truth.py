@@ -1,4 +1,4 @@
-"""The truth about main.cf files: the Postfix of a Debian root, asked without booting it."""
+"""The truth about main.cf and master.cf: the Postfix of a Debian root, asked without booting it."""
 
 from __future__ import annotations
 
@@ -55,15 +55,32 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Printed:
-    """What `postconf -n` printed, line by line, and said."""
+    """What postconf printed, line by line, and said."""
 
     exit: int
     output: tuple[bytes, ...]
     log: tuple[bytes, ...]
 
 
+@dataclass(frozen=True)
+class Services:
+    """A master.cf: the lines on which libpostfix finds something, and `postconf -Mf` and `-P`.
+
+    The last is None if the one before ended with an error: it would, too.
+    """
+
+    lines: tuple[int, ...]
+    entries: Printed
+    parameters: Printed | None
+
+
 def _bytes(text: str) -> bytes:
     return text.encode("latin-1")
+
+
+def _printed(reply: dict[str, Any]) -> Printed:
+    output = _bytes(reply["output"]).split(b"\n")[:-1]
+    return Printed(reply["exit"], tuple(output), tuple(map(_bytes, reply["log"])))
 
 
 class Truth:
@@ -102,9 +119,21 @@ class Truth:
 
     def postconf(self, text: bytes) -> Printed:
         """Return what `postconf -n` makes of `text`. Raises TruthEnded."""
-        reply = self._ask(b"P", text)
-        output = _bytes(reply["output"]).split(b"\n")[:-1]
-        return Printed(reply["exit"], tuple(output), tuple(map(_bytes, reply["log"])))
+        return _printed(self._ask(b"P", text))
+
+    def services(self, text: bytes) -> Services:
+        """Return what is read in `text` as a master.cf. Raises TruthEnded."""
+        reply = self._ask(b"M", text)
+        parameters = reply["parameters"]
+        return Services(
+            tuple(reply["lines"]),
+            _printed(reply["entries"]),
+            None if parameters is None else _printed(parameters),
+        )
+
+    def daemon(self, *arguments: str) -> Printed:
+        """Return what smtpd says when it is started with these arguments. Raises TruthEnded."""
+        return _printed(self._ask(b"D", "\n".join(arguments).encode()))
 
     def _ask(self, operation: bytes, text: bytes) -> dict[str, Any]:
         if self._process is None:

@@ -20,8 +20,10 @@ from pf_agent.errors import ConfigError, HostError
 from pf_agent.files.served_states import served_of_all
 from pf_agent.files.status_file import read_status
 from pf_agent.files.store import FileStore
-from pf_agent.maincf import aliases, master_cf
+from pf_agent.maincf import aliases, known_secrets
 from pf_agent.maincf.document import MainCf
+from pf_agent.maincf.listeners import enabled, on_port_25, smtp_server
+from pf_agent.maincf.master_cf import MasterCf
 from pf_agent.maincf.secrets import masked_lines
 from pf_agent.maincf.values import fault, pair_faults, same
 from pf_agent.model import ActualState, DesiredState, Event, FileKind, Unmanaged
@@ -79,6 +81,24 @@ def _values(document: MainCf) -> None:
     aliases.buildable(found, lambda _path: True)
 
 
+def master_cf(data: bytes) -> None:
+    """master.cf: lossless; a line belongs to one service, and its options are in its arguments."""
+    document = MasterCf.parse(data)
+    assert document.render() == data
+    rows = [row for each in (*document.entries, *document.commented) for row in each.rows]
+    assert len(set(rows)) == len(rows)
+    for service in document.services:
+        for name, value in service.options().items():
+            assert any(name in word and value in word for word in service.arguments)
+    for line, why in document.refused():
+        assert why
+        assert line <= len(document.lines)
+    on_port_25(enabled(document.services, data[:20].decode("latin-1")))
+    smtp_server(document.services)
+    for secret in known_secrets.of_master_cf(data):
+        known_secrets.spellings(secret)
+
+
 def toml(data: bytes) -> None:
     """desired.toml and agent.toml: read, kept as JSON, and edited, or refused with a reason."""
     source = Source("f.toml", data)
@@ -116,6 +136,7 @@ _STATE_FILES = (
     "pending.json",
     "wishes.json",
     "suspension.json",
+    "suspension-alone.json",
     "desired.json",
     "cycle",
     "last-good.main.cf",
@@ -156,7 +177,7 @@ def _damaged(choice: bytes, text: bytes) -> bytes:
         document = json.loads(text)
     except (ValueError, RecursionError):
         return text
-    places = list(_places(document))
+    places = list(places_of(document))
     if not places or len(choice) < 2:
         return text
     inside, key = places[choice[0] % len(places)]
@@ -164,7 +185,8 @@ def _damaged(choice: bytes, text: bytes) -> bytes:
     return json.dumps(document).encode()
 
 
-def _places(document: Any) -> Iterator[tuple[Any, Any]]:
+def places_of(document: Any) -> Iterator[tuple[Any, Any]]:
+    """Each value of a JSON document: what it lies in, and where."""
     keys: Iterable[Any] = ()
     if isinstance(document, dict):
         keys = list(document)
@@ -172,13 +194,14 @@ def _places(document: Any) -> Iterator[tuple[Any, Any]]:
         keys = range(len(document))
     for key in keys:
         yield document, key
-        yield from _places(document[key])
+        yield from places_of(document[key])
 
 
 def _read_back(kept: FileStore) -> None:
     kept.pending()
     taken_back(b"a = 2\nb = 3\n", kept.wishes())
-    kept.suspension()
+    kept.suspended.suspension()
+    kept.suspended_alone.suspension()
     kept.restarts()
     kept.drifts()
     assert kept.next_cycle() <= 10**12
@@ -201,21 +224,20 @@ def _status(found: dict[str, Any]) -> None:
 
 
 def words(data: bytes) -> None:
-    """What other programs say: master.cf, complaints, records of the journal, events."""
+    """What other programs say: complaints, records of the journal, events."""
     text = data.decode("utf-8", "backslashreplace")
-    found = master_cf.parse(text)
-    master_cf.on_port_25(master_cf.enabled(found, text[:20]))
-    master_cf.smtp_server(found)
     lines = complaints.Folders("/run/x", "/etc/postfix").lines(text)
     assert complaints.reason(text)
     complaints.warnings(lines, {"a": 1}, ("mynetworks", "myorigin"))
     assert len(masked_lines(lines)) == len(lines)
     fields = dict(line.partition("=")[::2] for line in text.split("\n"))
-    for past in history.cycles([Entry(1.0, Event.DRIFT_DETECTED, text, fields)]):
-        history.cycle_dict(past)
-        history.cycle_row(past)
+    found_cycles = history.cycles([Entry(1.0, Event.DRIFT_DETECTED, text, fields)])
+    for past in found_cycles:
+        history.cycle_dict(past, "17")
+        history.cycle_row(history.name_of(past, found_cycles), past)
     for _pid, handle, name in events(data):
         assert len(handle) + len(name) <= len(data)
 
 
-TARGETS: dict[str, Target] = {each.__name__: each for each in (main_cf, toml, state, words)}
+_ALL: tuple[Target, ...] = (main_cf, master_cf, toml, state, words)
+TARGETS: dict[str, Target] = {each.__name__: each for each in _ALL}

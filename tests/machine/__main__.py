@@ -16,7 +16,7 @@ from tests.machine.nspawn import Machine, MachineError
 
 
 def main() -> int:
-    """Return the exit code of the command, or 1 when there was no machine for it."""
+    """Return the exit code of the command, or 1 if there was no machine for it."""
     parser = argparse.ArgumentParser(prog="python3 -m tests.machine", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""Whether the agent stays calm under a fault: one process, little processor time, few records."""
+"""Whether the agent stays calm during a fault: one process, little CPU time, few records."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pf_agent import names
 from tests.machine.site import Site, eventually
 
 _SECONDS = 3.0
-# Hundredths of a second in one. A guard may take one of these; a loop takes them all.
+# Hundredths of a second of CPU time per second. A guard may take one; a busy loop takes them all.
 _MOST_TICKS_A_SECOND = 20
-# Of one fault: how each look, newaliases and the restart fail.
+# For one fault: the failure of each look, of newaliases and of the restart.
 _MOST_RECORDS = 4
-# When a fault has ended, nobody may have to wait for longer: the backoff after some seconds of it.
+# After a fault no recovery may take longer: the backoff after some seconds of it.
 BACKOFF_SECONDS = 100.0
 
 
@@ -33,7 +33,7 @@ class Calm:
         return cls(site, pid, restarts, site.cursor())
 
     def told(self, event: str, words: str) -> dict[str, Any]:
-        """Wait for a record of this event with these words; return it."""
+        """Wait for a record of this event that contains these words; return it."""
         found: list[dict[str, Any]] = []
 
         def is_there() -> bool:
@@ -44,12 +44,11 @@ class Calm:
         return found[0]
 
     def noted(self, words: str) -> None:
-        """Wait for a line of its journal that is no record of an event."""
-        command = f"journalctl -u pf-agent -o cat --after-cursor='{self.since}' | grep -F '{words}'"
-        self.site.machine.wait_until(command)
+        """Wait for a line in its journal that is not a record of an event."""
+        eventually(lambda: words in "\n".join(self.site.said(self.since)), words)
 
     def is_kept(self) -> None:
-        """Fail where it works or talks more than the fault is worth, or is not the same process."""
+        """Fail if it works or logs more than the fault is worth, or is another process."""
         used, begun = self._ticks(), time.monotonic()
         time.sleep(_SECONDS)
         assert self._ticks() - used < _MOST_TICKS_A_SECOND * (time.monotonic() - begun)
@@ -64,7 +63,7 @@ class Calm:
         assert not any("\n" in message for message, _ in records)
 
     def returns(self) -> None:
-        """Wait until all is right again, by itself; `Site.wait_right` has its own limit."""
+        """Wait until all is right again without help; `Site.wait_right` has its own limit."""
         self.site.wait_right()
         self.site.wait_settled()
         assert self.site.serves()
@@ -72,12 +71,12 @@ class Calm:
         assert self.site.show("pf-agent", "MainPID") == self.pid
 
     def _ticks(self) -> int:
-        """The processor time that the agent has used, in hundredths of a second."""
+        """Return the CPU time that the agent has used, in hundredths of a second."""
         fields = self.site.machine.read_text(f"/proc/{self.pid}/stat").rpartition(")")[2].split()
         return int(fields[11]) + int(fields[12])
 
 
 def wait_in_status(site: Site, words: str, is_there: bool = True) -> None:
-    """Wait until `pf-agent status` says this, or says it no more."""
+    """Wait until `pf-agent status` says this, or no longer says it."""
     found = "" if is_there else "! "
     site.machine.wait_until(f"{found}{names.PROGRAM} status | grep -F '{words}'", BACKOFF_SECONDS)

@@ -1,4 +1,4 @@
-"""Fixtures of the machine tests: images, machines, the package; what failed shows its journal."""
+"""Fixtures of the machine tests: images, machines, the package; a failure shows the journal."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import pytest
 from tests.checkout import CHECKOUT
 from tests.machine.golden import golden
 from tests.machine.image import image, missing_programs
+from tests.machine.lacking import end_without
 from tests.machine.nspawn import Machine, MachineError
 from tests.machine.site import Site
 
@@ -36,24 +37,19 @@ def release(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def host() -> None:
-    """Without root and systemd-nspawn there is no machine: a skip, and a failure under CI."""
-    lack = missing_programs() if os.geteuid() == 0 else ["root"]
-    if lack:
-        reason = f"no machine: this host lacks {', '.join(lack)}; run `sudo tools/test machine`"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason, pytrace=False)
-        pytest.skip(reason)
+    """Require root and systemd-nspawn: otherwise skip, or fail under CI."""
+    end_without(missing_programs() if os.geteuid() == 0 else ["root"], "machine")
 
 
 @pytest.fixture(scope="session")
 def base(host: None, release: str) -> Path:
-    """The root folder of the release; nobody writes to it."""
+    """The root directory of the release, which is never written to."""
     return image(release)
 
 
 @pytest.fixture(scope="session")
 def deb(host: None) -> Path:
-    """The package in dist/, built by tools/deb when there is none or the sources are newer."""
+    """The package in dist/, built by tools/deb if there is none or the sources are newer."""
     quick = {**os.environ, "DEB_BUILD_OPTIONS": "nocheck", "DEB_BUILD_PROFILES": "nocheck"}
     command = [str(CHECKOUT / "tools" / "deb"), "--unless-built"]
     built = subprocess.run(command, check=True, env=quick, stdout=subprocess.PIPE, text=True).stdout
@@ -62,13 +58,13 @@ def deb(host: None) -> Path:
 
 @pytest.fixture(scope="session")
 def layers(release: str, base: Path, deb: Path) -> tuple[Path, ...]:
-    """The disk of a machine where pf-agent was installed, and has settled."""
+    """The disk of a machine with pf-agent installed and settled."""
     return golden(release, base, deb)
 
 
 @pytest.fixture(scope="module")
 def booted() -> Iterator[Callable[..., Machine]]:
-    """Boots a machine over the layers given at each call; all of them end with the module."""
+    """Boots a machine from the given layers at each call; all of them end with the module."""
     with ExitStack() as stack:
         yield lambda *layers: stack.enter_context(Machine(*layers))
 
@@ -95,7 +91,7 @@ def internet_site(new_machine: Callable[[], Machine]) -> Machine:
 
 @pytest.fixture(scope="module")
 def installed_machine(new_machine: Callable[[], Machine], deb: Path) -> Machine:
-    """A booted machine, first "No configuration", where pf-agent was then installed by apt."""
+    """A booted machine, first with "No configuration"; then apt installed pf-agent."""
     booted = new_machine()
     booted.serve_apt([deb])
     booted.apt_install("pf-agent")
@@ -104,7 +100,7 @@ def installed_machine(new_machine: Callable[[], Machine], deb: Path) -> Machine:
 
 @pytest.fixture(scope="module")
 def agent_machine(layers: tuple[Path, ...], booted: Callable[..., Machine]) -> Machine:
-    """Such a machine once it was switched off and on again, its site named: golden.py."""
+    """Such a machine after being switched off and on again, with its site named: golden.py."""
     return booted(*layers)
 
 
@@ -129,13 +125,13 @@ def _journal_tail(machine: Machine) -> str:
 
 @pytest.fixture(scope="module")
 def site(agent_machine: Machine) -> Site:
-    """A machine with the package, settled; what a module has otherwise is a `site` of its own."""
+    """A machine with the package, settled; a module may define another `site` of its own."""
     return Site.prepared(agent_machine)
 
 
 @pytest.fixture
 def at_rest(site: Site) -> Iterator[None]:
-    """No restart before the test counts; after it the agent acts, and all is settled and right."""
+    """No earlier restart counts in the test; after it the agent runs, and all is settled."""
     site.forget_restarts()
     yield
     site.agent("resume", check=True)

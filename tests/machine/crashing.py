@@ -1,4 +1,4 @@
-"""The agent killed at a chosen system call of its work, started again, and all looked at after it.
+"""Kills the agent at a chosen system call of its work, starts it again, and checks everything.
 
 For the campaign, which tries every call, and for the test, which tries some.
 """
@@ -21,7 +21,7 @@ from pf_agent import names
 from pf_agent.files.store import FileStore
 from pf_agent.model import Exposure, PendingActivation
 from tests.machine import tracer
-from tests.machine.drifting import SECONDS, UNIT, Drifts, of_unit, ready_tracer, stat_of
+from tests.machine.drifting import SECONDS, UNIT, Drifts, has_told, of_unit, ready_tracer, stat_of
 from tests.machine.nspawn import Machine
 from tests.machine.site import MAIN_CF
 from tests.machine.wholeness import LEFT_BESIDE, Edit
@@ -30,8 +30,8 @@ NEVER = 0  # no call has this number: nothing is killed, and the calls are count
 
 _HOLD = "/run/hold"
 
-# The shell stops itself before it becomes the agent, so that the tracer has that from its first
-# call on; in the unit, only where the test asks for it.
+# The shell stops itself before it becomes the agent, so that the tracer sees that from its first
+# system call on; in the unit, only if the test asks for it.
 _HELD_APPLY = "kill -STOP $$; exec /usr/bin/pf-agent apply"
 _QUICK = f"""
 [Service]
@@ -45,8 +45,8 @@ ExecStart=/bin/sh -c 'if test -e {_HOLD}; then kill -STOP $$$$; fi; exec /usr/bi
 class Point:
     """Where something was killed, and what was found then.
 
-    `cycle` is what the marker was of that lay there before, None where it was drift. `was_over`:
-    main.cf was right and the marker gone. `faults` is empty where all was well.
+    `cycle` is the cycle of a marker left by then, None after drift alone. `was_over`: main.cf was
+    right and the marker gone. `faults` is empty if all was well.
     """
 
     way: str
@@ -65,10 +65,10 @@ class Point:
 
 
 class Crashes(Drifts):
-    """A machine where the agent is at rest, and is killed again and again.
+    """A machine where the agent is at rest, and is killed over and over.
 
-    Each way takes the number of a call and returns the point; where the work ended before, the
-    calls that it made, each with its name and who made it.
+    Each way takes the number of a call and returns the point; if the work ended before that call,
+    it returns the calls made, each with its name and process.
     """
 
     def __init__(self, machine: Machine) -> None:
@@ -79,7 +79,7 @@ class Crashes(Drifts):
     # --- the ways -------------------------------------------------------------------------------
 
     def correction(self, number: int) -> Point | list[list[str]]:
-        """Of a running daemon, from the drift to Postfix seen to run with the right text."""
+        """Kill a running daemon, between the drift and seeing Postfix run with the right text."""
         before, edit = self.status(), self.ready()
         with self._traced(self.agent(), number) as tracing:
             self.put(edit.wrong)
@@ -87,20 +87,20 @@ class Crashes(Drifts):
         return self._after(told, "correction", edit, lambda: self.wait_done(edit))
 
     def errand(self, number: int) -> Point | list[list[str]]:
-        """Of the unit that runs Postfix's programs, while a daemon that lives on corrects."""
+        """Kill the unit that runs Postfix's programs, while a daemon that lives on corrects."""
         before, edit = self.status(), self.ready()
         with self._traced(self.errands(), number) as tracing:
             self.put(edit.wrong)
             told = self._told(tracing, lambda: self.is_done(edit, before))
 
         def mended() -> bool:
-            # The alias database of a newaliases that was killed is made again after a while.
+            # After newaliases was killed, its alias database is rebuilt after a while.
             return self.is_done(edit) and not self.status().get("detail")
 
         return self._after(told, "errand", edit, lambda: self.poll(mended, "in sync, and no but"))
 
     def take_up(self, number: int) -> Point | list[list[str]]:
-        """Of a daemon that starts, where another was killed right after the exchange."""
+        """Kill a daemon that starts after another one was killed right after the exchange."""
         self.machine.run(["systemctl", "stop", UNIT])
         edit = self.ready()
         cycle = self._cut_off(edit)
@@ -113,12 +113,12 @@ class Crashes(Drifts):
         return self._after(told, "take-up", edit, lambda: self.wait_done(edit), cycle)
 
     def apply(self, number: int) -> Point | list[list[str]]:
-        """Of `pf-agent apply`, while no daemon runs; it is called again then."""
+        """Kill `pf-agent apply`, while no daemon runs; then call it again."""
         self.machine.run(["systemctl", "stop", UNIT])
         edit = self.ready()
         self.put(edit.wrong)
         with self.machine.start(["sh", "-c", _HELD_APPLY], stdout=subprocess.DEVNULL) as held:
-            # nsenter stops with what it has started.
+            # nsenter stops together with what it has started.
             agent = self.poll(
                 lambda: _is_stopped(held.pid) and _stopped_below(held.pid), "apply is started"
             )
@@ -130,13 +130,13 @@ class Crashes(Drifts):
         )
 
     def power_cut(self, number: int) -> Point | list[list[str]]:
-        """The whole machine, at a call of the daemon's correction; it is switched on again."""
+        """Kill the whole machine at a call of the daemon's correction; then switch it on again."""
         before, edit = self.status(), self.ready()
         with self._traced(self.agent(), number, self.machine.leader) as tracing:
             self.put(edit.wrong)
             told = self._told(tracing, lambda: self.is_done(edit, before))
         if told["killed"]:
-            self.machine.kill()  # what is left to do once all its processes are gone
+            self.machine.kill()  # cleans up, once all processes are gone
 
         def switch_on() -> None:
             self.machine.boot()
@@ -151,9 +151,11 @@ class Crashes(Drifts):
 
     # --- one of them ----------------------------------------------------------------------------
 
-    def _told(self, tracing: subprocess.Popen[str], is_done: Callable[[], bool]) -> dict[str, Any]:
-        """What the tracer tells once it has killed, or all is done without."""
-        self.poll(lambda: tracing.poll() is not None or is_done(), "killed, or done")
+    def _told(
+        self, tracing: subprocess.Popen[bytes], is_done: Callable[[], bool]
+    ) -> dict[str, Any]:
+        """Return what the tracer prints once it has killed, or all was done without that."""
+        self.poll(lambda: has_told(tracing) or is_done(), "killed, or done")
         tracing.terminate()
         printed, _ = tracing.communicate(timeout=SECONDS)
         told: dict[str, Any] = json.loads(printed)
@@ -184,7 +186,7 @@ class Crashes(Drifts):
         return point
 
     def _cut_off(self, edit: Edit) -> int:
-        """Make it as it is right after the exchange; return the cycle."""
+        """Create the state right after the exchange; return the cycle."""
         path = self.whole.path
         state = FileStore(str(path(names.STATE_DIRECTORY)), str(path(names.RUN_DIRECTORY)))
         cycle, now = state.next_cycle(), time.time()
@@ -198,7 +200,7 @@ class Crashes(Drifts):
     # --- what is on record ----------------------------------------------------------------------
 
     def recorded(self) -> tuple[Counter[str], list[str]]:
-        """How often what is on record of the points so far, and what should not be so."""
+        """Return how often what was recorded for the points so far, and what is wrong with that."""
         entries = self.machine.journal(f"--after-cursor={self._since}")
         found = Counter(
             (str(entry[names.FIELD_EVENT]), str(entry.get(names.FIELD_CYCLE)))
@@ -229,18 +231,18 @@ class Crashes(Drifts):
 
     def _traced(
         self, pid: int, number: int, victim: int | None = None
-    ) -> AbstractContextManager[subprocess.Popen[str]]:
+    ) -> AbstractContextManager[subprocess.Popen[bytes]]:
         words = [str(word) for word in (pid, number, victim) if word is not None]
         return ready_tracer([sys.executable, tracer.__file__, *words])
 
 
 def _too_little(point: Point, times: dict[str, int]) -> Iterator[str]:
-    """What the journal must say: each fact once, and what a crash cut off at most not at all.
+    """Yield what the journal lacks or repeats: each fact once; the interrupted one may be missing.
 
-    A record is sent when what it tells is done, so a crash right between the two loses it.
+    A record is sent when its subject is done, so a crash right between the two loses it.
     """
     drifts, corrected, activated = times.values()
-    is_cut = point.way == "power cut"  # what the journal's own socket held is gone
+    is_cut = point.way == "power cut"  # what journald's own socket held is lost
     if point.cycle is None and not is_cut and not 1 <= drifts <= 2:
         yield f"{drifts} cycles of this drift"
     if corrected > 1 or (corrected == 0 and not point.was_right):
@@ -250,7 +252,7 @@ def _too_little(point: Point, times: dict[str, int]) -> Iterator[str]:
 
 
 def _stopped_below(pid: int) -> int:
-    """The process stopped among the descendants of a process, 0 for none."""
+    """Return the stopped process among the descendants of a process, 0 for none."""
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
         found = int(child) if _is_stopped(int(child)) else _stopped_below(int(child))
         if found:

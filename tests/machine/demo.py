@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.checkout import CHECKOUT
+from tests.machine.golden import PASSWORD
 from tests.machine.image import ImageError, image
 from tests.machine.nspawn import Machine, MachineError
 
@@ -23,7 +27,12 @@ with socket.create_connection(("127.0.0.1", 25), timeout=20) as port:
     print(port.recv(200).decode().strip())
 """
 FIELDS = "MESSAGE,PF_AGENT_EVENT,PF_AGENT_PARAMETER,PF_AGENT_EXPECTED,PF_AGENT_ACTUAL,PF_AGENT_LINE"
-# tools/demo hands over how long it has been at work already.
+# Who may try the page, in a machine that nobody else reaches and that ends with the demonstration.
+USER = "anna"
+PROXY = "/lib/systemd/systemd-socket-proxyd"
+# A socket is inherited as sd_listen_fds(3) says, into the machine's network.
+INHERIT = 'LISTEN_PID=$$ LISTEN_FDS=1; export LISTEN_PID LISTEN_FDS; exec "$@" 3<&0 < /dev/null'
+# tools/demo passes how long it has been at work already.
 BEGAN = time.monotonic() - float(sys.argv[1] if len(sys.argv) > 1 else 0)
 
 
@@ -32,7 +41,7 @@ def say(text: str) -> None:
 
 
 def host_release() -> str:
-    """Return this host's own Debian release when machines of it are known to work, or bookworm."""
+    """Return this host's own Debian release if machines of it are known to work, or bookworm."""
     for line in Path("/etc/os-release").read_text().splitlines():
         if line in ("VERSION_CODENAME=bookworm", "VERSION_CODENAME=trixie"):
             return line.partition("=")[2]
@@ -58,7 +67,7 @@ def show(machine: Machine, script: str) -> None:
 
 
 def install(machine: Machine, deb: Path) -> None:
-    machine.serve_apt([deb])
+    machine.serve_apt([deb, deb.with_name(f"cockpit-{deb.name}")])
     progress = machine.apt_install("pf-agent").splitlines()
     print("\n".join(line for line in progress if "Reading database" not in line), flush=True)
     say("the agent makes main.cf from Postfix's template and starts Postfix")
@@ -91,8 +100,36 @@ def heal(machine: Machine) -> None:
         raise MachineError("port 25 does not greet as the guide says")
 
 
+@contextmanager
+def on_loopback(machine: Machine, port: int) -> Iterator[int]:
+    """A port of this host's loopback that leads to one of the machine's, which has no other way."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        enter = ["nsenter", f"--target={machine.leader}", "--net"]
+        command = ["sh", "-c", INHERIT, "sh", *enter, PROXY, f"127.0.0.1:{port}"]
+        with subprocess.Popen(command, stdin=listening.fileno()) as proxy:
+            try:
+                yield listening.getsockname()[1]
+            finally:
+                proxy.terminate()
+
+
+def show_page(machine: Machine) -> None:
+    say("Cockpit and the page, and somebody who may do all by sudo")
+    machine.install_kept("cockpit")
+    machine.apt_install("cockpit-pf-agent")
+    machine.run(["useradd", "--create-home", "--shell=/bin/bash", "--groups=sudo,adm", USER])
+    machine.run(["chpasswd"], input=f"{USER}:{PASSWORD}\n")
+    with on_loopback(machine, 9090) as port:
+        say(f"http://127.0.0.1:{port}/pf-agent    user: {USER}    password: {PASSWORD}")
+        print(
+            'Switch to "Administrative access" to give orders. In Cockpit\'s terminal, this opens\n'
+            f"the relay again, and the page shows what becomes of it:\n  sudo {INTRUDER}"
+        )
+        input("Enter ends the machine. ")
+
+
 def main() -> int:
-    """Return 0 when the machine healed itself, 1 when it did not."""
+    """Return 0 if the machine repaired itself, 1 if it did not."""
     release = host_release()
     try:
         say(f"building the package, and a Debian {release} with systemd and Postfix")
@@ -103,6 +140,8 @@ def main() -> int:
                 say(f"apt install pf-agent, from a local repository with {deb.name}")
                 install(machine, deb)
                 heal(machine)
+                if "--page" in sys.argv[2:]:
+                    show_page(machine)
             except MachineError:
                 show(machine, "journalctl --no-pager -n 40")
                 raise
@@ -110,7 +149,7 @@ def main() -> int:
     except (ImageError, MachineError, subprocess.TimeoutExpired) as error:
         say(f"NOT healed: {error}")
         return 1
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, EOFError):
         say("stopped; the machine is gone")
         return 130
     return 0

@@ -1,12 +1,13 @@
-"""A settled machine whose main.cf drifts again and again, each time like never before.
+"""A settled machine whose main.cf drifts over and over, each time differently.
 
-What a campaign does to the agent meanwhile is crashing.py's and faulting.py's. All is written and
-read from the host.
+What a campaign does to the agent meanwhile is in crashing.py and faulting.py. Everything is written
+and read from the host.
 """
 
 from __future__ import annotations
 
 import json
+import select
 import socket
 import subprocess
 import time
@@ -27,7 +28,7 @@ SECONDS = 60.0
 
 
 class Drifts:
-    """The machine at rest, with a correction behind it: what lies there from now on is no stray.
+    """The machine at rest, after one correction: the files present now do not count as strays.
 
     `dropin` is for the agent's unit.
     """
@@ -52,7 +53,7 @@ class Drifts:
         return Edit(self._edits, self.site.good)
 
     def forget_restarts(self) -> None:
-        """A restart of Postfix that follows on another waits: the campaign has no time for that."""
+        """Reset the restart budget: a campaign has no time to wait between restarts."""
         for name in NOTES:
             self.whole.path(f"{names.RUN_DIRECTORY}/{name}").unlink(missing_ok=True)
 
@@ -63,7 +64,7 @@ class Drifts:
         new.rename(self.whole.path(MAIN_CF))
 
     def status(self) -> dict[str, Any]:
-        """status.json; an empty one where there is none."""
+        """Return status.json; an empty one if there is none."""
         with suppress(FileNotFoundError):
             path = self.whole.path(f"{names.RUN_DIRECTORY}/status.json")
             found: dict[str, Any] = json.loads(path.read_bytes())
@@ -71,7 +72,7 @@ class Drifts:
         return {}
 
     def is_done(self, edit: Edit, before: dict[str, Any] | None = None) -> bool:
-        """Whether a daemon that lives says so; `before`, it had told of another drift."""
+        """Whether a living daemon says so; `before` is a status about the previous drift."""
         status = self.status()
         if before is not None and status.get("last_drift") == before["last_drift"]:
             return False
@@ -83,15 +84,15 @@ class Drifts:
         )
 
     def wait_done(self, edit: Edit) -> None:
-        """Until the daemon says so."""
+        """Wait until the daemon says so."""
         self.poll(lambda: self.is_done(edit), "in sync again")
 
     def agent(self) -> int:
-        """The daemon's pid on the host."""
+        """Return the daemon's pid on the host."""
         return self._main_of(UNIT)
 
     def errands(self) -> int:
-        """The pid, on the host, of what runs Postfix's programs; it is started where it rests."""
+        """Return the host's pid of the unit that runs Postfix's programs, started if idle."""
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(SECONDS)
             client.connect(str(self.whole.path(names.ERRANDS_SOCKET)))
@@ -117,19 +118,29 @@ class Drifts:
 
 
 @contextmanager
-def ready_tracer(command: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
-    """Run a tracer, from the instant that it says it is ready; it is killed at the end."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=CHECKOUT) as process:
+def ready_tracer(command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a tracer, from the moment that it reports being ready; it is killed at the end."""
+    # Unbuffered: its result may be there already, for `communicate` to read.
+    with subprocess.Popen(command, bufsize=0, stdout=subprocess.PIPE, cwd=CHECKOUT) as process:
         try:
             assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
+            assert process.stdout.readline() == b"ready\n"
             yield process
         finally:
             process.kill()
 
 
+def has_told(tracing: subprocess.Popen[bytes]) -> bool:
+    """Tell whether a tracer prints its result, or has ended.
+
+    Until that is read it may not end, and all that is traced stands still: a pipe holds 64 KiB.
+    """
+    assert tracing.stdout is not None
+    return bool(select.select([tracing.stdout], [], [], 0)[0])
+
+
 def of_unit(machine: Machine, unit: str = UNIT) -> Iterator[int]:
-    """The pids, on the host, of the processes in a unit."""
+    """Yield the pids, on the host, of the processes in a unit."""
     for path in Path("/proc").glob("[0-9]*/cgroup"):
         with suppress(OSError):
             groups = path.read_text()
@@ -138,7 +149,7 @@ def of_unit(machine: Machine, unit: str = UNIT) -> Iterator[int]:
 
 
 def stat_of(pid: int) -> list[str]:
-    """proc(5), /proc/pid/stat from the state on."""
+    """Return proc(5)'s /proc/pid/stat from the state on."""
     with suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return ["X", "0"]

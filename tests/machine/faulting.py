@@ -1,7 +1,7 @@
-"""One system call of a correction fails, or all of a kind for a while; and all is looked at after.
+"""Makes one system call of a correction fail, or all of a kind for a while; checks everything.
 
-For the campaign, which tries every call, and for the test, which tries some. The daemon goes on
-meanwhile: it has to recover by itself.
+For the campaign, which tries every call, and for the test, which tries some. The daemon keeps
+running: it has to recover by itself.
 """
 
 from __future__ import annotations
@@ -20,35 +20,35 @@ from pathlib import Path
 from typing import Any
 
 from pf_agent import names
-from tests.machine.drifting import ERRANDS_UNIT, SECONDS, UNIT, Drifts, ready_tracer
+from tests.machine.drifting import ERRANDS_UNIT, SECONDS, UNIT, Drifts, has_told, ready_tracer
 from tests.machine.nspawn import Machine
 from tests.machine.site import MAIN_CF
 from tests.machine.wholeness import NOTES, Edit, Wholeness
 
 NEVER = 0  # no call has this number: nothing fails, and the calls are counted
 
-# The longest backoff after one fault is the 10 s of an activation that failed (course.py); a
-# restart comes on top, on a machine that is busy.
+# The longest backoff after one fault is the 10 s of a failed activation (course.py); a restart is
+# added to that, on a busy machine.
 _RECOVERS_WITHIN = 30.0
 _TIDIED_WITHIN = 11.0
-# After this long, what took so long must be on record.
+# What takes longer than this must be recorded.
 _SILENT = 4.0
 _ACTIVE_SILENT = 8.0
-_BUSY = 0.01  # of one processor
+_BUSY = 0.01  # of one CPU
 _MOST_CALLS_A_SECOND = 400
 _MOST_RECORDS = 20
 
-# What a person cannot make anything of.
-_OURS = re.compile(r"Traceback|pf-agent's own|Errno|Error\(|Exception")
+# What nobody can make sense of.
+_OURS = re.compile(r"Traceback|internal error of pf-agent|Errno|Error\(|Exception")
 _EVENTS = ("drift-detected", "drift-corrected", "activated")
 _TROUBLE = ("correction-failed", "activation-failed")
 
 
 @dataclass
 class FaultPoint:
-    """Which call failed, with what; and what was found then.
+    """Which call failed, and how; and what was found then.
 
-    `failed` is how many calls did, for `seconds`. `began` and `ended` are moments of the clock.
+    `failed` is how many calls did, within `seconds`. `began` and `ended` are times of the clock.
     """
 
     error: str
@@ -62,7 +62,7 @@ class FaultPoint:
     failed: int = 1
     took: float = 0.0
     ended: float = 0.0
-    installed: float = 0.0  # when main.cf got the text that it has
+    installed: float = 0.0  # when main.cf got its present text
     restarts: int = 0
     faults: list[str] = field(default_factory=list)
 
@@ -73,7 +73,7 @@ class FaultPoint:
 
 
 class Faults(Drifts):
-    """A machine where the agent's calls fail, again and again."""
+    """A machine where the agent's calls fail, over and over."""
 
     def __init__(self, machine: Machine) -> None:
         super().__init__(machine)
@@ -83,16 +83,16 @@ class Faults(Drifts):
         self._held = _held_by(self.agent())
 
     def calls(self, error: str, call: str = "") -> list[list[str]]:
-        """The calls of one correction that may fail so: each one's name, whose, and on what."""
+        """Return a correction's calls that may fail so: name, process and subject of each."""
         told, _ = self._drift(error, NEVER, 0.0, call)
         return list(told["points"])
 
     def fail(
         self, error: str, number: int, seconds: float = 0.0, call: str = ""
     ) -> FaultPoint | None:
-        """Let the call fail in a correction; None where the work ended before it.
+        """Let the call fail in a correction; None if the work ended before it.
 
-        Where `seconds` are given, so do all that may fail so until then, or all of one name.
+        With `seconds`, all that may fail so fail until then, or all calls of one name.
         """
         before = self.agent()
         told, point = self._drift(error, number, seconds, call)
@@ -110,8 +110,8 @@ class Faults(Drifts):
         self._look_after(point, before)
         point.ended = time.time()
         if any(note in point.what for note in NOTES):
-            # A restart that it could not note it remembers, and spaces the next ones by it. With
-            # one that it can, that is in the file, where it can be made to forget it.
+            # If it could not write a restart down, it remembers it, and spaces the next ones. A
+            # restart that it can write down is in the file, where it can be made to forget it.
             self.site.drift_once()
         return point
 
@@ -122,10 +122,7 @@ class Faults(Drifts):
         with self._injected(error, number, seconds, call) as injecting:
             began = time.time()
             self.put(edit.wrong)
-            self.poll(
-                lambda: injecting.poll() is not None or self.is_done(edit, before),
-                "failed, or done",
-            )
+            self.poll(lambda: has_told(injecting) or self.is_done(edit, before), "failed, or done")
             injecting.terminate()
             printed, _ = injecting.communicate(timeout=SECONDS)
         told: dict[str, Any] = json.loads(printed)
@@ -134,17 +131,17 @@ class Faults(Drifts):
         return told, FaultPoint(error, number, name, who, what, edit, began, seconds, failed)
 
     def _is_over(self, edit: Edit) -> bool:
-        """Whether the daemon says that all is well, the aliases too."""
+        """Whether the daemon says that all is well, including the aliases."""
         return self.is_done(edit) and not self.status().get("detail")
 
     def _help(self, edit: Edit) -> None:
-        """It did not recover: for the next point it has to be as it was all the same."""
+        """Restart it: it did not recover, but must be as before for the next point."""
         self.machine.run(["systemctl", "restart", UNIT])
         self.put(edit.right)
         self.wait_done(edit)
 
     def _in_the_end(self, edit: Edit) -> list[str]:
-        """What is wrong at once, and is after the look for what was left behind, too."""
+        """Return what is wrong at once, and still is when leftovers are checked."""
         if found := [*self.whole.in_the_end(edit)]:
             time.sleep(_TIDIED_WITHIN)
             found = [*self.whole.in_the_end(edit)]
@@ -163,14 +160,14 @@ class Faults(Drifts):
                 point.faults.append(f"{held[what]} {what}, before {most}")
         self._held = held
         if agent != before:
-            point.restarts, self._held = 1, {}  # what it opens, it opens when it first needs it
+            point.restarts, self._held = 1, {}  # it opens things when it first needs them
         if point.faults:
-            self.whole = Wholeness(self.site)  # what was left behind is told of once
+            self.whole = Wholeness(self.site)  # each leftover is reported once
 
     # --- what is on record ----------------------------------------------------------------------
 
     def recorded(self) -> tuple[Counter[str], list[str]]:
-        """What is on record of the points since the last call, and what should not be so."""
+        """Return what was recorded for the points since the last call, and its faults."""
         entries = self.machine.journal(f"--after-cursor={self._since}")
         if entries:
             self._since = str(entries[-1]["__CURSOR"])
@@ -186,14 +183,14 @@ class Faults(Drifts):
 
     def _injected(
         self, error: str, number: int, seconds: float, call: str
-    ) -> AbstractContextManager[subprocess.Popen[str]]:
+    ) -> AbstractContextManager[subprocess.Popen[bytes]]:
         command = [sys.executable, "-m", "tests.machine.injector"]
         command += [f"{self.agent()},{self.errands()}", error, str(number), str(seconds), call]
         return ready_tracer(command)
 
 
 def _mistold(point: FaultPoint, entries: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """What the journal must not say of a fault, and what it must."""
+    """Yield what the journal must not say about a fault, and what it must."""
     lines = [str(entry.get("MESSAGE", "")) for entry in entries]
     for line in dict.fromkeys(lines):
         if _OURS.search(line):
@@ -205,7 +202,7 @@ def _mistold(point: FaultPoint, entries: Sequence[Mapping[str, Any]]) -> Iterato
     moments: dict[str, list[float]] = {}
     for entry in entries:
         if entry.get(names.FIELD_EVENT) == "activated" and names.FIELD_CYCLE not in entry:
-            continue  # newaliases, run again by itself
+            continue  # newaliases, which is run again by itself
         moments.setdefault(_event(entry), []).append(_at(entry))
     for event in _EVENTS[1:]:
         if len(found := moments.get(event, [])) != 1:
@@ -222,8 +219,10 @@ def _mistold(point: FaultPoint, entries: Sequence[Mapping[str, Any]]) -> Iterato
 
 
 def _event(entry: Mapping[str, Any]) -> str:
-    """Which event an entry tells of; "" for a remark. Where journald was not to be had, the record
-    is a line on stderr (journal.py)."""
+    """Return which event an entry is about; "" for a remark.
+
+    If journald was not available, the record is a line on stderr (journal.py).
+    """
     told = re.match(rf"{names.PROGRAM}: ([a-z-]+): ", str(entry.get("MESSAGE", "")))
     return str(entry.get(names.FIELD_EVENT) or (told[1] if told else ""))
 
@@ -237,13 +236,13 @@ def _at(entry: Mapping[str, Any]) -> float:
 
 
 def _held_by(pid: int) -> dict[str, int]:
-    """How many descriptors and threads a process has."""
+    """Return how many file descriptors and threads a process has."""
     folders = {"descriptors": "fd", "threads": "task"}
     return {what: len(os.listdir(f"/proc/{pid}/{name}")) for what, name in folders.items()}
 
 
 def _busy(pid: int) -> float:
-    """What it takes of a processor at rest; 0 where that is little. A second look is longer."""
+    """Return its CPU use at rest; 0 if that is little. A second look is longer."""
     for seconds in (0.3, 3.0):
         begin, used = time.monotonic(), _used(pid)
         time.sleep(seconds)
@@ -254,7 +253,7 @@ def _busy(pid: int) -> float:
 
 
 def _used(pid: int) -> float:
-    """Seconds on a processor, of all threads (proc(5), schedstat)."""
+    """Return its seconds of CPU time, for all threads (proc(5), schedstat)."""
     found = 0
     for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
         with suppress(OSError):

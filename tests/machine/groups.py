@@ -1,6 +1,6 @@
-"""Control groups: one of its own for each machine, in every hierarchy of the host.
+"""Control groups: one for each machine, in every hierarchy of the host.
 
-Without it a machine shares /payload with every other one, since `systemd-nspawn --keep-unit` makes
+Without it a machine shares /payload with all others, since `systemd-nspawn --keep-unit` creates
 none: two machines then see each other's units, and killing by control group fails.
 """
 
@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-_JOIN = 'for group in $GROUPS_TO_JOIN; do echo $$ > "$group/cgroup.procs"; done; exec "$@"'
+_JOIN = 'for group in $1; do echo $$ > "$group/cgroup.procs"; done; shift; exec "$@"'
 
 
 def control_groups(name: str) -> list[Path]:
-    """Return the paths of control groups of this name, one in each hierarchy; none is made yet."""
+    """Return the paths of control groups of this name, one in each hierarchy; not yet created."""
     mine = {}
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
@@ -24,7 +24,7 @@ def control_groups(name: str) -> list[Path]:
 def joining(groups: Sequence[Path], command: Sequence[str]) -> list[str]:
     """Return the command line that enters these control groups and becomes `command`."""
     words = " ".join(str(group) for group in groups)
-    return ["env", f"GROUPS_TO_JOIN={words}", "sh", "-c", _JOIN, "sh", *command]
+    return ["sh", "-c", _JOIN, "sh", words, *command]
 
 
 def _parents(mine: Mapping[str, str]) -> Iterator[str]:
@@ -32,8 +32,8 @@ def _parents(mine: Mapping[str, str]) -> Iterator[str]:
         _, mount, kind, options, *_ = line.split()
         words = set(options.split(","))
         if kind == "cgroup2" or "name=systemd" in words:
-            # At the top: inside a login's session nspawn refuses --keep-unit.
+            # At the top: inside a login session nspawn refuses --keep-unit.
             yield mount
         elif kind == "cgroup":
-            # Below our own, so that limits set on us hold for the machine too.
+            # Below our own, so that our limits apply to the machine too.
             yield mount + next(path for c, path in mine.items() if c and words >= set(c.split(",")))

@@ -1,8 +1,9 @@
 #!/bin/sh
-# Holds what a machine takes from its host, and gives it back: run in a mount namespace of its own as
+# Holds what a machine takes from its host, and releases it: run in a mount namespace of its own as
 #   hold.sh FOLDER LAYERS CGROUP...
-# It makes FOLDER with an overlay over LAYERS (with ":" between) and the control groups, prints "ready", and waits for
-# the end of its input. That comes when the harness closes it or dies, however it dies.
+# It makes FOLDER with an overlay over LAYERS (separated by ":") and the control groups, prints
+# "ready", and waits for the end of its input. That comes when the harness closes it or dies,
+# however it dies.
 set -eu
 folder=$1 layers=$2
 shift 2
@@ -10,7 +11,7 @@ trap '' INT TERM HUP
 
 release() {
     for group; do
-        # A process may fork between the look and the kill: look again until nobody is left.
+        # A process may fork between the look and the kill: look again until none is left.
         while pids=$(find "$group" -name cgroup.procs -exec cat {} + 2>/dev/null) && [ -n "$pids" ]; do
             # shellcheck disable=SC2086 # one word a process
             kill -KILL $pids 2>/dev/null || true
@@ -29,7 +30,7 @@ mount -t overlay overlay \
 for group; do
     mkdir "$group"
     if [ -e "$group/cpuset.cpus" ] && [ -e "$group/cpuset.mems" ] && [ ! -e "$group/cgroup.controllers" ]; then
-        # Version 1 takes no process into a cpuset without processors and memory.
+        # Version 1 accepts no process into a cpuset without CPUs and memory.
         for file in cpuset.cpus cpuset.mems; do
             cat "$(dirname "$group")/$file" > "$group/$file"
         done

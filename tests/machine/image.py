@@ -1,4 +1,4 @@
-"""Debian root folders for throw-away machines, built once by mmdebstrap and kept in the cache."""
+"""Debian root directories for throw-away machines, built once by mmdebstrap and cached."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PACKAGES = (
     "systemd",
     "systemd-sysv",
     "vim-tiny",
-    # What pf-agent runs with, so that a machine without a network can install it.
+    # pf-agent's dependencies, so that a machine without a network can install it.
     "gir1.2-glib-2.0",
     "python3-gi",
     "python3-pydbus",
@@ -32,13 +32,23 @@ PACKAGES = (
     "python3-tomli",
     "python3-tomlkit",
     "python3-watchdog",
-    # The unit tests also run inside, on the release's own Python, libraries and Postfix.
+    # The unit tests also run inside, with the release's own Python, libraries and Postfix.
     "python3-hypothesis",
     "python3-pytest",
 )
 
-# Not installed: where a test asks for them, Machine.install_kept() does it.
-KEPT = ("polkitd", "libpam-systemd")
+# Not installed: Machine.install_kept() does that if a test asks for it.
+KEPT = {
+    "polkit": ("polkitd", "libpam-systemd", "pkexec"),
+    "cockpit": (
+        *("cockpit-bridge", "cockpit-system", "cockpit-ws"),
+        *("polkitd", "libpam-systemd", "sudo"),
+    ),
+    "unattended-upgrades": ("unattended-upgrades",),
+    "needrestart": ("needrestart",),
+    "sudo": ("sudo",),
+    "tables": ("postfix-cdb", "postfix-lmdb"),
+}
 
 # Before postfix is configured: the guide's answer to its question.
 _ANSWER = """
@@ -46,14 +56,24 @@ echo postfix postfix/main_mailer_type select No configuration |
     chroot "$1" debconf-set-selections
 """
 
-# The .deb of postfix stays inside: Machine.install_postfix() installs it afresh with another
-# answer. No name server, no archive, no timer that wants one: a machine has
-# no network. Nothing may hold the lock of apt when a test installs.
+_KEEP = "\n".join(f"keep {folder} {' '.join(names)}" for folder, names in KEPT.items())
+
+# The .deb of postfix stays inside: Machine.install_postfix() reinstalls it with another answer. No
+# name server, no archive and no timer that needs one: a machine has no network. Nothing may hold
+# apt's lock when a test installs. A machine has no disk, console or TPM either, and the generators
+# that look for these are half the cost of a daemon-reload; systemd.generator(7) tells how to mask
+# them.
 _FINISH = f"""
 set -e
-mkdir -p "$1/srv/polkit/partial"
-chroot "$1" apt-get -q -y -o APT::Sandbox::User=root -o Dir::Cache::archives=/srv/polkit \\
-    --no-install-recommends --download-only install {" ".join(KEPT)}
+keep() {{
+    folder=$1
+    shift
+    mkdir -p "$root/srv/$folder/partial"
+    chroot "$root" apt-get -q -y -o APT::Sandbox::User=root --no-install-recommends \\
+        -o "Dir::Cache::archives=/srv/$folder" --download-only install "$@"
+}}
+root=$1
+{_KEEP}
 mkdir "$1/srv/postfix"
 chroot "$1" sh -c 'cd /srv/postfix && apt-get -q -o APT::Sandbox::User=root download postfix'
 rm -f "$1/etc/apt/sources.list" "$1"/etc/apt/sources.list.d/*
@@ -65,6 +85,11 @@ echo 127.0.1.1 mail.example.test mail >> "$1/etc/hosts"
 for timer in apt-daily apt-daily-upgrade; do
     ln -s /dev/null "$1/etc/systemd/system/$timer.timer"
 done
+mkdir -p "$1/etc/systemd/system-generators"
+for generator in cryptsetup debug fstab getty gpt-auto hibernate-resume integritysetup rc-local \\
+    run ssh system-update tpm2 veritysetup; do
+    ln -s /dev/null "$1/etc/systemd/system-generators/systemd-$generator-generator"
+done
 : > "$1/etc/machine-id"
 """
 
@@ -74,14 +99,14 @@ class ImageError(Exception):
 
 
 def cache_dir() -> Path:
-    """Return the folder of everything kept between runs: $PF_AGENT_CACHE, or .cache here."""
+    """Return the directory of everything kept between runs: $PF_AGENT_CACHE, or .cache here."""
     return Path(os.environ.get("PF_AGENT_CACHE") or CHECKOUT / ".cache").resolve()
 
 
 def image(release: str) -> Path:
-    """Return the root folder of a Debian release, building it (half a minute) when needed.
+    """Return the root directory of a Debian release, building it (half a minute) if needed.
 
-    The folder is the lower layer of many machines: nobody writes to it. Raises ImageError.
+    The directory is the lower layer of many machines and never written to. Raises ImageError.
     """
     command = [
         "mmdebstrap",
@@ -108,8 +133,8 @@ def _build(command: list[str], root: Path) -> None:
     remove(partial)
     try:
         with open(log, "wb") as output:
-            # A mount namespace of its own: whatever mmdebstrap mounts ends with it, also when
-            # it is killed.
+            # A mount namespace of its own: whatever mmdebstrap mounts ends with it, even if it is
+            # killed.
             done = subprocess.run(
                 ["unshare", "--mount", *command, str(partial)],
                 stdin=subprocess.DEVNULL,
@@ -126,8 +151,8 @@ def _build(command: list[str], root: Path) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Remove a folder, where there is one."""
-    # Never shutil.rmtree here: it would walk into a file system that is still mounted below.
+    """Remove a directory, if it exists."""
+    # Never shutil.rmtree here: it would descend into a file system that is still mounted below.
     subprocess.run(["rm", "-rf", "--one-file-system", str(folder)], check=True)
 
 

@@ -1,12 +1,12 @@
-"""Lets the N-th system call that may fail with an error fail with it, or write less than asked.
+"""Makes the N-th system call that may fail with an error fail with it, or write less than asked.
 
     python3 -m tests.machine.injector PID[,PID] ERROR N [SECONDS [CALL]]
 
-It traces processes, their threads and children as tracer.py does, and counts in one row the calls
-that may end with ERROR by their manual page, CALL alone where one is named. The N-th one is not
-made and fails; where SECONDS are given, so does each one after it, until they are over. With SHORT
-for ERROR it writes half of what it was asked to. Of the programs that the agent starts, only calls
-that change anything count. It prints `ready`, and one line of JSON once the fault is over.
+It traces processes, their threads and children as tracer.py does, and counts, in a single sequence,
+the calls that may fail with ERROR according to their manual page, or only CALL if it is given. The
+N-th one is not made and fails; with SECONDS, so does each one after it until they are over. With
+SHORT as ERROR it writes half of what it was asked to. Of the programs that the agent starts, only
+calls that change something count. It prints `ready`, and one line of JSON once the fault is over.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tests.machine.tracer import CALLS, CallInfo, Enough, Tracer, changing, ptra
 
 SHORT = "SHORT"
 
-# More of Linux's numbers on x86-64: what changes nothing outside, but may fail all the same.
+# More of Linux's numbers on x86-64: calls that change nothing outside, but may fail all the same.
 _READING = {
     **{0: "read", 17: "pread64", 19: "readv", 3: "close", 4: "stat", 6: "lstat"},
     **{262: "newfstatat", 332: "statx", 21: "access", 269: "faccessat", 439: "faccessat2"},
@@ -40,8 +40,8 @@ _MADE = "mkdir mkdirat rename renameat renameat2 link linkat symlink symlinkat"
 _NAMED = f"{_MADE} unlink unlinkat rmdir truncate utimensat chmod fchmodat chown fchownat"
 _DRESSED = "chmod fchmod fchmodat chown fchown fchownat lchown"
 _XATTR = "setxattr lsetxattr fsetxattr"
-# Which calls may fail with what: section ERRORS of their pages in section 2; EIO of rename and
-# getdents64, which these do not name, comes from every file system whose disk fails.
+# Which calls may fail with what: section ERRORS of their pages in section 2; EIO from rename and
+# getdents64, which those do not mention, comes from every file system on a failing disk.
 _BY_ERROR: Mapping[str, str] = {
     "ENOSPC": f"{_MADE} open openat creat write pwrite64 writev fsync fdatasync fallocate"
     f" inotify_add_watch {_XATTR}",
@@ -64,7 +64,7 @@ _MAY_FAIL = {error: frozenset(words.split()) for error, words in _BY_ERROR.items
 
 _CHANGES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _EMPTY_PATH = 0x1000  # AT_EMPTY_PATH: glibc's fstat()
-_FILES_ALONE = ("ENOSPC", "EIO")  # of calls that take any descriptor
+_FILES_ALONE = ("ENOSPC", "EIO")  # for calls that take any descriptor
 _OF_DESCRIPTOR = ("read", "pread64", "readv", "write", "pwrite64", "writev", "close", "fsync")
 # Calls that name a path, in their first argument or their second one.
 _PATH_FIRST = (
@@ -78,7 +78,7 @@ _PATH_SECOND = (
 )
 
 _GETREGS, _SETREGS = 12, 13
-_HARMLESS = 39  # getpid(2), which every filter of system calls lets pass
+_HARMLESS = 39  # getpid(2), which every system call filter allows
 
 
 class _Registers(ctypes.Structure):
@@ -103,7 +103,7 @@ class _Injector(Tracer):
         self._points: list[tuple[str, str, str]] = []
         self._failed = 0
         self._is_over = False
-        # Whose call is under way, and what it is to return; None: it returns what it will.
+        # The threads with a call in progress, and its result; None: its own result.
         self._under_way: set[int] = set()
 
     def entered(self, tid: int, info: CallInfo) -> None:
@@ -120,7 +120,7 @@ class _Injector(Tracer):
             self._under_way.add(tid)
             if self._error == SHORT:
                 _change(tid, _halve)
-            elif name != "close":  # Linux closes it, whatever it then says (close(2))
+            elif name != "close":  # Linux closes it whatever it returns (close(2))
                 _change(tid, lambda registers: setattr(registers, "orig_rax", _HARMLESS))
 
     def left(self, tid: int) -> None:
@@ -134,7 +134,7 @@ class _Injector(Tracer):
             raise Enough
 
     def enough(self) -> None:
-        """A call that was begun is seen to its end: it would return what the other call did."""
+        """Finish a call that has begun: otherwise it would return what its replacement did."""
         self._is_over = True
         if not self._under_way:
             raise Enough
@@ -144,7 +144,7 @@ class _Injector(Tracer):
 
 
 def _failing(tid: int, info: CallInfo, error: str, is_agent: bool) -> str | None:
-    """The name of a call that may fail with this error; None for one that may not."""
+    """Return the name of a call that may fail with this error; None for one that may not."""
     name = CALLS.get(info.number) or _READING.get(info.number)
     if name is None or name not in _MAY_FAIL[error]:
         return None
@@ -169,7 +169,7 @@ def _failing(tid: int, info: CallInfo, error: str, is_agent: bool) -> str | None
 
 
 def _is_fit(tid: int, name: str, info: CallInfo, error: str) -> bool:
-    """Whether what the descriptor stands for may fail so."""
+    """Whether the descriptor's file may fail so."""
     place = _target(tid, info.arguments[0])
     if error == SHORT:
         return info.arguments[2] > 1 and "eventfd" not in place
@@ -185,7 +185,7 @@ def _target(tid: int, descriptor: int) -> str:
 
 
 def _is_datagram(tid: int, descriptor: int) -> bool:
-    """Whether a message goes as a whole or not at all, by the list of sockets in proc(5)."""
+    """Whether a message is sent whole or not at all, by the list of sockets in proc(5)."""
     inode = _target(tid, descriptor).removeprefix("socket:[").removesuffix("]")
     with open(f"/proc/{tid}/net/unix") as listed:
         rows = [line.split() for line in listed]
@@ -193,14 +193,14 @@ def _is_datagram(tid: int, descriptor: int) -> bool:
 
 
 def _is_addressed(tid: int, name: str, info: CallInfo) -> bool:
-    """Whether a message goes to a socket by name, as to journald; that one may be forbidden."""
+    """Whether a message goes to a socket by name, as to journald; that may be forbidden."""
     if name == "sendto":
         return bool(info.arguments[4])
     return any(_memory(tid, info.arguments[1], 8))  # struct msghdr begins with the name
 
 
 def _on(tid: int, name: str, info: CallInfo) -> str:
-    """What a call is about, for people: the path that it names, or what its descriptor is."""
+    """Return the subject of a call, for people: its path, or what its descriptor is."""
     with suppress(OSError, ValueError):
         if name in _OF_DESCRIPTOR or name in ("flock", "fcntl", "fchmod", "fchown", "ftruncate"):
             return _target(tid, info.arguments[0])

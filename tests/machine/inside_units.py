@@ -1,6 +1,6 @@
-"""What is said of units, proved against a real systemd, journald and dpkg: the core decides by it.
+"""Proves on a real systemd, journald and dpkg what is assumed about units: decisions rest on it.
 
-Runs inside a machine as inside_systemd.py does, where pf-agent is installed and does not run.
+Runs inside a machine like inside_systemd.py, with pf-agent installed but not running.
 """
 
 from __future__ import annotations
@@ -9,15 +9,14 @@ import contextlib
 import fcntl
 import os
 import subprocess
-import sys
 import time
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from pf_agent import names
 from pf_agent.model import UnitPhase
 from pf_agent.postfix.errands import Errands
+from tests.machine.inside_checks import checks_of
 from tests.machine.inside_systemd import (
     MAIN_CF,
     PATIENCE,
@@ -26,6 +25,7 @@ from tests.machine.inside_systemd import (
     Bench,
     kill_dbus,
     run,
+    serve_with_bench,
     slow_unit,
 )
 
@@ -55,7 +55,7 @@ def units(bench: Bench) -> list[str]:
 
 
 def fresh(bench: Bench) -> None:
-    """Postfix runs, its units are followed, and what is known of them is told no more."""
+    """Have Postfix run and its units followed, with all earlier changes reported."""
     bench.clear()
     bench.restart()
     bench.systemd.follow(units(bench))
@@ -63,7 +63,7 @@ def fresh(bench: Bench) -> None:
 
 
 def news(bench: Bench) -> list[str]:
-    """What was posted up to now: a job of our own is the last, and stands for itself."""
+    """Return what was posted so far: the last entry is a job of our own, as an end mark."""
     job = bench.systemd.restart(SLOW)
     found = []
     while (detail := bench.mailbox.get(timeout=PATIENCE).detail) != f"{job} done":
@@ -106,7 +106,7 @@ def wait_failed(bench: Bench) -> None:
 
 
 def check_when_it_changed(bench: Bench) -> None:
-    """A reload counts, too, where it is the holder's."""
+    """A reload counts as well, if it is the holder's."""
     fresh(bench)
     first = bench.master()
     assert time.time() - PATIENCE < first.changed_at < time.time(), first
@@ -219,7 +219,7 @@ def check_it_is_followed_across_connections(bench: Bench) -> None:
     fresh(bench)
     holder = bench.master().name
     kill_dbus()
-    until(bench, "the connection to the system bus is lost")
+    until(bench, "the connection to the system bus was lost")
     run("systemctl", "restart", "dbus.service")
     bench.systemd.units_of(POSTFIX)  # any call connects, and follows
     run("systemctl", "restart", POSTFIX)
@@ -235,7 +235,7 @@ def check_it_is_followed_across_connections(bench: Bench) -> None:
 
 
 def check_another_instance(bench: Bench) -> None:
-    """A restart of postfix.service is one of each instance: all of them are followed."""
+    """A restart of postfix.service restarts each instance: all of them are followed."""
     is_umbrella = len(units(bench)) > 1
     out = f"postfix@{'postfix-out' if is_umbrella else 'out'}.service"
     run("sh", "-c", "postconf -e inet_interfaces=127.0.0.1")
@@ -256,7 +256,7 @@ def check_another_instance(bench: Bench) -> None:
     run("systemctl", "stop", out)
     assert news(bench) == [f"{out} inactive"]
     stopped = bench.systemd.units_of(out)[0]
-    # Debian 13: a unit that nobody enabled is forgotten as soon as it is down.
+    # Debian 13: a unit that is not enabled is forgotten as soon as it is down.
     assert bool(stopped.invocation) is is_umbrella, stopped
     assert ERRANDS.was_stopped(stopped) is (True if is_umbrella else None)
 
@@ -275,7 +275,7 @@ def check_who_stopped_it(bench: Bench) -> None:
         ["systemctl", "mask", "--runtime", "--now", POSTFIX],
     ):
         run(*stop)
-        run("systemctl", "stop", holder)  # waits for it, where the umbrella alone was stopped
+        run("systemctl", "stop", holder)  # waits for it, if only the umbrella was stopped
         assert bench.master().phase is UnitPhase.DOWN, bench.master()
         assert bench.master().result == "success", bench.master()
         assert was_stopped(bench) is True, stop
@@ -337,34 +337,7 @@ def check_what_dpkg_is_about(bench: Bench) -> None:
     fresh(bench)
 
 
-CHECKS: tuple[Callable[[Bench], None], ...] = tuple(
-    found for name, found in list(globals().items()) if name.startswith("check_")
-)
-
-
-def main() -> int:
-    """Run the checks that are named, all where none is; 0 when all held."""
-    bench = Bench()
-    failed = 0
+if __name__ == "__main__":
     run("systemctl", "start", "pf-agent-errands.socket")
     with slow_unit(0):
-        for check in CHECKS:
-            if sys.argv[1:] and check.__name__ not in sys.argv[1:]:
-                continue
-            try:
-                check(bench)
-            except Exception:  # noqa: BLE001 - one failed check must not hide the next
-                failed += 1
-                print(f"FAIL {check.__name__}")
-                traceback.print_exc(file=sys.stdout)
-            else:
-                print(f"ok   {check.__name__}", flush=True)
-    bench.systemd.close()
-    print(f"{failed} failed")
-    return 1 if failed else 0
-
-
-if __name__ == "__main__":
-    code = main()
-    sys.stdout.flush()
-    os._exit(code)  # as pf_agent.cli.main.entry does, and for its reason
+        serve_with_bench(checks_of(globals()))

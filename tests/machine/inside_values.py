@@ -1,7 +1,7 @@
-"""Runs in a release's own root: what Postfix itself says of values; JSON in, JSON out.
+"""Runs in a release's own root: what Postfix itself says about values; JSON in, JSON out.
 
-Three questions: "typed" asks libpostfix to convert a value, "networks" to match addresses against
-a list of networks, "daemon" starts the program that owns the parameter and reads what it logs.
+Three questions: "typed" asks libpostfix to convert a value, "networks" to match addresses against a
+list of networks, "daemon" starts the program that uses the parameter and reads its log.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ OUTPUT = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p)
 
 
 def in_a_child(ask: Any) -> list[str]:
-    """What libpostfix says while `ask(util, library)` runs; a fatal error ends only the child."""
+    """Return what libpostfix says in `ask(util, library)`; a fatal error only ends a child."""
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -57,7 +57,7 @@ def in_a_child(ask: Any) -> list[str]:
 
 
 def typed(kind: str, name: str, value: str, default: str, least: int, most: int) -> Any:
-    """What a value comes to: a number, or [the fatal error]."""
+    """Return the converted value: a number, or [the fatal error]."""
     result: list[str] = []
 
     def ask(util: Any, library: Any) -> None:
@@ -84,7 +84,7 @@ def typed(kind: str, name: str, value: str, default: str, least: int, most: int)
 
 
 def networks(name: str, value: str) -> list[str]:
-    """What a client from each kind of address brings to light."""
+    """Return what a client from each kind of address brings to light."""
 
     def ask(util: Any, library: Any) -> None:
         util.match_list_init.restype = ctypes.c_void_p
@@ -99,7 +99,7 @@ def networks(name: str, value: str) -> list[str]:
 
 
 def words(value: str) -> list[str]:
-    """The words of a list by mystrtokq()."""
+    """Return the words of a list according to mystrtokq()."""
     util = ctypes.CDLL("/usr/lib/postfix/libpostfix-util.so")
     util.mystrtokq.restype = ctypes.c_char_p
     buffer = ctypes.create_string_buffer(value.encode())
@@ -128,13 +128,13 @@ class Log:
 
 
 def daemon(log: Log, folder: Path, program: str, settings: dict[str, str]) -> list[str]:
-    """What the program logs when it starts with these settings and is told nothing."""
+    """Return what the program logs when it is started with these settings and gets no request."""
     folder.mkdir()
     text = SETTINGS + "".join(f"{name} = {value}\n" for name, value in settings.items())
     (folder / "main.cf").write_text(text)
     (folder / "master.cf").write_text("")
     for path in folder.iterdir():
-        os.utime(path, (1e9, 1e9))  # else Postfix waits for it to cool
+        os.utime(path, (1e9, 1e9))  # otherwise Postfix waits for it to cool
     environment = {"MAIL_CONFIG": str(folder), "POSTLOG_SERVICE": str(LOG_SOCKET)}
     process = subprocess.Popen(
         [f"/usr/lib/postfix/sbin/{program}", "-S"],
@@ -146,9 +146,9 @@ def daemon(log: Log, folder: Path, program: str, settings: dict[str, str]) -> li
     try:
         process.wait(60)
     except subprocess.TimeoutExpired:
-        process.kill()  # it runs, and waits for a client
+        process.kill()  # it is running, and waits for a client
         process.wait()
-    # A datagram is in the queue before its sender ends; one of our own closes the line behind it.
+    # A datagram is queued before its sender exits; one of our own marks the end.
     probe = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     mark = f"mark{process.pid}"
     probe.sendto(f"x[{mark}]: end".encode(), str(LOG_SOCKET))
@@ -165,7 +165,7 @@ def main() -> None:
         "words": [words(question) for question in questions["words"]],
     }
     log = Log()
-    # A program that ends in a fatal error sleeps a second first.
+    # A program that exits with a fatal error sleeps for a second first.
     with ThreadPoolExecutor(16) as pool:
         started = [
             pool.submit(daemon, log, Path(f"/tmp/case{number}"), *question)

@@ -1,6 +1,6 @@
-"""A machine's journal as it grows: one journalctl follows it, and nothing is asked twice.
+"""A machine's journal as it grows: one journalctl follows it, and nothing is read twice.
 
-To ask journalctl anew for each look took most of the processor of tests that wait for a record.
+Running journalctl for each look took most of the CPU time of tests that wait for a record.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 _SHOW = ("journalctl", "--quiet", "--all", "--output=json")
 _SECONDS = 30.0
 _LOST_SECONDS = 5.0
-# Where a journal file's header has the id of its row of numbers, and its newest entry's number
+# Where a journal file's header has the ID of its sequence, and the number of its latest entry
 # (JOURNAL_FILE_FORMAT.md).
 _ROW = slice(72, 88)
 _NEWEST = slice(160, 168)
 
 
 class JournalError(Exception):
-    """journald, or who follows it, gave no answer."""
+    """journald, or the journalctl that follows it, gave no answer."""
 
 
 class Journal:
-    """All entries of a machine's journal, oldest first; begun anew where the machine was."""
+    """All entries of a machine's journal, oldest first; begun anew after a reboot."""
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
@@ -45,20 +45,20 @@ class Journal:
         self._newest: dict[str, int] = {}
 
     def entries(self, since: str = "") -> list[dict[str, Any]]:
-        """What came after the entry with this cursor, and was sent before this call.
+        """Return what came after the entry with this cursor, and was sent before this call.
 
-        Raises JournalError where journald does not answer, KeyError for an unknown cursor.
+        Raises JournalError if journald does not answer, KeyError for an unknown cursor.
         """
         self._catch_up()
         return self._entries[self._places[since] + 1 if since else 0 :]
 
     def cursor(self) -> str:
-        """The newest entry's cursor."""
+        """Return the latest entry's cursor."""
         self._catch_up()
         return str(self._entries[-1]["__CURSOR"])
 
     def close(self) -> None:
-        """Follow no more: a machine that is to switch itself off would wait for who does."""
+        """Stop following: a machine that shuts itself down would wait for journalctl."""
         following, self._following = self._following, None
         if following is not None:
             assert following.stdout is not None
@@ -76,7 +76,7 @@ class Journal:
             if time.monotonic() > deadline or not self._read():
                 raise JournalError("journalctl does not follow the journal")
             if time.monotonic() > anew:
-                # Where the journal moves between /run and /var, a follower may lose it.
+                # When the journal moves between /run and /var, a follower may lose it.
                 self._begin()
                 anew = deadline
 
@@ -84,7 +84,7 @@ class Journal:
         self.close()
         self._leader = self._machine.leader
         self._partial, self._entries, self._places, self._newest = b"", [], {}, {}
-        # Who follows sees nothing of an earlier boot.
+        # A follower sees nothing of an earlier boot.
         for line in self._machine.run(_SHOW).stdout.splitlines():
             self._take(json.loads(line))
         self._following = self._machine.start(
@@ -97,34 +97,31 @@ class Journal:
         os.set_blocking(self._following.stdout.fileno(), False)
 
     def _synchronize(self) -> None:
-        """Have journald take in all that was sent to it: its SIGRTMIN+1, handled after that.
+        """Have journald process all that was sent to it: its SIGRTMIN+1, handled after that.
 
-        As `journalctl --sync`, for which no program runs. systemd-journald.service(8).
+        Like `journalctl --sync`, but without running a program. systemd-journald.service(8).
         """
         begun = time.monotonic()
-        os.kill(self._journald(), signal.SIGRTMIN + 1)
+        asked = 0
         while self._synchronized() < begun:
             if time.monotonic() - begun > _SECONDS:
-                raise JournalError("journald does not take in what was sent to it")
+                raise JournalError("journald does not run, or does not take in what was sent to it")
+            if not _is_journald(asked):  # the one that was asked may have ended, too
+                asked = next(filter(_is_journald, _children(self._leader)), 0)
+                if asked:
+                    with suppress(ProcessLookupError):
+                        os.kill(asked, signal.SIGRTMIN + 1)
             time.sleep(0.002)
 
     def _synchronized(self) -> float:
-        """When it last did, by the monotonic clock."""
+        """Return when it last did, by the monotonic clock."""
         try:
             return int(self._machine.peek("/run/systemd/journal/synced")[1]) / 1e6
         except FileNotFoundError:
             return 0.0
 
-    def _journald(self) -> int:
-        """Its pid on the host."""
-        for child in _children(self._leader):
-            with suppress(OSError):
-                if Path(f"/proc/{child}/comm").read_text() == "systemd-journal\n":
-                    return child
-        raise JournalError("journald does not run")
-
     def _is_complete(self) -> bool:
-        """Whether the newest entry that a file has was read."""
+        """Whether the latest entry of each file was read."""
         for folder in ("var", "run"):
             for path in self._logs(folder).glob("*/system.journal"):
                 with open(path, "rb") as file:
@@ -138,7 +135,7 @@ class Journal:
         return self._machine.files / folder / "log/journal"
 
     def _read(self) -> bool:
-        """Take in what was printed, within a tenth of a second; False when that has ended."""
+        """Read what was printed, within a tenth of a second; False if the output has ended."""
         assert self._following is not None
         assert self._following.stdout is not None
         pipe = self._following.stdout.fileno()
@@ -156,6 +153,12 @@ class Journal:
         self._places[cursor] = len(self._entries)
         self._newest[fields["s"]] = int(fields["i"], 16)
         self._entries.append(entry)
+
+
+def _is_journald(pid: int) -> bool:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text() == "systemd-journal\n"
+    return False
 
 
 def _children(pid: int) -> list[int]:

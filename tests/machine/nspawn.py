@@ -1,7 +1,7 @@
 """Throw-away Debian machines: a real systemd, booted by systemd-nspawn over an overlay.
 
 Nothing outlives a machine: mounts, control groups, processes and the overlay are held by hold.sh,
-which gives them back when the harness closes it or dies. Root only; the standard library only.
+which releases them when the harness closes it or dies. Root only; the standard library only.
 """
 
 from __future__ import annotations
@@ -27,17 +27,22 @@ from tests.machine.journal import Journal
 
 _HOLD = Path(__file__).with_name("hold.sh")
 _CLEAN = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
-# Of a file that has no end, or a terabyte of nothing.
+# Of a file that has no end, or is a terabyte of nothing.
 _MOST_SEEN = 1 << 26
 _numbers = itertools.count(1)
 
 
+def _environment(env: Mapping[str, str] | None) -> dict[str, str]:
+    """Return a command's environment in the machine, with nothing of the host's."""
+    return {**_CLEAN, "LANG": "C.UTF-8", **(env or {})}
+
+
 class MachineError(Exception):
-    """A machine did not do what was asked: it did not boot, or a wait ran out."""
+    """A machine did not do what was asked: it did not boot, or a wait timed out."""
 
 
 class CommandFailed(MachineError):
-    """A command in a machine ended with another code than 0."""
+    """A command in a machine exited with a code other than 0."""
 
     def __init__(self, done: subprocess.CompletedProcess[str]) -> None:
         super().__init__(
@@ -49,8 +54,8 @@ class CommandFailed(MachineError):
 class Machine:
     """One machine. Use it as a context manager: entering boots it, leaving removes every trace.
 
-    Its files last over kill() and boot(), as they would on a disk. That is a layer of its own over
-    those given, the uppermost first.
+    Its files survive kill() and boot(), as on a disk. They are in a layer of its own over the given
+    ones, the uppermost first.
     """
 
     def __init__(self, *layers: Path) -> None:
@@ -92,7 +97,7 @@ class Machine:
         command = [
             *("nsenter", f"--target={self._holder.pid}", "--mount", f"--wdns={self._folder}"),
             *("systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit"),
-            # A real machine's root may ask who writes a file (fanotify(7)).
+            # A real machine's root may ask which process writes a file (fanotify(7)).
             "--system-call-filter=fanotify_init fanotify_mark name_to_handle_at",
             *("--private-network", "--settings=no", "--link-journal=no", "--resolv-conf=off"),
             *("--timezone=off", "--console=pipe", f"--machine={self.name}", "--hostname=mail"),
@@ -116,20 +121,20 @@ class Machine:
         """Cut the power: every process of the machine gets SIGKILL at once. Its files stay."""
         if self._nspawn is None:
             return
-        # The first process of a pid namespace takes all the others with it.
+        # The first process of a pid namespace takes all others with it.
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._leader or self._nspawn.pid, signal.SIGKILL)
         self._ended(timeout=30)
 
     def shutdown(self, timeout: float = 120.0) -> None:
-        """Switch the machine off in good order, as `systemctl poweroff` does."""
+        """Shut the machine down properly, as `systemctl poweroff` does."""
         if self._nspawn is not None:
             self.followed.close()
             self._nspawn.terminate()
             self._ended(timeout)
 
     def close(self) -> None:
-        """Kill the machine and give back all that it took from the host."""
+        """Kill the machine and release all that it took from the host."""
         holder, self._holder = self._holder, None
         try:
             self.kill()
@@ -144,12 +149,12 @@ class Machine:
 
     @property
     def leader(self) -> int:
-        """The pid, on the host, of the machine's first process, 0 while it is switched off."""
+        """The pid, on the host, of the machine's first process; 0 while it is switched off."""
         return self._leader
 
     @property
     def files(self) -> Path:
-        """The machine's root folder as the host sees it; switched off, its disk alone."""
+        """The machine's root directory as seen by the host; if it is off, only its disk."""
         if self.is_running:
             return Path(f"/proc/{self._leader}/root")
         assert self._holder is not None, "a closed machine has no files"
@@ -157,11 +162,11 @@ class Machine:
 
     @property
     def upper(self) -> Path:
-        """The machine's own layer of its disk; whole when it is switched off."""
+        """The machine's own layer of its disk; complete when it is switched off."""
         return self._folder / "upper"
 
     def at(self, path: str) -> Path:
-        """Where the host sees a path of the machine: links on the way lead where they do there."""
+        """Return the host's path for a path of the machine; links lead where they do inside."""
         root = self.files
         found, left = root, [*reversed(Path(path).parts[1:])]
         while left:
@@ -205,22 +210,26 @@ class Machine:
         return self.run(["sh", "-c", script], check=check, timeout=timeout).stdout
 
     def entering(self, command: Sequence[str], env: Mapping[str, str] | None = None) -> list[str]:
-        """Return the command line that runs a command in the machine, for others to start."""
+        """Return the command line that runs a command in the machine, for the caller to start."""
+        words = [f"{name}={value}" for name, value in _environment(env).items()]
+        return self._entering(["env", "-i", *words, *command])
+
+    def _entering(self, command: Sequence[str]) -> list[str]:
+        """Return the same, with the caller's environment.
+
+        Most of a test's cost is starting programs, and this is one less.
+        """
         if not self.is_running:
             raise MachineError(f"{self.name} is switched off")
-        words = [
-            f"{name}={value}"
-            for name, value in {**_CLEAN, "LANG": "C.UTF-8", **(env or {})}.items()
-        ]
         enter = ["nsenter", f"--target={self._leader}", "--mount", "--uts", "--ipc", "--net"]
-        enter += ["--pid", "--cgroup", "--root", "--wd", "--", "env", "-i", "-C", "/root", *words]
+        enter += ["--pid", "--cgroup", "--root", "--wdns=/root", "--"]
         return joining(self._run_groups, [*enter, *command])
 
     def run_offline(self, script: str, timeout: float = 180.0) -> str:
-        """Run a shell script on the files of a machine that is switched off, as an image build
-        does: there is no systemd, no D-Bus and no network. Return all output.
+        """Run a shell script on the files of a machine that is off; return all output.
 
-        Raises MachineError with it for an exit code other than 0.
+        As in an image build there is no systemd, no D-Bus and no network. Raises MachineError with
+        the output for an exit code other than 0.
         """
         if self._nspawn is not None or self._holder is None:
             raise MachineError(f"{self.name} is not switched off")
@@ -250,9 +259,10 @@ class Machine:
         return subprocess.Popen(self.entering(command), **popen)
 
     def wait_until(self, script: str, timeout: float = 90.0) -> None:
-        """Wait until a shell script ends with 0; raise MachineError with its last output."""
-        # Asked again inside: the way in would cost more than most of the questions.
-        loop = f"until (\n{script}\n)\ndo sleep 0.2; done"
+        """Wait until a shell script exits with 0; raise MachineError with its last output."""
+        # Repeated inside: entering the machine costs more than most questions. A question may start
+        # Python: the longer it takes, the less often it is asked.
+        loop = f"n=2; until (\n{script}\n)\ndo sleep 0.$n; [ $n = 9 ] || n=$((n + 1)); done"
         try:
             self.run(["sh", "-c", loop], timeout=timeout)
         except subprocess.TimeoutExpired as late:
@@ -261,9 +271,9 @@ class Machine:
             raise MachineError(words) from None
 
     def peek(self, path: str) -> tuple[os.stat_result, bytes]:
-        """What a regular file is and holds, by a look from the host, for which no program runs.
+        """Return a regular file's stat and content, read from the host without running a program.
 
-        Raises OSError where it is another thing, or not there.
+        Raises OSError if it is something else, or does not exist.
         """
         looking = os.open(self.at(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         with open(looking, "rb") as file:
@@ -281,16 +291,16 @@ class Machine:
         return self.run(["cat", "--", path]).stdout
 
     def write_bytes(self, path: str, data: bytes) -> None:
-        """Rewrite a file in place, as a shell's `>` does; its folder is made when missing."""
+        """Rewrite a file in place, as a shell's `>` does; its directory is created if missing."""
         script = 'mkdir -p -- "$(dirname -- "$1")" && cat > "$1"'
         self.run(["sh", "-c", script, "sh", path], input=data)
 
     def write_text(self, path: str, text: str) -> None:
-        """Rewrite a file in place with text; surrogates become the bytes they stand for."""
+        """Rewrite a file in place with text; surrogates become the bytes they represent."""
         self.write_bytes(path, os.fsencode(text))
 
     def copy_in(self, sources: Sequence[Path], folder: str) -> None:
-        """Copy files and folders of the host into a folder of the machine."""
+        """Copy files and directories of the host into a directory of the machine."""
         self.run(["mkdir", "-p", "--", folder])
         for source in sources:
             packed = subprocess.run(
@@ -344,8 +354,9 @@ class Machine:
         return self._maintain(["apt-get", "-q", "install", "-y", *packages])
 
     def install_postfix(self, answer: str) -> None:
-        """Purge Postfix and install it afresh with this answer to its question, for example
-        "Internet Site": main.cf is then what Debian's maintainer script makes of it.
+        """Purge Postfix and install it again with this answer to its question.
+
+        For example "Internet Site": main.cf is then what Debian's maintainer script makes of it.
         """
         self._maintain(["dpkg", "--purge", "postfix"])
         self.run(
@@ -356,7 +367,7 @@ class Machine:
         self.install_kept("postfix")
 
     def install_kept(self, folder: str) -> None:
-        """Install the packages that lie in a folder of /srv: image.py says which there are."""
+        """Install the packages in a directory of /srv: image.py lists them."""
         self._maintain(["sh", "-c", f"dpkg --install /srv/{folder}/*.deb"])
 
     # Inside
@@ -405,7 +416,7 @@ class Machine:
     def _wait_for_systemd(self, deadline: float) -> None:
         is_up = ["systemctl", "is-system-running", "--wait"]
         while self.is_running and (left := deadline - time.monotonic()) > 0:
-            # It fails at once where the bus is not there yet.
+            # It fails at once if the bus is not there yet.
             state = self.run(is_up, check=False, timeout=left).stdout.strip()
             if state in ("running", "degraded"):
                 return
@@ -433,10 +444,11 @@ class Machine:
         seconds: float,
         env: Mapping[str, str],
     ) -> subprocess.CompletedProcess[bytes]:
-        # timeout(1) ends the command inside: killing nsenter from here would leave it behind.
+        # timeout(1) ends the command inside: killing nsenter from here would leave it running.
         limited = ["timeout", "--kill-after=2", str(seconds), *command]
         done = subprocess.run(
-            self.entering(limited, env),
+            self._entering(limited),
+            env=_environment(env),
             input=os.fsencode(data) if data is not None else b"",
             capture_output=True,
             timeout=seconds + 10,

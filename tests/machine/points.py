@@ -1,4 +1,4 @@
-"""Some points of a work that is done anew each time, one in each part of it."""
+"""Some points of a work that is redone each time, one in each part of it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ _TRIES = 3
 
 
 def spread(at: Callable[[int], Point | int], most: int, times: int) -> list[Point]:
-    """Return what `at` found in so many parts of `most` calls, at another place each time.
+    """Return what `at` found in that many parts of `most` calls, at a different place each time.
 
-    Where a work of the same kind ended before that call, `at` returns how many it had: it has now
-    more, now fewer.
+    If the work ended before that call, `at` returns how many calls it made: the number varies.
     """
     found: list[Point] = []
     for part in range(times):

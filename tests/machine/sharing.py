@@ -1,7 +1,10 @@
-"""A plugin of pytest by which several share one run: each takes the next module that none has.
+"""A pytest plugin with which several processes share one run: each takes the next free module.
 
-pytest -p tests.machine.sharing --share=FOLDER ...: all of them get the same folder, empty at first,
-and the same tests. How long each test took is a line of FOLDER/times.
+The modules of a folder below this one belong together: one process takes them all, since they use
+one machine.
+
+pytest -p tests.machine.sharing --share=FOLDER ...: all of them get the same directory, empty at
+first, and the same tests. The duration of each test is a line in FOLDER/times.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ from typing import Any
 
 import pytest
 
+_HERE = Path(__file__).parent
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--share", type=Path, required=True, metavar="FOLDER")
@@ -25,7 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class Sharing:
-    """One of them."""
+    """One of the processes."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -44,7 +49,7 @@ class Sharing:
         return True
 
     def _is_mine(self, name: str) -> bool:
-        """Take it for the rest of the run, unless somebody has it."""
+        """Take the module or folder for the rest of the run, unless another process has it."""
         try:
             os.close(os.open(self._folder / name, os.O_CREAT | os.O_EXCL))
         except FileExistsError:
@@ -66,7 +71,7 @@ class Sharing:
         )
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Tell of a failure at once: the end of the run may be a quarter of an hour away."""
+        """Report a failure at once: the end of the run may be a quarter of an hour away."""
         self._seconds[report.nodeid] += report.duration
         if report.when == "call" or report.outcome != "passed":
             self._ends[report.outcome] += 1
@@ -80,25 +85,26 @@ class Sharing:
                 file.write(f"{self._seconds.pop(report.nodeid):7.1f} s {report.nodeid}\n")
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        session.config.option.tbstyle = "no"  # each failure was told
+        session.config.option.tbstyle = "no"  # each failure was reported already
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
-        """Without a dot for each that passed: a line a module says it."""
+        """Print no dot for each passed test: one line per module reports that."""
         if report.when == "call" and report.outcome == "passed":
             return "passed", "", "PASSED"
         return None
 
 
 def _processor_seconds() -> float:
-    """What we have used, and our machines that have ended."""
+    """Return the CPU time of this process and of its machines that have ended."""
     taken = os.times()
     return taken.user + taken.system + taken.children_user + taken.children_system
 
 
 def _shares(items: Sequence[pytest.Item]) -> dict[str, list[pytest.Item]]:
-    """The tests of each module on each release, the long ones first."""
+    """Return the tests of each module or folder on each release, the long ones first."""
     found = defaultdict(list)
     for item in sorted(items, key=lambda item: item.get_closest_marker("long") is None):
         release = item.callspec.params.get("release", "") if hasattr(item, "callspec") else ""
-        found[f"{item.path.stem} {release}".strip()].append(item)
+        name = item.path.stem if item.path.parent == _HERE else item.path.parent.name
+        found[f"{name} {release}".strip()].append(item)
     return found

@@ -1,7 +1,7 @@
-"""A machine as its administrator left it: main.cf settled at the desired state, and asked about.
+"""A machine as its administrator left it, with main.cf settled at the desired state.
 
-Every wait is a bounded poll, and every answer comes from the machine itself: its files, among
-them the agent's status.json, and its journal.
+Every wait is a bounded poll, and every answer comes from the machine itself: its files, including
+the agent's status.json, and its journal.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pf_agent.model import DesiredState
 from tests.machine.nspawn import Machine
 
 MAIN_CF = names.MAIN_CF
-# What somebody does to make an open relay.
+# An intruder's way to make an open relay.
 INTRUDE = f"sed -i 's|^mynetworks *=.*|mynetworks = 0.0.0.0/0|' {MAIN_CF}"
 PENDING = f"{names.STATE_DIRECTORY}/pending.json"
 LAST_GOOD = f"{names.STATE_DIRECTORY}/last-good.main.cf"
@@ -33,9 +33,11 @@ DROPIN = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/50-site.toml"
 
 DESIRED_TOML = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_TOML}"
 AGENT_TOML = f"{names.CONFIG_DIRECTORY}/{names.AGENT_TOML}"
-# What a test asks for besides.
+# The drop-in that `set` and `adopt` write to.
+LOCAL = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/50-local.toml"
+# The additional settings of a test.
 EXTRA = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/90-extra.toml"
-# For apt and dpkg: nobody is there to be asked.
+# For apt and dpkg: they must not ask questions.
 QUIET = {"DEBIAN_FRONTEND": "noninteractive"}
 
 SITE = '[settings]\nmyhostname = "mail.example.test"\nmydomain = "example.test"\n'
@@ -46,7 +48,7 @@ _RIGHT_SECONDS = 60.0
 _RIGHT = ("-rw-r--r--", 0, 0)
 _DRIFTS = f"{names.RUN_DIRECTORY}/drifts.json"
 _STATUS = f"{names.RUN_DIRECTORY}/status.json"
-# What the agent's libraries would load, and the daemon has no use for: parts of paths.
+# What the agent's libraries would load, but the daemon does not use: parts of paths.
 UNUSED = (
     "libcrypto",
     "libssl",
@@ -67,7 +69,7 @@ with smtplib.SMTP("127.0.0.1", 25, timeout=20) as client:
     print(client.ehlo()[0])
 """
 
-# A start that takes as long as the test says: what comes first is then no matter of speed.
+# A start that takes as long as the test wants: what comes first is then not a matter of speed.
 _GATE = """
 [Service]
 ExecStartPre=/bin/sh -c '{condition} && until test -e /run/gate-is-open; do sleep 0.1; done; true'
@@ -86,7 +88,7 @@ time.sleep(3600)
 
 @dataclass
 class Site:
-    """The machine, and the main.cf that it must come back to.
+    """The machine, and the main.cf that it must return to.
 
     `unit` is the unit that holds Postfix's master.
     """
@@ -104,7 +106,7 @@ class Site:
         if machine.at(DROPIN).exists():
             machine.run(["systemctl", "reload", "pf-agent"])
         else:
-            # Postfix under "No configuration" comes without, and newaliases then waits a second.
+            # Postfix with "No configuration" comes without one, and newaliases then waits a second.
             machine.write_text("/etc/aliases", "postmaster: root\n")
             machine.write_text(DROPIN, SITE)
             machine.wait_until(f"grep -qx 'mydomain = example.test' {MAIN_CF}")
@@ -115,7 +117,7 @@ class Site:
         return site
 
     def desired(self) -> DesiredState:
-        """What the files in the machine's /etc/pf-agent ask for."""
+        """Return what the files in the machine's /etc/pf-agent ask for."""
         paths = [f"{names.CONFIG_DIRECTORY}/{names.DESIRED_TOML}", DROPIN]
         return desired.load([Source(path, self.machine.read_bytes(path)) for path in paths])
 
@@ -125,7 +127,7 @@ class Site:
         return self.machine.read_bytes(MAIN_CF)
 
     def line_of(self, name: str, text: bytes | None = None) -> int:
-        """The number of the line that sets `name`, the last one where there are several."""
+        """Return the number of the line that sets `name`, the last one if there are several."""
         lines = (self.good if text is None else text).split(b"\n")
         found = [
             i for i, line in enumerate(lines, 1) if line.split(b"=")[0].strip().decode() == name
@@ -133,7 +135,7 @@ class Site:
         return found[-1]
 
     def put(self, text: bytes) -> None:
-        """Put a whole text in main.cf's place, as an editor does that renames over the old one."""
+        """Put a whole text in main.cf's place, like an editor that renames over the old one."""
         self.machine.run(
             ["sh", "-c", f"cat > {MAIN_CF}.new && mv {MAIN_CF}.new {MAIN_CF}"], input=text
         )
@@ -169,11 +171,11 @@ class Site:
         return not is_pending and self.status().get("phase") == "in-sync"
 
     def wait_phase(self, phase: str) -> None:
-        """Wait until the daemon's status is of this phase."""
+        """Wait until the daemon's status has this phase."""
         eventually(lambda: self.status().get("phase") == phase, phase, SETTLE_SECONDS)
 
     def status(self) -> dict[str, Any]:
-        """status.json of a daemon that runs, for polls; an empty one without."""
+        """Return the status.json of a running daemon, for polls; an empty one without."""
         with suppress(OSError, ValueError):
             found: dict[str, Any] = json.loads(self.machine.peek(_STATUS)[1])
             if self.machine.at(f"/proc/{found['pid']}").exists():
@@ -181,7 +183,7 @@ class Site:
         return {}
 
     def wait_remembered(self) -> None:
-        """Wait until the agent took the good text as the one to bring back one day."""
+        """Wait until the agent has kept the good text as the one to restore."""
         self.wait_right()
         eventually(self._is_remembered, "the good text as the last good one", SETTLE_SECONDS)
 
@@ -193,22 +195,35 @@ class Site:
     # Records
 
     def cursor(self) -> str:
-        """The place of the journal's newest entry; what is asked `since` it comes after it."""
+        """Return the cursor of the journal's latest entry; what is `since` it comes after."""
         return self.machine.followed.cursor()
 
     def records(self, event: str, since: str) -> list[dict[str, Any]]:
-        """The agent's records of one event, oldest first."""
-        return [r for r in self._entries(since) if r.get(names.FIELD_EVENT) == event]
+        """Return the agent's records of one event, oldest first."""
+        return [r for r in self.entries(since) if r.get(names.FIELD_EVENT) == event]
 
-    def _entries(self, since: str) -> list[dict[str, Any]]:
+    def entries(self, since: str) -> list[dict[str, Any]]:
+        """Return all entries of the journal since then, from any sender, oldest first.
+
+        journalctl is not used: systemd 252's skips the first entry after a cursor if it is also
+        given a match.
+        """
         return self.machine.followed.entries(since)
 
+    def said(self, since: str) -> list[str]:
+        """Return what the agent has sent to the journal: its records, and its remarks."""
+        return [
+            str(entry["MESSAGE"])
+            for entry in self.entries(since)
+            if entry.get("SYSLOG_IDENTIFIER") == names.PROGRAM
+        ]
+
     def drift_of(self, since: str) -> list[dict[str, Any]]:
-        """The records of single differences: all but the one that sums a cycle up."""
+        """Return the records of single differences, without the one that sums up a cycle."""
         return [r for r in self.records("drift-detected", since) if names.FIELD_KIND in r]
 
     def drift_once(self) -> int:
-        """Let mynetworks drift until Postfix runs with the right value again; the cycle."""
+        """Let mynetworks drift, wait until Postfix runs with the right value; return the cycle."""
         since = self.cursor()
         self.machine.run(["sed", "-i", "s|^mynetworks *=.*|mynetworks = 10.0.0.0/8|", MAIN_CF])
         eventually(lambda: bool(self.records("activated", since)), "an activation", SETTLE_SECONDS)
@@ -216,8 +231,13 @@ class Site:
         return int(self.records("activated", since)[0][names.FIELD_CYCLE])
 
     def wait_for(self, event: str, since: str) -> None:
-        """Wait until the event is on record."""
+        """Wait until the event is recorded."""
         eventually(lambda: bool(self.records(event, since)), f"a record: {event}", SETTLE_SECONDS)
+
+    def cycle_of(self, since: str) -> int:
+        """The cycle of the first drift since then, as soon as it is on record."""
+        self.wait_for("drift-detected", since)
+        return int(self.records("drift-detected", since)[0][names.FIELD_CYCLE])
 
     # The command
 
@@ -230,12 +250,12 @@ class Site:
         return self.machine.run(command, check=check, timeout=SETTLE_SECONDS)
 
     def told(self) -> dict[str, Any]:
-        """What `pf-agent status --json` tells; `code` is its exit code."""
+        """Return the output of `pf-agent status --json`; `code` is its exit code."""
         done = self.agent("status", "--json")
         return {**json.loads(done.stdout), "code": done.returncode}
 
     def stands(self) -> tuple[str, int]:
-        """The phase, and the exit code of `pf-agent status`."""
+        """Return the phase, and the exit code of `pf-agent status`."""
         told = self.told()
         return told["phase"], told["code"]
 
@@ -246,55 +266,79 @@ class Site:
         return self.machine.sh(script).strip().splitlines()[-1].rpartition("/")[2]
 
     def show(self, unit: str, name: str) -> str:
-        """One property of a unit."""
+        """Return one property of a unit."""
         return self.machine.run(["systemctl", "show", "-P", name, unit]).stdout.strip()
 
     def starts(self, since: str) -> list[str]:
-        """The invocations of Postfix's master that systemd started since then."""
+        """Return the invocations of Postfix's master that systemd started since then."""
+        return self._starts(self.entries(since))
+
+    def starts_of_boot(self) -> list[str]:
+        """Return those since the machine was switched on."""
+        return self._starts(self.machine.journal("-b"))
+
+    def _starts(self, entries: list[dict[str, Any]]) -> list[str]:
         return [
             str(entry["INVOCATION_ID"])
-            for entry in self._entries(since)
+            for entry in entries
             if entry.get("MESSAGE_ID") == _UNIT_STARTED and entry.get("UNIT") == self.unit
         ]
 
     def restart_moments(self) -> list[float]:
-        """When the agent asked for a restart within the last minutes, by its own notes."""
+        """Return when the agent asked for a restart within the last minutes, from its own notes."""
         found: list[float] = json.loads(
             self.machine.read_text(f"{names.RUN_DIRECTORY}/restarts.json")
         )
         return found
 
     def forget_restarts(self) -> None:
-        """For tests that the restarts of the last minute would only make wait."""
+        """Reset the budget for tests that would otherwise only wait for earlier restarts."""
         kept = [f"{names.RUN_DIRECTORY}/{n}" for n in (names.RESTARTS, names.WISHED_RESTARTS)]
         self.machine.run(["rm", "-f", *kept, _DRIFTS])
         self.machine.run(["systemctl", "reset-failed", names.POSTFIX_UNIT, self.unit])
 
     def closed_window(self) -> str:
-        """What agent.toml says so that nothing is restarted for two hours, whatever the time is."""
+        """Return an agent.toml text with which nothing is restarted for two hours, at any time."""
         hour = int(self.machine.sh("date +%H"))
         opens, closes = (f"{(hour + later) % 24:02d}:00" for later in (2, 3))
         return f'[activation]\nwindow = "{opens}-{closes}"\n'
 
+    def take_back_extra(self) -> None:
+        """Take away what a test asked for besides, and wait until nothing of it is told as wrong.
+
+        Where it was refused, main.cf and the phase were right all along: neither says that the
+        daemon has seen that it is gone.
+        """
+        self.machine.run(["rm", "-f", EXTRA])
+        eventually(
+            lambda: self.status().get("problems") == [], "nothing told as wrong", SETTLE_SECONDS
+        )
+
+    def remember_drifts(self, parameter: str, count: int) -> None:
+        """Have the agent believe that a parameter drifted so often, once a minute."""
+        now = float(self.machine.sh("date +%s"))
+        moments = [now - 60 * number for number in range(count, 0, -1)]
+        self.machine.write_text(_DRIFTS, json.dumps({parameter: moments}))
+
     def end_contest(self) -> None:
-        """Have the agent forget it: what tests change one after the other is nobody's contest."""
+        """Have the agent forget it: consecutive changes by tests are not a contest."""
         self.machine.run(["rm", "-f", _DRIFTS])
         self.machine.run(["systemctl", "reload", "pf-agent"])
 
     def explicit(self) -> dict[str, str]:
-        """What Postfix's own postconf says that main.cf sets."""
+        """Return what main.cf sets according to Postfix's own postconf."""
         lines = self.machine.run(["postconf", "-n"]).stdout.splitlines()
         pairs = (line.partition("=") for line in lines)
         return {name.strip(): value.strip() for name, _, value in pairs}
 
     def is_obeyed(self) -> bool:
-        """Whether Postfix, by its own word, reads in main.cf what the desired state says."""
+        """Whether Postfix's own programs read the desired state in main.cf."""
         wanted, explicit = self.desired(), self.explicit()
         set_right = wanted.settings.items() <= explicit.items()
         return set_right and not wanted.use_default & explicit.keys()
 
     def serves(self) -> bool:
-        """Whether port 25 greets and takes an EHLO."""
+        """Whether port 25 greets and accepts an EHLO."""
         done = self.machine.run(["python3", "-c", _GREET], check=False)
         return done.stdout == "250\n"
 
@@ -317,7 +361,7 @@ class Site:
 
     @contextmanager
     def port_taken(self, address: str) -> Iterator[None]:
-        """Another program listens on port 25 of an address, and never says a word."""
+        """Have another program listen on port 25 of an address, without ever answering."""
         self.machine.run(["ip", "address", "replace", "127.0.0.9/8", "dev", "lo"])
         command = ["timeout", "400", "python3", "-c", _HOLD_PORT, address]
         with self.machine.start(command, stdout=subprocess.PIPE) as holder:
@@ -330,7 +374,7 @@ class Site:
                 self.machine.sh(f"kill $({listeners} | grep -o 'pid=[0-9]*' | cut -d= -f2)")
 
     def dropin(self, unit: str, name: str, text: str) -> None:
-        """Give a unit a drop-in; an empty text takes it away."""
+        """Give a unit a drop-in; an empty text removes it."""
         path = f"/etc/systemd/system/{unit}.d/{name}.conf"
         if text:
             self.machine.write_text(path, text)
@@ -349,21 +393,21 @@ class Gate:
         return self.site.show(self.site.unit, "ActiveState") == "activating"
 
     def wait_reached(self) -> None:
-        """Wait until a start stands at the gate: the restart is under way."""
+        """Wait until a start has reached the gate: the restart is in progress."""
         eventually(self.is_reached, "Postfix is being started", SETTLE_SECONDS)
 
     def open(self) -> None:
-        """Let this start go on, and all that come."""
+        """Let this start go on, and all later ones."""
         self.site.machine.run(["touch", "/run/gate-is-open"])
 
 
 def mapped_by_the_agent(machine: Machine) -> str:
-    """Return which files the daemon has in its memory (proc(5), maps)."""
+    """Return which files the daemon has mapped in memory (proc(5), maps)."""
     return machine.sh('cat "/proc/$(systemctl show -P MainPID pf-agent)/maps"')
 
 
 def eventually(holds: Callable[[], bool], what: str, timeout: float = 150.0) -> None:
-    """Wait until `holds` says so, or fail with `what` was waited for."""
+    """Wait until `holds` returns true, or fail, naming `what` was waited for."""
     began = time.monotonic()
     while not holds():
         waited = time.monotonic() - began

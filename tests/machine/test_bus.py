@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from pf_agent.bus.agent1 import NAME
 from tests.checkout import CHECKOUT
+from tests.machine.checking import Checks, checks, checks_in
 from tests.machine.nspawn import Machine
-
-FOLDER = "/root/inside"
-INSIDE = CHECKOUT / "tests" / "machine" / "inside_bus.py"
-CHECKS = [
-    line.split()[1].partition("(")[0]
-    for line in INSIDE.read_text().splitlines()
-    if line.startswith("def check_")
-]
 
 
 @pytest.fixture(scope="module")
-def inside(machine: Machine) -> Machine:
+def inside(machine: Machine) -> Iterator[Checks]:
     """A machine without pf-agent, whose bus has its policy."""
-    machine.copy_in([CHECKOUT / "agent", INSIDE], FOLDER)
     machine.copy_in([CHECKOUT / "units" / f"{NAME}.conf"], "/usr/share/dbus-1/system.d")
     machine.run(["systemctl", "reload", "dbus"])
-    return machine
+    with checks(machine, "inside_bus") as inside:
+        yield inside
 
 
-@pytest.mark.parametrize("check", CHECKS)
-def test_inside(inside: Machine, check: str) -> None:
-    command = ["env", f"PYTHONPATH={FOLDER}/agent", "PYTHONDONTWRITEBYTECODE=1", "python3"]
-    done = inside.run([*command, f"{FOLDER}/inside_bus.py", check], check=False, timeout=240)
-    assert f"ok   {check}\n" in done.stdout, done.stdout + done.stderr
+@pytest.mark.parametrize("check", checks_in("inside_bus"))
+def test_inside(inside: Checks, check: str) -> None:
+    assert f"ok   {check}\n" in inside.run(check)
     # What GLib has to complain of goes there.
-    assert "Traceback" not in done.stderr, done.stderr
-    assert "CRITICAL" not in done.stderr, done.stderr
+    assert "Traceback" not in inside.complaints()
+    assert "CRITICAL" not in inside.complaints()

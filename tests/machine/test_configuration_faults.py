@@ -11,6 +11,7 @@ from datetime import datetime
 import pytest
 
 from pf_agent import names
+from pf_agent.files.kept_options import NAME as LAST_GOOD_OPTIONS
 from tests.machine.site import AGENT_TOML, DESIRED_TOML, INTRUDE, MAIN_CF, Site, eventually
 
 FAULTY = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/90-faulty.toml"
@@ -98,19 +99,19 @@ def test_a_faulty_file_is_told_and_the_last_good_state_holds(site: Site, reload:
     site.machine.sh(INTRUDE)
     site.wait_right()
     eventually(
-        lambda: "3 faults in the configuration" in site.agent("status").stdout,
+        lambda: "3 configuration errors" in site.agent("status").stdout,
         "the faults in the status",
     )
     shown = site.agent("status").stdout.splitlines()
-    assert shown[1:] == told[:3]
+    assert [line for line in shown if "error: " in line] == [f"  error: {t}" for t in told[:3]]
 
     def is_told_alike() -> bool:
-        return site.show("pf-agent", "StatusText") == site.agent("status").stdout.splitlines()[0]
+        return bool(site.show("pf-agent", "StatusText") == site.status()["summary"])
 
     eventually(is_told_alike, "the same sentence in systemd's status")
     assert site.show("pf-agent", "ActiveState") == "active"
     site.machine.run(["rm", FAULTY])
-    eventually(lambda: "fault" not in site.agent("status").stdout, "a status without faults")
+    eventually(lambda: "error" not in site.agent("status").stdout, "a status without errors")
     # A reload tells them once more, since a person asks for it; saving alone tells them once.
     assert len(rejections(site, since)) in ((3, 6) if reload else (3,))
 
@@ -131,7 +132,7 @@ def test_a_folder_in_a_files_place_is_told(site: Site) -> None:
     since = site.cursor()
     site.machine.run(["mkdir", FAULTY])
     (told,) = wait_for_rejection(site, since)
-    assert told.startswith(f"{FAULTY}: it is no regular file; ")
+    assert told.startswith(f"{FAULTY}: it is not a regular file; ")
 
 
 def test_bad_options_leave_the_old_ones_in_force(site: Site) -> None:
@@ -144,6 +145,35 @@ def test_bad_options_leave_the_old_ones_in_force(site: Site) -> None:
     site.machine.write_bytes(AGENT_TOML, kept)
 
 
+# Links into a checkout
+
+
+@pytest.fixture
+def checkout(site: Site) -> Iterator[str]:
+    """A folder that a drop-in leads to, by a link that is switched from release to release."""
+    site.machine.sh("mkdir -p /srv/git/one /srv/git/two && ln -sfn one /srv/git/current")
+    site.machine.write_text("/srv/git/one/extra.toml", "[settings]\nbiff = true\n")
+    site.machine.write_text("/srv/git/two/extra.toml", '[settings]\nbiff = "no"\n')
+    site.machine.run(["ln", "-s", "/srv/git/current/extra.toml", EXTRA])
+    site.machine.wait_until(f"grep -qx 'biff = yes' {MAIN_CF}")
+    yield "/srv/git"
+    site.machine.run(["rm", "-rf", "/srv/git"])
+
+
+def test_what_a_link_leads_to_is_watched(site: Site, checkout: str) -> None:
+    site.machine.sh(f"cd {checkout} && ln -s two new && mv -T new current")
+    site.machine.wait_until(f"grep -qx 'biff = no' {MAIN_CF}", 60)
+    # As git does it: the new file takes the old one's place.
+    site.machine.sh(
+        f"cd {checkout}/two && sed 's/no/yes/' extra.toml > new"
+        " && rm extra.toml && mv new extra.toml"
+    )
+    site.machine.wait_until(f"grep -qx 'biff = yes' {MAIN_CF}", 60)
+    site.machine.sh(f"cd {checkout} && cp -r one three && mv two old && mv three two")
+    site.machine.sh(f"sed -i 's/true/false/' {checkout}/two/extra.toml")
+    site.machine.wait_until(f"grep -qx 'biff = no' {MAIN_CF}", 60)
+
+
 # Drop-ins
 
 
@@ -153,7 +183,7 @@ def test_a_drop_in_adds_changes_and_gives_back(site: Site) -> None:
     site.machine.write_text(EXTRA, "[settings]\nbiff = false\nmessage_size_limit = 20971520\n")
     site.machine.wait_until(f"grep -qx 'message_size_limit = 20971520' {MAIN_CF}")
     assert site.explicit() == {**before, "biff": "no", "message_size_limit": "20971520"}
-    site.wait_settled()  # what is asked for no more before Postfix served with it would go back
+    site.wait_settled()  # else it would go back: Postfix has not served with it yet
     site.machine.write_text(EXTRA, 'use_default = ["message_size_limit"]\n')
     site.machine.wait_until(f"grep -qx '#message_size_limit = 20971520' {MAIN_CF}")
     # What no file names any more is left alone, as it stands.
@@ -207,7 +237,7 @@ def test_an_address_that_comes_up_later_is_taken_then(site: Site) -> None:
     site.machine.write_text(EXTRA, '[settings]\ninet_interfaces = "127.0.0.1, 192.0.2.9"\n')
     eventually(lambda: bool(site.records("config-rejected", since)), "a record of the refusal")
     eventually(
-        lambda: "fault in the configuration" in site.agent("status").stdout,
+        lambda: "configuration error" in site.agent("status").stdout,
         "the fault in the status",
     )
     looked = json.loads(site.machine.read_text(STATUS_JSON))["next_look"]
@@ -217,7 +247,7 @@ def test_an_address_that_comes_up_later_is_taken_then(site: Site) -> None:
     assert site.read() == site.good
     site.machine.run(["ip", "address", "add", "192.0.2.9/32", "dev", "lo"])
     eventually(lambda: b"192.0.2.9" in site.read(), "the address in main.cf")
-    eventually(lambda: "fault" not in site.agent("status").stdout, "a status without faults")
+    eventually(lambda: "error" not in site.agent("status").stdout, "a status without errors")
     site.machine.run(["rm", EXTRA])
     site.machine.write_text(AGENT_TOML, options)
     site.machine.run(["systemctl", "reload", "pf-agent"])
@@ -236,7 +266,7 @@ def test_a_start_with_a_bad_desired_state_takes_the_last_good_one(site: Site) ->
     (told,) = wait_for_rejection(site, since)
     assert re.match(re.escape(DESIRED_TOML) + r":\d+: not valid TOML: ", told)
     shown = site.agent("status").stdout
-    assert "1 fault in the configuration" in shown
+    assert "1 configuration error" in shown
     assert told in shown
 
 
@@ -249,7 +279,7 @@ def test_a_start_that_never_had_a_good_one_only_looks(site: Site) -> None:
     eventually(lambda: site.stands()[0] == "observing", "a status of observing")
     assert site.read() == drifted
     assert site.agent("status").stdout.startswith(
-        "observing only: there never was a good desired state; 1 fault"
+        "observe mode, there has never been a valid desired state; 1 configuration error"
     )
     assert len(rejections(site, since)) == 1
     assert site.records("drift-corrected", since) == []
@@ -257,24 +287,43 @@ def test_a_start_that_never_had_a_good_one_only_looks(site: Site) -> None:
     # It mends itself once the file is right.
     site.machine.sh(f"sed -i '/^oops$/d' {DESIRED_TOML}")
     site.wait_right()
-    eventually(lambda: "fault" not in site.agent("status").stdout, "a status without faults")
+    eventually(lambda: "error" not in site.agent("status").stdout, "a status without errors")
+
+
+BAD_OPTIONS = '# what I like\nmode = "enforced"\n'
 
 
 @pytest.mark.usefixtures("stopped")
-def test_a_start_with_bad_options_ends_for_good(site: Site) -> None:
-    site.machine.write_text(AGENT_TOML, '# what I like\nmode = "enforced"\n')
+def test_a_start_with_bad_options_takes_the_last_good_ones(site: Site) -> None:
+    site.machine.write_text(AGENT_TOML, BAD_OPTIONS)
+    site.machine.sh(INTRUDE)
     since = site.cursor()
-    site.machine.run(["systemctl", "start", "pf-agent"], check=False)
-    site.machine.wait_until("systemctl is-failed pf-agent")
-    # Neither "activating" nor "auto-restart": systemd leaves it at that.
-    assert site.show("pf-agent", "SubState") == "failed"
-    assert site.show("pf-agent", "ExecMainStatus") == "2"
-    assert site.show("pf-agent", "NRestarts") == "0"
-    (told,) = rejections(site, since)
+    site.machine.run(["systemctl", "start", "pf-agent"])
+    site.wait_right()
+    (told,) = wait_for_rejection(site, since)
     assert told.startswith(f"{AGENT_TOML}:2: mode: ")
-    done = site.machine.run(["pf-agent", "status"], check=False)
-    assert done.returncode == 1
-    assert "does not run" in done.stdout
+    shown = site.agent("status").stdout
+    assert "1 configuration error" in shown
+    assert told in shown
+
+
+@pytest.mark.usefixtures("stopped")
+def test_a_start_that_never_had_good_options_only_looks(site: Site) -> None:
+    kept = site.machine.read_bytes(AGENT_TOML)
+    site.machine.write_text(AGENT_TOML, BAD_OPTIONS)
+    site.machine.sh(f"rm {names.STATE_DIRECTORY}/{LAST_GOOD_OPTIONS}; {INTRUDE}")
+    drifted, since = site.read(), site.cursor()
+    site.machine.run(["systemctl", "start", "pf-agent"])
+    eventually(lambda: site.stands()[0] == "observing", "a status of observing")
+    assert site.read() == drifted
+    eventually(lambda: len(rejections(site, since)) == 2, "a record of what it does")
+    told = f"{AGENT_TOML}: no valid version is known, so main.cf is only observed; fix the error"
+    assert rejections(site, since)[1] == told
+    assert told in site.agent("status").stdout
+    assert told in site.agent("check").stdout
+    site.machine.write_bytes(AGENT_TOML, kept)
+    site.wait_right()
+    assert told not in site.agent("check").stdout
 
 
 @pytest.mark.usefixtures("stopped")
@@ -293,7 +342,8 @@ def test_no_main_cf_and_no_template_is_told(site: Site) -> None:
     assert record["MESSAGE"].startswith(told)
     done = site.machine.run(["pf-agent", "status"], check=False)
     assert done.returncode == 1
-    assert done.stdout.startswith(f"stalled: {told}")
+    assert done.stdout.startswith("stalled: ")
+    assert f"  wrong: {told}" in done.stdout
     done = site.machine.run(["pf-agent", "diff"], check=False)
     assert done.returncode == 1
     assert done.stderr.startswith(f"pf-agent: {told}")

@@ -1,4 +1,4 @@
-"""Generated main.cf files: what we read and correct is what the release's own Postfix reads.
+"""Generated files, and the corpus of master.cf: we read what the release's own Postfix reads.
 
 Other files each time; PF_AGENT_SEED=N makes those of the run that printed N.
 """
@@ -7,20 +7,28 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from pf_agent.maincf.master_cf import MasterCf
 from pf_agent.model import DesiredState
-from tests.conformance.check import Disagreement, check
-from tests.conformance.run import run, write_out
+from tests.conformance.check import check
+from tests.conformance.expect import Disagreement
+from tests.conformance.master_corpus import FILES as CORPUS
+from tests.conformance.master_corpus import kept, stored
+from tests.conformance.run import run, run_master, write_out
+from tests.conformance.services import check_services
 from tests.conformance.strategies import Case
-from tests.conformance.truth import Loaded, Truth
+from tests.conformance.truth import Loaded, Services, Truth
 from tests.machine.image import cache_dir
 
 FILES = 3_000
+MASTER_FILES = 250
 SEED = int(os.environ.get("PF_AGENT_SEED") or random.SystemRandom().randrange(1 << 32))
+AGAIN = f"again: PF_AGENT_SEED={SEED}"
 
 
 @pytest.fixture(scope="module")
@@ -29,18 +37,23 @@ def truth(base: Path) -> Iterator[Truth]:
         yield asked
 
 
+def agreed(over: Callable[..., Counter[str]], truth: Truth, files: int) -> Counter[str]:
+    """Check so many files, and return what was seen of what kind."""
+    try:
+        seen = over(truth, files, SEED)
+    except Disagreement as failure:
+        path = write_out(failure, cache_dir() / "conformance")
+        pytest.fail(f"{failure}\nkept as {path}; {AGAIN}")
+    assert seen["files"] == files
+    return seen
+
+
 def test_generated_files_are_read_and_corrected_as_postfix_reads_them(
     truth: Truth, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    again = f"again: PF_AGENT_SEED={SEED}"
     with capsys.disabled():
-        print(f"{FILES} generated files, {again}", flush=True)
-    try:
-        seen = run(truth, FILES, SEED)
-    except Disagreement as failure:
-        kept = write_out(failure, cache_dir() / "conformance")
-        pytest.fail(f"{failure}\nkept as {kept}; {again}")
-    assert seen["files"] == FILES
+        print(f"{FILES} and {MASTER_FILES} generated files, {AGAIN}", flush=True)
+    seen = agreed(run, truth, FILES)
     # Else the generator has become tame, and agreement says little.
     for kind, least in (
         ("logical lines", 2 * FILES),
@@ -54,11 +67,54 @@ def test_generated_files_are_read_and_corrected_as_postfix_reads_them(
         assert seen[kind] > least, kind
 
 
+def test_generated_master_cf_files_are_read_as_postfix_reads_them(truth: Truth) -> None:
+    seen = agreed(run_master, truth, MASTER_FILES)
+    for kind, least in (
+        ("files that postconf printed", MASTER_FILES // 3),
+        ("services", 2 * MASTER_FILES),
+        ("options", MASTER_FILES),
+        ("commented services", MASTER_FILES // 2),
+        ("files that postconf refused", MASTER_FILES // 50),
+        ("files with a service twice", MASTER_FILES // 20),
+        ("files with a remark", MASTER_FILES // 20),
+        ("files with an orphan", MASTER_FILES // 50),
+    ):
+        assert seen[kind] > least, kind
+
+
+def test_the_corpus_of_master_cf_is_read_as_postfix_reads_it(truth: Truth, base: Path) -> None:
+    answers = stored()
+    for path in CORPUS:
+        text = path.read_bytes()
+        check_services(truth, text)
+        assert kept(truth.services(text)) == answers[path.stem], path
+    stock = check_services(truth, (base / "usr/share/postfix/master.cf.dist").read_bytes())
+    assert stock["services"] >= 25
+    assert stock["commented services"] > 5
+
+
+def test_the_daemons_take_options_apart_with_getopt(truth: Truth) -> None:
+    """postconf does not, if a second `o` follows; both were measured, and the former holds."""
+    text = b"smtp inet n - y - - smtpd -omyorigin=x -v - -o a=1\n"
+    assert truth.services(text).entries.output[1:4] == (b"    -o my", b"    -o rigin=x", b"    -v")
+    (found,) = MasterCf.parse(text).services
+    assert found.options() == {"myorigin": "x"}
+    bad = b"parameter myhostname: bad parameter value: -oops"
+    assert any(bad in line for line in truth.daemon("-V", "-omyhostname=-oops", "-S", "x").log)
+    # A lone `-` ends the options; master would have given it `-t inet` before.
+    heard = truth.daemon("-V", "-", "-omyhostname=-oops").log
+    assert heard
+    assert not any(bad in line for line in heard)
+
+
 class OtherTruth(Truth):
-    """A Postfix for which a vertical tab is no white space."""
+    """A Postfix for which a vertical tab is no white space, and a relay is an error."""
 
     def load(self, text: bytes) -> Loaded:
         return super().load(text.replace(b"\v", b"x"))
+
+    def services(self, text: bytes) -> Services:
+        return super().services(text.replace(b"relay", b"error"))
 
 
 def test_the_check_sees_where_the_two_differ(truth: Truth, base: Path) -> None:
@@ -66,6 +122,10 @@ def test_the_check_sees_where_the_two_differ(truth: Truth, base: Path) -> None:
     assert check(truth, case)["logical lines"] == 1
     with OtherTruth(base) as other, pytest.raises(Disagreement, match="the logical lines"):
         check(other, case)
+    text = b"relay unix - - y - - smtp -o a=1\n"
+    assert check_services(truth, text)["options"] == 1
+    with OtherTruth(base) as other, pytest.raises(Disagreement, match="a service"):
+        check_services(other, text)
 
 
 def test_the_image_is_not_written_to(truth: Truth, base: Path) -> None:

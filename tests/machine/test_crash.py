@@ -127,7 +127,7 @@ def nothing_stray(site: Site) -> None:
     drift(site)
     site.wait_right()
     shown = f"ls -A /etc/postfix {DISPLACED} | grep -e pf-agent- -e main.cf.tmp -e .new; true"
-    eventually(lambda: site.machine.sh(shown) == "", "no stray file is left", 10)
+    eventually(lambda: site.machine.sh(shown) == "", "no stray file is left")
 
 
 def test_killed_between_the_change_and_the_end_of_the_restart(site: Site) -> None:

@@ -13,7 +13,10 @@ from tests.machine.calm import Calm, wait_in_status
 from tests.machine.site import INTRUDE, MAIN_CF, Site, eventually
 
 CLUSTER = "/srv/cluster/postfix"
-ALONE = "Read-only file system; it is so to pf-agent.service alone: write the lines `[Service]` and"
+ALONE = (
+    "Read-only file system; it is read-only for pf-agent.service only:"
+    " add the lines `[Service]` and"
+)
 DROPIN = re.compile(r"`(ReadWritePaths=\S+)` to (\S+), and run `([^`]+)` and `([^`]+)`")
 MOVE = f"mkdir -p /srv/cluster && mv /etc/postfix {CLUSTER} && ln -s {CLUSTER} /etc/postfix"
 BACK = f"rm /etc/postfix && mv {CLUSTER} /etc/postfix"
@@ -63,7 +66,7 @@ def test_the_record_says_how_where_the_link_comes_later(site: Site) -> None:
     said = calm.told("correction-failed", ALONE)["MESSAGE"]
     assert "make its file system writable" not in said
     assert "\n" not in said
-    wait_in_status(site, "it is so to pf-agent.service alone")
+    wait_in_status(site, "it is read-only for pf-agent.service only")
     calm.is_kept()
     found = DROPIN.search(said)
     assert found is not None, said
@@ -100,7 +103,7 @@ def test_a_textfile_elsewhere_is_told_of_in_the_same_words(site: Site) -> None:
     since = site.cursor()
 
     def is_told() -> bool:
-        entries = site.machine.journal(f"--after-cursor={since}")
+        entries = site.entries(since)
         return any(words in entry.get("MESSAGE", "") for entry in entries)
 
     site.machine.run(["mkdir", "-p", "/srv/metrics"])

@@ -45,7 +45,7 @@ def site(agent_machine: Machine) -> Site:
 def _at_rest(site: Site) -> Iterator[None]:
     site.forget_restarts()
     yield
-    site.machine.run(["rm", "-f", EXTRA])
+    site.take_back_extra()
     site.machine.wait_until("pf-agent diff")
     if site.read() != site.good:
         site.put(site.good)
@@ -93,7 +93,7 @@ def test_a_value_that_no_judge_sees_shows_at_the_port(site: Site) -> None:
     wait_for_activation(site, since)
     site.wait_right(before)
     assert reason in site.agent("status").stdout
-    assert "1 fault in the configuration" in site.show("pf-agent", "StatusText")
+    assert "1 configuration error" in site.show("pf-agent", "StatusText")
     since = site.cursor()
     site.machine.write_text(
         EXTRA, '[settings]\nsmtpd_recipient_restrictions = "reject_unauth_destination"\n'
@@ -118,7 +118,7 @@ def test_a_value_that_postfix_refuses_is_not_installed(site: Site) -> None:
     check = site.agent("check")
     assert check.returncode == 2
     assert "message_size_limit" in check.stdout
-    site.machine.run(["rm", EXTRA])
+    site.take_back_extra()
     site.wait_settled()
     assert "message_size_limit" not in site.agent("status").stdout
     assert invocation != site.show(site.unit, "InvocationID")  # for the intruder's drift alone

@@ -63,7 +63,7 @@ FAULTS = {
         drift="true",
     ),
     "the folder is immutable": Fault(
-        "chattr +i /etc/postfix", "chattr -i /etc/postfix", "not permitted; see `lsattr"
+        "chattr +i /etc/postfix", "chattr -i /etc/postfix", "check its directory with `lsattr"
     ),
     "/etc is read-only": Fault(
         MOUNTED.format("ro"), MOUNTED.format("rw"), "Read-only file system; make its file system"

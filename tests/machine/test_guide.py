@@ -181,7 +181,7 @@ def test_a_new_alias_works_without_a_restart(site: Site) -> None:
 
 def test_a_bad_line_among_the_aliases_is_told_of(site: Site) -> None:
     site.machine.sh(f"printf 'postmaster root\\ninfo: bob\\n' > {ALIASES}")
-    said = f"newaliases: {ALIASES}, line 1: need name:value pair; mend the file"
+    said = f"newaliases: {ALIASES}, line 1: need name:value pair; fix the file"
     site.machine.wait_until(f"journalctl -u pf-agent -p warning -o cat | grep -Fx '{said}'")
     assert site.machine.run(["postalias", "-q", "info", f"hash:{ALIASES}"]).stdout == "bob\n"
 

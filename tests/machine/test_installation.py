@@ -95,6 +95,7 @@ def test_the_configuration_is_conffiles(site: Site) -> None:
     assert found == {
         DESIRED_TOML,
         f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/README",
+        "/etc/update-motd.d/90-pf-agent",
     }
 
 
@@ -167,7 +168,7 @@ def test_postfix_serves(site: Site) -> None:
 def test_local_mail_arrives(site: Site) -> None:
     site.machine.run(["useradd", "--create-home", "alice"])
     site.machine.run(["sendmail", "alice"], input="Subject: first\n\nfirst\n")
-    site.machine.wait_until("ls /home/alice/Maildir/new | grep .", 20)
+    site.machine.wait_until("ls /home/alice/Maildir/new | grep .")
 
 
 # The agent and Postfix start and stop by themselves

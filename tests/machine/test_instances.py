@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -75,6 +76,28 @@ def managed(site: Site, name: str, unit: str) -> str:
     return name
 
 
+# As bash calls it, with what bash-completion would have it begin with.
+COMPLETE = """
+_init_completion() {
+    words=("${COMP_WORDS[@]}") cword=$COMP_CWORD
+    cur=${words[cword]} prev=${words[cword - 1]}
+}
+source /usr/share/bash-completion/completions/pf-agent
+COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+_pf_agent "$1"
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+def completed(site: Site, *words: str, user: str = "root") -> list[str]:
+    """What bash offers for the last of these words."""
+    done = site.machine.run(
+        ["runuser", "-u", user, "--", "bash", "-c", COMPLETE, "bash", names.PROGRAM, *words]
+    )
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
 def activated(site: Site, since: str) -> list[str | None]:
     """The instances of the activations since then, None for the default one."""
     return [record.get(names.FIELD_INSTANCE) for record in site.records("activated", since)]
@@ -99,6 +122,23 @@ def test_an_instance_is_corrected_and_its_own_unit_restarted(
     assert drift[0]["MESSAGE"].startswith(f'{managed}: smtpd_banner is "mischief"')
 
 
+def test_cycles_and_instances_are_completed(site: Site, managed: str) -> None:
+    listed = json.loads(site.agent("history", "--json", check=True).stdout)
+    numbers = {str(each["cycle"]) for each in listed if each["parameters"]}
+    assert numbers <= set(completed(site, "history", ""))
+    assert completed(site, "history", "", user="nobody") == []
+    kept = site.machine.run(["ls", f"{names.STATE_DIRECTORY}/instances/{managed}/displaced"])
+    texts = sorted(int(name.partition(".")[0]) for name in kept.stdout.split())
+    assert list(map(int, completed(site, "restore", "--instance", managed, ""))) == texts
+    assert set(completed(site, "restore", "")) <= numbers
+    assert completed(site, "restore", "", user="nobody") == []
+    for verb in ("suspend", "explain", "set"):
+        assert completed(site, verb, "--instance", "", user="nobody") == ["-", managed]
+    assert completed(site, "suspend", "--instance", managed[0], user="nobody") == [managed]
+    assert "mynetworks" in completed(site, "explain", "--instance", managed, "mynet")
+    assert "--instance" in completed(site, "suspend", "--in")
+
+
 def test_each_instance_has_a_state_of_its_own(site: Site, managed: str) -> None:
     folder = f"{names.STATE_DIRECTORY}/instances/{managed}"
     found = site.machine.run(["ls", folder]).stdout.split()
@@ -120,6 +160,51 @@ def test_the_default_instance_goes_its_own_way(site: Site, managed: str) -> None
     assert activated(site, since) == [None]
     site.wait_settled()
     assert site.run_python(GREETING).strip() == f"220 {BANNER}"
+
+
+def test_an_instance_is_suspended_alone_also_over_a_restart_and_restore_does_that(
+    site: Site, managed: str
+) -> None:
+    site.forget_restarts()
+    site.machine.run(["rm", "-f", f"{names.RUN_DIRECTORY}/instances/{managed}/restarts.json"])
+    try:
+        since = site.cursor()
+        told = site.agent("suspend", "--instance", managed, "--for", "2h", check=True).stdout
+        assert told.startswith(f"{managed}: suspended by root until ")
+        eventually(lambda: bool(site.records("suspended", since)), "a record")
+        site.machine.run(["systemctl", "restart", "pf-agent"])
+        site.machine.run(["postconf", "-c", FOLDER, "-e", "smtpd_banner=mischief"])
+        site.machine.run(["postconf", "-e", "mynetworks=0.0.0.0/0"])
+        site.wait_right()
+        site.machine.wait_until(f"pf-agent status | grep '^instance {managed}: suspended by root'")
+        assert site.machine.sh("pf-agent status | head -n 1").startswith(
+            ("main.cf is correct", "in sync")
+        )
+        done = site.agent("apply")
+        assert done.returncode == 1
+        assert re.search(f"^{managed}: suspended by root until .* --force", done.stdout, re.M)
+        assert "smtpd_banner = mischief" in site.machine.read_text(MAIN_CF)
+        since = site.cursor()
+        assert site.agent("resume", "--instance", managed).stdout == f"{managed}: resumed\n"
+        eventually(lambda: managed in activated(site, since), "an activation", SETTLE_SECONDS)
+        assert f"smtpd_banner = {BANNER}" in site.machine.read_text(MAIN_CF)
+        (record,) = site.records("resumed", since)
+        assert record["MESSAGE"] == f"{managed}: resumed by root"
+        assert record[names.FIELD_INSTANCE] == managed
+        # What a cycle replaced comes back, and only that instance is left alone for it.
+        cycle = site.records("drift-corrected", since)[-1][names.FIELD_CYCLE]
+        told = site.agent("restore", "--instance", managed, str(cycle), check=True).stdout
+        assert f"`pf-agent resume --instance {managed}` ends that" in told
+        assert "smtpd_banner = mischief" in site.machine.read_text(MAIN_CF)
+        site.machine.run(["postconf", "-e", "mynetworks=0.0.0.0/0"])
+        site.wait_right()
+        assert "smtpd_banner = mischief" in site.machine.read_text(MAIN_CF)
+    finally:
+        since = site.cursor()
+        assert site.agent("resume").stdout == "resumed\n"
+        site.machine.wait_until("! pf-agent status | grep suspended")
+    eventually(lambda: managed in activated(site, since), "an activation", SETTLE_SECONDS)
+    site.wait_settled()
 
 
 def test_only_of_the_instance_that_does_not_come_up_is_a_wish_rejected(
@@ -217,3 +302,30 @@ def test_an_instance_that_is_named_no_more_is_left_alone(site: Site, managed: st
         assert status["instances"] == {}
     finally:
         site.machine.write_text(DROPIN, text)
+
+
+def test_the_tables_of_an_instance_are_its_own(site: Site, managed: str) -> None:
+    path = f"{FOLDER}/transport"
+    site.machine.write_text(path, "void.example discard:one\n")
+    site.machine.write_text("/etc/postfix/transport", "void.example discard:never\n")
+    since = site.cursor()
+    said = "transport_maps=hash:$config_directory/transport"
+    site.machine.run(["postconf", "-c", FOLDER, "-e", said])
+    site.wait_for("table-rebuilt", since)
+    (record,) = site.records("table-rebuilt", since)
+    assert record["PF_AGENT_PATH"] == path
+    assert record[names.FIELD_INSTANCE] == managed
+    asked = ["postmap", "-c", FOLDER, "-q", "void.example", f"hash:{path}"]
+    assert site.machine.run(asked).stdout == "discard:one\n"
+    site.machine.write_text(path, "void.example discard:two\n")
+    eventually(lambda: site.machine.run(asked).stdout == "discard:two\n", "the new entry")
+    site.machine.write_text(path, "void.example\n")
+    eventually(lambda: f"{path}:1: " in str(stale_of(site, managed)), "it is stale")
+    assert site.status()["stale_tables"] == {}
+    assert not site.machine.at("/etc/postfix/transport.db").exists()
+    site.machine.run(["postconf", "-c", FOLDER, "-X", "transport_maps"])
+    eventually(lambda: stale_of(site, managed) == {}, "none is named any more", SETTLE_SECONDS)
+
+
+def stale_of(site: Site, instance: str) -> object:
+    return site.status()["instances"][instance]["stale_tables"]

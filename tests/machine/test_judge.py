@@ -73,7 +73,7 @@ FAULTS = {
 }
 NOTHING: dict[str, Any] = {"fatal": "", "warnings": [], "faults": [], "absent": []}
 WARNINGS = {
-    "mynetwork = 10.0.0.0/8": "mynetwork: Postfix knows no such parameter, it has no effect; "
+    "mynetwork = 10.0.0.0/8": "mynetwork: unknown Postfix parameter, it has no effect; "
     "did you mean mynetworks?",
     "virtual_alias_maps = nosuch:/x": "unsupported dictionary type: nosuch",
 }
@@ -81,8 +81,8 @@ WARNINGS = {
 ABSENT = {
     "relayhost = $nosuch": "there is no parameter nosuch",
     "mydestination = hash:$config_directory/no": "there is neither /etc/postfix/no.db nor",
-    "virtual_alias_maps = proxy:hash:/no": "there is neither /no.db nor /no; write it",
-    "virtual_alias_maps = nosuch:/x": 'Postfix has no tables of the type "nosuch"',
+    "virtual_alias_maps = proxy:hash:/no": "there is neither /no.db nor /no; create it",
+    "virtual_alias_maps = nosuch:/x": 'Postfix has no table type "nosuch"',
     "smtpd_sender_restrictions = reject_nosuch": 'smtpd knows no restriction "reject_nosuch"',
 }
 # Tables and services that Postfix asks over the network; nobody is there to answer.
@@ -180,14 +180,14 @@ def test_nothing_of_it_is_in_the_log_or_in_postfixs_folders(judge: Judge, servin
     # A Postfix that runs writes to its folders as it pleases. Debian 12's umbrella stops before
     # the unit below it does.
     serving.run(["systemctl", "stop", "postfix", "postfix@-"])
-    stopped = serving.journal("-n", "1")[0]["__CURSOR"]
+    stopped = serving.followed.cursor()
     files = (
         "find /etc/postfix /var/spool/postfix /var/lib/postfix -printf '%p %T@ %C@ %s\\n' | sort"
     )
     there = serving.sh(files)
     judge("", *FATAL, *FAULTS, *WARNINGS, REMOTE)
     assert serving.sh(files) == there
-    records = serving.journal(f"--after-cursor={stopped}")
+    records = serving.followed.entries(stopped)
     noise = [r for r in records if "postfix" in r.get("SYSLOG_IDENTIFIER", "")]
     assert noise == []
     serving.run(["systemctl", "start", "postfix"])

@@ -18,7 +18,7 @@ WISH = (
     f'[settings]\nalias_maps = "hash:{ALIASES}, hash:{LISTS}"\n'
     f'alias_database = "hash:{LISTS}, hash:{ALIASES}"\n'
 )
-OLD = "but the aliases are old"
+OLD = "the aliases are out of date"
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_each_file_that_changes_is_built(site: Site, path: str) -> None:
     knows(site, path, "news", "alice")
     eventually(lambda: bool(site.records("activated", since)), "a record")
     (record,) = site.records("activated", since)
-    assert record["MESSAGE"] == f"{path} had changed, newaliases was run"
+    assert record["MESSAGE"] == f"{path} changed; newaliases was run"
 
 
 def test_no_unit_is_left_behind(site: Site) -> None:
@@ -109,7 +109,7 @@ def test_a_broken_one_does_not_keep_the_other_from_being_built(
         f"{begin}; echo 'more: alice' >> {broken}; echo 'other{way.__name__}: alice' >> {other}"
     )
     knows(site, other, f"other{way.__name__}", "alice")
-    assert f"{broken}.db" in calm.told("activation-failed", "; mend it")["MESSAGE"]
+    assert f"{broken}.db" in calm.told("activation-failed", "; fix it")["MESSAGE"]
     wait_in_status(site, f"{OLD}: newaliases: ")
     calm.is_kept()
     failures = site.records("activation-failed", calm.since)

@@ -105,7 +105,8 @@ def test_what_nobody_named_is_reported_once_and_left(site: Site) -> None:
     assert site.read() == text
     assert site.starts(since) == []
     status = site.machine.run(["pf-agent", "status"]).stdout
-    assert "in sync: 21 parameters, but main.cf also sets soft_bounce" in status
+    assert status.startswith("in sync: 21 parameters, with a warning\n")
+    assert "  wrong: main.cf also sets soft_bounce\n" in status
     assert site.machine.run(["pf-agent", "diff"], check=False).returncode == 3
 
 

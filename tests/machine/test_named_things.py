@@ -59,7 +59,7 @@ def test_a_new_dropin_is_refused_with_its_place_and_taken_up_when_the_file_is_th
     assert f"{EXTRA}:2: {RCPT}: " in site.records("config-rejected", since)[0]["MESSAGE"]
     checked = site.agent("check")
     assert checked.returncode == 2
-    assert f"{EXTRA}:2: {RCPT}: " in checked.stdout
+    assert f"{EXTRA}:2: {RCPT}: pf-agent refuses it: there is neither " in checked.stdout
     # Meanwhile what is in force is enforced.
     site.machine.sh(INTRUDE)
     site.wait_right()
@@ -67,6 +67,24 @@ def test_a_new_dropin_is_refused_with_its_place_and_taken_up_when_the_file_is_th
     site.machine.wait_until(f"postconf -n {RCPT} | grep -q {TABLE}", 90)
     site.wait_settled()
     assert site.serves()
+
+
+def test_a_name_in_a_file_is_taken_up_when_the_file_comes(site: Site) -> None:
+    """Postfix itself refuses it, and says neither whose value that is nor where it is asked for."""
+    site.machine.write_text(EXTRA, '[settings]\nmyorigin = "/etc/nomailname"\n')
+    since = site.cursor()
+    site.machine.run(["systemctl", "reload", "pf-agent"])
+    eventually(lambda: "nomailname" in str(status(site)["problems"]), "a refusal")
+    told = f"{EXTRA}:2: myorigin: Postfix refuses it: there is no file /etc/nomailname; "
+    assert told in str(status(site)["problems"])
+    checked = site.agent("check")
+    assert checked.returncode == 2
+    assert told in checked.stdout
+    assert site.records("drift-corrected", since) == []
+    site.machine.sh("hostname > /etc/nomailname")
+    site.machine.wait_until("postconf -n myorigin | grep -q nomailname", 90)
+    site.wait_settled()
+    site.machine.run(["rm", EXTRA, "/etc/nomailname"])
 
 
 def test_what_goes_later_is_told_once_and_withholds_no_correction(site: Site) -> None:
@@ -77,7 +95,7 @@ def test_what_goes_later_is_told_once_and_withholds_no_correction(site: Site) ->
     since = site.cursor()
     site.machine.sh(f"rm {TABLE} {TABLE}.db")
     eventually(lambda: bool(site.records("reference-absent", since)), "a record of it")
-    wait_in_status(site, f"but {RCPT}: there is neither {TABLE}.db")
+    wait_in_status(site, f"{RCPT}: there is neither {TABLE}.db")
     assert status(site)["in_sync"]
     assert len(status(site)["absent"]) == 1
     right = site.read()

@@ -176,8 +176,7 @@ def test_a_table_of_somebody_elses_that_is_missing_does_not_stall_the_agent(site
     site.wait_right(own)
     site.wait_phase("failing")
     site.machine.run(["sed", "-i", "/virtual_alias_maps/d", MAIN_CF])
-    site.machine.run(["postfix", "reload"])
-    site.wait_settled()
+    site.wait_settled()  # the agent restarts Postfix for it
     assert site.records("rolled-back", since) == []
     assert site.stands()[1] == 0
 
@@ -190,7 +189,7 @@ def test_a_faulty_wish_that_is_taken_away_leaves_nothing(site: Site) -> None:
         "it is rejected",
         SETTLE_SECONDS,
     )
-    site.machine.run(["rm", EXTRA])
+    site.take_back_extra()
     site.wait_right()
     site.wait_settled()
     found = site.told()
@@ -253,7 +252,7 @@ def test_a_first_state_that_keeps_postfix_down_is_taken_back_whole(site: Site) -
     site.machine.run(["systemctl", "restart", "pf-agent"])
     site.wait_phase("observing")
     assert b"mynetworks = 0.0.0.0/0\n" in site.read()
-    site.machine.run(["rm", EXTRA])
+    site.take_back_extra()
     site.wait_right()
     site.wait_settled()
 

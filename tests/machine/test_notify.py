@@ -26,7 +26,7 @@ for cycle in sys.argv[1:]:
     journal = Journal()
     fields = {names.FIELD_PARAMETER: "relayhost"}
     journal.emit(Record(Event.DRIFT_DETECTED, f"relayhost of cycle {cycle}", int(cycle), fields))
-    journal.emit(Record(Event.ACTIVATED, f"the end of cycle {cycle}", int(cycle)))
+    journal.emit(Record(Event.ACTIVATED, f"the end of cycle {cycle}", int(cycle), fields))
 """
 
 
@@ -62,6 +62,8 @@ def age_the_last_mail(site: Site, seconds: int) -> None:
 
 def test_what_happened_in_a_cycle_is_mailed_to_root(site: Site) -> None:
     assert mails(site) == []
+    site.run_python(EMIT, "41")
+    site.machine.run(["touch", f"{names.CONFIG_DIRECTORY}/{names.AGENT_TOML}"])  # switched on
     since = site.cursor()
     site.put(site.good.replace(RIGHT, WRONG))
     eventually(lambda: bool(site.drift_of(since)), "the drift on record")
@@ -70,13 +72,16 @@ def test_what_happened_in_a_cycle_is_mailed_to_root(site: Site) -> None:
     tell(site, cycle)
     (mail,) = wait_for_mails(site, 1)
     site.wait_right()
-    # The first mail ever also has what came in the 15 minutes before: the installation.
+    assert "of cycle 41" not in body(mail), "the first mail begins where it was asked for"
     assert mail["Subject"].startswith("pf-agent on mail: ")
     assert mail["Auto-Submitted"] == "auto-generated"
     assert mail["To"].startswith("root")
     text = body(mail)
     for record in (*site.drift_of(since), *site.records("activated", since)):
         assert str(record["MESSAGE"]) in text
+    assert f"\ncycle {cycle}, " in text
+    assert f"\n    pf-agent adopt --cycle {cycle} mynetworks\n" in text
+    assert "\n-mynetworks = 0.0.0.0/0\n+mynetworks = 127.0.0.0/8 " in text
     assert f"PF_AGENT_CYCLE={cycle}\n" in text
 
 
@@ -130,7 +135,7 @@ def test_a_fault_without_a_cycle(site: Site) -> None:
     eventually(lambda: bool(site.records("config-rejected", since)), "the fault on record")
     tell(site, "0")
     mail = wait_for_mails(site, 4)[-1]
-    assert mail["Subject"] == "pf-agent on mail: a fault"
+    assert mail["Subject"] == "pf-agent on mail: an error"
     assert dropin in body(mail)
 
 
@@ -142,6 +147,19 @@ def test_a_cursor_that_means_nothing_keeps_no_mail_back(site: Site) -> None:
     assert "relayhost of cycle 301" in body(wait_for_mails(site, 5)[-1])
 
 
+def test_cycles_of_two_lives_are_told_apart(site: Site) -> None:
+    age_the_last_mail(site, 1000)
+    for life in ("a1b2c3", "0000e9"):
+        site.run_python(EMIT.replace("{names.", f'{{names.FIELD_LIFE: "{life}", names.'), "17")
+    tell(site, "17")
+    mail = wait_for_mails(site, 6)[-1]
+    assert mail["Subject"] == "pf-agent on mail: 2 cycles"
+    for name in ("a1b2c3/17", "17"):
+        assert f"\ncycle {name}, " in body(mail)
+    assert body(mail).count("  relayhost of cycle 17\n") == 2, "each in full"
+    assert "PF_AGENT_LIFE=0000e9 PF_AGENT_CYCLE=17\n" in body(mail)
+
+
 def test_records_that_anybody_made_up_are_not_mailed(site: Site) -> None:
     age_the_last_mail(site, 1000)
     forged = "PF_AGENT_EVENT=drift-detected\nSYSLOG_IDENTIFIER=pf-agent\nMESSAGE=forged\n"
@@ -150,4 +168,25 @@ def test_records_that_anybody_made_up_are_not_mailed(site: Site) -> None:
     site.machine.run(["journalctl", "--sync"])
     site.machine.wait_until("journalctl -q -t pf-agent --grep forged")
     tell(site, "0")
-    assert len(mails(site)) == 5
+    assert len(mails(site)) == 6
+
+
+def test_a_table_that_postfix_warns_about(site: Site) -> None:
+    """The last one: it leaves another main.cf behind."""
+    age_the_last_mail(site, 1000)
+    table = "/etc/postfix/transport-tried"
+    site.machine.write_text(table, "void.example discard:one\n")
+    since = site.cursor()
+    site.machine.write_text(
+        f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/90.toml",
+        f'[settings]\ntransport_maps = "hash:{table}"\n',
+    )
+    site.wait_for("table-rebuilt", since)
+    site.wait_settled()
+    site.machine.write_text(table, "void.example\n")
+    site.wait_for("table-stale", since)
+    (record,) = site.records("table-stale", since)
+    tell(site, "0")
+    text = body(wait_for_mails(site, 7)[-1])
+    assert str(record["MESSAGE"]) in text
+    assert f"{table}:1: no value after the key" in text

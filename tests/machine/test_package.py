@@ -1,14 +1,15 @@
 """dpkg installs, upgrades, interrupts, downgrades and purges the package; mail runs on.
 
-One machine. There is no version before the first: an older and a newer one are the same package
-with other conffiles under another number. The older one has modules where the present one has
-folders, as the package had once.
+One machine; a test that needs the package at work takes it from the test before, if it was left so.
+There is no version before the first: an older and a newer one are the same package with other
+conffiles under another number. The older one has modules where the present one has folders, as the
+package had once.
 """
 
 from __future__ import annotations
 
+import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,6 @@ from tests.machine.site import (
     DROPIN,
     MAIN_CF,
     QUIET,
-    SETTLE_SECONDS,
-    SITE,
     Site,
     eventually,
 )
@@ -50,6 +49,11 @@ make {OLDER} 0.0.9 'for room in .{MODULES}/*/; do echo "raise ImportError" > "${
 make {NEWER} 99.0
 make {BROKEN} 99.1 "printf '#!/bin/sh\\nexit 1\\n' > DEBIAN/preinst; chmod 755 DEBIAN/preinst"
 rm -rf /srv/work
+"""
+AS_IT_CAME = f"""
+systemctl --quiet is-enabled pf-agent && systemctl --quiet is-active pf-agent &&
+    cmp -s /usr/share/pf-agent/agent.toml {AGENT_TOML} &&
+    test -z "$(dpkg --verify pf-agent)" && echo yes
 """
 # Kills dpkg, and all that it started, as it tells of the N-th state of the package.
 KILL_AT = """
@@ -81,12 +85,20 @@ def server(machine: Machine, deb: Path) -> Machine:
     return machine
 
 
-@pytest.fixture(autouse=True)
-def _purged(server: Machine) -> Iterator[None]:
-    """Each test begins without the package."""
-    yield
-    server.run(["dpkg", "--purge", "pf-agent"], timeout=120, env=QUIET)
-    server.run(["rm", "-rf", names.CONFIG_DIRECTORY])
+@pytest.fixture
+def purged(server: Machine) -> None:
+    """Nothing is left of the package."""
+    purge(server)
+
+
+@pytest.fixture
+def site(server: Machine) -> Site:
+    """The package as it came, at work: an earlier test has left it so, or it is installed anew."""
+    if status(server) == f"installed {__version__}" and server.sh(AS_IT_CAME, check=False):
+        return settled(server)
+    purge(server)
+    dpkg(server, "-i", PRESENT)
+    return works(server, __version__)
 
 
 def dpkg(
@@ -95,23 +107,33 @@ def dpkg(
     return machine.run(["dpkg", *arguments], input=answer, check=check, timeout=180, env=QUIET)
 
 
+def purge(machine: Machine) -> None:
+    dpkg(machine, "--purge", "pf-agent")
+    machine.run(["rm", "-rf", names.CONFIG_DIRECTORY])
+
+
 def status(machine: Machine) -> str:
     """dpkg's word, such as "installed 0.1.0"."""
     form = "${db:Status-Status} ${Version}"
     return machine.run(["dpkg-query", "-W", "-f", form, "pf-agent"], check=False).stdout
 
 
+def settled(machine: Machine) -> Site:
+    site = Site(machine, b"", "")
+    # Each of these tests restarts Postfix more often than systemd lets anybody.
+    machine.run(["systemctl", "reset-failed", "postfix*"])
+    site.wait_settled()
+    site.unit = site.unit_of_master()
+    site.forget_restarts()
+    return site
+
+
 def works(machine: Machine, version: str) -> Site:
     """It is installed as a whole, the service runs, drift is corrected, and mail is served."""
     assert status(machine) == f"installed {version}"
     assert machine.run(["dpkg", "--audit"]).stdout == ""
-    site = Site(machine, b"", "")
-    # Each of these tests restarts Postfix more often than systemd lets anybody.
-    machine.run(["systemctl", "reset-failed", "postfix*"])
-    machine.wait_until("systemctl is-active pf-agent && pf-agent diff", SETTLE_SECONDS)
-    site.wait_settled()
-    site.unit = site.unit_of_master()
-    site.forget_restarts()
+    site = settled(machine)
+    machine.run(["pf-agent", "diff"])
     site.drift_once()
     assert site.is_obeyed()
     assert machine.run(["find", "/etc", "-name", "*.dpkg-new"]).stdout == ""
@@ -129,6 +151,7 @@ def former_modules(machine: Machine) -> set[str]:
 # Installed and purged
 
 
+@pytest.mark.usefixtures("purged")
 def test_purge_leaves_nothing_but_mail(server: Machine) -> None:
     before = tree(server)
     dpkg(server, "-i", PRESENT)
@@ -152,6 +175,7 @@ def test_purge_leaves_nothing_but_mail(server: Machine) -> None:
         assert server.sh(tool) == known, tool
 
 
+@pytest.mark.usefixtures("purged")
 def test_with_postfix_only_unpacked_it_waits_for_it(server: Machine) -> None:
     """And with "No configuration" there is no main.cf either, until the agent makes it."""
     server.run(["dpkg", "--purge", "postfix"], timeout=120, env=QUIET)
@@ -164,143 +188,6 @@ def test_with_postfix_only_unpacked_it_waits_for_it(server: Machine) -> None:
     assert server.run(["systemctl", "is-active", "pf-agent"], check=False).returncode
     dpkg(server, "--configure", "-a")
     assert works(server, __version__).serves()
-
-
-# Upgraded
-
-
-def upgraded(server: Machine, answer: str) -> str:
-    """From the older version, with desired.toml and agent.toml edited; what dpkg said."""
-    dpkg(server, "-i", OLDER)
-    server.run(["sed", "-i", "s/10485760/20971520/", DESIRED_TOML])
-    server.write_text(AGENT_TOML, "# Ours.\n")
-    done = dpkg(server, "-i", PRESENT, answer=answer)
-    works(server, __version__)
-    return done.stdout + done.stderr
-
-
-def shipped(server: Machine, archive: str, path: str) -> str:
-    return server.sh(f"dpkg-deb --fsys-tarfile {archive} | tar -xO .{path}")
-
-
-def test_an_upgrade_asks_about_a_file_that_was_edited(server: Machine) -> None:
-    said = upgraded(server, "N\n")
-    assert said.count("What would you like to do about it") == 1
-    assert DESIRED_TOML in said
-    kept = shipped(server, OLDER, DESIRED_TOML).replace("10485760", "20971520")
-    assert server.read_text(DESIRED_TOML) == kept
-    assert server.read_text(f"{DESIRED_TOML}.dpkg-dist") == shipped(server, PRESENT, DESIRED_TOML)
-    assert server.read_text(README) == shipped(server, PRESENT, README)
-    assert server.read_text(AGENT_TOML) == "# Ours.\n"
-    assert server.sh("postconf -h message_size_limit") == "20971520\n"
-
-
-def test_an_upgrade_takes_the_new_file_where_told_to(server: Machine) -> None:
-    upgraded(server, "Y\n")
-    assert server.read_text(DESIRED_TOML) == shipped(server, PRESENT, DESIRED_TOML)
-    assert "20971520" in server.read_text(f"{DESIRED_TOML}.dpkg-old")
-    assert server.sh("postconf -h message_size_limit") == "10485760\n"
-    dpkg(server, "--purge", "pf-agent")
-    assert server.run(["test", "-e", names.CONFIG_DIRECTORY], check=False).returncode == 1
-
-
-def test_an_upgrade_and_a_downgrade_leave_mail_and_state_alone(server: Machine) -> None:
-    dpkg(server, "-i", OLDER)
-    site = works(server, "0.0.9")
-    displaced = server.run(["ls", f"{names.STATE_DIRECTORY}/displaced"]).stdout.split()
-    unit = site.unit_of_master()
-    mail = site.show(unit, "InvocationID")
-    agent = site.show("pf-agent", "InvocationID")
-    server.run(["pf-agent", "suspend", "--reason", "an upgrade"])
-    for archive, version in ((PRESENT, __version__), (NEWER, "99.0"), (OLDER, "0.0.9")):
-        dpkg(server, "-i", archive)
-        assert status(server) == f"installed {version}"
-        assert bool(former_modules(server)) is (archive == OLDER)
-        server.wait_until('pf-agent status --json | grep \'"phase": "suspended"\'')
-        assert site.show("pf-agent", "InvocationID") != agent, "the new code runs"
-        agent = site.show("pf-agent", "InvocationID")
-    assert site.show(unit, "InvocationID") == mail
-    assert site.show("pf-agent", "NRestarts") == "0"
-    server.run(["pf-agent", "resume"])
-    works(server, "0.0.9")
-    now = server.run(["ls", f"{names.STATE_DIRECTORY}/displaced"]).stdout.split()
-    assert set(displaced) < set(now)
-
-
-@pytest.mark.parametrize("verb", ["disable", "mask"])
-def test_a_service_that_was_switched_off_stays_off(server: Machine, verb: str) -> None:
-    dpkg(server, "-i", PRESENT)
-    server.run(["systemctl", verb, "--now", "pf-agent"])
-    before = Site(server, b"", "").show("pf-agent", "UnitFileState")
-    dpkg(server, "-i", NEWER)
-    after = Site(server, b"", "").show("pf-agent", "UnitFileState")
-    assert before == after == ("masked" if verb == "mask" else "disabled")
-    assert server.run(["systemctl", "is-active", "pf-agent"], check=False).stdout == "inactive\n"
-    server.run(["systemctl", "unmask", "pf-agent"])
-
-
-# Interrupted
-
-
-# An installation goes through half-installed, unpacked and half-configured, an upgrade through the
-# latter two first.
-@pytest.mark.parametrize(("old", "number"), [("", 1), ("", 3), (OLDER, 3), (OLDER, 5)])
-def test_dpkg_was_killed(server: Machine, old: str, number: int) -> None:
-    if old:
-        dpkg(server, "-i", old)
-    server.run(["python3", "-c", KILL_AT, str(number), PRESENT], env=QUIET)
-    assert not status(server).startswith("installed")
-    mended = dpkg(server, "--configure", "-a", check=False)
-    assert mended.returncode == 0 or "reinstall it" in mended.stderr
-    if status(server) != f"installed {__version__}":
-        dpkg(server, "-i", PRESENT)
-    works(server, __version__)
-
-
-def test_a_power_cut_between_unpacking_and_configuring(server: Machine) -> None:
-    dpkg(server, "-i", OLDER)
-    dpkg(server, "--unpack", PRESENT)
-    server.run(["sync"])
-    server.kill()
-    server.boot()
-    dpkg(server, "--configure", "-a")
-    works(server, __version__)
-
-
-def test_an_upgrade_and_a_removal_that_fail_leave_it_running(server: Machine) -> None:
-    dpkg(server, "-i", PRESENT)
-    assert dpkg(server, "-i", BROKEN, check=False).returncode == 1
-    assert status(server) == f"installed {__version__}"
-    server.run(["systemctl", "is-active", "pf-agent"])
-    prerm = server.read_text(f"{SCRIPTS}.prerm")
-    server.write_text(f"{SCRIPTS}.prerm", f"{prerm}\nexit 1\n")
-    failed = dpkg(server, "-r", "pf-agent", check=False)
-    server.write_text(f"{SCRIPTS}.prerm", prerm)
-    assert failed.returncode == 1
-    works(server, __version__)
-
-
-def test_a_removal_amid_drift_leaves_main_cf_whole(server: Machine) -> None:
-    dpkg(server, "-i", PRESENT)
-    site = works(server, __version__)
-    lines = server.read_bytes(MAIN_CF).count(b"\n")
-    # No longer than the agent is there: Debian 12 runs postconf in each daemon-reload, which waits
-    # for main.cf to be a second old, and systemd waits for it.
-    script = (
-        "while pgrep -f '[p]f-agent run'; do"
-        f" sed -i 's|^mynetworks *=.*|mynetworks = 0.0.0.0/0|' {MAIN_CF}; sleep 0.1; done"
-    )
-    since = site.cursor()
-    with server.start(["timeout", "60", "sh", "-c", script], stdout=subprocess.DEVNULL) as intruder:
-        eventually(lambda: bool(site.records("drift-corrected", since)), "a correction")
-        dpkg(server, "-r", "pf-agent")
-        assert intruder.wait(60) == 0
-    assert server.read_bytes(MAIN_CF).count(b"\n") == lines
-    assert server.sh("pgrep -f '[p]f-agent run' || true") == ""
-    assert server.sh("ls -A /etc/postfix | grep -e main.cf.tmp -e pf-agent || true") == ""
-    assert status(server).startswith("config-files")
-    dpkg(server, "-i", PRESENT)
-    works(server, __version__)
 
 
 # Each call that Debian Policy, chapter 6.5, names
@@ -328,11 +215,8 @@ CALLS = (
 )
 
 
-def test_every_call_of_a_maintainer_script_may_come(server: Machine) -> None:
+def test_every_call_of_a_maintainer_script_may_come(server: Machine, site: Site) -> None:
     """None fails, asks, or takes anything away; after the last the service runs."""
-    dpkg(server, "-i", PRESENT)
-    server.write_text(DROPIN, SITE)
-    site = works(server, __version__)
     before = tree(server, *OURS)
     frontend = ["env", "DPKG_MAINTSCRIPT_PACKAGE=pf-agent"]
     for call in CALLS:
@@ -344,3 +228,174 @@ def test_every_call_of_a_maintainer_script_may_come(server: Machine) -> None:
         assert (call, changes(before, tree(server, *OURS))) == (call, [])
     works(server, __version__)
     assert site.show("pf-agent", "UnitFileState") == "enabled"
+
+
+# Failing, removed, and installed again
+
+
+@pytest.mark.usefixtures("site")
+def test_an_upgrade_and_a_removal_that_fail_leave_it_running(server: Machine) -> None:
+    assert dpkg(server, "-i", BROKEN, check=False).returncode == 1
+    assert status(server) == f"installed {__version__}"
+    server.run(["systemctl", "is-active", "pf-agent"])
+    prerm = server.read_text(f"{SCRIPTS}.prerm")
+    server.write_text(f"{SCRIPTS}.prerm", f"{prerm}\nexit 1\n")
+    failed = dpkg(server, "-r", "pf-agent", check=False)
+    server.write_text(f"{SCRIPTS}.prerm", prerm)
+    assert failed.returncode == 1
+    works(server, __version__)
+
+
+def test_a_removal_amid_drift_leaves_main_cf_whole(server: Machine, site: Site) -> None:
+    lines = server.read_bytes(MAIN_CF).count(b"\n")
+    # No longer than the agent is there: Debian 12 runs postconf in each daemon-reload, which waits
+    # for main.cf to be a second old, and systemd waits for it.
+    script = (
+        "while pgrep -f '[p]f-agent run'; do"
+        f" sed -i 's|^mynetworks *=.*|mynetworks = 0.0.0.0/0|' {MAIN_CF}; sleep 0.1; done"
+    )
+    since = site.cursor()
+    with server.start(["timeout", "60", "sh", "-c", script], stdout=subprocess.DEVNULL) as intruder:
+        eventually(lambda: bool(site.records("drift-corrected", since)), "a correction")
+        dpkg(server, "-r", "pf-agent")
+        assert intruder.wait(60) == 0
+    assert server.read_bytes(MAIN_CF).count(b"\n") == lines
+    assert server.sh("pgrep -f '[p]f-agent run' || true") == ""
+    assert server.sh("ls -A /etc/postfix | grep -e main.cf.tmp -e pf-agent || true") == ""
+    assert status(server).startswith("config-files")
+    dpkg(server, "-i", PRESENT)
+    works(server, __version__)
+
+
+@pytest.mark.usefixtures("site")
+def test_history_tells_apart_what_was_before_a_purge(server: Machine) -> None:
+    """The journal keeps both, and each counts from 1."""
+    life = f"{names.STATE_DIRECTORY}/life"
+    first = server.read_text(life).strip()
+    purge(server)
+    dpkg(server, "-i", PRESENT)
+    works(server, __version__)
+    second = server.read_text(life).strip()
+    found = json.loads(server.run(["pf-agent", "history", "--json"]).stdout)
+    of_first, of_second = (
+        {past["cycle"] for past in found if past["life"] == one} for one in (first, second)
+    )
+    number = min(of_first & of_second)
+    before = f"{first}/{number}"
+    rows = server.run(["pf-agent", "history"]).stdout.splitlines()
+    assert {before, str(number)} <= {row.split()[0] for row in rows}
+    told = server.run(["pf-agent", "history", str(number)]).stdout
+    assert told.startswith(f"cycle {number}, ")
+    assert f"same number: {before}, " in told
+    told = server.run(["pf-agent", "history", before]).stdout
+    assert told.startswith(f"cycle {before}, ")
+    assert "same number" not in told
+    refused = server.run(["pf-agent", "restore", before], check=False)
+    assert refused.returncode == 1
+    assert f"cycle {before}: " in refused.stderr
+
+
+# Upgraded
+
+
+def upgraded(server: Machine, answer: str) -> str:
+    """From the older version, with desired.toml and agent.toml edited; what dpkg said."""
+    dpkg(server, "-i", OLDER)
+    server.run(["sed", "-i", "s/10485760/20971520/", DESIRED_TOML])
+    server.write_text(AGENT_TOML, "# Ours.\n")
+    done = dpkg(server, "-i", PRESENT, answer=answer)
+    works(server, __version__)
+    return done.stdout + done.stderr
+
+
+def shipped(server: Machine, archive: str, path: str) -> str:
+    return server.sh(f"dpkg-deb --fsys-tarfile {archive} | tar -xO .{path}")
+
+
+@pytest.mark.usefixtures("purged")
+def test_an_upgrade_asks_about_a_file_that_was_edited(server: Machine) -> None:
+    said = upgraded(server, "N\n")
+    assert said.count("What would you like to do about it") == 1
+    assert DESIRED_TOML in said
+    kept = shipped(server, OLDER, DESIRED_TOML).replace("10485760", "20971520")
+    assert server.read_text(DESIRED_TOML) == kept
+    assert server.read_text(f"{DESIRED_TOML}.dpkg-dist") == shipped(server, PRESENT, DESIRED_TOML)
+    assert server.read_text(README) == shipped(server, PRESENT, README)
+    assert server.read_text(AGENT_TOML) == "# Ours.\n"
+    assert server.sh("postconf -h message_size_limit") == "20971520\n"
+
+
+@pytest.mark.usefixtures("purged")
+def test_an_upgrade_takes_the_new_file_where_told_to(server: Machine) -> None:
+    upgraded(server, "Y\n")
+    assert server.read_text(DESIRED_TOML) == shipped(server, PRESENT, DESIRED_TOML)
+    assert "20971520" in server.read_text(f"{DESIRED_TOML}.dpkg-old")
+    assert server.sh("postconf -h message_size_limit") == "10485760\n"
+    dpkg(server, "--purge", "pf-agent")
+    assert server.run(["test", "-e", names.CONFIG_DIRECTORY], check=False).returncode == 1
+
+
+@pytest.mark.usefixtures("purged")
+def test_an_upgrade_and_a_downgrade_leave_mail_and_state_alone(server: Machine) -> None:
+    dpkg(server, "-i", OLDER)
+    site = works(server, "0.0.9")
+    displaced = server.run(["ls", f"{names.STATE_DIRECTORY}/displaced"]).stdout.split()
+    unit = site.unit_of_master()
+    mail = site.show(unit, "InvocationID")
+    agent = site.show("pf-agent", "InvocationID")
+    server.run(["pf-agent", "suspend", "--reason", "an upgrade"])
+    for archive, version in ((PRESENT, __version__), (NEWER, "99.0"), (OLDER, "0.0.9")):
+        dpkg(server, "-i", archive)
+        assert status(server) == f"installed {version}"
+        assert bool(former_modules(server)) is (archive == OLDER)
+        server.wait_until('pf-agent status --json | grep \'"phase": "suspended"\'')
+        assert site.show("pf-agent", "InvocationID") != agent, "the new code runs"
+        agent = site.show("pf-agent", "InvocationID")
+    assert site.show(unit, "InvocationID") == mail
+    assert site.show("pf-agent", "NRestarts") == "0"
+    server.run(["pf-agent", "resume"])
+    works(server, "0.0.9")
+    now = server.run(["ls", f"{names.STATE_DIRECTORY}/displaced"]).stdout.split()
+    assert set(displaced) < set(now)
+
+
+def test_a_service_that_was_switched_off_stays_off(server: Machine) -> None:
+    dpkg(server, "-i", OLDER)
+    for verb, state, archive in (("disable", "disabled", PRESENT), ("mask", "masked", NEWER)):
+        server.run(["systemctl", verb, "--now", "pf-agent"])
+        dpkg(server, "-i", archive)
+        assert Site(server, b"", "").show("pf-agent", "UnitFileState") == state
+        active = server.run(["systemctl", "is-active", "pf-agent"], check=False).stdout
+        assert active == "inactive\n", verb
+        server.run(["systemctl", "unmask", "pf-agent"])
+        server.run(["systemctl", "enable", "--now", "pf-agent"])
+
+
+# Interrupted
+
+
+# An installation goes through half-installed, unpacked and half-configured, an upgrade through the
+# latter two first.
+@pytest.mark.parametrize(("old", "number"), [("", 1), ("", 3), (OLDER, 3), (OLDER, 5)])
+def test_dpkg_was_killed(server: Machine, old: str, number: int) -> None:
+    if old:
+        dpkg(server, "-i", old)
+    else:
+        purge(server)
+    server.run(["python3", "-c", KILL_AT, str(number), PRESENT], env=QUIET)
+    assert not status(server).startswith("installed")
+    mended = dpkg(server, "--configure", "-a", check=False)
+    assert mended.returncode == 0 or "reinstall it" in mended.stderr
+    if status(server) != f"installed {__version__}":
+        dpkg(server, "-i", PRESENT)
+    works(server, __version__)
+
+
+def test_a_power_cut_between_unpacking_and_configuring(server: Machine) -> None:
+    dpkg(server, "-i", OLDER)
+    dpkg(server, "--unpack", PRESENT)
+    server.run(["sync"])
+    server.kill()
+    server.boot()
+    dpkg(server, "--configure", "-a")
+    works(server, __version__)

@@ -1,4 +1,4 @@
-"""Who may change what the agent does over D-Bus, as the real polkit asks and remembers it."""
+"""Who may order what over D-Bus or with pkexec, as the real polkit asks and remembers it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from pf_agent import names
 from pf_agent.bus.agent1 import NAME, PATH
 from tests.checkout import CHECKOUT
 from tests.machine.nspawn import Machine
-from tests.machine.site import Site, eventually
+from tests.machine.site import LOCAL, Site, eventually
 
 PASSWORD = "correct horse"
 POLICY = (CHECKOUT / "units" / "org.pfagent.policy").read_text(encoding="utf-8")
@@ -104,6 +105,17 @@ loop.run()
 sys.stdin.read()
 """
 
+# Lets anna run any program as root with pkexec(1), without a password; nobody else.
+PKEXEC_RULE = """
+polkit.addRule(function(action, subject) {
+    if (action.id == "org.freedesktop.policykit.exec" && subject.user == "anna") {
+        return polkit.Result.YES;
+    }
+    return polkit.Result.NOT_HANDLED;
+});
+"""
+PKEXEC_RULE_FILE = "/etc/polkit-1/rules.d/50-pkexec.rules"
+
 
 @pytest.fixture(scope="module")
 def site(agent_machine: Machine) -> Site:
@@ -142,7 +154,7 @@ def test_everybody_may_look(site: Site) -> None:
 def test_without_somebody_to_ask_it_is_refused(site: Site, user: str) -> None:
     code, said = busctl(site, user, "call", NAME, PATH, NAME, "Suspend", "ts", "60", "x")
     assert code == 1
-    assert f"({user}) has to give a password for this; no agent of polkit is there" in said
+    assert f"({user}) must authenticate for this; no polkit agent is running" in said
     assert busctl(site, user, "get-property", NAME, PATH, NAME, "Suspended") == (
         0,
         "b false\n",
@@ -155,7 +167,7 @@ def test_a_program_that_asks_nobody_is_told_what_lacks(site: Site, method: str) 
     done = site.machine.run(["runuser", "-u", "anna", "--", *send], check=False)
     assert done.returncode == 1
     assert "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired: " in done.stderr
-    assert "let the call be interactive, or call as root" in done.stderr
+    assert "allow interactive authorization, or call as root" in done.stderr
 
 
 def test_an_administrator_gives_a_password_and_it_is_kept(site: Site) -> None:
@@ -182,8 +194,8 @@ def test_one_password_is_not_for_every_action(site: Site) -> None:
 def test_a_wrong_password_is_refused(site: Site) -> None:
     since = site.cursor()
     (answer,), _ = typed(site, "anna", "wrong", ["Suspend", 0, "a test"])
-    assert "org.pfagent.suspend: polkit does not allow, or was given no right password by" in answer
-    assert answer.endswith("(anna); call as root")
+    assert "org.pfagent.suspend: polkit does not authorize uid " in answer
+    assert answer.endswith("(anna), or the password was wrong; call as root")
     assert site.records("suspended", since) == []
 
 
@@ -203,6 +215,24 @@ def test_a_rule_lets_a_group_do_without_a_password(site: Site) -> None:
     eventually(lambda: busctl(site, "dora", *call, "Reconcile") == (0, ""), "the rule is read")
     assert busctl(site, "dora", *call, "Resume")[0] == 1
     assert busctl(site, "bob", *call, "Reconcile")[0] == 1
+
+
+def test_who_becomes_root_with_pkexec_is_named_in_the_record(site: Site) -> None:
+    order = ["pkexec", "pf-agent", "set", "message_size_limit=4711000"]
+    anna, bob = (["runuser", "-u", user, "--", *order] for user in ("anna", "bob"))
+    since = site.cursor()
+    site.machine.write_text(PKEXEC_RULE_FILE, PKEXEC_RULE)
+    # The user polkitd reads it, and not as fast as it is written.
+    eventually(lambda: site.machine.run(anna, check=False).returncode == 0, "the rule is read")
+    try:
+        site.wait_for("set", since)
+        (record,) = site.records("set", since)
+        assert record[names.FIELD_BY] == "anna"
+        assert record["MESSAGE"].endswith(" by anna")
+        assert site.machine.run(bob, check=False).returncode == 127, "bob is refused"
+        assert len(site.records("set", since)) == 1
+    finally:
+        site.machine.run(["rm", "-f", PKEXEC_RULE_FILE, LOCAL])
 
 
 def test_nobody_keeps_the_others_out_with_passwords_never_typed(site: Site) -> None:

@@ -30,9 +30,9 @@ SLOW = "[Service]\nExecStop=\nExecStop=/bin/sleep {}\nTimeoutStopSec=120\n"
 # What stands in postconf's place, and what is said of it.
 BROKEN = {
     "missing": (AWAY, "/postconf: No such file or directory; install the package postfix"),
-    "crashes": (INSTEAD.format("kill -SEGV $$"), "it does not work, whatever main.cf says: ended"),
-    "says nothing": (INSTEAD.format("exit 0"), "it printed no parameters; install postfix again"),
-    "floods": (INSTEAD.format("exec cat /dev/zero"), "whatever main.cf says: more than"),
+    "crashes": (INSTEAD.format("kill -SEGV $$"), "it fails whatever main.cf says: ended"),
+    "says nothing": (INSTEAD.format("exit 0"), "it printed no parameters; reinstall postfix"),
+    "floods": (INSTEAD.format("exec cat /dev/zero"), "whatever main.cf says: printed more than"),
 }
 
 
@@ -79,7 +79,9 @@ def test_postfix_taken_away_and_installed_again(site: Site, way: str) -> None:
         calm.told("activation-failed", "systemd has no such unit; is Postfix installed? See")
         wait_in_status(site, "is Postfix installed?")
     else:
-        calm.told("correction-failed", "/etc/postfix: No such file or directory; bring the folder")
+        calm.told(
+            "correction-failed", "/etc/postfix: No such file or directory; restore the directory"
+        )
     calm.is_kept()
     site.machine.install_kept("postfix")
     site.machine.run(["systemctl", "start", "postfix"])
@@ -89,15 +91,15 @@ def test_postfix_taken_away_and_installed_again(site: Site, way: str) -> None:
 def test_an_alias_database_that_cannot_be_made(site: Site) -> None:
     calm = Calm.before(site)
     site.machine.sh("chattr +i /etc/aliases.*; echo 'hostmaster: root' >> /etc/aliases")
-    calm.told("activation-failed", "Operation not permitted; mend it and run newaliases")
-    wait_in_status(site, "but the aliases are old: newaliases: ")
+    calm.told("activation-failed", "Operation not permitted; fix it and run newaliases")
+    wait_in_status(site, "the aliases are out of date: newaliases: ")
     site.machine.sh(INTRUDE)
     site.wait_right()
-    calm.told("activated", "but the aliases are old: newaliases: ")
+    calm.told("activated", "but the aliases are out of date: newaliases: ")
     calm.is_kept()
     site.machine.sh("chattr -i /etc/aliases.*")
-    calm.told("activated", "newaliases had failed, newaliases was run")
-    wait_in_status(site, "the aliases are old", is_there=False)
+    calm.told("activated", "newaliases succeeded after an earlier failure")
+    wait_in_status(site, "the aliases are out of date", is_there=False)
     assert site.machine.run(["postmap", "-q", "hostmaster", "/etc/aliases"]).stdout == "root\n"
     calm.returns()
 
@@ -126,7 +128,7 @@ def test_a_postfix_that_takes_long_to_stop(site: Site) -> None:
     for _ in range(3):
         site.machine.sh(INTRUDE)
         site.wait_right()
-    wait_in_status(site, "main.cf is right, Postfix restarts")
+    wait_in_status(site, "main.cf is correct; Postfix is restarting")
     site.dropin(site.unit, "slow", "")
     eventually(lambda: bool(site.records("activated", calm.since)), "an end", SETTLE_SECONDS)
     calm.returns()

@@ -121,7 +121,7 @@ def _at_rest(site: Site) -> Iterator[None]:
     site.forget_restarts()
     yield
     site.forget_restarts()
-    site.machine.run(["rm", "-f", EXTRA])
+    site.take_back_extra()
     site.machine.wait_until("pf-agent diff")
     if site.read() != site.good:
         # With a drift of ours, so that Postfix is restarted and this is what it last ran with.
@@ -141,7 +141,7 @@ def is_rejected(site: Site, parameter: str) -> bool:
 
 def events(site: Site, since: str) -> list[str]:
     """What the agent has put on record, oldest first."""
-    entries = site.machine.journal(f"--after-cursor={since}")
+    entries = site.entries(since)
     return [entry[names.FIELD_EVENT] for entry in entries if names.FIELD_EVENT in entry]
 
 
@@ -149,7 +149,7 @@ def tries(site: Site, since: str) -> int:
     """How often systemd set about starting Postfix."""
     return sum(
         entry.get("MESSAGE_ID") == _UNIT_STARTING and entry.get("UNIT") == site.unit
-        for entry in site.machine.journal(f"--after-cursor={since}")
+        for entry in site.entries(since)
     )
 
 
@@ -168,7 +168,7 @@ def test_a_wish_that_postfix_does_not_come_up_with_is_rejected(site: Site, name:
         *each, record = site.records("rolled-back", since)
         (activated,) = site.records("activated", since)
         assert activated[names.FIELD_CYCLE] == record[names.FIELD_CYCLE]
-        assert "the text that it served with before" in activated["MESSAGE"]
+        assert "the text that it last served with" in activated["MESSAGE"]
         assert site.read() == before
         assert site.serves()
         assert tries(site, since) == 2  # with what is desired, and with what was before
@@ -209,8 +209,7 @@ def test_a_wish_that_postfix_does_not_come_up_with_is_rejected(site: Site, name:
         assert site.read() == before + b"# is it right now?\n"
         site.put(before)
         # And where the drop-in is taken away, nothing is left of it.
-        site.machine.run(["rm", EXTRA])
-        site.machine.wait_until("pf-agent status --json | grep -F '\"problems\": []'")
+        site.take_back_extra()
         assert site.stands() == ("in-sync", 0)
 
 

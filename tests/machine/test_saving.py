@@ -397,7 +397,7 @@ def test_a_writer_slower_than_the_settle_time_loses_nothing_of_others(site: Site
         )
         goes_on(process)
     whole = site.good + b"my_own = kept\n"
-    eventually(lambda: site.read() == whole, "what he wrote to the end, corrected", 20)
+    eventually(lambda: site.read() == whole, "what he wrote to the end, corrected")
     site.put(site.good)
     site.wait_right()
 
@@ -406,6 +406,8 @@ def test_a_writer_who_never_closes_is_corrected_under_his_hand(site: Site) -> No
     with writer(site, "ab", WRONG, b"mynetworks = ::/0\n") as process:
         site.wait_right()
         goes_on(process)
+    # What it wrote then went to the displaced file, and is seen to though main.cf is right.
+    site.machine.run(["systemctl", "reload", "pf-agent"])
     site.wait_right()
 
 

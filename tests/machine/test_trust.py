@@ -50,7 +50,7 @@ def test_what_others_may_change_is_not_obeyed(site: Site, spoil: str, mend: str,
     assert check.returncode == 2
     assert told in check.stdout
     site.machine.sh(f"rm {EXTRA}; {mend}")
-    eventually(lambda: "fault" not in site.agent("status").stdout, "the file in force again")
+    eventually(lambda: "error" not in site.agent("status").stdout, "the file in force again")
 
 
 def test_nobody_is_told_to_change_somebodys_home(site: Site) -> None:
@@ -63,7 +63,7 @@ def test_nobody_is_told_to_change_somebodys_home(site: Site) -> None:
     assert "keep the file where only root can write" in told
     assert "chown" not in told
     site.machine.run(["rm", EXTRA])
-    eventually(lambda: "fault" not in site.agent("status").stdout, "the file in force again")
+    eventually(lambda: "error" not in site.agent("status").stdout, "the file in force again")
 
 
 def test_a_fifo_in_a_files_place_holds_nobody_up(site: Site) -> None:

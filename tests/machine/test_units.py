@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
-from tests.checkout import CHECKOUT
+from tests.machine.checking import Checks, checks, checks_in
 from tests.machine.nspawn import Machine
+from tests.machine.site import Site
 
 pytestmark = pytest.mark.long
 
-FOLDER = "/root/units"
-HERE = CHECKOUT / "tests" / "machine"
-CHECKS = [
-    line.split()[1].partition("(")[0]
-    for line in (HERE / "inside_units.py").read_text().splitlines()
-    if line.startswith("def check_")
-]
 WAS_STOPPED = """
 from pf_agent import names
 from pf_agent.postfix.errands import Errands
@@ -30,41 +24,38 @@ os._exit(0)
 
 
 @pytest.fixture(scope="module")
-def inside(internet_site: Machine, deb: Path) -> Machine:
+def quiet_machine(agent_machine: Machine) -> Machine:
     """A machine whose Postfix serves, and whose pf-agent does not interfere."""
-    machine = internet_site
-    machine.serve_apt([deb])
-    machine.apt_install("pf-agent")
-    machine.run(["systemctl", "disable", "--now", "pf-agent"])
-    machine.copy_in([CHECKOUT / "agent"], FOLDER)
-    machine.copy_in(
-        [HERE / "inside_systemd.py", HERE / "inside_units.py"], f"{FOLDER}/tests/machine"
-    )
-    return machine
+    Site.prepared(agent_machine)
+    agent_machine.run(["systemctl", "disable", "--now", "pf-agent"])
+    return agent_machine
 
 
-def python(machine: Machine, *arguments: str) -> str:
-    paths = f"PYTHONPATH={FOLDER}/agent:{FOLDER}"
-    command = ["env", paths, "PYTHONDONTWRITEBYTECODE=1", "python3", *arguments]
-    done = machine.run(command, timeout=240, check=False)
-    return done.stdout + done.stderr
+@pytest.fixture(scope="module")
+def inside(quiet_machine: Machine) -> Iterator[Checks]:
+    with checks(quiet_machine, "inside_units", ["inside_systemd"]) as inside:
+        yield inside
 
 
-@pytest.mark.parametrize("check", CHECKS)
-def test_inside(inside: Machine, check: str) -> None:
-    printed = python(inside, "-m", "tests.machine.inside_units", check)
-    assert f"ok   {check}\n" in printed
+@pytest.mark.parametrize("check", checks_in("inside_units"))
+def test_inside(inside: Checks, check: str) -> None:
+    assert f"ok   {check}\n" in inside.run(check)
 
 
-def test_the_stop_at_shutdown_is_nobodys(inside: Machine) -> None:
+def was_stopped(machine: Machine) -> str:
+    return machine.run(["python3", "-c", WAS_STOPPED]).stdout
+
+
+def test_the_stop_at_shutdown_is_nobodys(quiet_machine: Machine, inside: Checks) -> None:
     """systemd stops each unit by a job then, too, and the journal keeps that over the boot."""
-    inside.sh("mkdir -p /var/log/journal && systemctl restart systemd-journald")
-    inside.sh("journalctl --flush; systemctl restart postfix; journalctl --sync")
-    inside.shutdown()
-    inside.boot()
-    inside.sh("systemctl start pf-agent-errands.socket; journalctl --sync")
-    stops = inside.sh("journalctl -b -1 -o cat JOB_TYPE=stop JOB_RESULT=done | grep -c Postfix")
-    assert int(stops) > 0
-    assert python(inside, "-c", WAS_STOPPED) == "up False\n"
-    inside.sh("systemctl stop postfix 'postfix@*'")
-    assert python(inside, "-c", WAS_STOPPED) == "down True\n"
+    inside.close()
+    quiet_machine.sh("mkdir -p /var/log/journal && systemctl restart systemd-journald")
+    quiet_machine.sh("journalctl --flush; systemctl restart postfix; journalctl --sync")
+    quiet_machine.shutdown()
+    quiet_machine.boot()
+    quiet_machine.sh("systemctl start pf-agent-errands.socket; journalctl --sync")
+    stops = "journalctl -b -1 -o cat JOB_TYPE=stop JOB_RESULT=done | grep -c Postfix"
+    assert int(quiet_machine.sh(stops)) > 0
+    assert was_stopped(quiet_machine) == "up False\n"
+    quiet_machine.sh("systemctl stop postfix 'postfix@*'")
+    assert was_stopped(quiet_machine) == "down True\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +11,17 @@ from typing import Any
 import pytest
 
 from pf_agent import names
-from tests.machine.site import DROPIN, MAIN_CF, PENDING, SITE, Site, eventually
+from tests.machine.site import (
+    AGENT_TOML,
+    DESIRED_TOML,
+    DROPIN,
+    EXTRA,
+    MAIN_CF,
+    PENDING,
+    SITE,
+    Site,
+    eventually,
+)
 
 RIGHT = "127.0.0.0/8 [::1]/128 172.16.0.0/12 [fe80::]/64"
 WRONG = "0.0.0.0/0"
@@ -35,25 +46,29 @@ def answer(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     return found
 
 
-# diff, and apply --dry-run
+# diff, and apply --dry-run, which also says which tables are out of date
+
+STALE: dict[str, dict[str, object]] = {"diff": {}, "apply --dry-run": {"stale_tables": {}}}
 
 
-@pytest.mark.parametrize("verb", ["diff", "apply --dry-run"])
+@pytest.mark.parametrize("verb", STALE)
 def test_no_drift_is_told_by_silence(site: Site, verb: str) -> None:
     done = site.agent(*verb.split())
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     done = site.agent(*verb.split(), "--json")
     assert done.returncode == 0
-    assert answer(done) == {"in_sync": True, "drift": [], "diff": "", "instances": {}}
+    right = {"in_sync": True, "drift": [], "diff": "", "instances": {}}
+    assert answer(done) == right | STALE[verb]
 
 
 @pytest.mark.usefixtures("alone")
 @pytest.mark.parametrize("user", ["root", "nobody"])
-@pytest.mark.parametrize("verb", ["diff", "apply --dry-run"])
+@pytest.mark.parametrize("verb", STALE)
 def test_drift_is_shown_and_nothing_changed(site: Site, verb: str, user: str) -> None:
     site.machine.sh(INTRUDE)
     drifted = site.read()
     line = site.line_of("mynetworks")
+    place = site.line_of("mynetworks", site.machine.read_bytes(DESIRED_TOML))
     done = site.agent(*verb.split(), user=user)
     assert done.returncode == 3
     assert f"-mynetworks = {WRONG}\n+mynetworks = {RIGHT}\n" in done.stdout
@@ -71,13 +86,69 @@ def test_drift_is_shown_and_nothing_changed(site: Site, verb: str, user: str) ->
                 "expected": RIGHT,
                 "actual": WRONG,
                 "line": line,
+                "place": f"{DESIRED_TOML}:{place}",
             }
         ],
         "diff": done.stdout,
         "instances": {},
+        **STALE[verb],
     }
     assert site.read() == drifted
     assert site.machine.run(["test", "-e", PENDING], check=False).returncode
+
+
+# check
+
+
+def test_a_stray_line_of_main_cf_is_told_where_it_stands(site: Site) -> None:
+    site.machine.sh(f"printf 'MyHostname = x\\nfoo_bar = $myhostname\\n' >> {MAIN_CF}")
+    checked = site.agent("check")
+    line = site.line_of("MyHostname", site.read())
+    site.put(site.good)
+    site.wait_right()
+    assert checked.returncode == 0
+    told = [each for each in checked.stdout.splitlines() if each.startswith("warning: ")]
+    unknown = "unknown Postfix parameter, it has no effect"
+    assert told == [
+        f"warning: {MAIN_CF}:{line}: MyHostname: {unknown}; did you mean myhostname?",
+        f"warning: {MAIN_CF}:{line + 1}: foo_bar: {unknown}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ('myhostname = "vm"', "myhostname: Postfix greets other servers as vm, "),
+        (
+            'mydestination = "$mydomain, localhost"\nvirtual_mailbox_domains = "EXAMPLE.test"',
+            "mydestination: do not list domain example.test in BOTH mydestination and"
+            " virtual_mailbox_domains; ",
+        ),
+    ],
+)
+def test_what_mail_would_suffer_from_is_told_before_it_is_installed(
+    site: Site, asked: str, told: str
+) -> None:
+    site.agent("suspend", check=True)
+    site.machine.write_text(EXTRA, f"[settings]\n{asked}\n")
+    checked = site.agent("check")
+    site.machine.run(["rm", EXTRA])
+    site.agent("resume", check=True)
+    assert checked.returncode == 0
+    assert f"warning: {EXTRA}:2: {told}" in checked.stdout
+
+
+def test_the_name_of_a_host_without_a_full_one_is_told(site: Site) -> None:
+    site.agent("suspend", check=True)
+    site.machine.write_text(EXTRA, 'use_default = ["myhostname", "mydomain"]\n')
+    checked = site.agent("check")
+    host = site.machine.run(["hostname"]).stdout.strip()
+    site.machine.run(["rm", EXTRA])
+    site.agent("resume", check=True)
+    assert checked.returncode == 0
+    told = f"warning: {EXTRA}:1: myhostname: Postfix greets other servers as {host}.localdomain"
+    assert told in checked.stdout
+    assert f"pf-agent set myhostname={host}.example.org" in checked.stdout
 
 
 # apply
@@ -101,6 +172,59 @@ def test_no_activate_leaves_the_rest_to_the_daemon(site: Site) -> None:
     activated = [r for r in site.records("activated", since) if names.FIELD_CYCLE in r]
     assert len(activated) == 1
     assert site.serves()
+
+
+@pytest.mark.usefixtures("alone")
+def test_without_waiting_the_restart_is_left_to_the_daemon(site: Site) -> None:
+    site.machine.sh(INTRUDE)
+    since = site.cursor()
+    done = site.agent("apply", "--wait=no")
+    assert done.returncode == 1
+    assert done.stdout.startswith("Postfix is not restarted: pf-agent.service is not running; ")
+    assert site.read() == site.good
+    assert site.starts(since) == []
+    site.machine.write_text(AGENT_TOML, site.closed_window())
+    try:
+        site.machine.run(["systemctl", "start", "pf-agent"])
+        site.machine.wait_until("pf-agent status | grep '^main.cf is correct; Postfix restart due'")
+        done = site.agent("apply", "--wait=no")
+        assert done.returncode == 0
+        assert done.stdout.startswith("in sync; the restart of Postfix is left to pf-agent.service")
+        assert ", when the window opens, in " in done.stdout
+        # Who would wait is not kept waiting for hours.
+        done = site.agent("apply")
+        assert done.returncode == 1
+        assert "Postfix is not restarted before the window opens, in " in done.stdout
+        assert site.starts(since) == []
+    finally:
+        site.machine.write_text(AGENT_TOML, "")
+        site.machine.run(["systemctl", "reload", "pf-agent"])
+    site.wait_settled()
+    assert len(site.starts(since)) == 1
+
+
+@pytest.mark.usefixtures("alone")
+def test_apply_tells_what_it_waits_for_on_a_terminal_and_in_a_log_where_it_is_long(
+    site: Site,
+) -> None:
+    moments = site.run_python("import time; print([time.time() - n for n in (43, 40, 35)])")
+    site.machine.write_text(f"{names.RUN_DIRECTORY}/{names.RESTARTS}", moments)
+    site.machine.sh(INTRUDE)
+    done = site.machine.run(["pf-agent", "apply"], timeout=_ACTIVATION_SECONDS)
+    told = r"pf-agent: waiting: Postfix is restarted in \d\d s \(at most 3 restarts a minute\)\n"
+    assert re.fullmatch(told, done.stderr)
+    moments = site.run_python("import time; print([time.time() - n for n in (5, 4)])")
+    site.machine.write_text(f"{names.RUN_DIRECTORY}/{names.RESTARTS}", moments)
+    site.machine.sh(INTRUDE)
+    # script(1) gives it a terminal.
+    screen = site.machine.run(
+        ["script", "-qec", "pf-agent apply", "/dev/null"], timeout=_ACTIVATION_SECONDS
+    ).stdout
+    assert "\r\x1b[Kpf-agent: waiting: Postfix is restarted in " in screen
+    assert "\r\x1b[Kpf-agent: waiting: Postfix is being restarted" in screen
+    *_, last = screen.split("\r\x1b[K")
+    assert last.startswith("pf-agent: activated: "), "the line is gone once that is told"
+    assert last.endswith("\ncorrected: mynetworks\r\n")
 
 
 @pytest.mark.usefixtures("alone")
@@ -166,7 +290,7 @@ def test_wrong_usage_is_told_apart(site: Site, words: list[str]) -> None:
 
 def test_check_finds_the_shipped_files_right(site: Site) -> None:
     done = site.agent("check", user="nobody")
-    assert (done.returncode, done.stdout) == (0, "/etc/pf-agent: right, 21 parameters\n")
+    assert (done.returncode, done.stdout) == (0, "/etc/pf-agent: valid, 21 parameters\n")
     assert answer(site.agent("check", "--json")) == {
         "ok": True,
         "parameters": 21,

@@ -1,14 +1,15 @@
-"""set, adopt and init on a machine: judged by its Postfix, taken up by the running daemon."""
+"""set, unset, adopt and init on a machine: its Postfix judges, its daemon takes them up."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator
 
 import pytest
 
 from pf_agent import names
-from tests.machine.site import AGENT_TOML, DESIRED_TOML, MAIN_CF, Site, eventually
+from tests.machine.site import AGENT_TOML, DESIRED_TOML, INTRUDE, MAIN_CF, Site, eventually
 from tests.machine.site import DROPIN as SITE
 
 LOCAL = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/50-local.toml"
@@ -27,6 +28,11 @@ def as_before(site: Site) -> Iterator[None]:
     site.put(site.good)  # what is no longer desired is nobody's to take away
     site.wait_right()
     site.wait_settled()
+
+
+def one_line_of(said: str) -> str:
+    (line,) = said.splitlines()
+    return line
 
 
 def one_line(done: subprocess.CompletedProcess[str]) -> str:
@@ -67,11 +73,120 @@ def test_postfix_itself_judges_what_is_set(site: Site, setting: str, words: str)
     assert site.records("config-rejected", since) == []
 
 
-def test_a_misspelt_parameter_is_told_of(site: Site) -> None:
-    done = site.agent("set", "mynetwork=127.0.0.0/8")
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("mynetwork", "mynetworks"),
+        ("MyHostname", "myhostname"),
+        ("smtp_destination_concurency_limit", "smtp_destination_concurrency_limit"),
+    ],
+)
+def test_a_misspelt_parameter_is_refused(site: Site, name: str, meant: str) -> None:
+    for verb in (("set", f"{name}=5"), ("adopt", name), ("unset", "--default", name)):
+        done = site.agent(*verb)
+        assert done.returncode == 2
+        line = one_line(done)
+        assert line.startswith(f"pf-agent: {name}: unknown Postfix parameter, ")
+        assert f"; did you mean {meant}?" in line
+    assert site.machine.run(["test", "-e", LOCAL], check=False).returncode
+    assert f"did you mean {meant}?" in site.agent("explain", name, check=True).stdout
+    site.machine.write_text(FLEET, f'use_default = ["{name}"]\n')
+    checked = site.agent("check")
+    site.machine.run(["rm", FLEET])
+    assert checked.returncode == 0
+    place = f"warning: {FLEET}:1: {name}: unknown Postfix parameter"
+    assert place in checked.stdout
+    done = site.agent("set", "--unknown", f"{name}=5")
     assert done.returncode == 0
-    assert "mynetwork" in done.stderr
-    assert done.stderr.startswith("pf-agent: warning: ")
+    place = f"pf-agent: warning: {LOCAL}:4: {name}: unknown Postfix parameter"
+    assert one_line_of(done.stderr).startswith(place)
+
+
+def test_what_postfix_has_a_use_for_is_no_slip(site: Site) -> None:
+    """By a value that mentions it, by master.cf, and by a table that takes its settings here."""
+    for settings in (
+        ("my_nets=192.0.2.0/24", "mynetworks=127.0.0.0/8 $my_nets"),
+        ("relay_destination_concurrency_limit=7",),
+    ):
+        done = site.agent("set", *settings)
+        assert (done.returncode, done.stderr) == (0, "")
+    explained = site.agent("explain", "my_nets", "--json", check=True).stdout
+    assert json.loads(explained)["did_you_mean"] is None
+    site.wait_settled()
+
+
+# --- unset ---------------------------------------------------------------------------------------
+
+
+def test_what_is_unset_stays_in_main_cf_until_its_default_is_asked_for(site: Site) -> None:
+    site.agent("set", "bounce_queue_lifetime=2d", "biff=yes", check=True)
+    site.machine.wait_until(f"grep -qx 'bounce_queue_lifetime = 2d' {MAIN_CF}")
+    site.wait_settled()
+    right, since = site.read(), site.cursor()
+    done = site.agent("unset", "bounce_queue_lifetime")
+    assert (done.returncode, done.stdout) == (0, f"{LOCAL}: removed bounce_queue_lifetime\n")
+    place = f"{MAIN_CF}:{site.line_of('bounce_queue_lifetime', right)}: bounce_queue_lifetime"
+    kept = f'{place}: no longer managed; main.cf still says "2d"'
+    assert one_line_of(done.stderr).startswith(f"pf-agent: warning: {kept}; ")
+    assert "biff" in site.machine.read_text(LOCAL)
+    eventually(lambda: bool(site.records("drift-detected", since)), "a record of it")
+    (record,) = site.records("drift-detected", since)
+    assert record[names.FIELD_PARAMETER] == "bounce_queue_lifetime"
+    assert "no longer managed" in record["MESSAGE"]
+    assert record[names.FIELD_CYCLE] in site.agent("history", check=True).stdout
+    assert site.read() == right
+    assert f"warning: {kept}" in site.agent("check", check=True).stdout
+    told = site.agent("diff", check=True)
+    assert (told.stdout, kept in told.stderr) == ("", True)
+    site.machine.run(["systemctl", "restart", "pf-agent"])
+    site.wait_settled()
+    assert kept in site.agent("check", check=True).stdout
+    assert site.agent("unset", "--default", "bounce_queue_lifetime").returncode == 0
+    site.machine.wait_until(f"! grep -q '^bounce_queue_lifetime' {MAIN_CF}")
+    site.wait_settled()
+    assert "no longer managed" not in site.agent("check", check=True).stdout
+
+
+def test_what_stands_in_a_file_of_the_administrators_is_not_taken_out(site: Site) -> None:
+    site.machine.write_text(FLEET, '[settings]\nbiff = "yes"\n')
+    before = site.machine.read_bytes(DESIRED_TOML)
+    done = site.agent("unset", "mynetworks", "biff", "mynetwork")
+    site.machine.run(["rm", FLEET])
+    assert (done.returncode, done.stdout) == (2, "")
+    stands, later, slip = done.stderr.splitlines()
+    assert stands.startswith(f"pf-agent: {DESIRED_TOML}:")
+    assert stands.endswith("pf-agent unset --default mynetworks")
+    assert later == f"pf-agent: {FLEET}:2: biff: unset does not edit this file; remove it there"
+    assert slip.endswith("it is not managed; did you mean mynetworks?")
+    assert site.machine.read_bytes(DESIRED_TOML) == before
+
+
+# --- adopt ---------------------------------------------------------------------------------------
+
+
+def test_what_is_wrong_in_main_cf_already_is_adopted_and_drift_corrected(site: Site) -> None:
+    """Dovecot delivers, so nobody minds virtual(8)'s limit."""
+    site.agent("suspend", check=True)
+    site.machine.run(["postconf", "-e", "message_size_limit=60000000", "mailbox_size_limit=0"])
+    site.machine.run(["systemctl", "restart", "postfix"])
+    fault = "virtual_mailbox_limit is smaller than message_size_limit"
+    done = site.agent("adopt", "message_size_limit", "mailbox_size_limit")
+    assert done.returncode == 0, done.stderr
+    assert fault in done.stderr
+    site.agent("resume", check=True)
+    site.wait_settled()
+    right = site.read()
+    site.machine.sh(INTRUDE)
+    site.wait_right(right)
+    site.wait_settled()
+    checked = site.agent("check")
+    assert checked.returncode == 0
+    assert f"warning: {LOCAL}:" in checked.stdout
+    assert fault in checked.stdout
+    # A fault that is new is refused as ever.
+    done = site.agent("set", "mailbox_size_limit=50000000")
+    assert done.returncode == 2
+    assert "mailbox_size_limit is smaller than message_size_limit" in one_line(done)
 
 
 def test_a_later_drop_in_has_the_last_word(site: Site) -> None:
@@ -136,8 +251,10 @@ def test_adopt_asks_on_a_terminal_alone(site: Site) -> None:
 def test_init_knows_the_shipped_states(site: Site) -> None:
     done = site.agent("init", "--from", "x")
     assert done.returncode == 2
-    known = one_line(done).rpartition("there are ")[2].split(", ")
+    known = one_line(done).rpartition("choose ")[2].split(", ")
     assert {"guide", "null-client", "relay-docker"} <= set(known)
+    told = site.agent("init", "--list", user="nobody")
+    assert [line.split()[0] for line in told.stdout.splitlines()] == sorted(known)
     shipped = site.machine.read_bytes(DESIRED_TOML)
     assert site.agent("init", "--from", "guide").returncode == 0
     assert site.machine.read_bytes(DESIRED_TOML) == shipped

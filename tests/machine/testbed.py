@@ -1,7 +1,7 @@
 #!/usr/bin/python3
-"""A booted machine as a testbed for autopkgtest, which starts this with the way into the machine.
+"""A booted machine as a testbed for autopkgtest, which starts this with the command to enter it.
 
-autopkgtest-virt-server(7): autopkgtest runs each command by the one that hook_open() names.
+autopkgtest-virt-server(7): autopkgtest runs each command through the one that hook_open() names.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""Kills a process, its threads and its children at the N-th system call that changes anything.
+"""Kills a process, its threads and its children at the N-th system call that changes something.
 
     python3 tracer.py PID N [VICTIM]
 
-It seizes PID (ptrace(2)), wakes it where it was stopped, follows all that it starts, and counts in
-one row the entries into the calls below, whoever makes them. The N-th one is not made: at that
-instant all that is traced gets SIGKILL, or VICTIM alone where one is named (a machine's first
-process takes all others with it). strace's own injection counts for each thread by itself, and
-kills that thread's process alone. It runs on the host, so that the agent stays in its unit's
-sandbox. It prints `ready`, and at the end, which SIGTERM brings about too, one line of JSON.
+It seizes PID (ptrace(2)), resumes it if it was stopped, follows all that it starts, and counts, in
+a single sequence, the entries into the calls below, by any process. The N-th one is not made: at
+that moment all that is traced gets SIGKILL, or only VICTIM if it is given (a machine's first
+process takes all others with it). strace's own injection counts for each thread separately, and
+only kills that thread's process. It runs on the host, so that the agent stays in its unit's
+sandbox. It prints `ready`, and at the end, which SIGTERM also causes, one line of JSON.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ CALLS = {
 }
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _LOCKING = (6, 7, 37, 38)  # fcntl(2): F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW
-# GLib's threads wake each other through one; outside of the process it changes nothing.
+# GLib's threads wake each other through one; it changes nothing outside of the process.
 _WAKING = "anon_inode:[eventfd]"
 
 _CONT_TO_NEXT_CALL = 24
@@ -78,13 +78,13 @@ class Enough(Exception):
 
 
 def ptrace(request: int, tid: int, address: object = None, data: object = None) -> bool:
-    """Tell whether it was done; not where the thread was killed meanwhile."""
+    """Tell whether the request was done; it is not if the thread was killed meanwhile."""
     pointers = [ctypes.c_void_p(a) if isinstance(a, int) else a for a in (address, data)]
     return int(_libc.ptrace(ctypes.c_long(request), ctypes.c_long(tid), *pointers)) >= 0
 
 
 class Tracer:
-    """Who is traced; what is done at their calls, a subclass says.
+    """The traced processes; subclasses say what is done at their calls.
 
     The first process is the agent, a second one its errands unit.
     """
@@ -101,15 +101,15 @@ class Tracer:
         """A call was made."""
 
     def enough(self) -> None:
-        """SIGTERM has come. Raises Enough."""
+        """SIGTERM was received. Raises Enough."""
         raise Enough
 
     def told(self) -> dict[str, Any]:
-        """What there is to print at the end."""
+        """Return what to print at the end."""
         raise NotImplementedError
 
     def seize(self) -> None:
-        """Take hold of every thread; one may start another meanwhile."""
+        """Attach to every thread; one may start another meanwhile."""
         while new := self._threads() - self.traced:
             for tid in new:
                 if ptrace(_SEIZE, tid, 0, _OPTIONS):
@@ -120,17 +120,14 @@ class Tracer:
         return {int(tid) for pid in self.pids for tid in os.listdir(f"/proc/{pid}/task")}
 
     def follow(self) -> None:
-        """Until nobody is left."""
-        while True:
-            try:
-                tid, status = os.waitpid(-1, _WALL)
-            except ChildProcessError:
-                return
-            if os.WIFSTOPPED(status):
-                self.traced.add(tid)
-                self._go_on(tid, os.WSTOPSIG(status), status >> 16)
-            else:
-                self.traced.discard(tid)
+        """Follow them until none is left."""
+        while stopped := _stopped():
+            for tid, status in stopped.items():
+                if os.WIFSTOPPED(status):
+                    self.traced.add(tid)
+                    self._go_on(tid, os.WSTOPSIG(status), status >> 16)
+                else:
+                    self.traced.discard(tid)
 
     def _go_on(self, tid: int, number: int, event: int) -> None:
         if event == _EVENT_STOP and number in _STOPS:
@@ -151,7 +148,7 @@ class Tracer:
                 self.left(tid)
 
     def who(self, tid: int) -> str:
-        """Who makes a call, in words."""
+        """Return which process makes a call, in words."""
         if tid == self.pids[0]:
             return "the agent"
         if self.is_agent(tid):
@@ -160,11 +157,26 @@ class Tracer:
         return "a new child" if name == "pf-agent" else name
 
     def is_agent(self, tid: int) -> bool:
-        """Whether it is a thread of the processes themselves, the first one or another."""
+        """Whether it is a thread of the given processes, the first one or another."""
         return any(self._is_of(pid, tid) for pid in self.pids)
 
     def _is_of(self, pid: int, tid: int) -> bool:
         return os.path.exists(f"/proc/{pid}/task/{tid}")
+
+
+def _stopped() -> dict[int, int]:
+    """Wait until any has stopped or ended; return all that have, and how. Empty: none is left.
+
+    wait(2) reports the threads seized last first. If each were resumed at once, a few that make one
+    call after the other would be reported again and again, and the rest would stand still.
+    """
+    found: dict[int, int] = {}
+    with suppress(ChildProcessError):
+        tid, status = os.waitpid(-1, _WALL)
+        while tid:
+            found[tid] = status
+            tid, status = os.waitpid(-1, _WALL | os.WNOHANG)
+    return found
 
 
 class _Killer(Tracer):
@@ -193,7 +205,7 @@ class _Killer(Tracer):
 
 
 def changing(tid: int, info: CallInfo) -> str | None:
-    """The name of a call that counts, None for one that changes nothing."""
+    """Return the name of a call that counts, None for one that changes nothing."""
     name = CALLS.get(info.number)
     if name in ("open", "openat"):
         flags = info.arguments[1 if name == "open" else 2]
@@ -207,7 +219,7 @@ def changing(tid: int, info: CallInfo) -> str | None:
 
 
 def trace(tracer: Tracer) -> int:
-    """Return 0 at the end of what is traced, or when it is enough; what it told is printed."""
+    """Return 0 when all that is traced has ended, or on SIGTERM; print the tracer's result."""
     if platform.machine() != MACHINE:
         print(f"the numbers of the system calls are {MACHINE}'s", file=sys.stderr)
         return 2
@@ -222,10 +234,11 @@ def trace(tracer: Tracer) -> int:
             os.kill(pid, signal.SIGCONT)
         print("ready", flush=True)
         tracer.follow()
-        # Who ends us sees as soon as we do that what is traced is gone.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     except Enough:
         pass
+    # The process that ends us sees at the same time as we do that what is traced is gone; and it
+    # may do so while this is printed.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     print(json.dumps(tracer.told()))
     return 0
 

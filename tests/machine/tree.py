@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tests.machine.nspawn import Machine
 
-# Kind, mode, owner, and what a link leads to; of files below /etc and of those that keep what
-# Debian's tools know of a package, the contents too.
+# Kind, mode, owner, and a link's target; also the contents of files below /etc and of those in
+# which Debian's tools record packages.
 LOOK = r"""
 import hashlib, os, stat, sys
 READ = ("/etc/", "/var/lib/systemd/deb-systemd")
@@ -28,18 +28,18 @@ for folder, names, files in (step for root in sys.argv[1:] for step in os.walk(r
 
 
 def tree(machine: Machine, *folders: str) -> dict[str, str]:
-    """Return what there is in these folders (everywhere, without any), by path."""
+    """Return what exists in these directories (everywhere, without any), by path."""
     return parsed(machine.run(["python3", "-IBc", LOOK, *(folders or "/")]).stdout)
 
 
 def parsed(shown: str) -> dict[str, str]:
-    """What LOOK printed, by path."""
+    """Return what LOOK printed, by path."""
     found = (entry.partition("\0") for entry in shown.split("\0\0") if entry)
     return {path: words for path, _, words in found}
 
 
 def changes(before: dict[str, str], after: dict[str, str]) -> list[str]:
-    """Return one line for each path that came, went or is another one, in order."""
+    """Return one line for each path that was added, removed or changed, in order."""
     differing = {path for path, _ in before.items() ^ after.items()}
     signs = {(True, False): "-", (False, True): "+", (True, True): "!"}
     return [f"{signs[path in before, path in after]}{path}" for path in sorted(differing)]

@@ -1,6 +1,7 @@
-"""What must hold of a machine whose agent was killed: at that instant, and once it is at rest.
+"""What must hold for a machine whose agent was killed: at that moment, and once it is at rest.
 
-All is read from the host, so that nothing in the machine acts between the death and the look.
+Everything is read from the host, so that nothing in the machine runs between the death and the
+look.
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ from pf_agent import names
 from tests.machine.site import DISPLACED, MAIN_CF, PENDING, Site
 
 LEFT_BESIDE = ".main.cf.pf-agent-"
-# What the agent remembers of its restarts, for as long as the machine is up.
+# What the agent remembers of its restarts, until the machine is rebooted.
 NOTES = ("restarts.json", "drifts.json")
 
-# For longer than a judgement takes its folder is nobody's.
+# A candidate's directory older than a judgement belongs to no process.
 _GOES_SECONDS = 5.0
 _RIGHT = b"mynetworks = 127.0.0.0/8 [::1]/128 172.16.0.0/12 [fe80::]/64\n"
 _OURS = (names.STATE_DIRECTORY, names.RUN_DIRECTORY, names.ERRANDS_DIRECTORY)
 _FOLDERS = ("/etc/postfix", *_OURS)
 _LOCKS = [f"{names.RUN_DIRECTORY}/{name}" for name in ("lock", "activation.lock")]
 
-# How Postfix is: what its postconf says, since when master runs, whether it greets, its aliases.
+# The state of Postfix: postconf's output, since when master runs, its greeting, its aliases.
 _LOOK = r"""
 import fcntl, json, os, smtplib, subprocess, sys, time
 def said(*command):
@@ -62,14 +63,14 @@ print(json.dumps({
 
 @dataclass(frozen=True)
 class Edit:
-    """One drift, like no other: what is wrong in it, and a comment that stays."""
+    """One drift, unlike any other: what is wrong in it, and a comment that stays."""
 
     number: int
     good: bytes
 
     @property
     def value(self) -> str:
-        """The value of mynetworks that drifted."""
+        """The drifted value of mynetworks."""
         return f"10.{self.number >> 8}.{self.number & 255}.0/24"
 
     @property
@@ -79,20 +80,20 @@ class Edit:
 
     @property
     def wrong(self) -> bytes:
-        """What somebody writes."""
+        """The drifted text."""
         assert _RIGHT in self.good
         return self.right.replace(_RIGHT, f"mynetworks = {self.value}\n".encode())
 
 
 class Wholeness:
-    """The machine's files; those that are there at first are no strays."""
+    """The machine's files; those that exist at the beginning are not strays."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
         self._known = self._everything()
 
     def path(self, path: str) -> Path:
-        """Where the host sees a file of the machine."""
+        """Return the host's path for a file of the machine."""
         return Path(f"{self._site.machine.files}{path}")
 
     def main_cf(self) -> bytes:
@@ -102,7 +103,7 @@ class Wholeness:
         return self.path(PENDING).exists()
 
     def at_death(self, edit: Edit) -> Iterator[str]:
-        """What does not hold though it must at any instant."""
+        """Yield what does not hold although it must at any moment."""
         text = self.main_cf()
         if text not in (edit.right, edit.wrong):
             yield f"main.cf is neither the old nor the new text: {text!r:.200}"
@@ -110,7 +111,7 @@ class Wholeness:
             yield "the old text is not in main.cf, nor anywhere else"
 
     def in_the_end(self, edit: Edit) -> Iterator[str]:
-        """What does not hold though the agent says that all is well."""
+        """Yield what does not hold although the agent says that all is well."""
         if self.main_cf() != edit.right:
             yield "main.cf is not the right text"
         if not self._is_kept(edit.wrong, beside=False):
@@ -139,14 +140,14 @@ class Wholeness:
     def _is_kept(self, text: bytes, beside: bool) -> bool:
         found = sorted(self.path("/etc/postfix").glob(f"{LEFT_BESIDE}*")) if beside else []
         for path in (*found, *sorted(self.path(DISPLACED).iterdir(), reverse=True)):
-            # An agent that was started meanwhile moves it from the one place to the other.
+            # An agent started meanwhile moves it from one place to the other.
             with suppress(FileNotFoundError):
                 if path.read_bytes() == text:
                     return True
         return False
 
     def _left_behind(self) -> list[str]:
-        """What is there and does not go by itself: a daemon at rest still judges ahead."""
+        """Return what remains and does not go by itself: a daemon at rest still judges ahead."""
         deadline = time.monotonic() + _GOES_SECONDS
         while strays := sorted(self._everything() - self._known):
             if time.monotonic() > deadline:
@@ -155,7 +156,7 @@ class Wholeness:
         return strays
 
     def _everything(self) -> frozenset[str]:
-        """All names where a crash could leave one, but for what is to be there."""
+        """Return all names where a crash could leave a file, without those that belong there."""
         root = str(self._site.machine.files)
         found = {f"/etc/{name}" for name in os.listdir(f"{root}/etc")}
         for top in _FOLDERS:

@@ -12,6 +12,8 @@ from pf_agent import names
 from pf_agent.cli import main
 from pf_agent.errors import ExitCode
 from pf_agent.model import (
+    ORDERS,
+    Applied,
     Drift,
     DriftKind,
     Event,
@@ -22,9 +24,10 @@ from pf_agent.model import (
     Status,
     Suspension,
 )
-from pf_agent.words import history
-from pf_agent.words.fields import drift_dict, outcome_dict
+from pf_agent.words import history, orders
+from pf_agent.words.fields import applied_dict, drift_dict
 from pf_agent.words.history import Entry
+from pf_agent.words.rebuilds import rebuild_dict, rebuilds
 from pf_agent.words.status import status_dict
 from tests.checkout import CHECKOUT
 from tests.documents import (
@@ -45,10 +48,12 @@ OPERATORS = [
     for name in (
         "first-steps",
         "adopting",
+        "keeping",
         "living-with-others",
         "events",
         "monitoring",
         "json",
+        "status-file",
         "repository",
         "uninstalling",
     )
@@ -58,10 +63,12 @@ OPERATORS = [
 NOT_RUN_ANYWHERE = {
     "README.md": [
         "sudo tools/demo",
+        "sudo tools/demo --page",
         "sudo tools/test",
         "tools/deb",
         "sudo apt install ./dist/pf-agent_*_all.deb",
     ],
+    "docs/cockpit.md": ["sudo tools/demo --page", "apt-get install -y cockpit-pf-agent"],
     "docs/contributing.md": [
         "sudo tools/test lint",
         "sudo tools/test unit",
@@ -81,6 +88,8 @@ NOT_RUN_ANYWHERE = {
         "lintian --fail-on error,warning dist/pf-agent_*.changes",
     ],
     "docs/first-steps.md": ["apt install ./pf-agent_0.1.0_all.deb"],
+    # tests/machine/test_keeping.py runs it, with a cycle of its own.
+    "docs/keeping.md": ["pf-agent adopt --cycle 17 mynetworks"],
     "docs/monitoring.md": [
         "curl http://127.0.0.1:9825/metrics",
         "promtool check rules pf-agent.rules.yml",
@@ -118,13 +127,9 @@ def all_verbs(capsys: pytest.CaptureFixture[str]) -> list[str]:
     return re.findall(r"^ {4}([a-z]+) {2,}\S", capsys.readouterr().out, flags=re.MULTILINE)
 
 
-@pytest.mark.parametrize("event", [event.value for event in Event])
-def test_every_event_has_its_section(event: str) -> None:
-    assert f"\n## {event}\n" in text_of("docs/events.md")
-
-
-def test_no_section_is_about_an_event_that_is_none() -> None:
-    found = re.findall(r"^## (.+)$", text_of("docs/events.md"), flags=re.MULTILINE)
+def test_every_event_has_its_section_and_no_section_is_about_another() -> None:
+    headings = re.findall(r"^## (.+)$", text_of("docs/events.md"), flags=re.MULTILINE)
+    found = [event for heading in headings for event in heading.split(", ")]
     assert sorted(found) == sorted(event.value for event in Event)
 
 
@@ -200,6 +205,14 @@ def test_the_documents_are_installed() -> None:
     assert {*OPERATORS, "README.md", "SECURITY.md"} <= set(installed)
 
 
+def test_an_order_and_a_rebuild_have_the_members_of_a_cycle() -> None:
+    (past,) = history.cycles([Entry(0.0, Event.DRIFT_DETECTED, "", {names.FIELD_CYCLE: "1"})])
+    (order,) = orders.orders([Entry(0.0, Event.SET, "", {})])
+    (rebuild,) = rebuilds([Entry(0.0, Event.TABLE_REBUILT, "", {})])
+    members = history.cycle_dict(past, "1").keys()
+    assert members == orders.order_dict(order).keys() == rebuild_dict(rebuild).keys()
+
+
 def json_members() -> dict[str, set[str]]:
     """What the code prints, by the heading under which docs/json.md tells of it."""
     drift = Drift("a", DriftKind.CHANGED, "1", "2", 1)
@@ -208,17 +221,23 @@ def json_members() -> dict[str, set[str]]:
     )
     found = status_dict(status, 0.0)
     past = history.cycles([Entry(0.0, Event.DRIFT_DETECTED, "", {names.FIELD_CYCLE: "1"})])
-    applied = {*outcome_dict(Outcome(Result.CORRECTED, "")), *drift_dict(drift)}
+    given = {event.value for event in ORDERS}
+    rebuild = rebuild_dict(rebuilds([Entry(0.0, Event.TABLE_REBUILT, "", {})])[0])
+    outcome = Outcome(Result.CORRECTED, "")
+    applied = {*applied_dict(Applied("-", outcome, "")), *drift_dict(drift)}
     return {
-        "status": {*found, *found["last_drift"], *found["suspension"]},
-        "diff and apply": {*applied, "failure", "instances", *(kind.value for kind in DriftKind)},
-        "history": set(history.cycle_dict(past[0])),
+        "Members": {*found, *found["last_drift"], *found["suspension"]},
+        "diff and apply": {*applied, "instances", *(kind.value for kind in DriftKind)},
+        "history": {*given, *history.cycle_dict(past[0], "1"), *rebuild["table"]},
     }
 
 
-@pytest.mark.parametrize("heading", ["status", "diff and apply", "history"])
-def test_every_member_of_the_json_is_told_of(heading: str) -> None:
-    section = text_of("docs/json.md").partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+@pytest.mark.parametrize(
+    ("page", "heading"),
+    [("status-file", "Members"), ("json", "diff and apply"), ("json", "history")],
+)
+def test_every_member_of_the_json_is_told_of(page: str, heading: str) -> None:
+    section = text_of(f"docs/{page}.md").partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
     told = set(re.findall(r"`([\w.-]+)`", section))
     assert json_members()[heading] <= told
 

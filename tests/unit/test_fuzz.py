@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.checkout import CHECKOUT
-from tests.fuzz.targets import STRANGERS, TARGETS
+from tests.fuzz.targets import STRANGERS, TARGETS, places_of
 
 pytest.importorskip("tomlkit")
 
@@ -21,6 +22,11 @@ SEEDS = sorted((CORPUS / "state").glob("seed-*.json"))
 MAIN_CF = (
     b"a = 1\n", b" x\n", b"#\n", b"\\\n", b"a =\n", b"\r\n", b"\0", b"b = 1\n 2\n#\n", b"a", b" ",
     b"a = ${b", b"x1 = {{", b"=\n", b"\xff\n", b"biff = yes\n\n",
+)  # fmt: skip
+MASTER_CF = (
+    b"a inet n - y - - smtpd\n", b" -o a=1\n", b" -o {", b" {a = b}\n",
+    b"#a inet n - y - - x\n#  -v\n", b"# -o\n", b"#\n", b"#{\n", b"a", b" ", b"{",
+    b"}", b"-o", b"\0", b"\xff\n", b"\n",
 )  # fmt: skip
 TOML = (
     b"a = [\n", b"[[a]]\n", b'"', b"'''", b"\\", b"a.", b"[", b"{a=", b"#\n", b"\n", b"a = 1\n",
@@ -42,7 +48,7 @@ def test_the_corpus_breaks_nothing(name: str) -> None:
 @pytest.mark.parametrize("seed", SEEDS, ids=lambda path: path.stem)
 def test_whatever_value_of_a_state_file_is_damaged_it_is_read(seed: Path) -> None:
     data = seed.read_bytes()
-    for place in range(60):
+    for place in range(len(list(places_of(json.loads(data[3:]))))):
         for stranger in range(len(STRANGERS)):
             TARGETS["state"](data[:1] + bytes([place, stranger]) + data[3:])
 
@@ -75,6 +81,13 @@ def steps(name: str, data: bytes) -> int:
 def test_the_work_grows_with_the_size_alone(name: str, piece: bytes) -> None:
     for first in (b"\1", b"\2"):
         once, twice = (steps(name, first + piece * count) for count in (400, 800))
+        assert twice < STEPS_BELOW_WHICH_IT_IS_NOISE or twice <= MOST_GROWTH * once
+
+
+@pytest.mark.parametrize("piece", MASTER_CF)
+def test_the_work_on_master_cf_grows_with_the_size_alone(piece: bytes) -> None:
+    for first in (b"", b"a inet n - y - - smtpd", b"#a unix - n n - - pipe {"):
+        once, twice = (steps("master_cf", first + piece * count) for count in (400, 800))
         assert twice < STEPS_BELOW_WHICH_IT_IS_NOISE or twice <= MOST_GROWTH * once
 
 

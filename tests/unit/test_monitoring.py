@@ -137,8 +137,10 @@ WELL = {
     'pf_agent_suspended{instance="mx1"}': "0x600",
     'pf_agent_configuration_problems{instance="mx1"}': "0x600",
     f"pf_agent_absent_references{{{SERIES}}}": "0x600",
+    f"pf_agent_stale_tables{{{SERIES}}}": "0x600",
 }
-UP, HEARTBEAT, IN_SYNC, STALLED, CONTESTED, FAILING, STOPPED, SUSPENDED, PROBLEMS, ABSENT = WELL
+UP, HEARTBEAT, IN_SYNC, STALLED, CONTESTED, FAILING, STOPPED, SUSPENDED, PROBLEMS, *_ = WELL
+ABSENT, STALE = list(WELL)[-2:]
 DRIFTS = f'pf_agent_drifts_total{{{SERIES},parameter="mynetworks"}}'
 
 
@@ -163,6 +165,8 @@ DRIFTS = f'pf_agent_drifts_total{{{SERIES},parameter="mynetworks"}}'
         ({PROBLEMS: "2x60"}, 6, ["PfAgentConfigurationProblem"]),
         ({ABSENT: "2x60"}, 3, []),
         ({ABSENT: "2x60"}, 6, ["PfAgentReferenceAbsent"]),
+        ({STALE: "1x60"}, 3, []),
+        ({STALE: "1x60"}, 6, ["PfAgentTableStale"]),
         # The first drift of a parameter is a series that was not there before.
         ({DRIFTS: "_x30 1x60"}, 35, ["PfAgentDrift"]),
         ({DRIFTS: "_x30 1x60"}, 80, []),
@@ -195,5 +199,5 @@ def test_alerts(
 
 def test_every_alert_says_what_and_what_to_do() -> None:
     text = RULES.read_text()
-    assert len(ALERTS) == len(set(ALERTS)) == 11
+    assert len(ALERTS) == len(set(ALERTS)) == 12
     assert text.count("summary:") == text.count("description:") == len(ALERTS)

@@ -1,1 +1,1 @@
-"""Make Postfix obey: reload, restart and verify, when that may be, and the alias databases."""
+"""Make Postfix run with main.cf: when to reload or restart, verifying it, the alias databases."""

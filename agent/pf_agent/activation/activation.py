@@ -1,10 +1,10 @@
-"""One activation: newaliases, restart or reload, verify. A job that is followed, not waited in.
+"""One activation: newaliases, restart or reload, verify. A job that is followed, not waited for.
 
-`advance` is called at each turn of the loop and does the next step that is due: course.py does it,
-steps.py says which it is. A correction made while Postfix restarts moves the marker on; the restart
-that it asks for is made once, at the end. A start that others asked for is verified like ours.
+`advance` is called at each turn of the loop and does the next step that is due: steps.py decides
+which one, course.py does it. A correction made while Postfix restarts updates the marker; the
+restart that it needs is made once, at the end. A start by another process is verified like ours.
 
-Here is whether there is anything to do, and that no other process is at it.
+This module decides whether there is anything to do, and that no other process is doing it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from pf_agent.activation import states, steps
 from pf_agent.activation.course import Course
 from pf_agent.activation.ports import End, Turn
-from pf_agent.errors import HostError
+from pf_agent.errors import GaveWay, HostError
 from pf_agent.model import PendingActivation
 
 
@@ -27,22 +27,22 @@ class Activation:
 
     @property
     def memory(self) -> states.Memory:
-        """Why the last try failed, or why Postfix is left."""
+        """Why the last try failed, or why Postfix is left stopped."""
         return self.course.memory
 
     def doubt(self) -> None:
-        """Somebody may have started, reloaded or stopped Postfix: see how it stands."""
+        """Check Postfix again: it may have been started, reloaded or stopped."""
         self.course.is_doubted = True
 
     def forget(self) -> None:
-        """What failed was taken back: how Postfix stands with the text of now is not known yet."""
+        """Drop the last failure: the change was reverted. The state of Postfix is not known yet."""
         self.course.forget_failure()
 
     def advance(self, turn: Turn) -> End | None:
-        """Do the next step that is due; return how the activation ended, at the end of it.
+        """Do the next step that is due; return how the activation ended, None until it has.
 
-        A failure is put on record, and the next try comes by itself. Where it is not known how
-        Postfix is, since systemd could not be asked, the end is None.
+        A failure is recorded and retried later. If systemd could not be asked, the state of Postfix
+        is unknown, and None is returned.
         """
         course, markers = self.course, self._around.markers
         self._may_act = turn.may_act
@@ -53,11 +53,13 @@ class Activation:
             markers.release_activation()
             return None
         if not markers.hold_activation():
-            # Another is at it.
+            # Another process is activating.
             self._elsewhere_until = self._around.ticks() + steps.GLANCE_SECONDS
             return None
         try:
             end = course.step(pending, turn)
+        except GaveWay:
+            return None  # main.cf comes first, then this step again
         except HostError as error:
             course.break_off(pending, str(error))
             return None
@@ -66,21 +68,25 @@ class Activation:
         return end
 
     def patience(self) -> float | None:
-        """Seconds until `advance` must be called even if no trigger comes; None: at rest."""
+        """Seconds until `advance` must be called even without a trigger; None if at rest."""
         if self.is_under_way():
             return steps.GLANCE_SECONDS
         try:
             pending = self._around.markers.pending() if self._may_act else None
         except HostError:
-            return steps.GLANCE_SECONDS  # `advance` meets it as well, and its error is told of
+            return steps.GLANCE_SECONDS  # `advance` runs into the same error and reports it
         if pending is None and not self.course.is_doubted:
             return None
         held_until = self.memory.held_until if self._is_held(pending) else 0.0
         return max(0.0, max(held_until, self._elsewhere_until) - self._around.ticks())
 
     def _is_held(self, pending: PendingActivation | None) -> bool:
-        """Tell whether it is this that is held: another marker may be due sooner."""
+        """Tell whether this marker is the one being held; another one may be due sooner."""
         return self.memory.held_cycle == states.cycle_of(pending)
+
+    def is_elsewhere(self) -> bool:
+        """Tell whether another process was activating at the last call of `advance`."""
+        return self._elsewhere_until > self._around.ticks()
 
     def is_under_way(self) -> bool:
         """Tell whether a start or its verification is running."""
@@ -88,13 +94,17 @@ class Activation:
         return not isinstance(self.course.under_way, at_rest)
 
     def is_at_rest(self) -> bool:
-        """Tell whether Postfix was seen to serve, and nothing is to be done."""
+        """Tell whether Postfix was seen to serve and nothing is left to do."""
         return isinstance(self.course.under_way, states.Idle) and not self.course.is_doubted
 
+    def is_failing(self) -> bool:
+        """Tell whether Postfix is up, does not serve as it should, and is only asked again."""
+        return isinstance(self.course.under_way, states.Failing)
+
     def served_last(self) -> bool:
-        """Tell whether Postfix served when it was asked last."""
+        """Tell whether Postfix served when it was last checked."""
         return self.course.has_served and not self.memory.failure and not self.memory.left
 
     def is_served(self) -> bool:
-        """Tell whether Postfix was seen to serve, and only that could not be written down."""
+        """Tell whether Postfix was seen to serve, but that could not be written to disk."""
         return isinstance(self.course.under_way, states.Served)

@@ -1,4 +1,4 @@
-"""Slow work beside the loop: a thread does it, and tells when it has ended."""
+"""Slow work outside the loop: a thread does it, and reports its end."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ Spawn = Callable[[str, Callable[[], None]], None]
 
 
 def in_a_thread(name: str, run: Callable[[], None]) -> None:
-    """Run `run` in a thread called `name`, which does not hold up the end of the process.
+    """Run `run` in a daemon thread called `name`: it does not keep the process from exiting.
 
-    Raises HostError where the machine grants no thread.
+    Raises HostError if the machine cannot start a thread.
     """
     try:
         threading.Thread(target=run, name=name, daemon=True).start()
@@ -26,7 +26,7 @@ Said = TypeVar("Said")
 
 
 class Aside(Generic[Said]):
-    """One piece of work that answers or fails."""
+    """One piece of work, which returns a value or raises."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Aside(Generic[Said]):
         ended: Callable[[], None],
         spawn: Spawn = in_a_thread,
     ) -> None:
-        """Start `work`. `ended` is called in the work's thread, once the answer is there."""
+        """Start `work`. `ended` is called in the work's thread, once the answer can be fetched."""
         self._has_ended = threading.Event()
         self._said: Said | None = None
         self._error: Exception | None = None
@@ -43,7 +43,7 @@ class Aside(Generic[Said]):
         def run() -> None:
             try:
                 self._said = work()
-            except Exception as error:  # noqa: BLE001 - raised to who asks for the answer
+            except Exception as error:  # noqa: BLE001 - raised where the answer is asked for
                 self._error = error
             self._has_ended.set()
             ended()
@@ -51,7 +51,7 @@ class Aside(Generic[Said]):
         spawn(name, run)
 
     def answer(self) -> Said | None:
-        """Return what the work said; None while it runs. Raises what the work raised."""
+        """Return what the work returned; None while it runs. Raises what the work raised."""
         if not self._has_ended.is_set():
             return None
         if self._error is not None:

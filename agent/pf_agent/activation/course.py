@@ -1,4 +1,4 @@
-"""The course of an activation: the steps that steps.py names, carried out one a turn."""
+"""The course of an activation: carries out the steps that steps.py chooses, one a turn."""
 
 from __future__ import annotations
 
@@ -7,33 +7,35 @@ from dataclasses import replace
 from functools import partial
 
 from pf_agent.activation import states, steps
-from pf_agent.activation.alias_database import AliasDatabase, Rebuild
 from pf_agent.activation.aside import Aside
+from pf_agent.activation.databases import Databases, Rebuild
 from pf_agent.activation.inquiry import inquire
+from pf_agent.activation.job import Job
 from pf_agent.activation.pacing import Backoff
 from pf_agent.activation.ports import End, Turn
 from pf_agent.activation.reports import Reports
 from pf_agent.activation.states import Attempt, Conditions, Memory, cycle_of
 from pf_agent.activation.surroundings import Surroundings
 from pf_agent.activation.verdict import Found
-from pf_agent.errors import HostError
+from pf_agent.errors import HostError, NotBegun
 from pf_agent.model import Activated, Emit, NotUp, PendingActivation, Reason, Standing, Trigger
 
-# Where others' start is long ago, what the log said then is not why the port does not answer now.
-# After an smtpd that ended at once master waits so long (service_throttle_time in postconf(5)).
+# If another process started Postfix long ago, what was logged then does not explain why the port
+# is silent now. master waits this long after an smtpd that exited at once (service_throttle_time in
+# postconf(5)).
 _LOG_SECONDS = 70.0
 
 
 class Course:
-    """What is under way, what is remembered of it, and how it goes on.
+    """What is in progress, what is remembered of it, and what comes next.
 
-    `is_doubted`: it is not known whether Postfix serves as it stands.
+    `is_doubted`: it is not known whether Postfix serves at present.
     """
 
     def __init__(
         self,
         around: Surroundings,
-        aliases: AliasDatabase,
+        aliases: Databases,
         post: Callable[[Trigger], None],
         emit: Emit,
     ) -> None:
@@ -44,9 +46,10 @@ class Course:
         self.memory = Memory()
         self.under_way: states.UnderWay = states.Idle()
         self.is_doubted = True
-        self._seen: tuple[str, float, bytes | None] | None = None  # the start seen to serve
+        self._seen: tuple[str, float, bytes | None] | None = None  # the last start seen to serve
         self._rebuild: Rebuild | None = None
         self._inquiry: Aside[Found] | None = None
+        self._job = Job(around, post)
         self._starts = Backoff(first=10.0)
         self._questions = Backoff(first=2.0, most=30.0)
 
@@ -56,28 +59,28 @@ class Course:
         return self._seen is not None
 
     def forget_failure(self) -> None:
-        """Why the last try failed is over; what else is remembered stays."""
+        """Forget why the last try failed; all else that is remembered stays."""
         self.memory = replace(self.memory, failure="")
 
     def drop_the_done(self) -> None:
-        """Without a marker there is nothing of ours to follow: another process has done it."""
+        """Drop what is in progress: without a marker, another process has finished it."""
         attempt = getattr(self.under_way, "attempt", None)
         is_ours = attempt is None or attempt.cycle is not None
         has_failed = self.memory.failed_cycle is not None
         if has_failed or (is_ours and not isinstance(self.under_way, states.Idle)):
-            self.under_way, self._rebuild, self._inquiry = states.Idle(), None, None
+            self._drop()
             self._forget_failures()
             self.is_doubted = True
 
     def break_off(self, pending: PendingActivation | None, reason: str) -> None:
-        """A step could not be done. That Postfix was seen to serve stays so."""
+        """Record that a step could not be done. That Postfix was seen to serve still holds."""
         way = self.under_way
         self._fail(pending, reason)
         if isinstance(way, states.Served):
             self.under_way = way
 
     def step(self, pending: PendingActivation | None, turn: Turn) -> End | None:
-        """Do what is due for `pending`; without one, see whether Postfix serves.
+        """Do what is due for `pending`; if that is None, check whether Postfix serves.
 
         Raises HostError.
         """
@@ -88,6 +91,8 @@ class Course:
             self._end_build(pending, turn)
         elif isinstance(way, states.Clearing):
             self._end_clear(way)
+        elif isinstance(way, states.Queueing):
+            self._hear_job(way.attempt)
         elif isinstance(way, states.Restarting):
             self._follow(way.attempt, pending)
         elif isinstance(way, states.Probing):
@@ -100,39 +105,45 @@ class Course:
             self._begin(pending, turn)
         return None
 
-    # --- nothing under way --------------------------------------------------------------------
+    # --- nothing in progress ------------------------------------------------------------------
 
     def _begin(self, pending: PendingActivation, turn: Turn) -> None:
         holds = self.around.conditions(turn)
         deed = steps.next_deed(pending, self.memory, holds)
         left = deed.why if isinstance(deed, steps.Leave) else ""
-        held = deed.until if isinstance(deed, steps.Hold) else 0.0
+        held, awaited = 0.0, ""
+        if isinstance(deed, steps.Hold):
+            held, awaited = deed.until, deed.awaited
         if left:
-            held = holds.ticks + steps.MOST_CLOSED_SECONDS  # a trigger tells of its start
+            held = holds.ticks + steps.MOST_CLOSED_SECONDS  # a trigger reports its start
             self._reports.failed(pending.cycle, left)
-        self.memory = replace(self.memory.held(pending.cycle, held), left=left)
+        self.memory = replace(self.memory.held(pending.cycle, held, awaited), left=left)
         if isinstance(deed, steps.Build):
             self._rebuild = self._aliases.rebuild(cycle=pending.cycle)
-            self.under_way = states.Building(pending.cycle)
+            self.under_way = states.Building(pending.cycle, holds.ticks)
             self._end_build(pending, turn)
         elif isinstance(deed, steps.Clear):
-            job = self.around.service.reload(holds.units[-1].name)
-            self.under_way = states.Clearing(pending.cycle, job, holds.ticks)
+            self._job.reload(holds.units[-1].name)
+            self.under_way = states.Clearing(pending.cycle, "", holds.ticks)
         elif isinstance(deed, steps.AskPort):
             began_at = holds.units[-1].began_at
             attempt = self.around.attempt(pending.cycle, holds.units, began_at)
             self._ask(attempt, since=self._lately(attempt))
 
     def _verify(self, turn: Turn) -> NotUp | None:
-        """Nothing is to be done: see whether Postfix serves, whoever started it."""
+        """With nothing to activate, check whether Postfix serves, whichever process started it."""
         if self.memory.held_cycle is None and self.around.ticks() < self.memory.held_until:
             return None
         holds, actual = self.around.conditions(turn), self.around.read()
         holder = holds.units[-1]
-        if holds.is_changing() or (not holds.is_up() and holds.is_locked):
-            self.memory = self.memory.held(None, holds.ticks + steps.GLANCE_SECONDS)
+        # To ask, Postfix's programs read main.cf: a FIFO makes them wait, and a device has no end.
+        is_unreadable = bool(actual.refused)
+        awaited = steps.DPKG_WORKS if not holds.is_up() and holds.is_locked else ""
+        if is_unreadable or holds.is_changing() or awaited:
+            self.memory = self.memory.held(None, holds.ticks + steps.GLANCE_SECONDS, awaited)
             return None
-        self.memory = replace(self.memory, left="" if holds.is_up() else holds.left)
+        left = "" if holds.is_up() else holds.left
+        self.memory = replace(self.memory, left=left, awaited="")
         if not holds.is_up():
             if holds.left:
                 self.is_doubted = False
@@ -150,7 +161,7 @@ class Course:
         return None
 
     def _is_asked_again(self, attempt: Attempt, pending: PendingActivation | None) -> bool:
-        """Whether to go on: the port is asked again where nothing else has come up meanwhile."""
+        """Tell whether to go on; if nothing else has started since, the port is asked again."""
         cycle = cycle_of(pending)
         if cycle == attempt.cycle and self.around.ticks() < self.memory.retry_at:
             return False
@@ -161,20 +172,33 @@ class Course:
             self._ask(replace(attempt, is_reload=False), since=self._lately(attempt))
             return False
         self.under_way = states.Idle()
-        self.memory = replace(self.memory, retry_at=0.0)  # that was when to ask again
+        self.memory = replace(self.memory, retry_at=0.0)  # only the time of the next question
+        is_edited = is_same and cycle is not None and cycle == attempt.cycle
+        if is_edited and not self.memory.overtaken_at:
+            # An smtpd may hang for hours in what the text before named, as in a FIFO for a table.
+            self.memory = replace(self.memory, overtaken_at=self.around.now())
         return True
 
     # --- a start ------------------------------------------------------------------------------
 
     def _end_build(self, pending: PendingActivation | None, turn: Turn) -> None:
-        # Old aliases deliver more mail than a Postfix with old settings: restarted with them.
-        if pending is None or (self._rebuild is not None and self._rebuild.worked() is None):
+        # Old aliases deliver more mail than Postfix with old settings: restart even if this
+        # failed.
+        is_late = (
+            isinstance(self.under_way, states.Building)
+            and self.around.ticks() >= self.under_way.started_at + steps.BUILD_SECONDS
+        )
+        is_running = self._rebuild is not None and self._rebuild.worked() is None
+        if pending is None or (is_running and not is_late):
             return
-        self._rebuild, self.under_way = None, states.Idle()
+        # Where a call to systemd gives way, it is not built again: that may take half a minute.
+        self._rebuild = None
         holds = self.around.conditions(turn)
-        # Meanwhile somebody may have stopped Postfix, or started it.
+        # Postfix may have been stopped or started meanwhile.
         if isinstance(steps.next_deed(pending, self.memory, holds), steps.Build):
             self._start(pending, holds)
+        else:
+            self.under_way = states.Idle()
 
     def _start(self, pending: PendingActivation, holds: Conditions) -> None:
         around, units = self.around, holds.units
@@ -182,28 +206,39 @@ class Course:
         attempt = around.attempt(pending.cycle, units, holds.now)
         attempt = replace(attempt, is_reload=is_reload, doubt=steps.doubt(pending, self.memory))
         if is_reload:
-            # The umbrella's own reload would say nothing of the unit that holds master.
-            job = around.service.reload(units[-1].name)
+            # A reload of the umbrella unit says nothing about the unit that holds master.
+            self._job.reload(units[-1].name)
         else:
-            # systemd counts the starts that others asked for, too (systemd.unit(5),
-            # StartLimitBurst=). One too many would leave Postfix down, with a text that is not to
-            # blame. For ours there is the budget.
-            around.service.reset_failed(unit.name for unit in units)
-            around.took_down = around.took_down or holds.is_up()
-            job = around.service.restart(around.unit)
+            self._job.restart(tuple(unit.name for unit in units))
             around.note_restart(pending, holds)
         self.memory = replace(self.memory, unserved=None)
-        self.under_way = states.Restarting(replace(attempt, job=job))
+        self.under_way = states.Queueing(attempt)
+
+    def _hear_job(self, attempt: Attempt) -> None:
+        """Follow the job once systemd has answered."""
+        try:
+            job = self._job.path()
+        except NotBegun:
+            if not attempt.is_reload:
+                self.around.forget_restart()
+            raise
+        if job is not None:
+            self.under_way = states.Restarting(replace(attempt, job=job))
 
     def _end_clear(self, way: states.Clearing) -> None:
-        """A reload that was to take drifted values from idle processes: the restart stays due."""
-        result = self.around.service.job_result(way.job)
+        """Finish a reload that cleared drifted values from idle processes; the restart is due."""
+        job = way.job or self._job.path()
+        if job is None:
+            return
+        self.under_way = replace(way, job=job)
+        result = self.around.service.job_result(job)
         ticks = self.around.ticks()
         if result is None and ticks < way.started_at + steps.JOB_SECONDS:
             return
         self.under_way = states.Idle()
         if result != "done":
-            how = f"ended as {result}" if result else f"did not end in {steps.JOB_SECONDS:.0f} s"
+            late = f"did not finish within {steps.JOB_SECONDS:.0f} s"
+            how = f"ended as {result}" if result else late
             self._reports.failed(way.cycle, f"the reload of {self.around.unit} {how}")
             self.memory = replace(self.memory, reload_at=ticks + self._questions.grow())
             return
@@ -212,7 +247,7 @@ class Course:
         self.around.markers.note_reloaded(way.cycle)
 
     def _follow(self, attempt: Attempt, pending: PendingActivation | None) -> None:
-        """Go on to the port once the job is done."""
+        """Ask the port once the job is done."""
         around = self.around
         result = around.service.job_result(attempt.job)
         units = around.units() if result is not None else ()
@@ -235,7 +270,7 @@ class Course:
     # --- the port -----------------------------------------------------------------------------
 
     def _lately(self, attempt: Attempt) -> float:
-        """Since when the log may tell why the port does not answer now."""
+        """Return since when log lines may explain why the port does not answer now."""
         return max(attempt.began_at, self.around.now() - _LOG_SECONDS)
 
     def _ask(self, attempt: Attempt, trouble: str = "", since: float | None = None) -> None:
@@ -254,7 +289,7 @@ class Course:
         except HostError:
             raise
         except Exception as error:  # noqa: BLE001 - recorded, then tried again
-            self._fail(pending, f"the probe of Postfix broke off: {error!r}")
+            self._fail(pending, f"the probe of Postfix was aborted: {error!r}")
             return None
         if found is None:
             return None
@@ -278,8 +313,8 @@ class Course:
             self._doubt_reload(pending, said)
         elif isinstance(said, steps.Overtaken):
             self.under_way = states.Idle()
-            is_ours = attempt.cycle is not None
-            self.memory = replace(self.memory, was_overtaken=is_ours or self.memory.was_overtaken)
+            if attempt.cycle is not None:
+                self.memory = replace(self.memory, overtaken_at=around.now())
             self._reports.failed(attempt.cycle, f"{said.reason}; main.cf has changed since")
         elif isinstance(said, steps.NotServed):
             return self._not_served(attempt, said, found, asked)
@@ -298,7 +333,7 @@ class Course:
         self._fail(pending, said.reason)
         if pending is not None and pending.rolled_back and not pending.failed:
             self.around.markers.note_failed(pending.cycle)
-        # Where somebody writes all the time, what stands there now has to answer for it.
+        # If main.cf is written all the time, the text that is there now is judged.
         tried = attempt.text if attempt.cycle is None else asked.text
         return NotUp(pending, said.standing, said.reason, tried, found.log, found.fatal)
 
@@ -307,8 +342,8 @@ class Course:
     def _succeed(
         self, attempt: Attempt, pending: PendingActivation | None, turn: Turn
     ) -> Activated | None:
-        # What was seen stays seen where a full disk keeps it from being written down: that is tried
-        # again, and Postfix is not restarted for it.
+        # If a full disk keeps this from being written down, it is not forgotten: only the writing
+        # is tried again, and Postfix is not restarted for it.
         self.under_way = states.Served(attempt)
         around, holder = self.around, attempt.units[-1]
         actual = around.read()
@@ -324,23 +359,28 @@ class Course:
         if attempt.cycle is None and had_failed:
             self._reports.serves_again()
         if pending is None or attempt.cycle is None:
-            # Whoever writes main.cf again and again has the port asked once a second.
+            # While main.cf is written over and over, the port is asked once a second.
             self.memory = self.memory.held(None, around.ticks() + steps.GLANCE_SECONDS)
             return Activated(None, around.now())
         if not is_clear:
-            return None  # corrected once more since: the next step restarts for that
+            return None  # corrected again since: the next step restarts for that
         self.is_doubted = False
         around.markers.release_activation()
         took = around.ticks() - attempt.started_at
         return self._reports.activated(attempt, pending, around.now(), took, self._aliases.trouble)
 
     def _fail(self, pending: PendingActivation | None, reason: str) -> None:
-        self._rebuild = self._inquiry = None
-        self.under_way = states.Idle()
+        self._drop()
         cycle, around = cycle_of(pending), self.around
         until = around.ticks() + (self._starts if cycle is not None else self._questions).grow()
         self.memory = self.memory.failed(cycle, reason, until, around.now())
         self._reports.failed(cycle, reason)
+
+    def _drop(self) -> None:
+        """Drop what is in progress."""
+        self.under_way = states.Idle()
+        self._rebuild = self._inquiry = None
+        self._job.drop()
 
     def _forget_failures(self) -> None:
         self.memory = self.memory.without_failures()

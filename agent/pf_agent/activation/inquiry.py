@@ -1,4 +1,4 @@
-"""Ask how Postfix stands after a start: its port; where that has trouble, master and the log."""
+"""Check Postfix after a start: ask its port; if that fails, check master and read the log."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import Protocol
 from pf_agent.activation.verdict import Found
 from pf_agent.model import Greeting, Heard
 
-# postfix(1) ends a reload when it has sent master a signal. Until master has heard it, an idle
-# smtpd from before may take the connection, and a bad text would pass as good: asked at once, one
-# did after 22 of 60 reloads, with 20 idle ones after 55, the latest 43 ms after the job's end. Then
-# master closes their status pipes, and they are gone (master/single_server.c). Many go before, for
-# newaliases has changed a table that they have open; those of a site without local users do not.
+# postfix(1) ends a reload once it has sent master a signal. Until master handles it, an idle
+# smtpd from before may take the connection, and a bad text would pass as good: asked at once, that
+# happened after 22 of 60 reloads, with 20 idle ones after 55, the latest 43 ms after the end of the
+# job. Then master closes their status pipes, and they exit (master/single_server.c). Many exit
+# sooner, because newaliases changed a table that they have open; on a site without local users they
+# do not.
 _RELOAD_PAUSE_SECONDS = 0.5
 
 
 class Askable(Protocol):
-    """Postfix, as `errands.Errands` and `installed.Postfix` have it."""
+    """Postfix, as implemented by `errands.Errands` and `installed.Postfix`."""
 
     def greeting(self) -> Greeting | None: ...
     def probe(self, greeting: Greeting) -> Heard: ...
@@ -28,8 +29,10 @@ class Askable(Protocol):
 
 
 def ask_port(postfix: Askable) -> Heard:
-    """Return what the port answers; without an SMTP service in master.cf the units are all there
-    is. Raises HostError."""
+    """Return what the port answers. Raises HostError.
+
+    If master.cf has no SMTP service, no trouble is returned: the units are all there is to check.
+    """
     greeting = postfix.greeting()
     return Heard() if greeting is None else postfix.probe(greeting)
 
@@ -37,9 +40,9 @@ def ask_port(postfix: Askable) -> Heard:
 def inquire(
     postfix: Askable, units: Sequence[str], since: float, trouble: str = "", is_reload: bool = False
 ) -> Found:
-    """Return how Postfix stands. `trouble` says why there is no port to ask. Raises HostError.
+    """Return the state of Postfix. `trouble` says why there is no port to ask. Raises HostError.
 
-    The log is asked for from `since` on, seconds since the epoch.
+    The log is read from `since` on, in seconds since the epoch.
     """
     if is_reload:
         time.sleep(_RELOAD_PAUSE_SECONDS)

@@ -2,11 +2,11 @@
 
 The clock is an argument, in seconds.
 
-Contest: somebody keeps undoing us. One change is a slip, a second one a habit; the fourth within
-three hours is a tool that believes main.cf to be its own (a configuration management comes by
-every half hour). Its changes are corrected each time all the same. But a restart for each of them
-would do more harm than they do, so the restarts are spaced out: 10 s at the fourth drift, twice
-that with each one more, up to five minutes.
+Contest: something keeps reverting our corrections. One change is a slip, a second one a habit; the
+fourth within three hours is a tool that believes it owns main.cf (a configuration management tool
+comes by every half hour). Each of its changes is still corrected. But a restart for each would do
+more harm than the change, so restarts are spaced out: 10 s at the fourth drift, twice as long with
+each further one, up to five minutes.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pf_agent.model import Contest, Window
 
-# systemd refuses the 6th start of a unit within 10 s, and mail is then down until somebody resets
-# it (systemd.unit(5), StartLimitIntervalSec=). Ours stays well below that.
-# A second restart comes soon, since a second change often follows on the first; after that they
-# are spaced.
+# systemd refuses the 6th start of a unit within 10 s, and mail is then down until a person resets
+# the unit (systemd.unit(5), StartLimitIntervalSec=). Our restarts stay well below that. The second
+# one may come soon, since a second change often follows the first; later ones are spaced.
 SECOND_RESTART_SECONDS = 3.0
 RESTART_APART_SECONDS = 10.0
 RESTARTS_A_MINUTE = 3
@@ -27,7 +26,7 @@ _DAY = 86400.0
 
 CONTESTED_DRIFTS = 4
 _CONTEST_SECONDS = 3 * 3600.0
-# A storm of writes is one change as far as a contest goes.
+# A burst of writes counts as one change in a contest.
 _BURST_SECONDS = 5.0
 _QUIET_SECONDS = 600.0
 _MOST_APART_SECONDS = 300.0
@@ -38,19 +37,22 @@ _MOST_MOMENTS = 400
 def recent_restarts(
     restarts: Sequence[float], now: float, within: float = _MINUTE
 ) -> tuple[float, ...]:
-    """Return the restarts of the last `within` seconds, none from a clock that ran ahead."""
-    return tuple(sorted(moment for moment in restarts if now - within < moment <= now))
+    """Return the restarts of the last `within` seconds, without those dated in the future.
+
+    One that is noted twice, on disk and in memory, counts once.
+    """
+    return tuple(sorted({moment for moment in restarts if now - within < moment <= now}))
 
 
 def remembered_restarts(restarts: Sequence[float], now: float) -> tuple[float, ...]:
-    """Return the restarts that may count one day: for as long as they can be asked to be apart."""
+    """Return the restarts that can still matter: the last ones within the largest spacing."""
     return recent_restarts(restarts, now, _MOST_APART_SECONDS)
 
 
 def restart_allowed_at(restarts: Sequence[float], now: float, apart: float = 0.0) -> float:
-    """Return when Postfix may be restarted: `now`, or as much later as the budget asks for.
+    """Return when Postfix may be restarted: `now`, or as much later as the budget requires.
 
-    While it is contested, restarts are `apart` seconds from each other at least.
+    In a contest, restarts are at least `apart` seconds apart. All in seconds since the epoch.
     """
     recent = recent_restarts(restarts, now)
     allowed = max([now, *(m + apart for m in remembered_restarts(restarts, now))])
@@ -63,9 +65,9 @@ def restart_allowed_at(restarts: Sequence[float], now: float, apart: float = 0.0
 
 
 def wish_allowed_at(wished: Sequence[float], now: float) -> float:
-    """Return when Postfix may be restarted for what a person asked for: drift holds up no wish.
+    """Return when Postfix may be restarted for a wish, which does not wait because of drift.
 
-    `wished` are the restarts for earlier wishes. Several in a row are served by one restart.
+    `wished` are the restarts for earlier wishes. Several wishes in a row share one restart.
     """
     recent = recent_restarts(wished, now)
     return max(now, recent[-1] + SECOND_RESTART_SECONDS) if recent else now
@@ -86,13 +88,15 @@ class Backoff:
         return seconds
 
     def reset(self) -> None:
-        """Forget the failures: something worked."""
+        """Forget the failures: a try succeeded."""
         self._next = self._first
 
 
 def opens_in(window: Window | None, second_of_day: float) -> float:
-    """Return the seconds until the window is open, 0 where it is; the day's clock may jump by an
-    hour on the way, so ask again."""
+    """Return the seconds until the window opens, 0 if it is open.
+
+    The local clock may jump by an hour before that, so ask again.
+    """
     if window is None:
         return 0.0
     if window.opens < window.closes:
@@ -105,9 +109,9 @@ def opens_in(window: Window | None, second_of_day: float) -> float:
 def noted(
     drifts: Mapping[str, Sequence[float]], parameters: Iterable[str], at: float
 ) -> dict[str, tuple[float, ...]]:
-    """Return `drifts`, when each parameter drifted, with one more drift of `parameters` in it.
+    """Return `drifts` (when each parameter drifted) with one more drift of `parameters` added.
 
-    What is too old to count, or from a clock that ran ahead, is left out.
+    Drifts too old to count, or dated in the future, are left out.
     """
     found = {name: _counting(moments, at) for name, moments in drifts.items()}
     for name in parameters:
@@ -119,7 +123,7 @@ def noted(
 
 
 def contest(drifts: Mapping[str, Sequence[float]], now: float) -> Contest | None:
-    """Return what is contested at `now`; None where nothing is."""
+    """Return what is contested at `now`; None if nothing is."""
     counting = {name: _counting(moments, now) for name, moments in drifts.items()}
     found = {name: m for name, m in counting.items() if len(m) >= CONTESTED_DRIFTS}
     if not found:
@@ -132,9 +136,9 @@ def contest(drifts: Mapping[str, Sequence[float]], now: float) -> Contest | None
 
 
 def _counting(moments: Sequence[float], now: float) -> tuple[float, ...]:
-    """The drifts that count: none any more once a contest is over.
+    """Return the drifts that count: none once a contest is over.
 
-    It is over when there was peace for ten minutes, and for twice the usual interval: who comes by
+    It is over after ten quiet minutes, and after twice the usual interval: a tool that comes by
     every half hour is not gone after ten minutes.
     """
     recent = tuple(sorted(m for m in moments if now - _CONTEST_SECONDS < m <= now))

@@ -1,4 +1,4 @@
-"""What an activation works with, what holds while it takes a step, and how it ends."""
+"""What an activation works with, the conditions of one step, and how it ends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pf_agent.model import (
 
 
 class Service(Protocol):
-    """systemd, as `systemd.Systemd` has it."""
+    """systemd, as implemented by `systemd.Systemd`."""
 
     def restart(self, unit: str) -> str: ...
     def reload(self, unit: str) -> str: ...
@@ -31,14 +31,14 @@ class Service(Protocol):
 
 
 class Postfix(Askable, Protocol):
-    """What tells how Postfix stands, as `errands.Errands` and `installed.Postfix` do."""
+    """Postfix's state, as implemented by `errands.Errands` and `installed.Postfix`."""
 
     def was_stopped(self, unit: UnitState) -> bool | None: ...
     def package(self) -> Package: ...
 
 
 class Markers(Protocol):
-    """What outlives the process, as `store.FileStore` keeps it."""
+    """State that outlives the process, as implemented by `store.FileStore`."""
 
     def pending(self) -> PendingActivation | None: ...
     def note_served(
@@ -55,7 +55,7 @@ class Markers(Protocol):
 
 @dataclass(frozen=True)
 class Clocks:
-    """The time of day, which may be set back or forward, and ticks, for what is waited for."""
+    """The time of day, which may be set, and the monotonic clock, for measuring waits."""
 
     clock: Clock = time.time
     ticks: Clock = time.monotonic
@@ -63,10 +63,10 @@ class Clocks:
 
 @dataclass(frozen=True)
 class Turn:
-    """What holds while one step is taken.
+    """The conditions of one step.
 
-    `may_act` False: others' starts are noted, nothing is started. `is_good`: main.cf says what is
-    desired. Restarts are to be `apart` seconds from each other; the window opens in `opens_in`.
+    With `may_act` False, starts by others are noted and nothing is started. `is_good`: main.cf says
+    what is desired. Restarts are `apart` seconds apart; the window opens in `opens_in` seconds.
     """
 
     may_act: bool = True

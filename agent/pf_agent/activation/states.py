@@ -1,4 +1,4 @@
-"""What an activation is about: what is under way, what is remembered, what holds this turn. Pure.
+"""The states of an activation, its memory, and the conditions of one turn. Pure.
 
 Moments called `ticks` are monotonic, the others are seconds since the epoch.
 """
@@ -12,11 +12,12 @@ from pf_agent.model import ActivationWay, PendingActivation, UnitPhase, UnitStat
 
 @dataclass(frozen=True)
 class Attempt:
-    """A start or a reload of Postfix that is followed, and the text that main.cf had when it began.
+    """A start or reload of Postfix that is followed, and main.cf's text when it began.
 
-    `cycle` None: nothing was corrected, others started it, or it ran before the agent did. `job` is
-    systemd's, "" where it is not ours. `units` are as they were before; `started_at` in ticks,
-    `began_at` by the clock. `doubt` is why a reload before it did not do.
+    `cycle` None: nothing was corrected, another process started it, or it ran before the agent did.
+    `job` is systemd's, "" if we did not ask for it. `units` are as they were before. `started_at`
+    is in ticks, `began_at` in seconds since the epoch. `doubt` says why a reload before it was not
+    enough.
     """
 
     cycle: int | None
@@ -31,7 +32,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Idle:
-    """Nothing is under way."""
+    """Nothing is in progress."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +40,26 @@ class Building:
     """newaliases runs; the start or reload follows."""
 
     cycle: int
+    started_at: float
 
 
 @dataclass(frozen=True)
 class Clearing:
-    """A reload runs that takes drifted values from idle processes; the restart is still to come."""
+    """A reload runs to clear drifted values from idle processes; the restart is still due.
+
+    `job` is "" until systemd has answered.
+    """
 
     cycle: int
     job: str
     started_at: float
+
+
+@dataclass(frozen=True)
+class Queueing:
+    """systemd was told to start or reload Postfix, and has not answered yet."""
+
+    attempt: Attempt
 
 
 @dataclass(frozen=True)
@@ -59,37 +71,38 @@ class Restarting:
 
 @dataclass(frozen=True)
 class Probing:
-    """Its port is asked."""
+    """The port is being asked."""
 
     attempt: Attempt
 
 
 @dataclass(frozen=True)
 class Served:
-    """It serves, and only that could not be written down."""
+    """Postfix serves, but that could not be written to disk yet."""
 
     attempt: Attempt
 
 
 @dataclass(frozen=True)
 class Failing:
-    """It was started and does not serve, for no fault of main.cf's that is known: asked again."""
+    """It was started and does not serve, though main.cf is not known to be at fault: ask again."""
 
     attempt: Attempt
 
 
-UnderWay = Idle | Building | Clearing | Restarting | Probing | Served | Failing
+UnderWay = Idle | Building | Clearing | Queueing | Restarting | Probing | Served | Failing
 
 
 @dataclass(frozen=True)
 class Memory:
     """What is remembered of earlier tries. `failure` says why the last one failed.
 
-    `left` is why Postfix is left as it is, where somebody stopped it. Nothing is to be done for
-    `held_cycle` (None: no marker) before `held_until`. `failed_cycle` is what the
-    last failed start was for, and `failed_at` when that was, by the clock. `unserved` is the cycle
-    that a reload did not serve, and why. `was_overtaken`: a start failed with a text that is gone,
-    and none was up since.
+    `left` says why Postfix is left stopped, if a person stopped it. Nothing is done for
+    `held_cycle` (None: no marker) before `held_until`. `failed_cycle` is the cycle of the last
+    failed start, and `failed_at` its time, in seconds since the epoch. `unserved` is the cycle for
+    which a reload was not enough, and why. `overtaken_at` is when a start was found to have failed
+    with a text that has since been replaced, 0.0 if none or one has succeeded since. `awaited` says
+    what the next start is waiting for, "" if only for time to pass.
     """
 
     failure: str = ""
@@ -99,24 +112,25 @@ class Memory:
     held_cycle: int | None = None
     failed_cycle: int | None = None
     failed_at: float = 0.0
-    was_overtaken: bool = False
+    overtaken_at: float = 0.0
     unserved: tuple[int, str] | None = None
     reload_at: float = 0.0
+    awaited: str = ""
 
-    def held(self, cycle: int | None, until: float) -> Memory:
-        """Return it with nothing to be done for `cycle` before `until`, in ticks."""
-        return replace(self, held_until=until, held_cycle=cycle)
+    def held(self, cycle: int | None, until: float, awaited: str = "") -> Memory:
+        """Return the memory with nothing to do for `cycle` before `until`, in ticks."""
+        return replace(self, held_until=until, held_cycle=cycle, awaited=awaited)
 
     def failing(self, cycle: int | None, reason: str, until: float) -> Memory:
-        """Return it after a start that does not serve: the port is asked again at `until`."""
+        """Return the memory after a start that does not serve; ask the port again at `until`."""
         return replace(self.held(cycle, until), failure=reason, retry_at=until)
 
     def failed(self, cycle: int | None, reason: str, until: float, now: float) -> Memory:
-        """Return it after a try that came to nothing: the next one is at `until`."""
+        """Return the memory after a failed try; the next one is at `until`."""
         return replace(
             self.held(cycle, until),
             failure=reason,
-            # A start that was not ours is no reason to put off one of ours.
+            # A failed start by another process does not put off one of ours.
             retry_at=0.0 if cycle is None else until,
             failed_cycle=cycle,
             failed_at=now,
@@ -124,18 +138,17 @@ class Memory:
         )
 
     def without_failures(self) -> Memory:
-        """Return it after Postfix was seen to serve."""
+        """Return the memory after Postfix was seen to serve."""
         return Memory(reload_at=self.reload_at)
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """What holds this turn.
+    """The conditions of this turn.
 
-    `restarts` and `wished` are when Postfix was lately restarted by us, for drift and for wishes;
-    they are to be `apart` seconds from each other at least, and the window opens in `opens_in`
-    seconds. `left` says why somebody's stop of Postfix is left as it is; `is_locked`: dpkg is at
-    work.
+    `restarts` and `wished` are our recent restarts, for drift and for wishes; they are kept at
+    least `apart` seconds apart, and the window opens in `opens_in` seconds. `left` says why Postfix
+    is left stopped; `is_locked`: apt or dpkg is running.
     """
 
     ticks: float
@@ -150,14 +163,14 @@ class Conditions:
     is_locked: bool = False
 
     def is_up(self) -> bool:
-        """Whether every unit is up."""
+        """Tell whether every unit is up."""
         return all(unit.phase is UnitPhase.UP for unit in self.units)
 
     def is_changing(self) -> bool:
-        """Whether systemd is at work on one of them."""
+        """Tell whether systemd is working on one of them."""
         return any(unit.has_job or unit.phase is UnitPhase.CHANGING for unit in self.units)
 
 
 def cycle_of(pending: PendingActivation | None) -> int | None:
-    """Return the cycle of a marker; None for none: then it is others' start that is followed."""
+    """Return the marker's cycle; None without a marker, when a start by others is followed."""
     return None if pending is None else pending.cycle

@@ -1,8 +1,8 @@
-"""Whose fault it is that Postfix does not serve, by what was heard, logged and asked: pure.
+"""Why Postfix does not serve, and whether the desired state is to blame: pure.
 
-A desired state is rejected only where it is shown to be to blame. Anybody on the host can have a
-lock on a table or hold connections to the port, and any server that Postfix asks may be away: that
-must neither veto a change nor undo one.
+The judgement rests on the port's answer, the log and the processes. A desired state is rejected
+only on evidence. Any user of the host can hold a lock on a table or connections to the port, and
+any server that Postfix asks may be unavailable: that must neither veto a change nor undo one.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from dataclasses import dataclass
 from pf_agent.maincf.mentions import mentioned
 from pf_agent.model import Heard, Standing
 
-# What smtpd says where it cannot use a restriction (reject_server_error() of smtpd_check.c). "4.3.5
-# Server configuration problem" is another's trouble: a policy server or a milter is away
+# What smtpd says if it cannot use a restriction (reject_server_error() in smtpd_check.c). "4.3.5
+# Server configuration problem" has another cause: a policy server or milter is unavailable
 # (smtpd_policy_service_default_action in postconf(5), milter/milter8.c).
 MISCONFIGURED = "4.3.5 Server configuration error"
-# The level stands at the beginning (util/msg.c). Further on, the words are whose they may be: a
-# client's, in "warning: non-SMTP command from ...".
+# The level comes first (util/msg.c). Words further on may be anybody's: a client's, in "warning:
+# non-SMTP command from ...".
 _WARNING = re.compile(r"\S+: (?:post\S+: )?(?:warning|error): ")
-# Anybody may run these, with words of the caller's.
+# Any user may run these, and choose what they log.
 _ANYBODYS = re.compile(r"(?:\S+/)?(?:sendmail|postdrop|postqueue|newaliases|mailq)(?:\[|: )")
-# A client, `name[address]`, or the name that one gave itself in the DNS (smtpd/smtpd_peer.c).
+# A client, `name[address]`, or the name it gave itself in the DNS (smtpd/smtpd_peer.c).
 _CLIENTS = re.compile(r"[\w.-]\[[0-9A-Fa-f.:]+\]|unknown\[|: hostname |: numeric ")
-# What a client waits for before it is greeted.
+# The processes that a client needs before it is greeted.
 _GREETS = re.compile(
     r"(?:\S+/)?(?:smtpd|postscreen|tlsproxy|dnsblog|proxymap|tlsmgr|master)(?:\[\d+\])?: "
 )
@@ -33,10 +33,10 @@ _GREETS = re.compile(
 
 @dataclass(frozen=True)
 class Found:
-    """What was asked after a start: the port's answer, whether master runs, the end of the log.
+    """What was found after a start: the port's answer, whether master runs, the end of the log.
 
-    `fatal` are the lines with which programs of Postfix said why they ended (msg(3)), and none that
-    anybody else on the host has logged (postfix/log.py).
+    `fatal` are the lines in which programs of Postfix said why they exited (msg(3)), without any
+    that another user of the host logged (postfix/log.py).
     """
 
     heard: Heard
@@ -46,10 +46,10 @@ class Found:
 
 
 def verdict(found: Found, wished: Mapping[str, str], before: Heard | None) -> Standing:
-    """Return how Postfix stands.
+    """Return the state of Postfix.
 
-    `wished` are the new values by parameter, those of a wish that was not served yet; `before` is
-    what the port answered before main.cf was changed for them, None where it could not be asked.
+    `wished` are the new values, by parameter, of a wish not yet served; `before` is what the port
+    answered before main.cf was changed for them, None if it could not be asked.
     """
     heard = found.heard
     if not heard.trouble:
@@ -68,13 +68,13 @@ def verdict(found: Found, wished: Mapping[str, str], before: Heard | None) -> St
 
 
 def is_down(found: Found) -> bool:
-    """Tell whether no master runs, or every smtpd ends before it greets."""
+    """Tell whether master is not running, or every smtpd exits before it greets."""
     if not found.lives:
         return True
     return not found.heard.greeted and any(map(_GREETS.match, found.fatal))
 
 
 def telling(found: Found) -> tuple[str, ...]:
-    """Return the lines that say what is wrong, without those in which a client has a word."""
+    """Return the lines that say what is wrong, without those that may contain a client's words."""
     warnings = (line for line in found.log if _WARNING.match(line) and not _ANYBODYS.match(line))
     return (*found.fatal, *(line for line in warnings if not _CLIENTS.search(line)))

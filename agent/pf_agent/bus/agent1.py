@@ -1,17 +1,17 @@
-"""`org.pfagent.Agent1` on the system bus: shows the status, tells of drift, forwards three orders.
+"""`org.pfagent.Agent1` on the system bus: shows the status, signals drift, forwards three orders.
 
-It decides nothing. The acting thread hands it each status and each record; calls come in a thread
-of this module, which serves a GLib main context of its own. What they ask for goes to the
-callables given, which only put something down for the acting thread.
+It decides nothing. The acting thread passes it each status and each record; calls are handled in a
+thread of this module, which serves a GLib main context of its own. Orders go to the given
+callables, which only leave a request for the acting thread.
 
-Gio's register_object and not pydbus's publish, for three reasons. pydbus answers a call when the
-method returns, so that the thread would have to stand still while polkit asks for a password. It
-requests the name so that anybody may take it. And on Debian 12 (PyGObject 3.42, GLib 2.74) it
-leaks: 2.0 KiB for each property read, measured over 9,000; Gio's own answers to Get and GetAll
-leak nothing there. A method call leaks 1.6 KiB by either way, which link.py mends.
+It uses Gio's register_object instead of pydbus's publish, for three reasons. pydbus answers a call
+when the method returns, so the thread would block while polkit asks for a password. It requests the
+name in a way that lets any process take it over. And on Debian 12 (PyGObject 3.42, GLib 2.74) it
+leaks 2.0 KiB for each property read, measured over 9,000 reads; Gio's own answers to Get and GetAll
+leak nothing there. A method call leaks 1.6 KiB either way, which link.py works around.
 
-Without a bus, or without the name, the agent goes on: `note` or `publish` says so once, and the
-name is taken as soon as it can be.
+Without a bus, or without the name, the agent carries on: `note` or `publish` says so once, and the
+name is taken as soon as it is available.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from pf_agent import __version__, names
-from pf_agent.bus.authority import Authority, Verdict
+from pf_agent.bus.authority import Authority, Caller, Verdict
 from pf_agent.bus.link import BusLink, accept, refuse
-from pf_agent.errors import HostError, PfAgentError
+from pf_agent.errors import HostError, PfAgentError, no_thread
 from pf_agent.model import MOST_SUSPENDED_SECONDS, Event, Phase, Record, Status
 from pf_agent.words import sentences
+from pf_agent.words.outgoing import PROCESS
 
 NAME = "org.pfagent.Agent1"
 PATH = "/org/pfagent/Agent1"
@@ -42,9 +43,7 @@ _DBUS = "org.freedesktop.DBus"
 _FAILED = f"{NAME}.Error.Failed"
 _INVALID_ARGUMENTS = f"{_DBUS}.Error.InvalidArgs"
 
-# What systemd calls started can be called, where the bus is well.
-_FIRST_ANSWER_SECONDS = 2.0
-_CLOSE_SECONDS = 2.0
+_CLOSE_SECONDS = 1.0
 
 _MOST_CHARACTERS = 4096
 _MOST_REASON = 1000
@@ -62,8 +61,10 @@ INTERFACE = f"""
   <property name="SuspendedUntil" type="t" access="read"/>
   <property name="LastCycle" type="t" access="read"/>
   <property name="LastDrift" type="as" access="read"/>
+  <property name="LastDriftAt" type="t" access="read"/>
   <property name="Parameters" type="u" access="read"/>
   <property name="Problems" type="as" access="read"/>
+  <property name="StaleTables" type="a{{ss}}" access="read"/>
   <property name="Instances" type="a{{ss}}" access="read"/>
   <property name="NextLook" type="t" access="read">
    <annotation name="org.freedesktop.DBus.Property.EmitsChangedSignal" value="false"/>
@@ -97,12 +98,12 @@ _TOLD_OF_DRIFT = (
     names.FIELD_EXPECTED,
     names.FIELD_ACTUAL,
 )
-# NextLook moves on with every look, and would wake every client each time.
+# NextLook changes with every look, and would wake every client each time.
 _UNTOLD = frozenset({"NextLook"})
 
 
 def properties(status: Status, now: float) -> dict[str, Any]:
-    """Every property by name, as it is at `now`; moments in seconds since the epoch, 0: none."""
+    """Return every property, as of `now`, by name; times in seconds since the epoch, 0: none."""
     phases = {names.DEFAULT_INSTANCE: status.phase}
     phases.update({name: inner.phase for name, inner in status.instances.items()})
     suspension, last = status.suspension, status.last
@@ -115,24 +116,26 @@ def properties(status: Status, now: float) -> dict[str, Any]:
         "SuspendedUntil": int((suspension and suspension.until) or 0),
         "LastCycle": 0 if last is None else last.cycle,
         "LastDrift": [] if last is None else [_text(name) for name in last.parameters],
+        "LastDriftAt": 0 if last is None else int(last.at),
         "Parameters": status.parameters,
         "Problems": [_text(problem) for problem in status.problems],
+        "StaleTables": {_text(path): _text(why) for path, why in status.stale.items()},
         "Instances": {_text(name): phase.value for name, phase in phases.items()},
         "NextLook": int(status.next_look or 0),
     }
 
 
 class DriftSignals:
-    """What the records of drift are on the bus; knows what drifted in a cycle until its end."""
+    """Turns records of drift into signals; remembers what drifted in a cycle until it ends."""
 
     def __init__(self) -> None:
         self._drifted: dict[str, tuple[int, list[str]]] = {}
 
     def of(self, record: Record) -> tuple[str, tuple[Any, ...]] | None:
-        """The signal's name and its arguments; None for a record that makes none."""
+        """Return the signal's name and its arguments; None if the record makes no signal."""
         fields, cycle = record.fields, record.cycle or 0
         instance = fields.get(names.FIELD_INSTANCE, names.DEFAULT_INSTANCE)
-        # The record that sums a cycle up has no kind.
+        # The record that sums up a cycle has no kind.
         if record.event is Event.DRIFT_DETECTED and names.FIELD_KIND in fields:
             values = [_text(fields.get(name, "")) for name in _TOLD_OF_DRIFT]
             known, parameters = self._drifted.get(instance, (cycle, []))
@@ -150,26 +153,26 @@ class DriftSignals:
 
 
 def _text(value: str) -> str:
-    """As D-Bus takes it: valid UTF-8 without NUL, and not so long that dbus-daemon hangs up."""
+    """Return the text fit for D-Bus: UTF-8, no NUL, short enough for dbus-daemon not to hang up."""
     shown = sentences.printable(value[:_MOST_CHARACTERS])
     return shown if len(value) <= _MOST_CHARACTERS else f"{shown}..."
 
 
 def refused_suspension(seconds: int, reason: str) -> str:
-    """What is wrong with the arguments of Suspend; "" where nothing is."""
+    """Return what is wrong with the arguments of Suspend; "" if nothing is."""
     if seconds > MOST_SUSPENDED_SECONDS:
-        return f"Suspend: {seconds} s is more than a year; give less, or 0: until resumed"
+        return f"Suspend: {seconds} s is more than a year; give less, or 0 for no time limit"
     if len(reason) > _MOST_REASON:
         return f"Suspend: the reason has {len(reason)} characters; give at most {_MOST_REASON}"
     return ""
 
 
 class Bus:
-    """The sink that is on the bus. `note`, `publish` and `close` belong to the acting thread.
+    """The outlet on the bus. `note`, `publish` and `close` belong to the acting thread.
 
-    `reconcile`, `suspend` (seconds, None: until resumed; reason; who asks) and `resume` (who asks)
-    are called in threads of this module, one at a time. What PfAgentError they raise is told to the
-    caller.
+    `reconcile`, `suspend` (seconds, None: until resumed; reason; the caller) and `resume` (the
+    caller) are called in threads of this module, one at a time. The caller is told of any
+    PfAgentError that they raise.
     """
 
     def __init__(
@@ -190,13 +193,20 @@ class Bus:
         self._thread = threading.Thread(target=self._serve, name="bus", daemon=True)
 
     def start(self) -> None:
-        """Begin to connect and to serve; returns at once. To be called once."""
-        self._thread.start()
+        """Begin to connect and to serve; return at once. To be called once."""
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            self._heard(no_thread(error))
+
+    def is_answered(self) -> bool:
+        """Whether it is known if the name is ours, so that what systemd starts then can call it."""
+        return self._answered.is_set()
 
     def note(self, record: Record) -> None:
-        """Tell of drift, and of its correction. Raises HostError once for a bus that is not there.
+        """Signal drift, and its correction. Raises HostError, once, if there is no bus.
 
-        Nobody hears it then, which is all that is lost.
+        Then the signal is lost, and nothing else.
         """
         signal = self._signals.of(record)
         if signal is not None:
@@ -205,9 +215,7 @@ class Bus:
         self._raise_trouble()
 
     def publish(self, status: Status) -> None:
-        """Show this status from now on, and tell what changed. Raises HostError as `note` does."""
-        self._answered.wait(_FIRST_ANSWER_SECONDS)
-        self._answered.set()
+        """Show this status from now on, and signal changes. Raises HostError as `note` does."""
         self._status = status
         now = properties(status, time.time())
         changed = {
@@ -216,14 +224,15 @@ class Bus:
             if name not in _UNTOLD and self._told.get(name) != value
         }
         self._told = now
-        if changed:
-            self._link.emit_changed(changed)
+        if changed and not self._link.emit_changed(changed):
+            self._told = {}  # everything, once there is room again
         self._raise_trouble()
 
     def close(self) -> None:
         """Leave the bus and end the thread."""
         self._link.quit()
-        self._thread.join(_CLOSE_SECONDS)
+        if self._thread.ident is not None:
+            self._thread.join(_CLOSE_SECONDS)
 
     def _raise_trouble(self) -> None:
         try:
@@ -236,11 +245,11 @@ class Bus:
     def _serve(self) -> None:
         try:
             self._link.serve()
-        except Exception as error:  # noqa: BLE001 - the acting thread tells of it
+        except Exception as error:  # noqa: BLE001 - the acting thread reports it
             self._heard(f"the thread has ended ({error!r}); please report this")
 
     def _heard(self, trouble: str) -> None:
-        """The name is ours ("") or why not."""
+        """Note that the name is ours (""), or why it is not."""
         if trouble:
             self._troubles.put(f"D-Bus: {trouble}")
         self._answered.set()
@@ -249,7 +258,7 @@ class Bus:
         return properties(self._status, time.time())[name]
 
     def _call(self, method: str, arguments: tuple[Any, ...], invocation: Any) -> None:
-        """Answer a call, as soon as it is known whether the caller may."""
+        """Answer a call once it is known whether the caller is authorized."""
         from gi.repository import Gio
 
         if method == "Suspend" and (wrong := refused_suspension(*arguments)):
@@ -259,8 +268,8 @@ class Bus:
         interactive = bool(flags & Gio.DBusMessageFlags.ALLOW_INTERACTIVE_AUTHORIZATION)
         answer = partial(self._obey, method, arguments, invocation)
         sender = invocation.get_sender()
-        connection = invocation.get_connection()
-        self._authority.ask(connection, sender, ACTIONS[method], interactive, answer)
+        caller = Caller(invocation.get_connection(), sender, self._link.user_of(sender))
+        self._authority.ask(caller, ACTIONS[method], interactive, answer)
 
     def _obey(
         self, method: str, arguments: tuple[Any, ...], invocation: Any, verdict: Verdict
@@ -272,9 +281,10 @@ class Bus:
             with self._orders:
                 self._forward(method, arguments, verdict.who)
         except PfAgentError as error:
-            refuse(invocation, _FAILED, str(error))
-        except Exception as error:  # noqa: BLE001 - GLib would print it, and nobody be answered
-            refuse(invocation, _FAILED, f"{method}: {error!r}; please report this")
+            refuse(invocation, _FAILED, PROCESS.text(str(error)))
+        except Exception as error:  # noqa: BLE001 - GLib would only print it, without an answer
+            why = PROCESS.text(f"{method}: {error!r}; please report this")
+            refuse(invocation, _FAILED, why)
             self._heard(f"{method} failed ({error!r}); please report this")
         else:
             accept(invocation)

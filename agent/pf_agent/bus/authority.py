@@ -1,9 +1,9 @@
-"""Who calls over D-Bus, and whether he may: root may, others as polkit says.
+"""Who calls over D-Bus, and whether they may: root may, others if polkit says so.
 
-polkit may have to ask somebody for a password, which takes minutes, so it is asked in a thread for
-each question. Gio's own asynchronous calls would need none, but PyGObject 3.42 leaks 140 bytes with
-each of their callbacks, and with each callback of a GLib source (measured over 8,000), and anybody
-on the machine may have polkit asked.
+polkit may have to ask a person for a password, which takes minutes, so each question gets a thread
+of its own. Gio's asynchronous calls would need none, but PyGObject 3.42 leaks 140 bytes with each
+of their callbacks, and with each callback of a GLib source (measured over 8,000), and any user of
+the machine can cause polkit to be asked.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _LIMITS_EXCEEDED = f"{_DBUS}.Error.LimitsExceeded"
 _MUST_INTERACT = f"{_DBUS}.Error.InteractiveAuthorizationRequired"
 
 _CALL_SECONDS = 25
-# As long as a person may take to be found and to type a password.
+# Time for a person to notice the question and to type a password.
 _PERSON_SECONDS = 600
 _MOST_QUESTIONS = 16
-# Nobody can keep the others out with passwords that he never types.
+# One user cannot block the others with passwords that are never typed.
 _MOST_OF_ONE_USER = 4
 # CheckAuthorizationFlags: AllowUserInteraction.
 _ALLOW_INTERACTION = 1
@@ -36,15 +36,24 @@ _ALLOW_INTERACTION = 1
 
 @dataclass(frozen=True)
 class Verdict:
-    """`who` is "uid 1000 (anna)". Where `error` is a D-Bus error name, `why` says it in words."""
+    """`who` is "uid 1000 (anna)". If `error`, a D-Bus error name, is set, `why` explains it."""
 
     who: str
     error: str = ""
     why: str = ""
 
 
+@dataclass(frozen=True)
+class Caller:
+    """The bus name that sent a call over `connection`; `uid` is None if the bus must be asked."""
+
+    connection: Any
+    name: str
+    uid: int | None
+
+
 class Authority:
-    """Asks, of polkit only so much at once."""
+    """Asks who a caller is and polkit, with a limited number of open questions."""
 
     def __init__(self) -> None:
         self._open: Counter[int] = Counter()
@@ -52,36 +61,35 @@ class Authority:
 
     def ask(
         self,
-        connection: Any,
-        sender: str,
+        caller: Caller,
         action: str,
         interactive: bool,
         tell: Callable[[Verdict], None],
     ) -> None:
-        """Have `tell` called with whether the bus name `sender` may do polkit's `action`.
+        """Have `tell` called with the verdict on whether `caller` may do polkit's `action`.
 
-        It is called at once where that is clear, else in a thread of its own.
-        `interactive`: the caller wants polkit to ask for a password where that is what lacks.
+        It is called at once if that is clear, else in a thread of its own. `interactive`: polkit
+        may ask for a password, if only that is missing.
         """
         from gi.repository import GLib
 
         try:
-            uid = _uid_of(connection, sender)
+            uid = _uid_of(caller) if caller.uid is None else caller.uid
         except GLib.Error as error:
-            # Gone before he could be asked for: there is nobody to answer either.
+            # The caller has left already, so there is no one to answer either.
             tell(Verdict("unknown", _ACCESS_DENIED, f"{action}: caller unknown: {_line(error)}"))
             return
         who = name_of(uid)
         if uid == 0:
             tell(Verdict(who))
         elif not self._begin(uid):
-            why = f"{action}: polkit is being asked too much at once; try again, or call as root"
+            why = f"{action}: too many polkit requests are pending; try again, or call as root"
             tell(Verdict(who, _LIMITS_EXCEEDED, why))
         else:
 
             def run() -> None:
                 try:
-                    verdict = _verdict_of_polkit(connection, sender, who, action, interactive)
+                    verdict = _verdict_of_polkit(caller, who, action, interactive)
                 finally:
                     self._end(uid)
                 tell(verdict)
@@ -91,7 +99,7 @@ class Authority:
                 tell(Verdict(who, _LIMITS_EXCEEDED, f"{action}: {refused}"))
 
     def _begin(self, uid: int) -> bool:
-        """Count a question of this user; False where there are enough open ones."""
+        """Count a question of this user; False if too many are open."""
         with self._counting:
             if self._open[uid] >= _MOST_OF_ONE_USER or self._open.total() >= _MOST_QUESTIONS:
                 return False
@@ -99,7 +107,7 @@ class Authority:
             return True
 
     def _beside(self, run: Callable[[], None], uid: int) -> str:
-        """Run this user's question in a thread of its own; return why not, "" where it runs."""
+        """Run this user's question in a thread of its own; return why it failed, "" if it runs."""
         try:
             threading.Thread(target=run, name="polkit", daemon=True).start()
         except RuntimeError as error:
@@ -110,20 +118,20 @@ class Authority:
     def _end(self, uid: int) -> None:
         with self._counting:
             self._open[uid] -= 1
-            # Those who once asked are not remembered.
+            # Drop the users whose count is back to zero.
             self._open += Counter()
 
 
-def _uid_of(connection: Any, sender: str) -> int:
-    """Return the user of a bus name. dbus-daemon itself answers, so this may be waited for."""
+def _uid_of(caller: Caller) -> int:
+    """Return the user of a bus name. dbus-daemon itself answers, so waiting is safe."""
     from gi.repository import GLib
 
-    answer = connection.call_sync(
+    answer = caller.connection.call_sync(
         _DBUS,
         "/org/freedesktop/DBus",
         _DBUS,
         "GetConnectionUnixUser",
-        GLib.Variant("(s)", (sender,)),
+        GLib.Variant("(s)", (caller.name,)),
         GLib.VariantType.new("(u)"),
         0,
         _CALL_SECONDS * 1000,
@@ -133,46 +141,42 @@ def _uid_of(connection: Any, sender: str) -> int:
 
 
 def name_of(uid: int) -> str:
-    """`uid 1000 (anna)`, or `uid 1000` where nobody knows a name for it."""
+    """Return `uid 1000 (anna)`, or `uid 1000` if it has no known name."""
     try:
         return f"uid {uid} ({sentences.printable(pwd.getpwuid(uid).pw_name)})"
     except KeyError:
         return f"uid {uid}"
 
 
-def _verdict_of_polkit(
-    connection: Any, sender: str, who: str, action: str, interactive: bool
-) -> Verdict:
+def _verdict_of_polkit(caller: Caller, who: str, action: str, interactive: bool) -> Verdict:
     from gi.repository import GLib
 
     try:
-        allowed, challenge = _check_authorization(connection, sender, action, interactive)
+        allowed, challenge = _check_authorization(caller, action, interactive)
     except GLib.Error as error:
         return Verdict(who, _ACCESS_DENIED, without_polkit(who, action, _line(error)))
     if allowed:
         return Verdict(who)
     if challenge:
-        why = f"{action}: {who} has to give a password for this"
+        why = f"{action}: {who} must authenticate for this"
         way = (
-            "no agent of polkit is there to ask for it; call as root"
+            "no polkit agent is running to ask for it; call as root"
             if interactive
-            else "let the call be interactive, or call as root"
+            else "allow interactive authorization, or call as root"
         )
         return Verdict(who, _MUST_INTERACT, f"{why}; {way}")
-    # Where it asked for a password, polkit does not tell a rule's no from a wrong password.
-    why = "polkit does not allow" + (", or was given no right password by," if interactive else "")
-    return Verdict(who, _ACCESS_DENIED, f"{action}: {why} {who}; call as root")
+    # After asking for a password, polkit does not tell a rule's no from a wrong password.
+    why = f"polkit does not authorize {who}{', or the password was wrong' if interactive else ''}"
+    return Verdict(who, _ACCESS_DENIED, f"{action}: {why}; call as root")
 
 
-def _check_authorization(
-    connection: Any, sender: str, action: str, interactive: bool
-) -> tuple[bool, bool]:
-    """org.freedesktop.PolicyKit1.Authority's answer: may he; might he with a password?"""
+def _check_authorization(caller: Caller, action: str, interactive: bool) -> tuple[bool, bool]:
+    """Return the answer of org.freedesktop.PolicyKit1.Authority: authorized; or with a password?"""
     from gi.repository import GLib
 
-    subject = ("system-bus-name", {"name": GLib.Variant("s", sender)})
+    subject = ("system-bus-name", {"name": GLib.Variant("s", caller.name)})
     flags = _ALLOW_INTERACTION if interactive else 0
-    answer = connection.call_sync(
+    answer = caller.connection.call_sync(
         _POLKIT,
         "/org/freedesktop/PolicyKit1/Authority",
         f"{_POLKIT}.Authority",
@@ -188,8 +192,8 @@ def _check_authorization(
 
 
 def without_polkit(who: str, action: str, reason: str) -> str:
-    """One line for a caller other than root where polkit gave no answer."""
-    return f"{action}: {who} may not, and polkit cannot be asked ({reason}); call as root"
+    """Return one line for a caller other than root if polkit gave no answer."""
+    return f"{action}: {who} is not authorized, and polkit cannot be asked ({reason}); call as root"
 
 
 def _line(error: Any) -> str:

@@ -1,4 +1,4 @@
-"""How the jobs of systemd that we started ended."""
+"""How the systemd jobs that we started ended."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _MOST_JOBS = 16
 
 
 class JobEnds:
-    """The ends of our jobs. Heard in one thread, asked in another.
+    """The results of our jobs. Received in one thread, queried in another.
 
-    A short job may end before the call that starts it has returned its name. So everything heard
+    A short job may end before the call that starts it has returned its name. So everything received
     during `starting` is kept, and what was not ours is dropped at its end.
     """
 
@@ -23,7 +23,7 @@ class JobEnds:
 
     @contextlib.contextmanager
     def starting(self) -> Iterator[None]:
-        """Keep every end that is heard inside; `started` must be called inside as well."""
+        """Keep every result received inside; `started` must be called inside as well."""
         with self._lock:
             self._early = {}
         try:
@@ -33,7 +33,7 @@ class JobEnds:
                 self._early = None
 
     def started(self, job: str) -> str | None:
-        """Remember `job` as ours; returns its result if it has ended already."""
+        """Remember `job` as ours; return its result if it has already ended."""
         with self._lock:
             self._ends[job] = (self._early or {}).get(job)
             while len(self._ends) > _MOST_JOBS:
@@ -41,9 +41,9 @@ class JobEnds:
             return self._ends[job]
 
     def heard(self, job: str, result: str) -> bool:
-        """Note an end; returns whether the job is known to be ours."""
+        """Note a result; return whether the job is known to be ours."""
         with self._lock:
-            # Also for a job that we know: a restart asked for once more joins the one under way.
+            # Also for a known job: a second request for a restart joins the job in progress.
             if self._early is not None:
                 self._early[job] = result
             if job not in self._ends:
@@ -52,11 +52,11 @@ class JobEnds:
             return True
 
     def result(self, job: str) -> str | None:
-        """The result, None while none was heard."""
+        """Return the result, None if none was received."""
         with self._lock:
             return self._ends.get(job)
 
     def open_jobs(self) -> tuple[str, ...]:
-        """Jobs of ours whose end was not heard."""
+        """Return our jobs whose end was not received."""
         with self._lock:
             return tuple(job for job, result in self._ends.items() if result is None)

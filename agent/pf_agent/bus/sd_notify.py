@@ -1,4 +1,4 @@
-"""Tell systemd how the daemon is, and know how often it wants to hear (sd_notify(3))."""
+"""Tells systemd the state of the daemon, and how often it wants to be told (sd_notify(3))."""
 
 from __future__ import annotations
 
@@ -8,24 +8,29 @@ from collections.abc import Iterable
 
 from pf_agent.errors import HostError
 
-# Of one state; we never send more than two at once.
+# Per state; we never send more than two at once.
 _MOST_BYTES = 1900
 
 
 def sd_notify(*states: str) -> bool:
     """Tell systemd our state, as in sd_notify("READY=1", "STATUS=in sync"); see sd_notify(3).
 
-    Returns False when systemd does not listen, as when run by hand. Raises HostError when it
-    should be told and cannot.
+    Return False if systemd does not listen, for example if run by hand. Raises HostError if it
+    should be told and cannot be, or has not yet read what it was told before: this never waits.
     """
     place = os.environ.get("NOTIFY_SOCKET")
     if not place:
         return False
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as link:
-            # A name that begins with "@" stands for an abstract one (unix(7)).
+            link.setblocking(False)
+            # A name that begins with "@" means an abstract socket (unix(7)).
             link.connect(f"\0{place[1:]}" if place.startswith("@") else place)
             link.send(assignments(states).encode())
+    except BlockingIOError as error:
+        raise HostError(
+            "notify: systemd does not read its notifications; check the kernel log (dmesg)"
+        ) from error
     except OSError as error:
         fact = error.strerror or error
         raise HostError(f"notify: {fact}; see NotifyAccess= in systemd.service(5)") from error
@@ -33,10 +38,10 @@ def sd_notify(*states: str) -> bool:
 
 
 def assignments(states: Iterable[str]) -> str:
-    """The states one a line, as sd_notify(3) wants them, whatever bytes of main.cf they quote.
+    """Return the states one per line, as sd_notify(3) wants them, whatever bytes they quote.
 
-    systemd throws a message of 4096 bytes away whole (NOTIFY_BUFFER_MAX in core/manager.c), the
-    sign of life in it too, and would kill us for the lack of it.
+    systemd discards a message of 4096 bytes as a whole (NOTIFY_BUFFER_MAX in core/manager.c),
+    including WATCHDOG=1, and would then kill us for missing it.
     """
     lines = (" ".join(state.replace("\0", " ").split()) for state in states)
     return "\n".join(_cut(line.encode("utf-8", "backslashreplace")) for line in lines)
@@ -49,9 +54,9 @@ def _cut(line: bytes) -> str:
 
 
 def watchdog_seconds() -> float | None:
-    """Within how many seconds systemd wants a WATCHDOG=1; None if it does not watch this process.
+    """Return within how many seconds systemd wants a WATCHDOG=1; None if it does not watch us.
 
-    WATCHDOG_USEC and WATCHDOG_PID as sd_watchdog_enabled(3) reads them.
+    WATCHDOG_USEC and WATCHDOG_PID are read as by sd_watchdog_enabled(3).
     """
     pid = os.environ.get("WATCHDOG_PID")
     usec = os.environ.get("WATCHDOG_USEC", "")

@@ -1,9 +1,9 @@
-"""The words on the command line: the verbs, what each may be told, and its help."""
+"""The words on the command line: the verbs, their arguments, and their help."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -12,19 +12,19 @@ from pf_agent import __version__, names
 _DESCRIPTION = "Keeps Postfix's main.cf at a desired state."
 _EPILOG = """\
 first steps:
-  pf-agent check            are the configuration files right?
+  pf-agent check            are the configuration files valid?
   pf-agent diff             what would change in main.cf?
-  sudo pf-agent apply       change it, now
-  systemctl status pf-agent what the daemon is about
+  sudo pf-agent apply       change it now
+  systemctl status pf-agent what the daemon is doing
 
 exit codes: 0 in sync or done, 1 failure, 2 usage or bad configuration, 3 drift found
 
-What main.cf must say stands in /etc/pf-agent/desired.toml; see pf-agent.toml(5) and pf-agent(8).
+The desired state of main.cf is in /etc/pf-agent/desired.toml; see pf-agent.toml(5) and pf-agent(8).
 """
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return what parses them; the verb's function is then `verb` of the result."""
+    """Return the parser; in its result, `verb` is the verb's function."""
     whole = argparse.ArgumentParser(
         names.PROGRAM,
         description=_DESCRIPTION,
@@ -39,19 +39,19 @@ def parser() -> argparse.ArgumentParser:
         added.set_defaults(verb=_late(module, f"cmd_{name}"))
         return added
 
-    add("run", "verbs_run", "watch main.cf and keep it right (what pf-agent.service runs)")
-    status = add("status", "verbs_status", "tell what the daemon is about; any user may ask")
-    diff = add("diff", "verbs_look", "show what main.cf says against what it must say")
-    apply = add("apply", "verbs_act", "look once, correct main.cf and restart Postfix")
-    check = add("check", "verbs_look", "check the configuration files and name every fault")
+    add("run", "verbs_run", "watch main.cf and keep it correct (what pf-agent.service runs)")
+    status = add("status", "verbs_status", "show what the daemon is doing; works for any user")
+    diff = add("diff", "verbs_look", "show how main.cf differs from the desired state")
+    apply = add("apply", "verbs_act", "check once, correct main.cf and restart Postfix")
+    check = add("check", "verbs_look", "check the configuration files and name every error")
     check.add_argument(
         "--references",
         action="store_true",
-        help="also list what the values name, and where that is",
+        help="also list what the values refer to, and where it is",
     )
     _add_pause(add)
     past = _add_past(add)
-    status.add_argument("--watch", action="store_true", help="go on, and tell what changes")
+    status.add_argument("--watch", action="store_true", help="keep running and report changes")
     _add_color(diff, apply)
     wishes = _add_wishes(add)
     _add_options(apply)
@@ -62,17 +62,33 @@ def parser() -> argparse.ArgumentParser:
     return whole
 
 
+def with_signs(words: Sequence[str]) -> list[str]:
+    """Return the words with `--since -1h` joined: argparse takes -1h for an option."""
+    found: list[str] = []
+    for word in words:
+        if found and found[-1] == "--since" and word[:1] == "-" and word[1:2].isdigit():
+            word = f"{found.pop()}={word}"
+        found.append(word)
+    return found
+
+
 def _add_pause(add: Callable[[str, str, str], Any]) -> None:
-    suspend = add("suspend", "verbs_act", "leave main.cf alone for a while")
-    add("resume", "verbs_act", "look after main.cf again")
+    suspend = add("suspend", "verbs_act", "stop changing main.cf for a while")
+    resume = add("resume", "verbs_act", "correct main.cf again")
     suspend.add_argument(
         "--for",
         dest="seconds",
         type=_late("verbs_act", "seconds_of"),
         metavar="TIME",
-        help="end by itself after 90, 30m, 2h or 1d; without it, until `pf-agent resume`",
+        help='resume by itself after 90 (seconds), "2h 30min" or 1d; else by `pf-agent resume`',
     )
-    suspend.add_argument("--reason", metavar="TEXT", help="what `status` and the record say")
+    suspend.add_argument("--reason", metavar="TEXT", help="why, for `status` and the journal")
+    for added in (suspend, resume):
+        added.add_argument(
+            "--instance",
+            metavar="NAME",
+            help='only this Postfix instance ("-": the default one); without it, all of them',
+        )
 
 
 def _add_color(*parsers: argparse.ArgumentParser) -> None:
@@ -83,51 +99,70 @@ def _add_color(*parsers: argparse.ArgumentParser) -> None:
             choices=("auto", "always", "never"),
             const="always",
             default="auto",
-            help="colours in the diff: on a terminal (auto), always or never",
+            help="color the diff: on a terminal (auto), always or never",
         )
 
 
 def _add_past(add: Callable[[str, str, str], Any]) -> list[Any]:
-    """The verbs about what was; returns those that can print JSON."""
-    past = add("history", "verbs_past", "list the cycles that the journal tells of")
-    past.add_argument("cycle", nargs="?", type=_late("verbs_past", "cycle_number"), metavar="CYCLE")
+    """Add the verbs about the past; return those that can print JSON."""
+    past = add("history", "verbs_past", "list the cycles and orders recorded in the journal")
+    past.add_argument("cycle", nargs="?", type=_late("verbs_past", "cycle_name"), metavar="CYCLE")
     past.add_argument(
         "--since",
-        type=_late("verbs_past", "moment_of"),
+        type=_late("verbs_past", "since_of"),
         metavar="TIME",
-        help='only later ones: 2h or 7d ago, 2026-01-31, or "2026-01-31 14:30"',
+        help='only since then, as in journalctl: yesterday, "2 hours ago", "2026-01-31 14:30"',
     )
-    explain = add("explain", "verbs_past", "tell all that is known of a parameter")
-    explain.add_argument("parameter", metavar="PARAMETER")
-    restore = add("restore", "verbs_past", "bring back the text that a cycle replaced")
-    restore.add_argument("cycle", type=_late("verbs_past", "cycle_number"), metavar="CYCLE")
+    past.add_argument(
+        "--limit",
+        type=_late("verbs_past", "count_of"),
+        metavar="N",
+        help="only the newest N",
+    )
+    what = "show all that is known about a parameter, or a service of master.cf"
+    explain = add("explain", "verbs_past", what)
+    explain.add_argument("parameter", metavar="PARAMETER|SERVICE/TYPE")
+    restore = add("restore", "verbs_past", "restore the text that a cycle replaced")
+    restore.add_argument("cycle", type=_late("verbs_past", "cycle_name"), metavar="CYCLE")
     for added in (explain, restore):
         _add_instance(added)
     return [past, explain]
 
 
 def _add_wishes(add: Callable[[str, str, str], Any]) -> list[Any]:
-    """The verbs that change what is desired; returns those that can print JSON: all."""
-    wish = add("set", "verbs_wish", "make a value the desired one, once Postfix takes it")
+    """Add the verbs that change the desired state; return those that can print JSON: all."""
+    wish = add("set", "verbs_wish", "set a desired value, once Postfix accepts it")
     wish.add_argument("settings", nargs="+", metavar="NAME=VALUE")
-    adopt = add("adopt", "verbs_wish", "make what main.cf says now the desired state")
+    wish.add_argument(
+        "--unknown", action="store_true", help="also set parameters that Postfix does not know"
+    )
+    unset = add("unset", "verbs_wish", "remove a parameter from the desired state")
+    unset.add_argument("parameters", nargs="+", metavar="PARAMETER")
+    unset.add_argument(
+        "--default", action="store_true", help="and keep it at Postfix's own default from now on"
+    )
+    adopt = add("adopt", "verbs_adopt", "take the current values of main.cf as the desired state")
+    adopt.add_argument(
+        "--cycle",
+        type=_late("verbs_past", "cycle_name"),
+        metavar="CYCLE",
+        help="take the values that this cycle undid (see history) instead of the current ones",
+    )
     adopt.add_argument(
         "parameters",
         nargs="*",
         metavar="PARAMETER",
-        help="without any, be asked of each difference",
+        help="without any, ask about each difference, or take all that drifted in the cycle",
     )
-    init = add("init", "verbs_wish", "begin with a ready-made desired state")
-    init.add_argument(
-        "--from",
-        dest="ready_made",
-        required=True,
-        metavar="NAME",
-        help="guide, null-client or relay-docker; a wrong name lists all",
+    init = add("init", "verbs_wish", "start from a ready-made desired state")
+    which = init.add_mutually_exclusive_group(required=True)
+    which.add_argument(
+        "--from", dest="ready_made", metavar="NAME", help="guide, null-client or relay-docker"
     )
-    for added in (wish, adopt):
+    which.add_argument("--list", action="store_true", help="list what there is, one per line")
+    for added in (wish, unset, adopt):
         _add_instance(added)
-    return [wish, adopt, init]
+    return [wish, unset, adopt, init]
 
 
 def _add_instance(parser: argparse.ArgumentParser) -> None:
@@ -135,15 +170,15 @@ def _add_instance(parser: argparse.ArgumentParser) -> None:
         "--instance",
         default=names.DEFAULT_INSTANCE,
         metavar="NAME",
-        help="of another Postfix instance than the default one",
+        help="act on this Postfix instance instead of the default one",
     )
 
 
 def _late(module: str, name: str) -> Callable[[Any], Any]:
-    """A verb, or what reads an argument of it, imported when it is used.
+    """Return a verb, or a reader of an argument, that is imported when it is used.
 
-    `status` then starts in half the time, and the verbs that need no D-Bus, inotify or journal
-    work where those libraries are not installed.
+    `status` then starts in half the time, and verbs that need no D-Bus, inotify or journal work
+    without those libraries installed.
     """
 
     def call(argument: Any) -> Any:
@@ -161,19 +196,25 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--desired",
         metavar="FILE",
-        help="take the desired state from FILE alone instead of /etc/pf-agent",
+        help="read the desired state from FILE only, instead of /etc/pf-agent",
     )
 
 
 def _add_options(apply: argparse.ArgumentParser) -> None:
     apply.add_argument(
-        "--dry-run", action="store_true", help="change nothing; exit with 3 where there is drift"
+        "--dry-run", action="store_true", help="change nothing; exit with 3 if there is drift"
     )
     apply.add_argument(
         "--no-activate",
         action="store_true",
-        help="correct the file alone: no newaliases, no restart (a running daemon does them)",
+        help="correct only the file: no newaliases, no restart (a running daemon does them)",
     )
     apply.add_argument(
-        "--force", action="store_true", help="also while the agent observes or is suspended"
+        "--wait",
+        choices=("yes", "no"),
+        default="yes",
+        help="no: return once main.cf is correct, and leave the restart to the running daemon",
+    )
+    apply.add_argument(
+        "--force", action="store_true", help="even in observe mode or while suspended"
     )

@@ -1,6 +1,6 @@
 """The command: a verb is a function that takes the parsed arguments and returns an exit code.
 
-What the words on the command line may be is in arguments.py.
+arguments.py defines the words on the command line.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import NoReturn, TextIO
 
 from pf_agent import names
 from pf_agent.errors import ExitCode, PfAgentError, is_no_thread, no_thread
+from pf_agent.words.outgoing import PROCESS, Stream
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,9 +24,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             return _run(argv)
         finally:
-            sys.stdout.flush()  # what fails here would show a traceback as Python ends
+            sys.stdout.flush()  # a failure here would show a traceback as Python exits
     except BrokenPipeError:
-        # The reader has seen enough: `pf-agent diff | head`.
+        # The reader has closed the pipe: `pf-agent diff | head`.
         _discard(sys.stdout, sys.stderr)
         return int(ExitCode.FAILURE)
     except OSError as error:
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not lost:
             raise
         _discard(*lost)
-        print(f"{names.PROGRAM}: what it says cannot be written: {error.strerror}", file=sys.stderr)
+        print(f"{names.PROGRAM}: cannot write its output: {error.strerror}", file=sys.stderr)
         return int(ExitCode.FAILURE)
     except KeyboardInterrupt:
         return 130
@@ -53,38 +54,42 @@ def _run(argv: Sequence[str] | None) -> int:
         print(f"{names.PROGRAM}: {no_thread(error)}", file=sys.stderr)
         return int(ExitCode.FAILURE)
     except MemoryError:
-        print(f"{names.PROGRAM}: too little memory; raise its limit (MemoryMax=)", file=sys.stderr)
+        print(f"{names.PROGRAM}: not enough memory; raise its limit (MemoryMax=)", file=sys.stderr)
         return int(ExitCode.FAILURE)
 
 
 def _order(words: Sequence[str]) -> Callable[[], ExitCode]:
-    """What the words ask for."""
+    """Return the function that does what the words ask for."""
     if list(words) == ["run"]:
-        # The daemon's memory is taken up for as long as the machine runs, and argparse with what it
-        # needs would be 0.6 MiB of it.
+        # The daemon takes its memory for as long as the machine runs, and argparse with its imports
+        # would be 0.6 MiB of it.
         from pf_agent.cli.verbs_run import cmd_run
 
         return cmd_run
-    from pf_agent.cli.arguments import parser
+    from pf_agent.cli.arguments import parser, with_signs
 
-    arguments = parser().parse_args(words)
+    arguments = parser().parse_args(with_signs(words))
     return partial(arguments.verb, arguments)
 
 
 def _prepare_streams() -> None:
-    """Let all that is printed go somewhere, whatever the streams are."""
+    """Make sure that everything printed has somewhere to go, whatever the streams are."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        # Closed by whoever started us (`>&-`). print(file=None) would then take the other one.
+        # Closed by the caller (`>&-`). print(file=None) would then use the other one.
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8"))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # main.cf may hold any character, and the terminal may know few.
+            # main.cf may contain any character, and the terminal may support few.
             stream.reconfigure(errors="backslashreplace")
+    # For all output, including the traceback of an internal error.
+    for name in ("stdout", "stderr"):
+        if not isinstance(getattr(sys, name), Stream):
+            setattr(sys, name, Stream(getattr(sys, name), PROCESS))
 
 
 def _takes_all(stream: TextIO) -> bool:
-    """Whether nothing is left in the stream that could not be written, on a full disk say."""
+    """Whether all of the stream's output could be written; it cannot on a full disk."""
     try:
         stream.flush()
     except OSError:
@@ -93,16 +98,16 @@ def _takes_all(stream: TextIO) -> bool:
 
 
 def _discard(*streams: TextIO) -> None:
-    """Let what is left in the streams go nowhere: Python's own flush must not complain."""
+    """Discard what is left in the streams: Python's own flush must not complain."""
     for stream in streams:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def entry() -> NoReturn:
-    """What /usr/bin/pf-agent calls: `main`, and then the end of the process without more ado.
+    """Called by /usr/bin/pf-agent: run `main`, and then end the process at once.
 
-    Where dbus-daemon was killed meanwhile, Python's own way to end waits for GLib's thread for
-    ever: seen after one of three such kills, and `systemctl stop` would wait for its time limit.
+    If dbus-daemon was killed meanwhile, Python's normal exit waits for GLib's thread forever: seen
+    after one of three such kills, and `systemctl stop` would wait for its time limit.
     """
     code = main()
     sys.stdout.flush()

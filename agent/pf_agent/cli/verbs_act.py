@@ -4,37 +4,40 @@ from __future__ import annotations
 
 import argparse
 import os
-import pwd
-import re
 import signal
 import sys
 import time
 
 from pf_agent import names
+from pf_agent.cli.moments import span_of
+from pf_agent.cli.stale_tables import stale_tables
 from pf_agent.cli.subject import Unkept, prefix, subjects
 from pf_agent.cli.verbs_look import cmd_diff, print_json
+from pf_agent.cli.who import who_asks
+from pf_agent.config.desired import by_instance
+from pf_agent.config.table import shown_key
 from pf_agent.errors import ConfigError, ExitCode
+from pf_agent.files.configuration import load_desired
+from pf_agent.files.kept_suspension import KeptSuspension
 from pf_agent.files.status_file import read_status
 from pf_agent.files.store import FileStore
 from pf_agent.model import MOST_SUSPENDED_SECONDS, Applied, Result
 from pf_agent.reconcile.look import Look
 from pf_agent.reconcile.ports import Policy
 from pf_agent.reconcile.reconcile import reconcile
-from pf_agent.reconcile.suspension import resume, suspend
+from pf_agent.reconcile.suspension import in_force, resume, suspend
 from pf_agent.words import sentences
-from pf_agent.words.fields import outcome_dict
-
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+from pf_agent.words.fields import applied_dict
 
 
 def cmd_apply(arguments: argparse.Namespace) -> ExitCode:
-    """One cycle, and its activation to the end."""
+    """Run one cycle, with its activation to the end."""
     if arguments.dry_run:
-        return cmd_diff(arguments)
+        return cmd_diff(arguments, stale_tables)
     if arguments.main_cf is None and arguments.desired is not None:
         raise ConfigError(
-            "--desired: the daemon would undo what another desired state asks of the host's own"
-            " main.cf; name a file with --main-cf, or edit /etc/pf-agent/desired.toml"
+            "--desired: the daemon would undo what another desired state changes in the host's own"
+            " main.cf; name another file with --main-cf, or edit /etc/pf-agent/desired.toml"
         )
     if arguments.main_cf is not None:
         (subject,) = subjects(arguments)
@@ -42,75 +45,102 @@ def cmd_apply(arguments: argparse.Namespace) -> ExitCode:
         look = Look(subject.host, subject.desired, policy, Unkept(), lambda _record: None)
         applied = [Applied(subject.name, reconcile(look), "")]
     else:
-        from pf_agent.daemon.once import apply_to_host
+        from pf_agent.daemon.once import Wanted, apply_to_host
 
-        applied = apply_to_host(not arguments.no_activate, arguments.force)
+        wanted = Wanted(not arguments.no_activate, arguments.wait == "yes", arguments.force)
+        applied = apply_to_host(wanted)
     if arguments.json:
-        dicts = {
-            each.instance: outcome_dict(each.outcome) | {"failure": each.failure or None}
-            for each in applied
-        }
+        dicts = {each.instance: applied_dict(each) for each in applied}
         print_json(dicts.pop(names.DEFAULT_INSTANCE) | {"instances": dicts})
     else:
         for each in applied:
             text = each.failure or each.outcome.summary or "in sync"
-            print(f"{prefix(each.instance)}{text}")
-    if any(each.failure or each.outcome.result is Result.REJECTED for each in applied):
+            for line in (text, *each.rebuilt.values(), *each.stale.values()):
+                print(sentences.printable(f"{prefix(each.instance)}{line}"))
+    if any(map(_has_failed, applied)):
         return ExitCode.FAILURE
     return ExitCode.OK
 
 
+def _has_failed(applied: Applied) -> bool:
+    is_rejected = applied.outcome.result is Result.REJECTED
+    return bool(applied.failure or applied.stale or is_rejected)
+
+
 def cmd_suspend(arguments: argparse.Namespace) -> ExitCode:
-    """Have main.cf left alone; the daemon takes note at once, or when it starts."""
-    state = FileStore(names.STATE_DIRECTORY, names.RUN_DIRECTORY)
-    prepare(state)
-    found = suspend(state, who_asks(), time.time(), arguments.seconds, arguments.reason or "")
+    """Suspend the agent; the daemon notices at once, or when it starts."""
+    now = time.time()
+    kept = kept_suspension(arguments.instance)
+    found = suspend(kept, who_asks(), now, arguments.seconds, arguments.reason or "")
     wake_daemon()
-    print(f"suspended {sentences.suspension_sentence(found)}")
+    start = prefix(arguments.instance or names.DEFAULT_INSTANCE)
+    print(sentences.printable(f"{start}{sentences.suspended_sentence(found)}"))
     return ExitCode.OK
 
 
-def cmd_resume(_arguments: argparse.Namespace) -> ExitCode:
-    """Have main.cf looked after again."""
+def cmd_resume(arguments: argparse.Namespace) -> ExitCode:
+    """Have main.cf corrected again; without an instance, of all that are suspended."""
+    now, who = time.time(), who_asks()
     state = FileStore(names.STATE_DIRECTORY, names.RUN_DIRECTORY)
-    prepare(state)
-    was_suspended = resume(state, who_asks(), time.time())
+    for_all = kept_suspension(None)
+    if arguments.instance is None:
+        ended = [resume(kept, who, now) for kept in (for_all, *state.suspensions().values())]
+        was_suspended = any(ended)
+    else:
+        was_suspended = resume(kept_suspension(arguments.instance), who, now)
     wake_daemon()
-    print("resumed" if was_suspended else "it was not suspended")
+    text = "resumed" if was_suspended else "it was not suspended"
+    if arguments.instance is not None and in_force(for_all, now) is not None:
+        text += "; all instances are suspended, and `pf-agent resume` ends that"
+    print(f"{prefix(arguments.instance or names.DEFAULT_INSTANCE)}{text}")
     return ExitCode.OK
+
+
+def kept_suspension(instance: str | None) -> KeptSuspension:
+    """Return the suspension on disk of an instance; None: of all of them.
+
+    Raises ConfigError if there is no such instance, HostError.
+    """
+    whole = FileStore(names.STATE_DIRECTORY, names.RUN_DIRECTORY)
+    prepare(whole)
+    if instance is None:
+        return whole.suspended
+    require_instance(instance, whole)
+    store = FileStore.of_instance(instance, names.STATE_DIRECTORY, names.RUN_DIRECTORY)
+    prepare(store)
+    return store.suspended_alone
+
+
+def require_instance(instance: str, state: FileStore) -> None:
+    """Raise ConfigError if there is no such instance.
+
+    Suspending in a hurry must not require fixing the files first: an instance with a directory
+    counts.
+    """
+    if instance in state.suspensions():
+        return
+    if instance not in by_instance(load_desired(names.CONFIG_DIRECTORY)):
+        raise ConfigError(
+            f"instance {shown_key(instance)}: not configured; see /etc/pf-agent/desired.toml"
+        )
 
 
 def prepare(state: FileStore) -> None:
-    """Have the agent's folders there. Raises HostError."""
+    """Create the agent's directories. Raises HostError."""
     for moved in state.prepare():
         print(f"{names.PROGRAM}: {moved}", file=sys.stderr)
 
 
 def seconds_of(text: str) -> float:
-    """Return the seconds of a duration such as 90, 30m, 2h or 1d. Raises ArgumentTypeError."""
-    seconds = duration_of(text)
+    """Return the seconds of a span such as 90, 2h 30min or 1 day. Raises ArgumentTypeError."""
+    seconds = span_of(text)
     if not seconds:
-        raise argparse.ArgumentTypeError(f'expected a duration, got "{text}"; write 2h or 30m')
+        raise argparse.ArgumentTypeError(
+            f'expected a duration, got "{text}"; write 90 (seconds), "2h 30min" or "1 day"'
+        )
     if seconds > MOST_SUSPENDED_SECONDS:
-        raise argparse.ArgumentTypeError(f'"{text}" is more than a year; leave --for away')
+        raise argparse.ArgumentTypeError(f'"{text}" is more than a year; omit --for')
     return seconds
-
-
-def duration_of(text: str) -> float | None:
-    """Return the seconds that 90, 30m, 2h or 1d are, None for what is no duration."""
-    found = re.fullmatch(r"([0-9]{1,7})([smhd]?)", text)
-    return None if found is None else float(int(found[1]) * _UNITS[found[2]])
-
-
-def who_asks() -> str:
-    """Return the name of who runs the command, as far as sudo(8) and the login tell."""
-    name = os.environ.get("SUDO_USER")
-    if not name:
-        try:
-            name = os.getlogin()
-        except OSError:  # no terminal
-            name = pwd.getpwuid(os.getuid()).pw_name
-    return name
 
 
 def wake_daemon() -> None:
@@ -119,7 +149,7 @@ def wake_daemon() -> None:
     pid = 0 if status is None else int(status["pid"])
     try:
         with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
-            if file.read().strip() == names.PROGRAM:  # and not who came after it
+            if file.read().strip() == names.PROGRAM:  # and not a process that came after it
                 os.kill(pid, signal.SIGHUP)
     except OSError:
-        return  # it has ended, and will find what is written when it starts
+        return  # it has ended, and will read the files when it starts

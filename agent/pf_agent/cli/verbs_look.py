@@ -6,13 +6,18 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
 
 from pf_agent import names
 from pf_agent.cli.subject import (
+    Subject,
     all_drift,
     judged,
+    left_behind,
     own_subjects,
+    placed_left,
     prefix,
     references_of,
     subjects,
@@ -20,23 +25,50 @@ from pf_agent.cli.subject import (
 from pf_agent.cli.tables import draw
 from pf_agent.errors import ConfigError, ExitCode, HostError
 from pf_agent.files import configuration
+from pf_agent.files.status_file import read_status
 from pf_agent.model import Drift
+from pf_agent.reconcile.plan import Plan
 from pf_agent.words import sentences
 from pf_agent.words.diffs import coloured
-from pf_agent.words.fields import diff_dict, reference_dict
+from pf_agent.words.fields import diff_dict, reference_dict, stale_dict
+from pf_agent.words.outgoing import PROCESS, Hidden
+
+# What tables are stale for a text of main.cf: by source, what would be done.
+StaleTables = Callable[[Subject, bytes], Mapping[str, str]]
 
 
-def cmd_diff(arguments: argparse.Namespace) -> ExitCode:
-    """The unified diff that `apply` would make."""
-    found = {subject.name: subject.plan() for subject in subjects(arguments)}
+def cmd_diff(arguments: argparse.Namespace, tables: StaleTables | None = None) -> ExitCode:
+    """Print the unified diff that `apply` would make; with `tables` also what it would build."""
+    looked_at = subjects(arguments)
+    found = {subject.name: subject.plan() for subject in looked_at}
+    stale = {
+        subject.name: tables(subject, found[subject.name].candidate) if tables else {}
+        for subject in looked_at
+    }
     if arguments.json:
-        dicts = {name: diff_dict(all_drift(each), each.diff) for name, each in found.items()}
+        dicts = {subject.name: _differences(subject, found[subject.name]) for subject in looked_at}
+        if tables:
+            dicts = {n: each | {"stale_tables": stale_dict(stale[n])} for n, each in dicts.items()}
         print_json(dicts.pop(names.DEFAULT_INSTANCE) | {"instances": dicts})
     else:
         for name, each in found.items():
             _print_diff(each.diff, arguments.color)
             _tell_drift(prefix(name), all_drift(each))
+            for sentence in stale[name].values():
+                print(sentences.printable(f"{prefix(name)}{sentence}"), file=sys.stderr)
+        for subject in looked_at:
+            for left in left_behind(subject):
+                print(sentences.printable(placed_left(subject, left)), file=sys.stderr)
     return ExitCode.DRIFT if any(map(all_drift, found.values())) else ExitCode.OK
+
+
+def _differences(subject: Subject, found: Plan) -> dict[str, Any]:
+    """One instance for `diff --json`: beside each difference the place that desires it."""
+    told = diff_dict(all_drift(found), found.diff)
+    for each in told["drift"]:
+        place = subject.desired.provenance.get(each["parameter"])
+        each["place"] = None if place is None else str(place)
+    return told
 
 
 def _tell_drift(start: str, found: Sequence[Drift]) -> None:
@@ -48,14 +80,15 @@ def _tell_drift(start: str, found: Sequence[Drift]) -> None:
 
 
 def _print_diff(diff: str, color: str) -> None:
-    # https://no-color.org/: where it is set to anything, nobody wants any.
+    # https://no-color.org/: if it is set and not empty, no colours are wanted.
     is_wanted = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     is_coloured = {"auto": is_wanted, "always": True, "never": False}[color]
+    diff = PROCESS.text(diff)  # colours would break up its lines
     sys.stdout.write(coloured(diff) if is_coloured else diff)
 
 
 def cmd_check(arguments: argparse.Namespace) -> ExitCode:
-    """Every fault of the configuration files."""
+    """Print every fault of the configuration files."""
     problems: list[str] = []
     doubts: list[str] = []
     named: list[dict[str, str]] = []
@@ -78,6 +111,8 @@ def cmd_check(arguments: argparse.Namespace) -> ExitCode:
         configuration.load_options(names.CONFIG_DIRECTORY)
     except ConfigError as error:
         problems.extend(error.problems)
+        problems.extend(_in_its_place())
+    problems = list(dict.fromkeys(problems))
     found = {"ok": not problems, "parameters": count, "problems": problems, "warnings": doubts}
     if arguments.json:
         print_json(found | ({"references": named} if arguments.references else {}))
@@ -86,12 +121,21 @@ def cmd_check(arguments: argparse.Namespace) -> ExitCode:
         print(*problems, *(f"warning: {doubt}" for doubt in doubts), sep="\n", end="")
         print("\n" if problems or doubts else "", end="")
         if not problems:
-            print(f"{names.CONFIG_DIRECTORY}: right, {sentences.counted(count, 'parameter')}")
+            print(f"{names.CONFIG_DIRECTORY}: valid, {sentences.counted(count, 'parameter')}")
     return ExitCode.USAGE if problems else ExitCode.OK
 
 
+def _in_its_place() -> list[str]:
+    """Return what the daemon does while agent.toml is faulty, if that differs from before."""
+    told = configuration.only_observing(names.CONFIG_DIRECTORY)
+    with suppress(HostError):  # then it is unknown
+        status = read_status(names.RUN_DIRECTORY) or {}
+        return [told] if told in status.get("problems", ()) else []
+    return []
+
+
 def _tell_references(named: Sequence[Mapping[str, str]]) -> None:
-    """A line each, in the order of main.cf: whose value, what it names, whether and where it is."""
+    """Print one line each, in the order of main.cf: parameter, what it names, whether it exists."""
     for each in named:
         whose = " ".join(filter(None, (prefix(each["instance"]), each["service"])))
         found = each["presence"] + (f": {each['place']}" if each["place"] else "")
@@ -100,6 +144,5 @@ def _tell_references(named: Sequence[Mapping[str, str]]) -> None:
 
 
 def print_json(found: object) -> None:
-    """Print JSON for programs."""
-    json.dump(found, sys.stdout, indent=2)
-    print()
+    """Print JSON for programs, each string in it fit to be shown."""
+    sys.stdout.write(Hidden(json.dumps(PROCESS.document(found), indent=2) + "\n"))

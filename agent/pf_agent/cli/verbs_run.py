@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import sys
 
-from pf_agent import names
 from pf_agent.daemon import imports
-from pf_agent.errors import ConfigError, ExitCode
+from pf_agent.errors import ExitCode
+
+# At the end, for records that the journal did not take at once.
+_RECORDS_SECONDS = 1.0
 
 
 def cmd_run(_arguments: object = None) -> ExitCode:
-    """The daemon, until SIGTERM. There is nothing that it could be told."""
+    """Run the daemon until SIGTERM. It takes no arguments."""
     imports.forgo()
     from pf_agent.daemon.loop import Daemon, Paths
-    from pf_agent.model import Event, Record
     from pf_agent.reporting.journal import Journal, console_of
 
     journal = Journal(console_of(sys.stderr))
     try:
-        daemon = Daemon(Paths(), journal)
-    except ConfigError as error:
-        for problem in error.problems:
-            fields = {names.FIELD_REASON: problem}
-            journal.emit(Record(Event.CONFIG_REJECTED, problem, fields=fields))
-        return error.exit_code
-    return daemon.run()
+        return Daemon(Paths(), journal).run()
+    finally:
+        journal.settle(_RECORDS_SECONDS)

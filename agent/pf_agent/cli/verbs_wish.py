@@ -1,4 +1,4 @@
-"""The verbs that change what is desired: set, adopt, init."""
+"""The verbs that change the desired state as their arguments say: set, unset, init."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import argparse
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import takewhile
 from typing import Final
 
 from pf_agent import names
-from pf_agent.cli.subject import Subject, all_drift
+from pf_agent.cli.on_record import put_on_record
+from pf_agent.cli.unwish import unwish
 from pf_agent.cli.verbs_look import print_json
+from pf_agent.cli.who import who_asks
 from pf_agent.cli.wish import (
     LOCAL,
     Wished,
-    leftovers,
     read_configuration,
     require_root,
-    subject_of,
     wish,
     write_configuration,
 )
@@ -25,89 +26,100 @@ from pf_agent.config.desired import name_fault, value_fault
 from pf_agent.config.dropin import Wishes
 from pf_agent.config.table import shown_key
 from pf_agent.errors import ConfigError, ExitCode, HostError, PfAgentError
-from pf_agent.files import configuration
 from pf_agent.files.status_file import read_status
-from pf_agent.maincf.document import MainCf
-from pf_agent.model import BLANKS, Drift, DriftKind
-from pf_agent.words.sentences import drift_sentence, printable
+from pf_agent.maincf.secrets import masked
+from pf_agent.model import BLANKS, Event
+from pf_agent.words import orders
+from pf_agent.words.outgoing import PROCESS
+from pf_agent.words.sentences import printable
 
 READY_MADE: Final = "/usr/share/pf-agent/desired"
-_QUESTION: Final = "adopt it? [y]es, [n]o, [q]uit: "
 
 
 def cmd_set(arguments: argparse.Namespace) -> ExitCode:
     """Make each NAME=VALUE part of the desired state."""
     wishes = _given(arguments.settings)
     require_root("set")
-    wished = wish(arguments.instance, wishes)
-    _tell(arguments, wishes, wished, wished.warnings)
+    wished = wish(arguments.instance, wishes, wishes if arguments.unknown else ())
+    record_order(Event.SET, arguments.instance, wished)
+    tell(arguments, wishes, wished, wished.warnings)
+    tell_of_apply(arguments)
+    return ExitCode.OK
+
+
+def cmd_unset(arguments: argparse.Namespace) -> ExitCode:
+    """Remove each parameter from the desired state, or ask for Postfix's own default."""
+    parameters = tuple(dict.fromkeys(arguments.parameters))
+    require_names("unset", parameters)
+    require_root("unset")
+    if arguments.default:
+        defaults: Wishes = dict.fromkeys(parameters)
+        wished = wish(arguments.instance, defaults)
+        record_order(Event.UNSET, arguments.instance, wished)
+        tell(arguments, defaults, wished, wished.warnings)
+        tell_of_apply(arguments)
+        return ExitCode.OK
+    wished = unwish(arguments.instance, parameters)
+    record_order(Event.UNSET, arguments.instance, wished)
+    if arguments.json:
+        found = {"files": wished.written, "instance": arguments.instance}
+        print_json(found | {"parameters": parameters, "warnings": wished.warnings})
+        return ExitCode.OK
+    for file, gone in wished.written.items():
+        print(f"{file}: removed {', '.join(map(printable, gone))}")
+    _warn(wished.warnings)
+    return ExitCode.OK
+
+
+def tell_of_apply(arguments: argparse.Namespace) -> None:
+    """Say how to change main.cf if no daemon is running."""
     if not arguments.json and read_status(names.RUN_DIRECTORY) is None:
-        print("the daemon does not run; `pf-agent apply` changes main.cf")
-    return ExitCode.OK
-
-
-def cmd_adopt(arguments: argparse.Namespace) -> ExitCode:
-    """Make what main.cf says part of the desired state."""
-    asks = not arguments.parameters
-    if asks and not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise ConfigError("adopt: there is no terminal to ask on; name the parameters")
-    require_root("adopt")
-    subject = subject_of(arguments.instance, configuration.load_desired(names.CONFIG_DIRECTORY))
-    found = subject.plan()
-    for drift in found.drift:
-        if drift.kind is DriftKind.ABSENT_FILE:
-            raise PfAgentError(
-                f"{subject.host.path}: {drift.actual}, so there is nothing to adopt;"
-                " `pf-agent apply` brings it back"
-            )
-    main_cf = MainCf.parse(found.actual.text or b"")
-    chosen = _chosen(subject, all_drift(found)) if asks else arguments.parameters
-    wishes = {name: _actual(subject, main_cf, name) for name in chosen}
-    wished = wish(arguments.instance, wishes)
-    _tell(arguments, wishes, wished, (*wished.warnings, *leftovers(wished, chosen)))
-    return ExitCode.OK
+        print("the daemon is not running; `pf-agent apply` changes main.cf")
 
 
 def cmd_init(arguments: argparse.Namespace) -> ExitCode:
-    """Make a ready-made desired state this host's own."""
+    """Make a ready-made desired state this host's own, or list them."""
     offered = _ready_made()
+    if arguments.list:
+        _list(offered, arguments.json)
+        return ExitCode.OK
     name = arguments.ready_made
     if name not in offered:
         known = ", ".join(offered)
-        raise ConfigError(
-            f"init --from {shown_key(name)}: there is none of that name; there are {known}"
-        )
+        raise ConfigError(f"init --from {shown_key(name)}: no such desired state; choose {known}")
     require_root("init")
     path = os.path.join(names.CONFIG_DIRECTORY, names.DESIRED_TOML)
     if os.path.islink(path):
-        raise PfAgentError(f"{path}: it is a symbolic link; take it away first")
+        raise PfAgentError(f"{path}: it is a symbolic link; remove it first")
     before = read_configuration(path)
     if before is not None and before not in offered.values():
         raise PfAgentError(
-            f"{path}: it was edited and would be lost; move it away first, your own settings"
-            f" to {os.path.dirname(LOCAL)}"
+            f"{path}: it was edited, and this would be lost; move it away first, and your"
+            f" own settings to {os.path.dirname(LOCAL)}"
         )
     changed = before != offered[name]
     if changed:
         write_configuration(path, offered[name])
+        put_on_record(names.DEFAULT_INSTANCE, orders.initialized(who_asks(), path, name))
     if arguments.json:
         print_json({"file": path, "from": name, "changed": changed})
     else:
-        print(f"{path}: {'now' if changed else 'already'} as {READY_MADE}/{name}.toml has it")
+        print(f"{path}: {'now' if changed else 'already'} the same as {READY_MADE}/{name}.toml")
     return ExitCode.OK
 
 
-def _given(settings: Iterable[str]) -> dict[str, str]:
-    """Take NAME=VALUE apart. Raises ConfigError with all problems."""
+def _given(settings: Sequence[str]) -> dict[str, str]:
+    """Split each NAME=VALUE. Raises ConfigError with all problems."""
     found: dict[str, str] = {}
     problems = []
+    _note_typed(settings)
     for setting in settings:
         name, equals, value = (part.strip(BLANKS) for part in setting.partition("="))
         fault = name_fault(name) or value_fault(value)
         if not equals:
-            fault = "there is no value; write NAME=VALUE"
+            fault = "no value given; write NAME=VALUE"
         elif name in found:
-            fault = "it is given twice; keep one of the two"
+            fault = "given twice; keep one of the two"
         if fault:
             problems.append(f"set {shown_key(name)}: {fault}")
         found[name] = value
@@ -116,63 +128,34 @@ def _given(settings: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def _actual(subject: Subject, main_cf: MainCf, name: str) -> str | None:
-    """Return what main.cf says, None for nothing. Raises ConfigError where TOML cannot hold it."""
-    parameter = main_cf.get(name)
-    if parameter is not None:
-        if value_fault(parameter.value):
-            place = f"{subject.host.path}:{parameter.line}"
-            raise ConfigError(f"{place}: {name}: it is not UTF-8, so TOML cannot hold it; mend it")
-        return parameter.value
-    if name not in subject.desired.parameters() and not _is_known(subject, name):
-        raise ConfigError(
-            f"adopt {shown_key(name)}: main.cf has none, and Postfix knows none; misspelt?"
-        )
-    return None
+def _note_typed(settings: Sequence[str]) -> None:
+    for setting, following in zip(settings, (*settings[1:], ""), strict=True):
+        name, equals, value = setting.partition("=")
+        # If the `=` is missing, the secret was typed all the same.
+        PROCESS.read_settings({name: value if equals else following})
 
 
-def _is_known(subject: Subject, name: str) -> bool:
-    """Whether the installed Postfix has a default for it. Raises HostError."""
-    from pf_agent.postfix.postconf import POSTCONF, Postconf
-
-    postconf = Postconf(os.path.dirname(subject.host.path))
-    return not os.path.exists(POSTCONF) or postconf.default_of(name) is not None
-
-
-def _chosen(subject: Subject, drift: Sequence[Drift]) -> list[str]:
-    """Ask of each difference that can be adopted; return the parameters that got a yes.
-
-    Where a parameter stands twice, the one that Postfix obeys is the desired one already.
-    """
-    chosen: list[str] = []
-    for each in drift:
-        if not each.parameter or each.kind is DriftKind.DUPLICATED:
-            continue
-        place = subject.desired.provenance.get(each.parameter)
-        print(drift_sentence(each), *([f"- {place}"] if place else []), file=sys.stderr)
-        answer = _answer()
-        if answer == "q":
-            break
-        if answer == "y":
-            chosen.append(each.parameter)
-    return chosen
+def require_names(verb: str, parameters: Iterable[str]) -> None:
+    """Raise ConfigError with all that cannot be parameter names."""
+    faults = {name: name_fault(name) for name in parameters}
+    problems = [f"{verb} {shown_key(name)}: {fault}" for name, fault in faults.items() if fault]
+    if problems:
+        raise ConfigError(*problems)
 
 
-def _answer() -> str:
-    """Ask until there is an answer; the end of the input is a `q`."""
-    while True:
-        print(_QUESTION, end="", file=sys.stderr, flush=True)
-        line = sys.stdin.readline()
-        answer = line.strip().lower()[:1]
-        if not line or answer in ("y", "n", "q"):
-            return answer if line else "q"
+def record_order(event: Event, instance: str, wished: Wished, cycle: int | None = None) -> None:
+    """Record who changed which parameters; nothing if nothing changed."""
+    changed = [name for written in wished.written.values() for name in written]
+    if changed:
+        put_on_record(instance, orders.order(event, who_asks(), changed, cycle))
 
 
-def _tell(
+def tell(
     arguments: argparse.Namespace, wishes: Wishes, wished: Wished, warnings: Sequence[str]
 ) -> None:
+    """Print the parameters, and the files that they were written to."""
     if arguments.json:
-        settings = {name: value for name, value in wishes.items() if value is not None}
+        settings = {n: masked(n, value) for n, value in wishes.items() if value is not None}
         defaults = [name for name, value in wishes.items() if value is None]
         print_json(
             {"files": wished.written, "instance": arguments.instance}
@@ -184,18 +167,39 @@ def _tell(
     for file, written in wished.written.items():
         print(f"{file}: {', '.join(map(printable, written))}")
     if already:
-        print(f"desired already: {', '.join(map(printable, already))}")
+        print(f"already desired: {', '.join(map(printable, already))}")
     if not wishes:
         print("nothing was adopted")
+    _warn(warnings)
+
+
+def _warn(warnings: Iterable[str]) -> None:
     for warning in warnings:
         print(f"{names.PROGRAM}: warning: {warning}", file=sys.stderr)
 
 
+def _list(offered: Mapping[str, bytes], as_json: bool) -> None:
+    told = {name: _first_sentence(text) for name, text in offered.items()}
+    if as_json:
+        print_json(told)
+        return
+    width = max(map(len, told), default=0)
+    for name, sentence in told.items():
+        print(printable(f"{name:<{width}}  {sentence}"))
+
+
+def _first_sentence(text: bytes) -> str:
+    """Return a file's description from its first lines, without references to further reading."""
+    lines = (line.removeprefix("#").strip() for line in text.decode("utf-8", "replace").split("\n"))
+    head = " ".join(takewhile(bool, lines))
+    return head.partition(" See ")[0]
+
+
 def _ready_made() -> Mapping[str, bytes]:
-    """The ready-made desired states by name. Raises HostError."""
+    """Return the ready-made desired states by name. Raises HostError."""
     try:
         files = sorted(name for name in os.listdir(READY_MADE) if name.endswith(".toml"))
     except OSError as error:
-        raise HostError(f"{READY_MADE}: {error.strerror}; install pf-agent again") from error
+        raise HostError(f"{READY_MADE}: {error.strerror}; reinstall pf-agent") from error
     texts = {name: read_configuration(os.path.join(READY_MADE, name)) for name in files}
     return {name.removesuffix(".toml"): text for name, text in texts.items() if text is not None}

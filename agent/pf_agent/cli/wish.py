@@ -1,8 +1,8 @@
 """What an administrator wishes for: judged first, then written to a drop-in of desired.d.
 
-That is 50-local.toml. A parameter of which 50-site.toml has the last word is changed there: the
-answers given at the installation are this host's own, too. Any other file that is read later
-belongs to somebody else, who would write it again; a wish that it overrules is refused.
+That is 50-local.toml. A parameter last set in 50-site.toml is changed there: the answers given at
+installation are this host's own, too. Any other file that is read later belongs to another tool,
+which would write it again; a wish that it overrides is refused.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import fcntl
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
 from pf_agent import names
-from pf_agent.cli.subject import Subject, judgement_of
+from pf_agent.cli.subject import Subject, findings_of
 from pf_agent.config.desired import by_instance, main_cf_of
 from pf_agent.config.dropin import Wishes, edited
 from pf_agent.config.table import Source, shown_key
@@ -26,13 +26,13 @@ from pf_agent.files import configuration, whole
 from pf_agent.files.exchange import MainCfFile
 from pf_agent.files.trusted import require_guarded
 from pf_agent.model import DesiredState
-from pf_agent.reconcile.refusal import refusal, refusal_sentence, warnings
+from pf_agent.reconcile.refusal import refusal, refusal_sentence, told, warnings
 from pf_agent.reconcile.wishes import unsaid
 from pf_agent.words import sentences
 
-_DROPINS: Final = os.path.join(names.CONFIG_DIRECTORY, names.DESIRED_DROPINS)
-LOCAL: Final = os.path.join(_DROPINS, "50-local.toml")
-SITE: Final = os.path.join(_DROPINS, "50-site.toml")
+DROPINS: Final = os.path.join(names.CONFIG_DIRECTORY, names.DESIRED_DROPINS)
+LOCAL: Final = os.path.join(DROPINS, "50-local.toml")
+SITE: Final = os.path.join(DROPINS, "50-site.toml")
 _MODE: Final = 0o644
 _HEAD: Final = b"""\
 # What `pf-agent set` and `pf-agent adopt` wrote. Edit it as you like: comments stay.
@@ -41,7 +41,7 @@ _HEAD: Final = b"""\
 
 @dataclass(frozen=True)
 class Wished:
-    """What came of it: the parameters written to each file, and what is to be told besides."""
+    """The result: the parameters written to each file, and what else is to be reported."""
 
     subject: Subject
     written: Mapping[str, tuple[str, ...]]
@@ -49,22 +49,24 @@ class Wished:
 
 
 def subject_of(instance: str, desired: DesiredState) -> Subject:
-    """Return one instance of the host. Raises ConfigError where there is none of that name."""
+    """Return one instance of the host. Raises ConfigError if there is none of that name."""
     state = by_instance(desired).get(instance)
     if state is None:
         raise ConfigError(
-            f"instance {shown_key(instance)}: no file names it; see /etc/pf-agent/desired.toml"
+            f"instance {shown_key(instance)}: not configured; see /etc/pf-agent/desired.toml"
         )
     return Subject(instance, state, MainCfFile(main_cf_of(instance, state)), True)
 
 
-def wish(instance: str, wishes: Wishes) -> Wished:
+def wish(instance: str, wishes: Wishes, may_be_unknown: Collection[str] = ()) -> Wished:
     """Make the wishes part of the desired state; what it says already is not written again.
 
-    Raises ConfigError, and nothing is written, where a later file has another word or Postfix
-    refuses what main.cf would become. Raises HostError.
+    `may_be_unknown` are written even if Postfix does not use them.
+
+    Raises ConfigError, and nothing is written, if a later file overrides a wish or Postfix refuses
+    the resulting main.cf. Raises HostError.
     """
-    with _locked():
+    with locked():
         before = subject_of(instance, configuration.load_desired(names.CONFIG_DIRECTORY))
         new = {n: value for n, value in wishes.items() if not _is_desired(before.desired, n, value)}
         if not new:
@@ -77,7 +79,7 @@ def wish(instance: str, wishes: Wishes) -> Wished:
         desired = configuration.load_desired(names.CONFIG_DIRECTORY, files)
         after = subject_of(instance, desired)
         _refuse_vain(after.desired, homes)
-        doubts = _judge(before, after, new)
+        doubts = judge(before, after, new, may_be_unknown)
         for file in files:
             write_configuration(file.path, file.text)
     written = {file.path: tuple(n for n in new if homes[n] == file.path) for file in files}
@@ -103,7 +105,7 @@ def _is_desired(desired: DesiredState, name: str, value: str | None) -> bool:
 
 
 def _refuse_vain(desired: DesiredState, homes: Mapping[str, str]) -> None:
-    """Refuse what would have no effect, since a later drop-in has the last word."""
+    """Refuse a wish without effect, which a later drop-in overrides."""
     places = {name: desired.provenance[name] for name in homes}
     problems = [
         f"{place}: {name}: this file is read after {homes[name]} and wins; change it there"
@@ -114,26 +116,46 @@ def _refuse_vain(desired: DesiredState, homes: Mapping[str, str]) -> None:
         raise ConfigError(*problems)
 
 
-def _judge(before: Subject, after: Subject, wishes: Wishes) -> tuple[str, ...]:
-    """Return what Postfix only warns of in these wishes. Raises ConfigError where it refuses them.
+def judge(
+    before: Subject, after: Subject, wishes: Wishes, may_be_unknown: Collection[str]
+) -> tuple[str, ...]:
+    """Return what is only reported about these wishes. Raises ConfigError if they are refused.
 
-    What it refused before, and not for the sake of a wish, is told and no reason to refuse more:
-    else two faults could not be mended one by one.
+    What was refused before, for another reason than a wish, is reported and does not refuse more:
+    otherwise two faults could not be fixed one by one. Faults in main.cf as it is now are reported.
     """
-    judgement = judgement_of(after)
+    found = findings_of(after, asked=wishes)
+    _refuse_unknown(wishes, found.remarks.unknown, may_be_unknown)
+    desired, judgement, runs = after.desired, found.judgement, found.runs
     new = unsaid(wishes, after.host.read().text)
-    doubts = [text for text in warnings(after.desired, judgement, new) if _named(wishes, text)]
-    refused = refusal(after.desired, judgement, new)
+    said = (*warnings(desired, judgement, new, runs), *found.remarks.doubts)
+    doubts = [told(desired, text) for text in said if _named(wishes, text)]
+    refused = refusal(desired, judgement, new, runs)
     if refused:
-        blamed = _named(wishes, refused)
-        if blamed or not refusal(before.desired, judgement_of(before)):
-            what = ", ".join(blamed or wishes)
-            raise ConfigError(
-                f"{what}: Postfix refuses it: {refused}; nothing was written, wish for another"
-                " value (postconf(5))"
-            )
-        doubts.append(refusal_sentence(after.desired, refused))
+        blamed = _named(wishes, f"{refused.parameter} {refused.why}")
+        if blamed or not refusal(before.desired, findings_of(before).judgement):
+            what, end = ", ".join(blamed or wishes), "nothing was written"
+            if not refused.is_ours:
+                end = f"{end}, choose another value (postconf(5))"
+            raise ConfigError(f"{what}: {refused.who} refuses it: {refused.why}; {end}")
+        doubts.append(refusal_sentence(desired, refused))
     return tuple(doubts)
+
+
+def _refuse_unknown(
+    wishes: Wishes, unknown: Mapping[str, str], may_be_unknown: Collection[str]
+) -> None:
+    """Refuse names that Postfix does not use: each of them is most likely a slip."""
+    problems = []
+    for name in (name for name in unknown if name not in may_be_unknown):
+        meant = unknown[name]
+        way_out = f"did you mean {meant}?" if meant else "postconf(1) -d lists all"
+        if wishes[name] is not None:
+            way_out += " (`pf-agent set --unknown` writes it anyway)"
+        fact = "unknown Postfix parameter, so nothing was written"
+        problems.append(f"{shown_key(name)}: {fact}; {way_out}")
+    if problems:
+        raise ConfigError(*problems)
 
 
 def _named(wishes: Wishes, text: str) -> list[str]:
@@ -151,13 +173,13 @@ def leftovers(wished: Wished, parameters: Sequence[str]) -> tuple[str, ...]:
 
 
 def require_root(verb: str) -> None:
-    """Raise HostError where this process may not change the configuration."""
+    """Raise HostError if this process may not change the configuration."""
     if os.geteuid() != 0:
         raise HostError(f"{verb}: {names.CONFIG_DIRECTORY} belongs to root; run as root")
 
 
 def read_configuration(path: str) -> bytes | None:
-    """Return a file's bytes, None where there is none. Raises HostError."""
+    """Return a file's bytes, None if there is none. Raises HostError."""
     try:
         return whole.read_whole(path, is_followed=True)
     except FileNotFoundError:
@@ -169,10 +191,10 @@ def read_configuration(path: str) -> bytes | None:
 
 
 def write_configuration(path: str, data: bytes) -> None:
-    """Put `data` in the file's place at once and durably; a symbolic link stays one.
+    """Replace the file by `data` in one step and durably; a symbolic link remains one.
 
-    A new file is readable by all; another keeps its mode. Raises HostError, and ConfigError where
-    others may change what stands there: it would not be obeyed.
+    A new file is readable by all; an existing one keeps its mode. Raises HostError, and ConfigError
+    if others may change the file: it would not be obeyed.
     """
     require_guarded(path)
     target = os.path.realpath(path)
@@ -182,22 +204,22 @@ def write_configuration(path: str, data: bytes) -> None:
         with suppress(FileNotFoundError):
             mode = stat.S_IMODE(os.stat(target).st_mode)
     except OSError as error:
-        raise HostError(f"{path}: {error.strerror}; mend the folder") from error
+        raise HostError(f"{path}: {error.strerror}; fix the directory") from error
     whole.write_whole(target, data, mode, durable=True)
 
 
 @contextmanager
-def _locked() -> Iterator[None]:
-    """Keep a second `set` from writing what it read before the first one wrote.
+def locked() -> Iterator[None]:
+    """Keep two `set` commands from overwriting each other's changes.
 
-    Anybody can open /etc/pf-agent, and hold a lock on it for ever; this folder is root's alone.
+    Any user can open /etc/pf-agent, and hold a lock on it forever; this directory is root's alone.
     """
     folder = names.STATE_DIRECTORY
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
-        raise HostError(f"{folder}: {error.strerror}; make the folder") from error
+        raise HostError(f"{folder}: {error.strerror}; create the directory") from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield

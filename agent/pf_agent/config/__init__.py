@@ -1,1 +1,1 @@
-"""The agent's own configuration language: TOML, typed and checked, each fault with its place."""
+"""The agent's own configuration: TOML, typed and checked, with the place of each fault."""

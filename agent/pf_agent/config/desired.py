@@ -1,8 +1,8 @@
 """desired.toml and its drop-ins -> the DesiredState.
 
-The later file wins, parameter by parameter: a name that it puts into `use_default` takes away
-what an earlier file set, and the other way round. The same holds within each instance. Nothing
-here knows Postfix's parameters: which there are is a matter of the Postfix installed.
+The later file wins, parameter by parameter: a name in its `use_default` overrides a setting of an
+earlier file, and the other way round. The same holds within each instance. Nothing here knows
+Postfix's parameters: which exist depends on the installed Postfix.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from pf_agent.errors import ConfigError
 from pf_agent.model import BLANKS, DesiredState, Place, Unmanaged
 
 _TOP_LEVEL = ("ignore", "instances", "settings", "template", "unmanaged", "use_default")
-# It names a folder of ours and, after the "@", a unit (systemd.unit(5)).
+# It becomes the name of a directory of ours and, after the "@", of a unit (systemd.unit(5)).
 _INSTANCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,60}")
 
 
 @dataclass(frozen=True)
 class _Layer:
-    """What one file says of one instance; None where it is silent."""
+    """What one file says about one instance; None if it says nothing."""
 
     settings: Mapping[str, str]
     use_default: frozenset[str]
@@ -42,9 +42,9 @@ _EMPTY = _Layer({}, frozenset(), None, {})
 
 
 def load(sources: Sequence[Source]) -> DesiredState:
-    """Return the desired state that `sources`, in their order, add up to.
+    """Return the desired state that `sources` result in, in this order.
 
-    No sources, or none that says anything, make an empty state. Raises ConfigError with all
+    Without sources, or if none says anything, the state is empty. Raises ConfigError with all
     problems of all sources.
     """
     layers: list[_Layer] = []
@@ -78,18 +78,18 @@ def main_cf_of(instance: str, desired: DesiredState) -> str:
 def name_fault(name: str) -> str | None:
     """Return why Postfix could not read this name in main.cf (postconf(5), "File format")."""
     if not name:
-        return "a parameter's name may not be empty; write one or take it out"
+        return "a parameter's name may not be empty; write one or remove it"
     if name.startswith("#"):
-        return 'a parameter\'s name may not begin with "#", which starts a comment; take it out'
+        return 'a parameter\'s name may not begin with "#", which starts a comment; remove it'
     if any(blank in name for blank in BLANKS):
-        return "a parameter's name may not contain a blank; take it out"
+        return "a parameter's name may not contain whitespace; remove it"
     if "=" in name:
-        return 'a parameter\'s name may not contain "="; take it out'
+        return 'a parameter\'s name may not contain "="; remove it'
     return _unwritable("a parameter's name", name)
 
 
 def value_fault(value: str) -> str | None:
-    """Return why this value could not stand in main.cf on the line of its parameter."""
+    """Return why this value could not be in main.cf on its parameter's line."""
     if "\n" in value:
         return "a value may not contain a line break; put it on one line"
     return _unwritable("a value", value)
@@ -97,16 +97,16 @@ def value_fault(value: str) -> str | None:
 
 def _unwritable(what: str, text: str) -> str | None:
     if "\0" in text:
-        return f"{what} may not contain a NUL; take it out"
+        return f"{what} may not contain a NUL; remove it"
     if re.search("[\ud800-\udfff]", text):
-        return f"{what} may contain only what UTF-8 can write; take out the lone surrogate"
+        return f"{what} must be valid UTF-8; remove the lone surrogate"
     return None
 
 
 def path_fault(path: str) -> str | None:
-    """Return why this is no path that the agent could open."""
+    """Return why the agent could not open this path."""
     if not path.startswith("/"):
-        return f"expected an absolute path, got {shown(path)}; begin it with /"
+        return f"expected an absolute path, got {shown(path)}; start it with /"
     if "\n" in path:
         return "a path may not contain a line break; put it on one line"
     return _unwritable("a path", path)
@@ -130,16 +130,16 @@ def _read(table: Table) -> _Layer:
         inner = section.table(name)
         folder = _path(inner, "config_directory")
         found = replace(_read_instance(inner), config_directory=folder, place=section.place(name))
-        inner.refuse_unknown(f"a parameter of Postfix belongs under [instances.{name}.settings]")
+        inner.refuse_unknown(f"a Postfix parameter belongs under [instances.{name}.settings]")
         instances[name] = found
-    table.refuse_unknown("a parameter of Postfix belongs under [settings]")
+    table.refuse_unknown("a Postfix parameter belongs under [settings]")
     if table.problems:
         raise ConfigError(*table.problems)
     return replace(layer, instances=instances)
 
 
 def _read_instance(table: Table) -> _Layer:
-    """Return what the table says of one instance; problems are noted in the table."""
+    """Return what the table says about one instance; problems are noted in the table."""
     use_default = table.strings("use_default")
     for name in use_default:
         if fault := name_fault(name):
@@ -151,7 +151,7 @@ def _read_instance(table: Table) -> _Layer:
         if name in use_default:
             line = table.place("use_default").line
             also = "use_default" if line is None else f"use_default, line {line}"
-            section.note(name, f"it stands in {also}, too; keep one of the two")
+            section.note(name, f"it is also in {also}; keep one of the two")
         if value is not None:
             settings[name] = value
     places = {name: table.place("use_default") for name in use_default}
@@ -181,12 +181,12 @@ def _unmanaged(table: Table) -> Unmanaged | None:
 
 
 def _value(section: Table, name: str) -> str | None:
-    """Return a setting's value as main.cf has it; None, and a problem noted, if it has none."""
+    """Return a setting's value as in main.cf; None, with a problem noted, if it has none."""
     value = section.value(name)
     fault = name_fault(name)
     if name in _TOP_LEVEL:
-        # Whoever writes it below [settings] has written a parameter, and would never know.
-        fault = f"{name} is no parameter; move it to the top of the file, above [settings]"
+        # Below [settings] it would be written as a parameter, and nobody would notice.
+        fault = f"{name} is not a parameter; move it to the top of the file, above [settings]"
     if isinstance(value, bool):
         text = "yes" if value else "no"
     elif isinstance(value, str):
@@ -215,12 +215,12 @@ def _wrong_type(name: str, value: object) -> str:
         while isinstance(inner, dict) and inner:
             key, inner = next(iter(inner.items()))
             name = f"{name}.{key}"
-        return f"{fact}; write one string, or a name that has a dot in quotes: {shown(name)} = ..."
+        return f"{fact}; write one string, or quote a name that contains a dot: {shown(name)} = ..."
     return f"{fact}; {quoting(value)}"
 
 
 def _laid_over(lower: _Layer, upper: _Layer) -> _Layer:
-    """Return both in one; where they speak of the same parameter, `upper` holds."""
+    """Return both in one; if both mention a parameter, `upper` applies."""
     kept = {name: value for name, value in lower.settings.items() if name not in upper.use_default}
     instances = {
         name: _laid_over(lower.instances.get(name, _EMPTY), layer)
@@ -257,18 +257,18 @@ def _state(layer: _Layer, config_directory: str | None = None) -> DesiredState:
 
 
 def _folder_of(name: str) -> str:
-    """Where Debian has the instance: /etc/postfix-NAME, and postmulti(1)'s names begin so."""
+    """Return Debian's directory of the instance: /etc/postfix-NAME, like postmulti(1)'s names."""
     return f"/etc/{name}" if name.startswith("postfix-") else f"/etc/postfix-{name}"
 
 
 def _shared_folders(desired: DesiredState) -> Sequence[str]:
-    """The problems of instances that would all keep one and the same main.cf."""
+    """Return the problems of instances that would share one main.cf."""
     owners = {posixpath.dirname(names.MAIN_CF): "the default instance"}
     problems = []
     for name, state in desired.instances.items():
         folder = posixpath.normpath(state.config_directory or "")
         if folder in owners:
-            fact = f"{folder} is the config_directory of {owners[folder]} already"
+            fact = f"{folder} is already the config_directory of {owners[folder]}"
             where = "" if state.place is None else f"{state.place}: "
             key = f"[instances] {shown_key(name)}"
             problems.append(f"{where}{key}: {fact}; give each instance its own")

@@ -1,15 +1,15 @@
-"""A drop-in's text with other wishes in it: comments, order and all other keys stay as they are.
+"""Edits a drop-in's text: comments, order and all other keys stay as they are.
 
-tomlkit changes what stands there. Lines are added by hand, since it would put them below the
-comment that belongs to the next table; and items are taken out by hand, since 0.9 (Ubuntu 22.04)
-then lets a comment swallow the closing bracket. It is imported where it is used, so that no other
-verb pays for it or needs it installed.
+tomlkit changes existing keys. Lines are added by hand, since it would put them below the comment
+that belongs to the next table; and array items are removed by hand, since 0.9 (Ubuntu 22.04) then
+lets a comment swallow the closing bracket. It is imported where it is used, so that no other verb
+takes the time for it or needs it installed.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import tomli
@@ -21,7 +21,7 @@ from pf_agent.config.table import Source, shown
 from pf_agent.errors import ConfigError, HostError
 from pf_agent.model import DesiredState
 
-# By parameter: its value, or None where Postfix's own default shall hold.
+# By parameter: its value, or None for Postfix's own default.
 Wishes = Mapping[str, str | None]
 
 _NOTHING = DesiredState({}, frozenset())
@@ -35,11 +35,11 @@ _ITEM = re.compile(r"""#[^\n]*|("(?:\\.|[^"\\\n])*"|'[^'\n]*')[ \t]*,?[ \t]*""")
 def edited(source: Source, wishes: Wishes, instance: str = names.DEFAULT_INSTANCE) -> str:
     """Return the text of `source` with each of `wishes` in it.
 
-    What says the same already stays as it is written. Where a setting goes, the comment on its
-    line goes with it. Raises ConfigError where `source` is faulty, or written in a form that this
-    cannot edit, and HostError where tomlkit is not installed.
+    A setting that already says the same stays as it is written. A removed setting takes the comment
+    on its line with it. Raises ConfigError if `source` is faulty, or is written in a form that this
+    cannot edit, and HostError if tomlkit is not installed.
     """
-    before = _stated(source, instance)
+    before = stated(source, instance)
     settings = {
         name: value
         for name, value in wishes.items()
@@ -48,7 +48,7 @@ def edited(source: Source, wishes: Wishes, instance: str = names.DEFAULT_INSTANC
     defaults = [n for n, value in wishes.items() if value is None and n not in before.use_default]
     text = source.text.decode("utf-8-sig")
     if settings or defaults:
-        table = () if instance == names.DEFAULT_INSTANCE else ("instances", instance)
+        table = _table(instance)
         text = _without_defaults(text, table, settings)
         text = _changed(text, table, settings, defaults)
         text = _with_defaults(text, table, defaults)
@@ -57,8 +57,28 @@ def edited(source: Source, wishes: Wishes, instance: str = names.DEFAULT_INSTANC
     return text
 
 
+def removed(source: Source, parameters: Sequence[str], instance: str) -> str:
+    """Return the text of `source` without `parameters`, or the comments on their lines.
+
+    Raises like `edited`.
+    """
+    table = _table(instance)
+    text = _without_defaults(source.text.decode("utf-8-sig"), table, parameters)
+    text = _changed(text, table, {}, (), parameters)
+    left = stated(Source(source.path, text.encode()), instance).parameters()
+    for name in parameters:
+        if name in left:
+            raise ConfigError(f"{source.path}: {name} cannot be removed; edit it by hand")
+    return text
+
+
+def stated(source: Source, instance: str) -> DesiredState:
+    """Return what this one file says about an instance. Raises ConfigError if it is faulty."""
+    return desired.by_instance(desired.load([source])).get(instance, _NOTHING)
+
+
 def written(value: str) -> str:
-    """Return a value as TOML has it: an integer, else a string with as few escapes as can be."""
+    """Return a value in TOML: an integer, else a string with as few escapes as possible."""
     if _INTEGER.fullmatch(value):
         return value
     if re.search(r'["\\]', value) and "'" not in value and value.isprintable():
@@ -67,7 +87,7 @@ def written(value: str) -> str:
 
 
 def _string(text: str) -> str:
-    # Character by character, since a message would not show all of a long one.
+    # Character by character, since the function for messages shortens a long text.
     return f'"{"".join(shown(char)[1:-1] for char in text)}"'
 
 
@@ -75,24 +95,24 @@ def _key(name: str) -> str:
     return name if BARE_KEY.fullmatch(name) else _string(name)
 
 
-def _stated(source: Source, instance: str) -> DesiredState:
-    return desired.by_instance(desired.load([source])).get(instance, _NOTHING)
+def _table(instance: str) -> Path:
+    return () if instance == names.DEFAULT_INSTANCE else ("instances", instance)
 
 
 def _verify(source: Source, wishes: Wishes, instance: str) -> None:
-    """Hold the new text to what was asked for: TOML has more forms than are foreseen here."""
+    """Check the new text against what was asked for: TOML has more forms than are foreseen here."""
     problem = ""
     try:
-        found = _stated(source, instance)
+        found = stated(source, instance)
     except ConfigError as error:
         found, problem = _NOTHING, f" ({error.problems[0]})"
     for name, value in wishes.items():
         if found.settings.get(name) != value or (value is None) != (name in found.use_default):
-            raise ConfigError(f"{source.path}: {name} cannot be put in{problem}; edit it by hand")
+            raise ConfigError(f"{source.path}: {name} cannot be added{problem}; edit it by hand")
 
 
-def _without_defaults(text: str, path: Path, settings: Mapping[str, str]) -> str:
-    """Take what is now set out of `use_default`; a line that is then empty goes."""
+def _without_defaults(text: str, path: Path, settings: Collection[str]) -> str:
+    """Remove these parameters from `use_default`, and lines that become empty."""
     first, last = key_spans(text).get((*path, "use_default"), (1, 0))
     lines = text.split("\n")
     array = "\n".join(lines[first - 1 : last])
@@ -108,8 +128,14 @@ def _without_defaults(text: str, path: Path, settings: Mapping[str, str]) -> str
     return "\n".join([*lines[: first - 1], *left, *lines[last:]])
 
 
-def _changed(text: str, path: Path, settings: Mapping[str, str], defaults: Sequence[str]) -> str:
-    """Change the settings that stand there, or take them out; add to a `use_default` there."""
+def _changed(
+    text: str,
+    path: Path,
+    settings: Mapping[str, str],
+    defaults: Sequence[str],
+    gone: Sequence[str] = (),
+) -> str:
+    """Change or remove existing settings; add to an existing `use_default`."""
     try:
         import tomlkit
     except ImportError as error:
@@ -120,8 +146,9 @@ def _changed(text: str, path: Path, settings: Mapping[str, str], defaults: Seque
         table = table.get(part, {})
     section = table.get("settings", {})
     use_default = table.get("use_default", [])
-    for name in defaults:
+    for name in (*defaults, *gone):
         section.pop(name, None)
+    for name in defaults:
         use_default.append(name)
     for name, value in settings.items():
         if name in section:
@@ -130,7 +157,7 @@ def _changed(text: str, path: Path, settings: Mapping[str, str], defaults: Seque
 
 
 def _with_settings(text: str, path: Path, settings: Mapping[str, str]) -> str:
-    """Add the settings that are not there yet: below the last one, or in a table of their own."""
+    """Add the settings that are missing: below the last one, or in a table of their own."""
     section = (*path, "settings")
     spans = {key[-1]: span for key, span in key_spans(text).items() if key[:-1] == section}
     added = [f"{_key(n)} = {written(value)}" for n, value in settings.items() if n not in spans]
@@ -143,7 +170,7 @@ def _with_settings(text: str, path: Path, settings: Mapping[str, str]) -> str:
 
 
 def _with_defaults(text: str, path: Path, defaults: Sequence[str]) -> str:
-    """Make a `use_default` where there is none: above the first table, or first in its own."""
+    """Create a `use_default` if there is none: above the first table, or first in its own."""
     if not defaults or (*path, "use_default") in key_spans(text):
         return text
     added = [f"use_default = [{', '.join(map(_string, defaults))}]"]
@@ -158,7 +185,7 @@ def _with_defaults(text: str, path: Path, defaults: Sequence[str]) -> str:
 
 
 def _headers(text: str) -> dict[Path, int]:
-    """The line of each `[table]`, from 1."""
+    """Return the line of each `[table]`, counted from 1."""
     lines = text.split("\n")
     found: dict[Path, int] = {}
     for number in sorted({first for first, _ in key_spans(text).values()}):
@@ -177,23 +204,23 @@ def _header(path: Path) -> str:
 
 
 def _above(text: str, header: int) -> int:
-    """The line below which to write so that the comment above a table's header stays with it."""
+    """Return the line below which to write so that a header keeps the comment above it."""
     lines = text.split("\n")
     line = header - 1
     while line and lines[line - 1].lstrip(" \t").startswith("#"):
         line -= 1
-    return line or header - 1  # a comment at the head of the file is the file's
+    return line or header - 1  # a comment at the head of the file belongs to the file
 
 
 def _inserted(text: str, below: int, added: Sequence[str]) -> str:
-    """Put lines below the line of that number, from 1; 0 puts them first."""
+    """Insert lines below the line of that number, counted from 1; 0 puts them first."""
     lines = text.split("\n")
     end = [] if below < len(lines) else [""]
     return "\n".join([*lines[:below], *added, *lines[below:], *end])
 
 
 def _appended(text: str, added: Sequence[str]) -> str:
-    """Put lines at the end, after an empty one."""
+    """Append lines, after an empty one."""
     end = "" if text.endswith("\n") or not text else "\n"
     gap = "" if text.endswith("\n\n") or not text else "\n"
     return f"{text}{end}{gap}" + "".join(f"{line}\n" for line in added)

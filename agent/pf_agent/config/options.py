@@ -6,9 +6,9 @@ import re
 
 from pf_agent.config.table import Source, Table, parse, shown
 from pf_agent.errors import ConfigError
-from pf_agent.model import ActivationWay, AgentOptions, Mode, Window
+from pf_agent.model import ActivationWay, AgentOptions, Mode, OnWarning, TableRules, Window
 
-# In seconds. Shorter settling looks at half-written files, longer leaves drift in force.
+# In seconds. A shorter time looks at half-written files, a longer one leaves drift in force.
 _SETTLE = (0.05, 60)
 _LOOK_EVERY = (1, 86400)
 
@@ -19,7 +19,7 @@ _LOOPBACK = re.compile(r"(?:127(?:\.\d{1,3}){3}|\[::1\]|localhost):(\d{1,5})")
 
 
 def load(source: Source | None) -> AgentOptions:
-    """Return the options of agent.toml, the defaults where it is silent or there is none.
+    """Return the options in agent.toml, or the defaults where it says nothing or does not exist.
 
     Raises ConfigError with all problems of the file.
     """
@@ -40,6 +40,7 @@ def load(source: Source | None) -> AgentOptions:
         textfile=_textfile(metrics),
         listen=_listen(metrics),
         unit=_unit(told),
+        tables=_tables(table.table("tables")),
     )
     for each in (watch, metrics, told, table):
         each.refuse_unknown()
@@ -49,7 +50,7 @@ def load(source: Source | None) -> AgentOptions:
 
 
 def window_of(text: str) -> Window | None:
-    """Return the window that "02:00-04:00" means, None for what is none."""
+    """Return the window given as "02:00-04:00", None for anything else."""
     found = _WINDOW.fullmatch(text)
     if found is None:
         return None
@@ -59,7 +60,7 @@ def window_of(text: str) -> Window | None:
 
 
 def _activation(table: Table) -> tuple[ActivationWay, Window | None]:
-    """`activation = "auto"` is short for a table of which `way` is all there is to say."""
+    """`activation = "auto"` is short for a table with nothing but `way`."""
     ways = [way.value for way in ActivationWay]
     if isinstance(table.value("activation"), str):
         return ActivationWay(table.choice("activation", ways, ways[0])), None
@@ -73,24 +74,36 @@ def _activation(table: Table) -> tuple[ActivationWay, Window | None]:
     return way, window
 
 
+def _tables(inner: Table) -> TableRules:
+    default = TableRules()
+    choices = [each.value for each in OnWarning]
+    found = TableRules(
+        inner.truth("rebuild", default.rebuild),
+        OnWarning(inner.choice("on_warning", choices, default.on_warning.value)),
+        inner.strings("ignore"),
+    )
+    inner.refuse_unknown()
+    return found
+
+
 def _textfile(metrics: Table) -> str:
     path = metrics.string("textfile") or ""
     if path and not (path.startswith("/") and path.endswith(".prom")):
         fact = f"expected an absolute path that ends in .prom, got {shown(path)}"
-        metrics.note("textfile", f"{fact}; node_exporter reads no other")
+        metrics.note("textfile", f"{fact}; node_exporter reads no other files")
     return path
 
 
 def _listen(metrics: Table) -> str:
     place = metrics.string("listen") or ""
     if place and not _is_on_loopback(place):
-        fact = f"expected an address of loopback and a port, got {shown(place)}"
+        fact = f"expected a loopback address and a port, got {shown(place)}"
         metrics.note("listen", f'{fact}; write "127.0.0.1:9825"')
     return place
 
 
 def _is_on_loopback(place: str) -> bool:
-    """Whether `place` is an address of loopback and a port, such as 127.0.0.1:9825."""
+    """Whether `place` is a loopback address with a port, such as 127.0.0.1:9825."""
     found = _LOOPBACK.fullmatch(place)
     return found is not None and 0 < int(found[1]) < 65536
 

@@ -1,8 +1,8 @@
-"""Where the keys of a TOML text stand, since tomli's values carry no positions.
+"""Where the keys of a TOML text are, since tomli does not report positions.
 
-A small scan of a text that tomli has accepted already. Its limits: a key inside an inline table has
-a line only where the whole inline table stands on that one line; of an array of tables the first
-header counts; keys nested deeper than any of our files need have none.
+A small scan of a text that tomli has already accepted. Its limits: a key inside an inline table has
+a line only if the whole inline table is on one line; for an array of tables the first header
+counts; keys nested deeper than our files need have none.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _KEY = rf"({_PART}(?:[ \t]*\.[ \t]*{_PART})*)[ \t]*"
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _HEADER = re.compile(rf"\[\[?[ \t]*{_KEY}")
 _PAIR = re.compile(rf"{_KEY}=")
-# A multi-line string may end in up to two quotes of its own before the closing three. A quote by
-# itself is a string without an end.
+# A multi-line string may end with up to two quotes of its own before the closing three. A lone
+# quote is a string without an end.
 _TOKEN = re.compile(
     r'"""(?:\\.|[^\\])*?"{3,5}'
     r"|'''.*?'{3,5}"
@@ -36,13 +36,13 @@ _DEEPEST = 4
 
 
 def last_statement(text: str) -> int:
-    """Return the line where the last statement begins, the one that tomli saw no end of."""
+    """Return the line where the last statement begins, the one that tomli found unfinished."""
     written = (first for first, _, statement in _statements(text) if statement[:1] not in ("", "#"))
     return max(written, default=1)
 
 
 def key_spans(text: str) -> dict[Path, tuple[int, int]]:
-    """Return the first and last line of each key of a valid TOML text, its value included."""
+    """Return the first and last line of each key of a valid TOML text, including its value."""
     spans: dict[Path, tuple[int, int]] = {}
     table: Path = ()
     for first, last, statement in _statements(text):
@@ -73,7 +73,7 @@ def _statements(text: str) -> Iterator[tuple[int, int, str]]:
 
 
 def _parts(key: str) -> Path:
-    """Return the parts of a dotted key; tomli itself takes off quotes and escapes."""
+    """Return the parts of a dotted key; tomli itself removes quotes and escapes."""
     if BARE_KEY.fullmatch(key):
         return (key,)
     parts: list[str] = []
@@ -85,7 +85,7 @@ def _parts(key: str) -> Path:
 
 
 def line_of(spans: Mapping[Path, tuple[int, int]], path: Path) -> int | None:
-    """Return the line of a key; inside an inline table, that table's if it is on one line."""
+    """Return the line of a key; inside an inline table, the table's if it is on one line."""
     if path in spans:
         return spans[path][0]
     if len(path) > _DEEPEST:

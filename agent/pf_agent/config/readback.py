@@ -1,12 +1,12 @@
-"""JSON that the agent wrote and somebody may have damaged, read back: one way of refusing.
+"""JSON that the agent wrote and that may be damaged, read back: one way to reject it.
 
-A reader takes what json.loads returned and returns what it means. What the agent cannot have
-written raises ValueError, which names the members on the way to it. `Members` reads an object.
+A reader takes what json.loads returned and returns what it means. If the agent cannot have written
+it, ValueError is raised, naming the members that lead to the fault. `Members` reads an object.
 
-What is kept of a desired state is the state, not the TOML files that said so: the one that Postfix
-was last seen to serve with may be one instance's of files that have changed since in what they say
-of another, or only as much of what a version before had approved as Postfix ran with. No files say
-that, and what else is kept (markers, a suspension, the status) never stood in any.
+What is kept of a desired state is the state, not the TOML files that expressed it. The state that
+Postfix was last seen to serve with may be that of one instance, from files that have since changed
+for another instance; or only the part of a state approved by a previous version that Postfix ran
+with. No files say that, and what else is kept (markers, a suspension, the status) was never in any.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ _MOST_COUNTED: Final = 10**12
 
 
 class Members:
-    """An object, member by member. `only` are those that it has, where no others may be there."""
+    """An object, member by member. `only` lists the allowed members, if others are not allowed."""
 
     def __init__(self, found: object, only: Collection[str] | None = None) -> None:
         self._found = _object_of(found)
         if only is not None and self._found.keys() != set(only):
-            raise ValueError("it has other members than it should")
+            raise ValueError("it has unexpected members")
 
     def get(self, name: str, reader: Callable[[object], T], *otherwise: T) -> T:
-        """Return what `reader` makes of a member, `otherwise` where a version before had none.
+        """Return what `reader` makes of a member; `otherwise` if a previous version lacked it.
 
         Raises ValueError.
         """
@@ -43,7 +43,7 @@ class Members:
 
 
 def table_of(value: object, reader: Callable[[str, object], T]) -> dict[str, T]:
-    """Return an object whose members are all alike; `reader` gets their names, too."""
+    """Return an object whose members are all alike; `reader` also gets their names."""
     return {
         name: _named(repr(name), partial(reader, name), inner)
         for name, inner in _object_of(value).items()
@@ -53,19 +53,19 @@ def table_of(value: object, reader: Callable[[str, object], T]) -> dict[str, T]:
 def array_of(value: object, reader: Callable[[object], T]) -> tuple[T, ...]:
     """Return an array whose items are all alike."""
     if not isinstance(value, list):
-        raise ValueError("it is no array")
+        raise ValueError("it is not an array")
     return tuple(map(reader, value))
 
 
 def or_none(reader: Callable[[object], T]) -> Callable[[object], T | None]:
-    """Return a reader that also takes null."""
+    """Return a reader that also accepts null."""
     return lambda value: None if value is None else reader(value)
 
 
 def text_of(value: object) -> str:
     """Return a string."""
     if not isinstance(value, str):
-        raise ValueError("it is no string")
+        raise ValueError("it is not a string")
     return value
 
 
@@ -82,33 +82,33 @@ def truth_of(value: object) -> bool:
 
 
 def count_of(value: object) -> int:
-    """Return a number of things; none that nobody has counted to."""
+    """Return a number of things, from 0 to the highest that can be counted."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < _MOST_COUNTED:
-        raise ValueError("it is no count")
+        raise ValueError("it is not a count")
     return value
 
 
 def moment_of(value: object) -> float:
-    """Return a moment in seconds since the epoch that a date can be made of."""
+    """Return a time in seconds since the epoch that can be converted to a date."""
     seconds = duration_of(value)
     if seconds < 0:
-        raise ValueError(f"it is no moment: {seconds}")
+        raise ValueError(f"it is not a point in time: {seconds}")
     return seconds
 
 
 def duration_of(value: object) -> float:
-    """Return seconds; below 0 where the clock was set back in between."""
+    """Return seconds; negative if the clock was set back in between."""
     # An integer of a thousand digits is valid JSON, and float() raises OverflowError for it.
     if isinstance(value, bool) or not isinstance(value, (int, float)) or abs(value) > 1e300:
-        raise ValueError("it is no number")
-    if not abs(value) <= _END_OF_TIME:  # false for what is no number, too
-        raise ValueError(f"it is no time: {float(value)}")
+        raise ValueError("it is not a number")
+    if not abs(value) <= _END_OF_TIME:  # also false for nan
+        raise ValueError(f"it is not a duration: {float(value)}")
     return float(value)
 
 
 def _object_of(value: object) -> dict[str, object]:
     if not isinstance(value, dict):
-        raise ValueError("it is no object")
+        raise ValueError("it is not an object")
     return value
 
 

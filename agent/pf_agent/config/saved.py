@@ -1,4 +1,4 @@
-"""The desired state to JSON and back: it outlives a desired.toml that somebody has broken."""
+"""The desired state to JSON and back: it survives a faulty desired.toml."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pf_agent.config.desired import instance_fault, name_fault, path_fault, valu
 from pf_agent.config.readback import Members, count_of, or_none, table_of, text_of, texts_of
 from pf_agent.model import BLANKS, DesiredState, Place, Unmanaged
 
-# Not what is desired, but where it is written.
+# Where the state is written, not what it says.
 _PLACES = ("provenance", "place")
 _MEMBERS = (
     *("settings", "use_default", "template", "provenance", "unmanaged", "ignore"),
@@ -21,12 +21,12 @@ _MEMBERS = (
 
 
 def to_json(states: Mapping[str, DesiredState]) -> dict[str, Any]:
-    """Return the states of all instances as json.dumps takes them; `from_json` reads them back."""
+    """Return the states of all instances for json.dumps; `from_json` reads them back."""
     return {name: members_of(state) for name, state in states.items()}
 
 
 def members_of(desired: DesiredState) -> dict[str, Any]:
-    """Return one state as json.dumps takes it; `saved_state` reads it back."""
+    """Return one state for json.dumps; `saved_state` reads it back."""
     return {
         "settings": dict(desired.settings),
         "use_default": sorted(desired.use_default),
@@ -40,7 +40,7 @@ def members_of(desired: DesiredState) -> dict[str, Any]:
 
 
 def digests(states: Mapping[str, DesiredState]) -> dict[str, str]:
-    """Return a short digest of each desired state, whatever file its parts stand in."""
+    """Return a short digest of each desired state, whichever files its parts are in."""
     found = {}
     for name, members in to_json(states).items():
         kept = {key: value for key, value in members.items() if key not in _PLACES}
@@ -50,12 +50,12 @@ def digests(states: Mapping[str, DesiredState]) -> dict[str, str]:
 
 
 def from_json(document: object) -> dict[str, DesiredState]:
-    """Return the states that `to_json` wrote. Raises ValueError where it could not have."""
+    """Return the states that `to_json` wrote. Raises ValueError if it could not have."""
     return table_of(document, _instance)
 
 
 def saved_state(document: object) -> DesiredState:
-    """Return the state that `members_of` wrote. Raises ValueError where it could not have."""
+    """Return the state that `members_of` wrote. Raises ValueError if it could not have."""
     saved = Members(document, _MEMBERS)
     desired = DesiredState(
         settings=saved.get("settings", lambda found: table_of(found, _setting)),
@@ -70,14 +70,14 @@ def saved_state(document: object) -> DesiredState:
     if not desired.use_default.isdisjoint(desired.settings):
         raise ValueError("a parameter is both set and at its default")
     if not desired.parameters() >= desired.provenance.keys():
-        raise ValueError("provenance names a parameter not spoken of")
+        raise ValueError("provenance names an unknown parameter")
     return desired
 
 
 def _instance(name: str, value: object) -> DesiredState:
     is_default = name == names.DEFAULT_INSTANCE
     if not is_default and instance_fault(name) is not None:
-        raise ValueError("it is no instance")
+        raise ValueError("it is not an instance")
     state = saved_state(value)
     if (state.config_directory is None) is not is_default:
         raise ValueError("it has a wrong config_directory")
@@ -87,7 +87,7 @@ def _instance(name: str, value: object) -> DesiredState:
 def _setting(name: str, value: object) -> str:
     text = text_of(value)
     if name_fault(name) is not None:
-        raise ValueError("it is no parameter's name")
+        raise ValueError("it is not a parameter's name")
     if text != text.strip(BLANKS) or value_fault(text):
         raise ValueError("it has no usable value")
     return text
@@ -96,7 +96,7 @@ def _setting(name: str, value: object) -> str:
 def _names(value: object) -> tuple[str, ...]:
     found = texts_of(value)
     if not all(name_fault(name) is None for name in found):
-        raise ValueError("it holds what is no parameter's name")
+        raise ValueError("it contains something that is not a parameter's name")
     return found
 
 

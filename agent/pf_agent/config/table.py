@@ -1,4 +1,4 @@
-"""Typed, checked reading of a TOML text: every fault is noted with file, line, key and way out."""
+"""Typed, checked reading of a TOML text: every fault is noted with file, line, key and remedy."""
 
 from __future__ import annotations
 
@@ -21,23 +21,26 @@ _SYNTAX = re.compile(
 _WAYS_OUT: Final = (
     (r"Invalid value .end", "the value is not complete"),
     (r"Invalid value|Expected newline", "text needs quotes"),
-    (r"overwrite|twice|Duplicate|redefine|mutate", "each key and each [table] may stand once"),
+    (
+        r"overwrite|twice|Duplicate|redefine|mutate",
+        "each key and each [table] may appear once",
+    ),
     (r"Expected .=|Invalid statement|key part", "write key = value; odd names need quotes"),
     (r"Expected .\]", "close the [table] with ]"),
     (r"Unclosed array", "put commas between the items and ] at the end"),
     (r"Unescaped", r"write \\ for a backslash, or use single quotes"),
     (r"Unterminated|character '\\n'|Expected .'", "end the string with the quote it began with"),
-    (r"(Illegal|invalid) character", "take the control character out"),
+    (r"(Illegal|invalid) character", "remove the control character"),
 )
 
 _MAX_SHOWN = 60
-# What every TOML reader must take (TOML 1.0, Integer); Postfix's own limits are narrower.
+# What every TOML reader must accept (TOML 1.0, Integer); Postfix's own limits are narrower.
 INT64 = range(-(2**63), 2**63)
 
 
 @dataclass(frozen=True)
 class Source:
-    """A configuration file that somebody has read: its path, for messages, and its bytes."""
+    """A configuration file that was read: its path, for messages, and its bytes."""
 
     path: str
     text: bytes
@@ -54,10 +57,10 @@ class _Document:
 
 
 class Table:
-    """A TOML table that hands out checked values.
+    """A TOML table that returns checked values.
 
-    A reader that finds a fault notes it and returns the default, so that one pass names all
-    faults of a file. `problems` has them in the order of their lines.
+    A method that finds a fault notes it and returns the default, so that one pass names all faults
+    of a file. `problems` lists them in the order of their lines.
     """
 
     def __init__(self, document: _Document, values: Mapping[str, object], path: Path = ()) -> None:
@@ -67,16 +70,16 @@ class Table:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """The faults noted so far in the whole file, each a line "place: key: fact; way out"."""
+        """The faults noted so far in the whole file, each a line "place: key: fact; remedy"."""
         found = sorted(self._document.problems, key=lambda problem: problem[0].line or 0)
         return tuple(f"{place}: {text}" for place, text in found)
 
     def __iter__(self) -> Iterator[str]:
-        """The keys in the order of the file."""
+        """Iterate over the keys in the order of the file."""
         return iter(self._values)
 
     def place(self, key: str) -> Place:
-        """Where `key` stands; without a line where that is not certain."""
+        """Return where `key` is; without a line if that is not certain."""
         return Place(self._document.file, line_of(self._document.spans, (*self._path, key)))
 
     def note(self, key: str, fact_and_way_out: str) -> None:
@@ -86,12 +89,12 @@ class Table:
         self._document.problems.append((self.place(key), text))
 
     def value(self, key: str) -> object:
-        """The unchecked value, None where there is none (TOML has no null)."""
+        """Return the unchecked value, None if there is none (TOML has no null)."""
         self._document.asked.add((*self._path, key))
         return self._values.get(key)
 
     def string(self, key: str) -> str | None:
-        """The string at `key`, None where there is none."""
+        """Return the string at `key`, None if there is none."""
         value = self.value(key)
         if value is None or isinstance(value, str):
             return value
@@ -99,7 +102,7 @@ class Table:
         return None
 
     def strings(self, key: str) -> tuple[str, ...]:
-        """The array of strings at `key`, empty where there is none."""
+        """Return the array of strings at `key`, empty if there is none."""
         value = self.value(key)
         if value is None:
             return ()
@@ -114,7 +117,7 @@ class Table:
         return tuple(item for item in value if isinstance(item, str))
 
     def number(self, key: str, low: float, high: float, default: float) -> float:
-        """The number at `key` within `low` and `high`, or `default`."""
+        """Return the number at `key` if it is within `low` and `high`, else `default`."""
         value = self.value(key)
         if value is None:
             return default
@@ -128,8 +131,16 @@ class Table:
             return default
         return float(value)
 
+    def truth(self, key: str, default: bool) -> bool:
+        """The boolean at `key`, or `default`."""
+        value = self.value(key)
+        if value is None or isinstance(value, bool):
+            return default if value is None else value
+        self.note(key, f"expected true or false, got {shown(value)}; write {shown(default)}")
+        return default
+
     def choice(self, key: str, choices: Sequence[str], default: str) -> str:
-        """The string at `key` if it is one of `choices`, or `default`."""
+        """Return the string at `key` if it is one of `choices`, else `default`."""
         value = self.value(key)
         if value is None:
             return default
@@ -142,7 +153,7 @@ class Table:
         return default
 
     def table(self, key: str) -> Table:
-        """The table at `key`, an empty one where there is none."""
+        """Return the table at `key`, an empty one if there is none."""
         value = self.value(key)
         if value is not None and not isinstance(value, dict):
             header = f"[{'.'.join(map(shown_key, (*self._path, key)))}]"
@@ -151,10 +162,10 @@ class Table:
         return Table(self._document, value if isinstance(value, dict) else {}, (*self._path, key))
 
     def refuse_unknown(self, way_out: str | None = None) -> None:
-        """Note each key that no reader of this file asked for; call it after all of them.
+        """Note each key of this file that was not asked for; to be called after all the others.
 
-        The way out names the key that is meant, else the table where such a key belongs, else it
-        is `way_out`, else the list of the keys known here.
+        The remedy names the key that was meant, else the table where such a key belongs, else it is
+        `way_out`, else the list of known keys.
         """
         asked = self._document.asked
         known = sorted(path[-1] for path in asked if path[:-1] == self._path)
@@ -170,14 +181,14 @@ class Table:
             elif meant:
                 hint = f"did you mean {meant}?"
             else:
-                hint = way_out or f"known here: {', '.join(known)}"
+                hint = way_out or f"known keys: {', '.join(known)}"
             self.note(key, f"unknown key; {hint}")
 
 
 def parse(source: Source) -> Table:
-    """Return the top table of a file. Raises ConfigError where it is not UTF-8 or not TOML."""
+    """Return the top table of a file. Raises ConfigError if it is not UTF-8 or not TOML."""
     try:
-        # utf-8-sig: some editors put a byte order mark first, which TOML does not know.
+        # utf-8-sig: some editors put a byte order mark first, which TOML does not allow.
         text = source.text.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         place = Place(source.path, source.text.count(b"\n", 0, error.start) + 1)
@@ -195,7 +206,7 @@ def parse(source: Source) -> Table:
 
 
 def shown(value: object) -> str:
-    """Return a value as a message shows it: as in TOML, on one line, not too long."""
+    """Return a value for a message: as in TOML, on one line, not too long."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
@@ -211,12 +222,12 @@ def shown(value: object) -> str:
 
 
 def shown_key(key: str) -> str:
-    """Return a key as a message shows it: bare where TOML lets it stand bare, else in quotes."""
+    """Return a key for a message: bare if TOML allows that, else in quotes."""
     return key if BARE_KEY.fullmatch(key) and len(key) <= _MAX_SHOWN else shown(key)
 
 
 def quoting(value: object) -> str:
-    """Return the advice how to write as a string what was written as something else."""
+    """Return advice on how to write as a string what was written as something else."""
     if isinstance(value, (list, dict)):
         return "write one string"
     if isinstance(value, (bool, float)) or (isinstance(value, int) and value in INT64):
@@ -240,7 +251,7 @@ def _nearest(word: str, known: Sequence[str]) -> str | None:
 
 
 def _number_meant(value: object, low: float, high: float, default: float) -> float:
-    """Return the seconds of a text such as "1s", else the default."""
+    """Return the seconds given as text such as "1s", else the default."""
     text = value if isinstance(value, str) else ""
     match = re.fullmatch(r"\s*([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*s?\s*", text)
     return float(match[1]) if match and low <= float(match[1]) <= high else default
@@ -248,7 +259,7 @@ def _number_meant(value: object, low: float, high: float, default: float) -> flo
 
 def _syntax_problem(path: str, text: str, message: str) -> str:
     match = _SYNTAX.fullmatch(message)
-    if match is None:  # int() refuses thousands of digits, and tomli lets that through
+    if match is None:  # int() refuses thousands of digits, and tomli passes that error on
         return f"{path}: not valid TOML: an integer is too long; put it in quotes"
     if match["line"]:
         line, fact = int(match["line"]), f"{match['fact']} (column {match['column']})"

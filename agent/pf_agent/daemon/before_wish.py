@@ -1,4 +1,4 @@
-"""Ask Postfix's port before a wish comes true: what it says after it is held against that."""
+"""Asks Postfix's port before a wish is applied, to compare with its answer afterwards."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from pf_agent.reconcile.in_force import InForce
 
 
 class BeforeWish:
-    """The question of one instance. `heard` is the answer; None where none came, or none is due.
+    """The question of one instance. `heard` is the answer; None if there is none, or none is due.
 
-    A wish waits for it until `answer_by`, in ticks, and no longer. Drift waits for nothing.
+    A wish waits for it until `answer_by`, in ticks, and no longer. Drift never waits.
     """
 
     def __init__(
@@ -34,12 +34,12 @@ class BeforeWish:
         self.answer_by = 0.0
 
     def is_asked(self) -> bool:
-        """Whether the answer is still to come."""
+        """Whether an answer is still expected."""
         return self._asking is not None
 
     def is_awaited(self, asked: DesiredState, actual: ActualState) -> bool:
-        """Tell whether what the files ask for is to wait for the answer. Raises HostError."""
-        if not self._in_force.is_new(asked) or self._shared.may_only_observe():
+        """Tell whether what the files ask for must wait for the answer. Raises HostError."""
+        if not self._in_force.is_new(asked) or self._shared.may_only_observe(self._name):
             self._wish = self._asking = self.heard = None
             return False
         if asked != self._wish and not self._begins(asked, actual):
@@ -49,20 +49,20 @@ class BeforeWish:
         try:
             self.heard = self._asking.answer()
         except HostError:
-            self._asking = None  # it could not be asked
+            self._asking = None  # the port could not be asked
             return False
         is_in_time = time.monotonic() < self.answer_by
         if self.heard is None and not is_in_time:
             self.heard = self._known()
         is_to_wait = self.heard is None and is_in_time
         if is_to_wait and not self._in_force.is_only_wished(asked, actual):
-            is_to_wait = False  # somebody has written main.cf meanwhile
+            is_to_wait = False  # main.cf was written meanwhile
         if not is_to_wait:
             self._asking = None
         return is_to_wait
 
     def _begins(self, asked: DesiredState, actual: ActualState) -> bool:
-        """Ask; False where nobody is there to be asked, or something else is to be put right."""
+        """Ask; False if no Postfix can be asked, or if something else must be corrected."""
         self._wish, self._asking, self.heard = asked, None, None
         if self._activation.memory.left:
             self.heard = self._known()
@@ -77,7 +77,7 @@ class BeforeWish:
         return True
 
     def _known(self) -> Heard | None:
-        """How Postfix was last found to stand, where its port cannot be asked or takes its time."""
+        """Return Postfix's last known state, for when its port cannot be asked or is slow."""
         left = self._activation.memory.left
         if left:
             return Heard(left, greeted=False)

@@ -1,8 +1,9 @@
-"""The drifts of one instance: the newest, as `status` tells of it, and whether it is contested."""
+"""The drifts of one instance: the latest, as shown by `status`, and whether it is contested."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from pf_agent import names
 from pf_agent.activation import pacing
@@ -19,13 +20,14 @@ from pf_agent.model import (
     Record,
     Result,
 )
-from pf_agent.words import sentences
+from pf_agent.words import keeping, sentences
 
 
 class Drifts:
-    """What was noted of them. `contest` is None where nothing is contested."""
+    """What was noted about drifts. `contest` is None if nothing is contested."""
 
-    def __init__(self, state: FileStore, emit: Emit, shared: Shared) -> None:
+    def __init__(self, instance: str, state: FileStore, emit: Emit, shared: Shared) -> None:
+        self._instance = instance
         self._state = state
         self._emit = emit
         self._shared = shared
@@ -33,13 +35,14 @@ class Drifts:
         self.last: LastDrift | None = None
 
     def apart(self) -> float:
-        """Return the seconds that restarts are to be from each other for the contest's sake."""
+        """Return how many seconds restarts must be apart because of a contest."""
         return self.contest.apart if self.contest else 0.0
 
     def note(self, outcome: Outcome) -> None:
-        """A cycle ended so."""
+        """Note how a cycle ended."""
         exposure = outcome.exposure
         self.contest = pacing.contest(self._state.drifts(), time.time())
+        self._forget_what_is_wished(outcome)
         if outcome.cycle is None or exposure is None:
             return
         took = None
@@ -48,13 +51,24 @@ class Drifts:
         real = [drift for drift in outcome.drift if not drift.is_wished]
         drifted = sentences.drifted_names(real)[: sentences.MOST_NAMES]
         if not drifted:
-            return  # what a person asks for is no drift
-        self.last = LastDrift(outcome.cycle, exposure.seen_at, drifted, took)
+            return  # a wish is not drift
+        at, before = exposure.seen_at, self.last
+        if before is not None and before.cycle == outcome.cycle:
+            at = before.at  # in observe mode each look finds it again
+        self.last = LastDrift(outcome.cycle, at, drifted, took)
         if outcome.result is Result.CORRECTED:
+            keep = keeping.command(self._instance, outcome.drift, str(outcome.cycle))
+            self.last = replace(self.last, keep=keep or None)
             self._note_contest(outcome.cycle, drifted, exposure.seen_at)
 
+    def _forget_what_is_wished(self, outcome: Outcome) -> None:
+        """Offer no more to keep what the desired state says something new about."""
+        wished = {drift.parameter for drift in outcome.drift if drift.is_wished}
+        if self.last is not None and wished & set(self.last.parameters):
+            self.last = replace(self.last, keep=None)
+
     def _note_contest(self, cycle: int, drifted: tuple[str, ...], at: float) -> None:
-        """Where somebody keeps undoing us, say so once, and restart more and more seldom."""
+        """If something keeps reverting our corrections, say so once, and space the restarts out."""
         before = self.contest
         drifts = pacing.noted(self._state.drifts(), drifted, at)
         try:
@@ -68,15 +82,18 @@ class Drifts:
             self._emit(Record(Event.CONTESTED, text, cycle, fields))
 
     def note_activated(self, pending: PendingActivation, at: float) -> None:
-        """Postfix was seen to serve with main.cf as `pending` left it."""
+        """Note that Postfix was seen to serve with main.cf as `pending` left it."""
         exposure = pending.exposure
         if pending.rolled_back or not pending.is_drift():
             return  # that was no correction of drift
         corrected_at = exposure.corrected_at or exposure.seen_at
+        before = self.last
+        keep = before.keep if before is not None and before.cycle == pending.cycle else None
         self.last = LastDrift(
             pending.cycle,
             exposure.seen_at,
             pending.parameters,
             max(0.0, corrected_at - exposure.written_at),
             max(0.0, at - corrected_at),
+            keep,
         )

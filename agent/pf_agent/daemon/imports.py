@@ -1,18 +1,18 @@
-"""Keep out of a process that stays what its libraries import for uses that it has not.
+"""Keeps modules out of the daemon that its libraries import but that it never uses.
 
-What it gains: `pf-agent run` at rest has 24.3 MiB (PSS) in place of 31.6 on Debian 12, and 25.1 in
-place of 34.1 on Debian 13; tests/bench/memory.md says how that is measured. Tried with Python 3.10
-to 3.13, PyGObject 3.42 and 3.50, structlog 20.1 to 25.3, watchdog 2.1 to 6.0. With others it is
-safe, and may gain less: what was put off is loaded where somebody uses it.
+The gain: `pf-agent run` at rest takes 24.3 MiB (PSS) instead of 31.6 on Debian 12, and 25.1 instead
+of 34.1 on Debian 13; tests/bench/memory.md says how that is measured. Tried with Python 3.10 to
+3.13, PyGObject 3.42 and 3.50, structlog 20.1 to 25.3, watchdog 2.1 to 6.0. With other versions it
+is safe, but may gain less: what was deferred is loaded when it is used.
 
 When to delete it, with its tests and the call in cli/verbs_run.py: once it gains less than 3 MiB on
-each Debian that is supported. asyncio, which structlog and PyGObject import, is the most of it.
+every supported Debian. Most of it is asyncio, which structlog and PyGObject import.
 
-A module that Python does not find in `sys.modules` is looked for; one that stands there is taken
-as it is, and None there means that there is none (Python's reference, "The module cache").
+Python searches for a module that is not in `sys.modules`; one that is there is taken as it is, and
+None there means that the module does not exist (Python's reference, "The module cache").
 
 importlib.util.LazyLoader is not enough: the import statement looks at a module's `__spec__`, and
-that alone makes it load what it was to put off.
+that alone makes it load what it was to defer.
 """
 
 from __future__ import annotations
@@ -24,39 +24,39 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, Final
 
-# Whoever imports one of these asks "except ImportError", and goes on without it.
+# Their importers all use "except ImportError", and go on without them.
 _DISPENSABLE: Final = (
-    # hashlib then takes the functions that Debian's Python has built in, and no libcrypto.
+    # hashlib then uses the functions built into Debian's Python, and not libcrypto.
     "_hashlib",
-    # asyncio, smtplib: nothing here speaks TLS.
+    # asyncio, smtplib: nothing here uses TLS.
     "ssl",
-    # structlog.dev, for tracebacks in colours.
+    # structlog.dev, for coloured tracebacks.
     "rich",
     "better_exceptions",
-    # structlog, where Twisted is installed.
+    # structlog, if Twisted is installed.
     "structlog.twisted",
 )
 
-# Imported without a condition, and used in functions that nobody calls here.
+# Imported unconditionally, and used in functions that are not called here.
 _PUT_OFF: Final = (
     "ast",  # signatures that inspect reads from a text
     "asyncio",  # structlog's asynchronous loggers, PyGObject's `await`
     "inspect",  # dataclasses without a docstring
-    "pickle",  # structlog's loggers, when they are pickled
-    "selectors",  # files that socket sends
-    "shutil",  # structlog's width of a terminal
-    "structlog.stdlib",  # loggers on top of logging's
-    "structlog.threadlocal",  # values that a thread's records share
+    "pickle",  # structlog's loggers, if pickled
+    "selectors",  # files sent by socket
+    "shutil",  # the width of structlog's terminal
+    "structlog.stdlib",  # loggers based on logging's
+    "structlog.threadlocal",  # values shared by a thread's records
     "uuid",  # structlog's records of a thread
-    "subprocess",  # platform of Python 3.10, which the oldest structlog imports
-    "ctypes.util",  # watchdog's search for the C library, in some versions; subprocess and tempfile
-    "tokenize",  # linecache's lines of a traceback, inspect's of a function
-    "gi._option",  # GLib's options of a command line
+    "subprocess",  # platform in Python 3.10, imported by the oldest structlog
+    "ctypes.util",  # some watchdog versions find the C library so; subprocess, tempfile
+    "tokenize",  # linecache's lines in a traceback, inspect's of a function
+    "gi._option",  # GLib's command line options
 )
 
 
 class _PutOff(ModuleType):
-    """Stands in for a module that is imported, and becomes it when it is used."""
+    """Replaces an imported module, and becomes it when it is used."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -71,17 +71,17 @@ def _is_put_off(name: str) -> bool:
 
 
 def _real(name: str) -> ModuleType:
-    """The module itself, loaded where it was put off until now."""
+    """Return the module itself, loaded now if it was deferred."""
     if _is_put_off(name):
         del sys.modules[name]
     return import_module(name)
 
 
 class _Policy:
-    """asyncio's policy where nobody has set one. PyGObject asks each time that it runs a loop."""
+    """asyncio's policy if none was set. PyGObject asks for it each time it runs a loop."""
 
     def get_event_loop_for_context(self, _context: object) -> None:
-        """None: there is no loop of asyncio's that runs in a context of GLib's."""
+        """Return None: no asyncio loop runs in a GLib context."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(_real("asyncio").get_event_loop_policy(), name)
@@ -96,11 +96,12 @@ def _running_loop() -> Any:
 
 
 class _InvalidStateError(Exception):
-    """What PyGObject raises where the result of an `await` is taken before it is there."""
+    """What PyGObject raises if the result of an `await` is read too early."""
 
 
 def _annotations(of: object, **how: Any) -> Any:
-    # A class without any has no `__annotations__`. From Python 3.14 on no class has them there.
+    # A class without annotations has no `__annotations__`. From Python 3.14 on no class has it
+    # there.
     if isinstance(of, type) and not how and sys.version_info < (3, 14):
         own = vars(of).get("__annotations__", {})
         if isinstance(own, dict):
@@ -108,8 +109,8 @@ def _annotations(of: object, **how: Any) -> Any:
     return _real("inspect").get_annotations(of, **how)
 
 
-# What is taken from them when they are imported, or asked of them in between. Each answers as the
-# module itself would; whatever is not here has it loaded.
+# What importers take from these modules, or ask of them before they are loaded. Each answers as the
+# module itself would; anything else loads it.
 _AT_ONCE: Final[Mapping[str, Mapping[str, Any]]] = {
     "asyncio": {  # PyGObject 3.50
         "InvalidStateError": _InvalidStateError,
@@ -117,7 +118,7 @@ _AT_ONCE: Final[Mapping[str, Mapping[str, Any]]] = {
         "get_event_loop_policy": _policy,
     },
     "inspect": {"get_annotations": _annotations},  # dataclasses, from Python 3.13 on
-    # "from pickle import" looks whether it is a package: it is none.
+    # "from pickle import" checks whether it is a package: it is not.
     "pickle": {"PicklingError": PicklingError, "__path__": ()},
 }
 
@@ -131,5 +132,5 @@ def forgo() -> None:
         modules.setdefault(name, _PutOff(name))
     import logging
 
-    # From Python 3.12 on each record of logging asks for the task of an asyncio in `sys.modules`.
+    # From Python 3.12 on each logging record asks an asyncio in `sys.modules` for its task.
     logging.logAsyncioTasks = False  # type: ignore[attr-defined]

@@ -1,27 +1,30 @@
-"""The parts of one instance, built once: the daemon and `apply` have the same."""
+"""The parts of one instance, built once: the daemon and `apply` use the same."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 from pf_agent import names
 from pf_agent.activation.activation import Activation
-from pf_agent.activation.alias_database import RETRY_SECONDS, AliasDatabase, Builder
+from pf_agent.activation.alias_database import Builder, Newaliases
 from pf_agent.activation.course import Course
+from pf_agent.activation.databases import RETRY_SECONDS, Databases
 from pf_agent.activation.ports import Postfix, Service
 from pf_agent.activation.surroundings import Surroundings
+from pf_agent.daemon.telling import emit_of
 from pf_agent.files.exchange import MainCfFile
 from pf_agent.files.linux import stamp
 from pf_agent.files.store import FileStore
-from pf_agent.model import Emit, Judgement, Record, Trigger
+from pf_agent.model import Emit, Judgement, Trigger
+from pf_agent.postfix.ways import is_anothers
 from pf_agent.reconcile.in_force import InForce
 from pf_agent.reconcile.judge import Judge
 
 
 class Programs(Postfix, Builder, Protocol):
-    """Postfix's programs and port, as the daemon has them done and as `apply` does them."""
+    """Postfix's programs and port, in the daemon's way or in that of `apply`."""
 
     def judge(self, text: bytes) -> Judgement: ...
     def is_there(self, thing: str) -> bool: ...
@@ -29,7 +32,7 @@ class Programs(Postfix, Builder, Protocol):
 
 @dataclass(frozen=True)
 class Told:
-    """Who hears of it: of a reason to look again, of a record, of what is no event."""
+    """What is told of a reason to look again, of a record, and of other remarks."""
 
     post: Callable[[Trigger], None]
     emit: Emit
@@ -38,12 +41,12 @@ class Told:
 
 @dataclass(frozen=True)
 class Parts:
-    """What looks after one main.cf."""
+    """The parts that manage one main.cf."""
 
     host: MainCfFile
     state: FileStore
     judge: Judge
-    aliases: AliasDatabase
+    aliases: Databases
     activation: Activation
     in_force: InForce
 
@@ -57,10 +60,11 @@ def parts_of(
     told: Told,
     retry_seconds: float = RETRY_SECONDS,
 ) -> Parts:
-    """Return the parts of the instance `name`; what `retry_seconds` are AliasDatabase says."""
+    """Return the parts of the instance `name`; Databases explains `retry_seconds`."""
     host = MainCfFile(main_cf)
     emit = emit_of(name, told.emit)
-    aliases = AliasDatabase(postfix, told.post, emit, told.note, stamp, retry_seconds=retry_seconds)
+    craft = Newaliases(postfix, is_anothers)
+    aliases = Databases(craft, told.post, emit, told.note, stamp, retry_seconds=retry_seconds)
     around = Surroundings(postfix_unit(name), systemd, postfix, state, host.read)
     activation = Activation(Course(around, aliases, told.post, emit))
     in_force = InForce(host, state, emit, postfix.is_there)
@@ -75,18 +79,8 @@ def postfix_unit(instance: str) -> str:
 
 
 def postfix_units(instance: str) -> frozenset[str]:
-    """Return the units that may hold the instance's master: on Debian 12 the default one's is
-    below an umbrella (units.holders_of)."""
+    """Return the units that may hold the instance's master.
+
+    On Debian 12 the default one's is below an umbrella unit (units.holders_of).
+    """
     return frozenset([postfix_unit(instance), names.instance_unit(names.POSTFIX_UNIT, instance)])
-
-
-def emit_of(instance: str, emit: Emit) -> Emit:
-    """Return `emit` for an instance: records of another than the default one say which."""
-    if instance == names.DEFAULT_INSTANCE:
-        return emit
-
-    def emit_named(record: Record) -> None:
-        fields = {**record.fields, names.FIELD_INSTANCE: instance}
-        emit(replace(record, message=f"{instance}: {record.message}", fields=fields))
-
-    return emit_named

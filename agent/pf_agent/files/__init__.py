@@ -1,1 +1,1 @@
-"""The disk: main.cf as it is exchanged, the agent's own files, and whom they belong to."""
+"""The disk: exchanging main.cf, the agent's own files, and the ownership of all of them."""

@@ -1,6 +1,6 @@
-"""Postfix's own lock on main.cf (edit_file(3)), which `postconf -e` takes too.
+"""Postfix's own lock on main.cf (edit_file(3)), which `postconf -e` also takes.
 
-Below `exchange`, which may import it: it is another program's protocol, a job of its own.
+It ranks below `exchange`, which may import it: another program's protocol is a job of its own.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LOCK_SECONDS = 10.0
 
 
 def lock_path(main_cf: str) -> str:
-    """Return the path of the lock's file."""
+    """Return the path of the lock file."""
     return f"{main_cf}.tmp"
 
 
@@ -27,7 +27,7 @@ def postfix_lock(main_cf: str, seconds: float = LOCK_SECONDS) -> Iterator[None]:
     """Hold the lock of Postfix's edit_file(3): an flock on the file `main.cf.tmp`.
 
     postconf renames that file over main.cf, so after each wait the name may mean another file.
-    Raises OSError, where another does not free it within `seconds` too.
+    Raises OSError, also if another process does not release the lock within `seconds`.
     """
     path = lock_path(main_cf)
     deadline = time.monotonic() + seconds
@@ -42,7 +42,7 @@ def postfix_lock(main_cf: str, seconds: float = LOCK_SECONDS) -> Iterator[None]:
                 try:
                     yield
                 finally:
-                    # Where it stays, the next look finds that nobody holds it.
+                    # If it remains, the next look finds that no process holds it.
                     with suppress(OSError):
                         if _is_named(path, held):
                             os.unlink(path)
@@ -52,7 +52,7 @@ def postfix_lock(main_cf: str, seconds: float = LOCK_SECONDS) -> Iterator[None]:
 
 
 def _open_lock(path: str) -> int:
-    """Open the lock's file. A link there is nobody's lock, and goes: we are not to be kept out."""
+    """Open the lock file. A link in its place is no lock, and is removed: it must not block us."""
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
         return os.open(path, flags, 0o600)
@@ -70,7 +70,7 @@ def _is_named(path: str, held: os.stat_result) -> bool:
 
 
 def is_abandoned(main_cf: str) -> bool:
-    """Tell whether the lock's file is there and nobody holds it: who did was killed."""
+    """Tell whether the lock file exists and is not held: its holder was killed."""
     try:
         with opened(lock_path(main_cf)) as file:
             return try_flock(file.handle)
@@ -79,7 +79,7 @@ def is_abandoned(main_cf: str) -> bool:
 
 
 def _flock_until(handle: int, deadline: float) -> bool:
-    """Take the lock of a file; False where somebody else still holds it at `deadline`."""
+    """Take a file's lock; False if another process still holds it at `deadline`."""
     while not try_flock(handle):
         if time.monotonic() > deadline:
             return False

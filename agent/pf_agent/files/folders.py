@@ -1,7 +1,7 @@
-"""The agent's own folders: made for root alone to write to, and cleared of what is another's.
+"""The agent's own directories: writable by root only, and cleared of what does not belong there.
 
-A link is never followed there: what another put in the place of a file of ours is moved away, and
-that is told.
+A link is never followed there: anything in the place of a file of ours is moved away, and that is
+reported.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from dataclasses import dataclass
 from pf_agent.files.linux import type_of
 from pf_agent.files.whole import MOST_BYTES, host_error, remove
 
-# What is written without a lock may be half written by a process that lives, as these may.
+# A file written without a lock may be half-written by a running process, as these may be.
 _HALF_WRITTEN = re.compile(r"\.(?!status|suspension).*\.new")
 
 
 @dataclass(frozen=True)
 class Folders:
-    """Folders by their modes, the outer ones first, and the names that are ours in the `cleared`.
+    """Directories with their modes, outermost first, and the names that are ours in `cleared` ones.
 
-    Where some lie is the administrator's choice, and `may_be_links`.
+    The administrator may move those in `may_be_links` elsewhere.
     """
 
     modes: Mapping[str, int]
@@ -34,10 +34,10 @@ class Folders:
     ours: Collection[str]
 
     def prepare(self, quickly: bool) -> tuple[str, ...]:
-        """Make the folders, and make room for our files in them.
+        """Create the directories, and make room for our files in them.
 
-        `quickly`, by the types alone that the folders tell. Returns a sentence for each thing that
-        was moved away since it is no file or folder of ours. Raises HostError.
+        With `quickly`, only the file types that the directory lists are checked. Return a sentence
+        for each thing moved away because it is not our file or directory. Raises HostError.
         """
         moved: list[str] = []
         uid = os.geteuid()
@@ -56,7 +56,7 @@ class Folders:
 
 
 def remove_half_written(folders: Iterable[str]) -> None:
-    """Remove what a crash left half written. Raises HostError, OSError."""
+    """Remove files left half-written by a crash. Raises HostError, OSError."""
     for folder in folders:
         for entry in os.scandir(folder):
             is_folder = entry.is_dir(follow_symlinks=False)
@@ -65,13 +65,13 @@ def remove_half_written(folders: Iterable[str]) -> None:
 
 
 def _cleared_for_folder(folder: str) -> Iterator[str]:
-    """Move away what is no folder."""
+    """Move away what is not a directory."""
     if type_of(folder) not in (0, stat.S_IFDIR):
-        yield _moved_away(folder, "it was no folder")
+        yield _moved_away(folder, "it was not a directory")
 
 
 def _is_ours(folder: str, mode: int, uid: int, may_be_link: bool) -> bool:
-    """Whether a folder is there, ours, and open to no more than `mode` says."""
+    """Whether a directory exists, is ours, and is open to no more than `mode` says."""
     try:
         found = os.stat(folder, follow_symlinks=may_be_link)
     except OSError:
@@ -81,7 +81,7 @@ def _is_ours(folder: str, mode: int, uid: int, may_be_link: bool) -> bool:
 
 
 def _make(folder: str, mode: int) -> None:
-    """Make a folder; one that is another's, or open to more than `mode` says, becomes ours."""
+    """Create a directory; one that is another user's, or open to more than `mode`, becomes ours."""
     if not os.path.isdir(folder):
         os.makedirs(folder, mode, exist_ok=True)
     if _is_ours(folder, mode, os.geteuid(), may_be_link=True):
@@ -96,15 +96,15 @@ def _make(folder: str, mode: int) -> None:
 
 
 def _cleared(folder: str, ours: Collection[str], quickly: bool) -> Iterator[str]:
-    """Move away what has the name of a file of ours, or of a half written one, and is none."""
+    """Move away what has the name of a file of ours, half-written or not, and is no file."""
     for entry in list(os.scandir(folder)):
         name = entry.name.removeprefix(".").removesuffix(".new")
         if name not in ours or entry.name not in (name, f".{name}.new"):
             continue
-        # What cannot be moved is told of where it is in the way, and stops nothing else.
+        # What cannot be moved is reported where it is in the way, and stops nothing else.
         with suppress(OSError):
             if not entry.is_file(follow_symlinks=False):
-                yield _moved_away(entry.path, "it was no regular file")
+                yield _moved_away(entry.path, "it was not a regular file")
             elif not quickly and entry.stat(follow_symlinks=False).st_size > MOST_BYTES:
                 yield _moved_away(entry.path, f"it was larger than {MOST_BYTES} bytes")
 
@@ -112,4 +112,4 @@ def _cleared(folder: str, ours: Collection[str], quickly: bool) -> Iterator[str]
 def _moved_away(path: str, why: str) -> str:
     away = f"{path}.not-ours-{time.time_ns()}"
     os.rename(path, away)
-    return f"{path}: {why}, so it is not the agent's; it is {away} now"
+    return f"{path}: {why}, so it is not the agent's; it is now {away}"

@@ -1,4 +1,4 @@
-"""The marker of what is pending to JSON and back, from what somebody may have damaged: pure."""
+"""The marker of a pending activation to JSON and back, from a file that may be damaged: pure."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ from pf_agent.config.readback import (
 )
 from pf_agent.model import Exposure, Heard, PendingActivation
 
+PENDING = "pending.json"
+
 
 def to_json(pending: PendingActivation) -> dict[str, Any]:
-    """Return what json.dumps takes; `from_json` reads it back."""
+    """Return a dict for json.dumps; `from_json` reads it back."""
     return asdict(pending)
 
 
 def from_json(found: object) -> PendingActivation:
-    """Return what `to_json` wrote, of the version before too. Raises ValueError."""
+    """Return what `to_json` wrote, also in the previous version. Raises ValueError."""
     marker = Members(found)
     return PendingActivation(
         marker.get("cycle", count_of),

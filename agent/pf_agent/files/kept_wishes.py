@@ -1,4 +1,4 @@
-"""Wishes to JSON and back, and what the version before has left of them: pure."""
+"""Wishes to JSON and back, and what the previous version kept in their place: pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pf_agent.model import DesiredState, Rejected, Wishes
 
 
 def agreed(desired: DesiredState, text: bytes) -> DesiredState:
-    """Return as much of `desired` as main.cf's `text` says."""
+    """Return the part of `desired` that main.cf's `text` agrees with."""
     says = MainCf.parse(text)
     found = {name: says.get(name) for name in desired.parameters()}
     settings = {
@@ -32,7 +32,7 @@ def agreed(desired: DesiredState, text: bytes) -> DesiredState:
 
 
 def to_json(wishes: Wishes) -> dict[str, Any]:
-    """Return what json.dumps takes; `from_json` reads it back."""
+    """Return a dict for json.dumps; `from_json` reads it back."""
     refused = wishes.rejected
     return {
         "served": _state(wishes.served),
@@ -47,11 +47,12 @@ def to_json(wishes: Wishes) -> dict[str, Any]:
             "missing": list(refused.missing),
             "is_judged": refused.is_judged,
         },
+        "left": dict(wishes.left),
     }
 
 
 def from_json(document: object) -> Wishes:
-    """Return what `to_json` wrote. Raises ValueError where it could not have."""
+    """Return what `to_json` wrote. Raises ValueError if it could not have."""
     found = Members(document)
     state = or_none(saved.saved_state)
     return Wishes(
@@ -59,6 +60,7 @@ def from_json(document: object) -> Wishes:
         found.get("applied", state),
         found.get("before", lambda lines: table_of(lines, _lines)),
         found.get("rejected", or_none(_refused)),
+        found.get("left", lambda values: table_of(values, lambda _, value: text_of(value)), {}),
     )
 
 
@@ -67,7 +69,7 @@ def _lines(name: str, value: object) -> str | None:
         return None
     lines = text_of(value)
     if MainCf.parse(encoded(lines)).parameters().keys() != {name}:
-        raise ValueError("these are no lines of it")
+        raise ValueError("these are not its lines")
     return lines
 
 

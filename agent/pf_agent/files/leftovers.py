@@ -1,8 +1,8 @@
-"""What an exchange leaves beside main.cf: cut short, or still written to by somebody.
+"""What an exchange leaves beside main.cf: interrupted, or still being written.
 
-A file of ours bears the name under which the new text was laid, and holds that text or what it has
-displaced. One that somebody had open when it was exchanged waits, under a name that tells which
-text took its place, until he has closed it.
+A file of ours has the name under which the new text was prepared, and holds that text or the
+displaced one. One that a writer had open during the exchange waits until the writer has closed it,
+under a name that tells which text took its place.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from contextlib import suppress
 
 from pf_agent.files.edit_lock import is_abandoned, lock_path
 from pf_agent.files.regular import RegularFile, read_regular
+from pf_agent.files.set_aside import NO_FILE, TOO_LARGE, misfit_at, set_aside
 from pf_agent.model import Late
 
 _OURS = ".main.cf.pf-agent-"
@@ -22,7 +23,7 @@ _LATE = ".main.cf.late-"
 
 
 class Leftovers:
-    """What lies beside the main.cf at `path`; see MainCfFile for `is_own`."""
+    """The files beside the main.cf at `path`; see MainCfFile for `is_own`."""
 
     def __init__(self, path: str, is_own: bool) -> None:
         self._path = path
@@ -34,7 +35,7 @@ class Leftovers:
         return os.path.join(self._directory, f"{_OURS}{os.getpid()}-{time.time_ns()}")
 
     def is_alone(self) -> bool:
-        """Tell whether nothing lies there that `is_cut_off` or `late` looks at."""
+        """Tell whether there is nothing for `is_cut_off` or `late`."""
         lock = os.path.basename(lock_path(self._path))
         with suppress(OSError):
             names = os.listdir(self._directory)
@@ -42,39 +43,43 @@ class Leftovers:
         return True
 
     def is_cut_off(self) -> bool:
-        """Tell whether a file of ours was left, or the lock's."""
+        """Tell whether a file of ours was left, or the lock file."""
         return bool(self._ours()) or is_abandoned(self._path)
 
     def take_up(self, keep: Callable[[bytes], None]) -> None:
-        """Give `keep` what files of ours hold, and remove them. Raises OSError."""
+        """Give `keep` what files of ours hold, and remove them. Raises OSError.
+
+        Anything else was in main.cf's place before an interrupted exchange.
+        """
         for path in self._ours():
+            if misfit_at(path):
+                set_aside(path, self._path, NO_FILE)
+                continue
             found = read_regular(path, self._is_own) if os.path.isfile(path) else None
             if found is not None and found.text:
                 keep(found.text)
             self.drop(path, found)
 
     def drop(self, path: str, found: RegularFile | None) -> str:
-        """Remove a file; one too large to be kept elsewhere is moved: return where to."""
-        if found is None or not found.is_too_large:
-            os.unlink(path)
-            return ""
-        aside = f"{self._path}.too-large-{time.time_ns()}"
-        os.rename(path, aside)
-        return aside
+        """Remove a file; move one that is too large to be kept elsewhere, and return where to."""
+        if found is not None and found.is_too_large:
+            return set_aside(path, self._path, TOO_LARGE)
+        os.unlink(path)
+        return ""
 
     def await_writer(self, path: str, instead: bytes) -> None:
-        """Let a file of ours wait for who writes it; `instead` stands in its place. OSError."""
+        """Let a file of ours wait for its writer; `instead` took its place. Raises OSError."""
         name = f"{_LATE}{time.time_ns()}-{_digest(instead)}"
         os.rename(path, os.path.join(self._directory, name))
 
     def is_awaited(self) -> bool:
-        """Tell whether a file waits for who writes it."""
+        """Tell whether a file is waiting for its writer."""
         return bool(self._late())
 
     def late(self, stands: Callable[[], bytes | None]) -> Late | None:
-        """Return what he has written, once he has closed it; None until then. Raises OSError.
+        """Return what the writer left, None until it has closed the file. Raises OSError.
 
-        `stands` returns the text that main.cf has now.
+        `stands` returns main.cf's current text.
         """
         for path in self._late():
             found = read_regular(path, self._is_own)
@@ -87,7 +92,7 @@ class Leftovers:
     def _ours(self) -> list[str]:
         with suppress(OSError):
             found = [entry for entry in os.scandir(self._directory) if entry.name.startswith(_OURS)]
-            return sorted(e.path for e in found if not e.is_dir(follow_symlinks=False))
+            return sorted(entry.path for entry in found)
         return []
 
     def _late(self) -> list[str]:

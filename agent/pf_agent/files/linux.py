@@ -1,6 +1,7 @@
-"""Files of Linux: what Python leaves in several calls, or makes more of than is wanted.
+"""Linux file calls that Python lacks, splits into several, or wraps in more than is wanted.
 
-Below the other effects, which may import it: they would each have to write these calls again.
+It ranks below the other effects, which may import it: each of them would have to repeat these
+calls.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pf_agent.model import Stamp
 
 T = TypeVar("T")
 
-# A FIFO does not hold up who opens it so.
+# With these flags opening a FIFO does not block.
 READ: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -29,10 +30,10 @@ class NewFile(NamedTuple):
 
 
 def stamp(path: str) -> Stamp | None:
-    """Return the stamp of the file that a path leads to; None where there is none.
+    """Return the stamp of the file that a path leads to; None if there is none.
 
-    A folder, however new, is none: the clock of files ticks every 4 ms, and what was made in one
-    tick has the same date.
+    A directory does not count, however new: file times advance in steps of 4 ms, and what was
+    created within one step has the same time.
     """
     try:
         found = os.stat(path)
@@ -44,7 +45,7 @@ def stamp(path: str) -> Stamp | None:
 
 
 def type_of(path: str) -> int:
-    """Return what stands under a name, a link for itself: a type of inode(7), 0 for nothing."""
+    """Return the type of what is at a path, not following links: see inode(7), 0 for nothing."""
     try:
         return stat.S_IFMT(os.lstat(path).st_mode)
     except FileNotFoundError:
@@ -52,34 +53,23 @@ def type_of(path: str) -> int:
 
 
 def close(handle: int) -> None:
-    """Close what nothing was written through: Linux does, whatever it says of it (close(2))."""
+    """Close a handle that was not written to: Linux does, whatever it returns (close(2))."""
     with suppress(OSError):
         os.close(handle)
 
 
 def fill(handle: int, data: bytes) -> None:
-    """Write all of `data`, however little the kernel takes at once. Raises OSError."""
+    """Write all of `data`, even if the kernel takes only parts of it at a time. Raises OSError."""
     left = memoryview(data)
     while left:
         left = left[os.write(handle, left) :]
 
 
-def overwrite(path: str, data: bytes) -> None:
-    """Write over a file, there or not, for its owner alone. Raises OSError."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    handle = os.open(path, flags, 0o600)
-    try:
-        fill(handle, data)
-        os.ftruncate(handle, len(data))
-    finally:
-        close(handle)
-
-
 def contents(handle: int, size: int, most: int) -> bytes:
-    """Return what is in a file, or a byte more than `most` of it; `size` is what it should be.
+    """Return a file's contents, or one byte more than `most` of it; `size` is the expected size.
 
-    By the handle, since Python's file asks the kernel five things more; and by its size, since a
-    buffer for the most would be mapped anew each time. Raises OSError.
+    By the handle, since Python's file object makes five more system calls; and by the size, since a
+    buffer of the maximum would be mapped anew each time. Raises OSError.
     """
     parts: list[bytes] = []
     left = most + 1
@@ -90,7 +80,7 @@ def contents(handle: int, size: int, most: int) -> bytes:
 
 
 def sync_directory(path: str) -> None:
-    """Make the names in a folder durable (fsync(2)). Raises OSError."""
+    """Make the names in a directory durable (fsync(2)). Raises OSError."""
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(handle)
@@ -99,7 +89,7 @@ def sync_directory(path: str) -> None:
 
 
 def try_flock(handle: int) -> bool:
-    """Take the lock of a file (flock(2)); False where somebody else holds it."""
+    """Take a file's lock (flock(2)); False if another process holds it."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -108,7 +98,7 @@ def try_flock(handle: int) -> bool:
 
 
 def unless_refused(call: Callable[[], T]) -> T | None:
-    """Return what `call` does; None where the file system or another program's rules forbid it."""
+    """Return what `call` does; None if the file system or a security policy forbids it."""
     try:
         return call()
     except OSError as error:
@@ -118,17 +108,17 @@ def unless_refused(call: Callable[[], T]) -> T | None:
 
 
 def new_file(path: str) -> NewFile:
-    """Return a new file, which has its name by now where it must have one. Raises OSError."""
+    """Return a new file; it has its name already if it must have one. Raises OSError."""
     with suppress(OSError):
         return nameless(os.path.dirname(path))
     return NewFile(os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_CREAT | os.O_EXCL, 0o600), path)
 
 
 def nameless(folder: str) -> NewFile:
-    """Return a new file that gets its name when it is whole.
+    """Return a new file that gets its name once it is complete.
 
-    Raises OSError where the file system has no such files (open(2), O_TMPFILE), or where there is
-    no /proc to name it by.
+    Raises OSError if the file system does not support that (open(2), O_TMPFILE), or if there is no
+    /proc to name it through.
     """
     handle = os.open(folder, os.O_RDWR | os.O_CLOEXEC | os.O_TMPFILE, 0o600)
     place = _named_by_handle(handle)
@@ -141,7 +131,7 @@ def nameless(folder: str) -> NewFile:
 def give_name(handle: int, path: str) -> None:
     """Give a file its first name. Raises OSError.
 
-    Given a `src_dir_fd`, which for an absolute path means nothing, Python calls linkat(2) with
+    With a `src_dir_fd`, which has no meaning for an absolute path, Python calls linkat(2) with
     AT_SYMLINK_FOLLOW.
     """
     os.link(_named_by_handle(handle), path, src_dir_fd=handle)

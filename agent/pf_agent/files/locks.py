@@ -1,6 +1,6 @@
-"""The agent's two locks: who reconciles, for milliseconds, and who activates, for minutes.
+"""The agent's locks: to reconcile and to replace an index, for milliseconds; to activate, minutes.
 
-The kernel frees them with the process, however it ends.
+The kernel releases them when the process ends, however it ends.
 """
 
 from __future__ import annotations
@@ -13,14 +13,36 @@ from typing import Final
 
 from pf_agent.errors import HostError
 from pf_agent.files.linux import close, try_flock
+from pf_agent.files.whole import host_error
 
 RECONCILING: Final = "lock"
 ACTIVATING: Final = "activation.lock"
+REPLACING: Final = "tables.lock"  # of all instances: two may name the same table
 LOCK_SECONDS: Final = 30.0
 
 
+@contextmanager
+def held(path: str, seconds: float = LOCK_SECONDS) -> Iterator[int]:
+    """Hold a file's lock, creating the file if necessary, and yield its handle.
+
+    Raises HostError if another process does not release it within that many seconds.
+    """
+    handle = _opened(path)
+    try:
+        deadline = time.monotonic() + seconds
+        while not try_flock(handle):
+            if time.monotonic() > deadline:
+                raise HostError(
+                    f"{path}: another pf-agent has held it for {seconds:.0f} s; see `fuser {path}`"
+                )
+            time.sleep(0.01)
+        yield handle
+    finally:
+        close(handle)
+
+
 class Locks:
-    """The locks in `directory`; one that another process holds is waited for, `seconds` long."""
+    """The locks in `directory`; one that another process holds is waited for, up to `seconds`."""
 
     def __init__(self, directory: str, seconds: float = LOCK_SECONDS) -> None:
         self._directory = directory
@@ -29,24 +51,12 @@ class Locks:
 
     @contextmanager
     def reconciling(self) -> Iterator[None]:
-        """Hold the right to reconcile. Raises HostError where another does not free it in time."""
-        path = os.path.join(self._directory, RECONCILING)
-        handle = _opened(path)
-        try:
-            deadline = time.monotonic() + self._seconds
-            while not try_flock(handle):
-                if time.monotonic() > deadline:
-                    raise HostError(
-                        f"{path}: another pf-agent has held it for {self._seconds:.0f} s;"
-                        f" see `fuser {path}`"
-                    )
-                time.sleep(0.01)
+        """Hold the right to reconcile. Raises HostError if another process does not release it."""
+        with held(os.path.join(self._directory, RECONCILING), self._seconds):
             yield
-        finally:
-            close(handle)
 
     def hold_activation(self) -> bool:
-        """Try to become the one that activates; False while another process is. HostError."""
+        """Try to get the right to activate; False if another process has it. Raises HostError."""
         if self._activating is None:
             handle = _opened(os.path.join(self._directory, ACTIVATING))
             if not try_flock(handle):
@@ -65,5 +75,7 @@ class Locks:
 def _opened(path: str) -> int:
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    except OSError as error:
+    except PermissionError as error:
         raise HostError(f"{path}: {error.strerror}; run as root") from error
+    except OSError as error:
+        raise host_error(path, error) from error

@@ -1,4 +1,4 @@
-"""Two names swapped in one step: renameat2(2), which Python does not offer."""
+"""Swaps two names in one step: renameat2(2), which Python does not offer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def swap_or_move(source: str, target: str) -> bool:
-    """Swap the two names; False where nothing stood at `target`, and `source` is no more.
+    """Swap the two names; False if nothing was at `target`: then `source` was moved there.
 
     Raises OSError.
     """
@@ -23,7 +23,7 @@ def swap_or_move(source: str, target: str) -> bool:
             _renameat2(source, target, _RENAME_EXCHANGE)
             return True
         except FileNotFoundError:
-            # Nothing to exchange with, unless somebody creates it right now: then once more.
+            # Nothing to exchange with, unless it is created right now: then try again.
             with suppress(FileExistsError):
                 _renameat2(source, target, _RENAME_NOREPLACE)
                 return False

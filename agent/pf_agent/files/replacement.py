@@ -1,6 +1,6 @@
-"""The text that is to take main.cf's place: whole in a file of its own, and dressed as main.cf is.
+"""The text that is to take main.cf's place: complete, in a file with main.cf's attributes.
 
-It may lie ready long before, so that the exchange waits for no disk.
+It may be prepared long before, so that the exchange waits for no disk.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pf_agent.model import ActualState, FileKind
 
 
 class _Laid(NamedTuple):
-    """A text that is whole and synced in a file without a name, and what that file was given."""
+    """A text, complete and synced in a file without a name, and the attributes of that file."""
 
     text: bytes
     handle: int
@@ -35,7 +35,7 @@ class _Laid(NamedTuple):
 
 
 class Replacement:
-    """What is put beside the main.cf at `path`; see MainCfFile for `is_own`."""
+    """The new file beside the main.cf at `path`; see MainCfFile for `is_own`."""
 
     def __init__(self, path: str, is_own: bool) -> None:
         self._path = path
@@ -44,10 +44,10 @@ class Replacement:
         self._laid: _Laid | None = None
 
     def lay_ahead(self, actual: ActualState) -> None:
-        """Have the text of `actual` lie ready for `exchange`, which then waits for no disk.
+        """Prepare the text of `actual` for `exchange`, which then waits for no disk.
 
-        It has no name until then: nobody sees it, and a crash leaves nothing. Never raises; what
-        cannot be laid ahead is laid when it is needed.
+        It has no name until then: it cannot be seen, and a crash leaves nothing. Never raises; what
+        cannot be prepared is written when it is needed.
         """
         text = actual.text
         is_there = self._laid is not None and self._laid.text == text
@@ -60,13 +60,13 @@ class Replacement:
             self._laid = _Laid(text, self._filled(new, text, actual, attributes), attributes)
 
     def lay_no_more(self) -> None:
-        """Forget what lies ready."""
+        """Discard what is prepared."""
         if self._laid is not None:
             close(self._laid.handle)
             self._laid = None
 
     def lay(self, ours: str, text: bytes, actual: ActualState) -> int:
-        """Put the new text beside main.cf, whole and synced. Returns it open for reading."""
+        """Put the new text beside main.cf, complete and synced; return it open for reading."""
         attributes = self.attributes_of(actual)
         laid = self._laid
         if laid is not None and (laid.text, laid.attributes) == (text, attributes):
@@ -79,8 +79,8 @@ class Replacement:
         new = new_file(ours)
         handle = self._filled(new, text, actual, attributes)
         if new.place != ours:
-            # Not sooner: a crash has left nothing until now, and who watches the folder, we before
-            # all, is not woken up by each step.
+            # Not earlier: until now a crash leaves nothing, and the watchers of the directory,
+            # above all we, are not woken by each step.
             try:
                 give_name(handle, ours)
             except OSError:
@@ -91,9 +91,9 @@ class Replacement:
     def _filled(
         self, new: NewFile, text: bytes, actual: ActualState, attributes: Mapping[str, bytes]
     ) -> int:
-        """Give a new file all but its name.
+        """Give a new file everything but its name.
 
-        Returns it open for reading alone: we are not to count as one who still writes main.cf.
+        Return it open for reading only: we must not count as a process that still writes main.cf.
         """
         with ExitStack() as stack:
             stack.callback(close, new.handle)
@@ -108,15 +108,17 @@ class Replacement:
         return handle
 
     def attributes_of(self, actual: ActualState) -> dict[str, bytes]:
-        """The ACL and the extended attributes of what is there; of a link, not its target's."""
+        """Return the file's ACL and extended attributes; of a link, not those of its target."""
         found = {}
-        if actual.kind is not FileKind.ABSENT:
+        # Other types have other ones, such as a directory's default ACL, which a file cannot have;
+        # and a directory may have taken main.cf's place since it was read.
+        if actual.kind not in (FileKind.ABSENT, FileKind.OTHER):
             with suppress(FileNotFoundError):
                 read = partial(os.listxattr, self._path, follow_symlinks=False)
                 for name in unless_refused(read) or ():
                     get = partial(os.getxattr, self._path, name, follow_symlinks=False)
                     value = unless_refused(get)
-                    if value is not None:
+                    if value is not None and name != "system.posix_acl_default":
                         found[name] = value
         return found
 
@@ -126,18 +128,18 @@ class Replacement:
             unless_refused(partial(os.setxattr, handle, name, value))
         if self._is_own:
             made = os.fstat(handle)
-            if (made.st_uid, made.st_gid) != (OWNER, GROUP):  # each change wakes who watches
+            if (made.st_uid, made.st_gid) != (OWNER, GROUP):  # each change wakes the watchers
                 os.fchown(handle, OWNER, GROUP)
             os.fchmod(handle, MODE)
         elif actual.text is not None:
-            with suppress(PermissionError):  # not root: the file becomes the caller's own
+            os.fchmod(handle, actual.mode)  # only an owner may, unless it has CAP_FOWNER
+            with suppress(PermissionError):  # not root: the file stays the caller's own
                 os.fchown(handle, actual.owner, actual.group)
-            os.fchmod(handle, actual.mode)
         else:
             os.fchmod(handle, MODE)
 
 
 def cooled() -> tuple[float, float]:
-    """The two times of a file that no Postfix program need wait for."""
+    """Return access and modification times so old that no Postfix program waits for the file."""
     moment = time.time() - COOL_SECONDS
     return moment, moment

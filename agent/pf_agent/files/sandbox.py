@@ -1,10 +1,11 @@
-"""Whether a place is read-only to our own unit's sandbox alone, and the drop-in that opens it.
+"""Whether a place is read-only only to our own unit's sandbox, and the drop-in that opens it.
 
-ProtectSystem= and ProtectHome= make a mount of the place that is read-only, of a file system that
-is not (systemd.exec(5)). /proc/self/mountinfo tells the two apart: it has the options of the mount,
-and after the hyphen those of the file system (proc(5)).
+ProtectSystem= and ProtectHome= make a read-only mount of a file system that is writable
+(systemd.exec(5)). /proc/self/mountinfo tells the two apart: it lists the options of the mount, and
+after the hyphen those of the file system (proc(5)).
 
-Below the other effects, which may import it: each of them may be asked to write to such a place.
+It ranks below the other effects, which may import it: each of them may be asked to write to such a
+place.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Final, NamedTuple
 
 from pf_agent import names
 
-# ReadWritePaths= of our units: what is read-only here, the sandbox did not make so.
+# ReadWritePaths= of our units: if something is read-only here, the sandbox is not the cause.
 OPEN: Final = ("/etc", "/var")
 _OURS: Final = re.compile(rf"/({names.PROGRAM}[\w-]*\.service)$", re.MULTILINE)
 _READ_ONLY: Final = "make its file system writable"
@@ -29,8 +30,10 @@ class _Mount(NamedTuple):
 
 
 def way_out(path: str, error: OSError, otherwise: str) -> str:
-    """Return the way out of an error at `path`, a file or a folder: `otherwise`, but where
-    something there is read-only."""
+    """Return the remedy for an error at `path`, a file or a directory.
+
+    That is `otherwise`, unless something there is read-only.
+    """
     if error.errno != errno.EROFS:
         return otherwise
     folder = os.path.realpath(path if os.path.isdir(path) else os.path.dirname(path))
@@ -38,21 +41,21 @@ def way_out(path: str, error: OSError, otherwise: str) -> str:
 
 
 def closed(folder: str, mounts: str, cgroups: str) -> str:
-    """Return how to open `folder` to our unit; "" where that is not what keeps us out.
+    """Return how to open `folder` to our unit; "" if the sandbox is not what keeps us out.
 
-    `mounts` and `cgroups` are the texts of these two files of /proc/self; outside a unit of ours
-    there is no sandbox.
+    `mounts` and `cgroups` are the texts of these files in /proc/self; outside our units there is no
+    sandbox.
     """
     unit = _OURS.search(cgroups)
     if unit is None or any(_is_below(folder, place) for place in OPEN):
         return ""
-    # The longest name, and of several mounts over one another the last.
+    # The longest path, and of several mounts on the same path the last one.
     above = [mount for mount in map(_mount, mounts.splitlines()) if _is_below(folder, mount.point)]
     found = max(enumerate(above), key=lambda each: (len(each[1].point), each[0]), default=None)
     if found is None or not found[1].is_read_only or found[1].file_system_is_read_only:
         return ""
     return (
-        f"it is so to {unit[1]} alone: write the lines `[Service]` and"
+        f"it is read-only for {unit[1]} only: add the lines `[Service]` and"
         f" `ReadWritePaths={_quoted(folder)}` to /etc/systemd/system/{unit[1]}.d/writable.conf, and"
         f" run `systemctl daemon-reload` and `systemctl restart {unit[1]}`"
     )
@@ -70,7 +73,7 @@ def _is_below(path: str, folder: str) -> bool:
 
 
 def _quoted(path: str) -> str:
-    """As systemd reads it: `%` begins a specifier, and a blank ends a path (systemd.syntax(7))."""
+    """Quote a path for systemd: `%` begins a specifier, a blank ends a path (systemd.syntax(7))."""
     path = path.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{path}"' if re.search(r"[\s\"'\\]", path) else path
 
@@ -80,4 +83,4 @@ def _text(name: str) -> str:
         with open(f"/proc/self/{name}", encoding="utf-8", errors="surrogateescape") as file:
             return file.read()
     except OSError:
-        return ""  # no /proc: then it cannot be told
+        return ""  # without /proc it cannot be told

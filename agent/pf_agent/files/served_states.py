@@ -1,4 +1,4 @@
-"""What Postfix was last seen to serve with, of every instance that has left such a state."""
+"""The states that Postfix was last seen to serve with, for every instance that has one."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from contextlib import suppress
 from pf_agent import names
 from pf_agent.config.desired import instance_fault
 from pf_agent.errors import HostError
-from pf_agent.files.store import INSTANCES, FileStore
+from pf_agent.files.cycles import INSTANCES
+from pf_agent.files.store import FileStore
 from pf_agent.model import DesiredState
 
 
 def served_of_all(directory: str, run_directory: str) -> dict[str, DesiredState]:
-    """Return what Postfix was last seen to serve with, for each instance that has such a state."""
+    """Return the state that Postfix was last seen to serve with, for each instance that has one."""
     found = [names.DEFAULT_INSTANCE]
     with suppress(OSError):
         found += sorted(os.listdir(os.path.join(directory, INSTANCES)))
@@ -27,13 +28,13 @@ def served_of_all(directory: str, run_directory: str) -> dict[str, DesiredState]
 
 
 def _served(store: FileStore) -> DesiredState | None:
-    with suppress(HostError):  # the first look tells of it
+    with suppress(HostError):  # the first look reports it
         return store.wishes().served
     return None
 
 
 def _is_of(name: str, desired: DesiredState) -> bool:
-    """Whether a kept state can be this instance's: two must never have the same main.cf."""
+    """Whether a kept state can be this instance's: no two may have the same main.cf."""
     is_default = name == names.DEFAULT_INSTANCE
     is_name = is_default or instance_fault(name) is None
     return is_name and (desired.config_directory is None) is is_default

@@ -1,8 +1,8 @@
 """Files that only root may have written: read, or refused with the reason.
 
-Who may write to the desired state decides what main.cf says, and main.cf can name programs that
-root's Postfix runs. So a file that others may change is not obeyed, as sshd(8) does not obey such
-keys (StrictModes in sshd_config(5)).
+The desired state decides what main.cf says, and main.cf can name programs that root's Postfix runs.
+So a file that others may change is not obeyed, just as sshd(8) ignores such key files (StrictModes
+in sshd_config(5)).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pf_agent.config.table import Source
 from pf_agent.errors import ConfigError
 from pf_agent.files.linux import contents
 from pf_agent.files.whole import opened
+from pf_agent.words.outgoing import PROCESS
 
 _MOST_BYTES = 16 * 1024 * 1024
 
@@ -23,12 +24,12 @@ _MOST_BYTES = 16 * 1024 * 1024
 def read_source(path: str, is_guarded: bool) -> Source:
     """Return a configuration file's bytes. Raises ConfigError.
 
-    `is_guarded`: it is refused where others than root, or than the caller, may change it. A file
-    that somebody names on the command line is his own choice.
+    With `is_guarded` it is refused if others than root, or than the caller, may change it. A file
+    named on the command line is the caller's own choice.
     """
     try:
         with opened(path, is_followed=True) as file:
-            target = os.path.realpath(path)  # where it is a link, that is what others may change
+            target = os.path.realpath(path)  # of a link, the target is what others may change
             problem = _fault(target, file.status) or _fault_above(path) if is_guarded else ""
             if problem:
                 raise ConfigError(problem)
@@ -37,13 +38,14 @@ def read_source(path: str, is_guarded: bool) -> Source:
         raise ConfigError(f"{path}: {error.strerror}; make it a readable file") from error
     if len(data) > _MOST_BYTES:
         raise ConfigError(f"{path}: it is larger than {_MOST_BYTES} bytes; make it smaller")
+    PROCESS.read_toml(data)
     return Source(path, data)
 
 
 def require_guarded(path: str) -> None:
-    """Raise ConfigError where others than root may put another file in this one's place.
+    """Raise ConfigError if others than root may put another file in this one's place.
 
-    The file need not be there yet, nor the folders above it.
+    Neither the file nor the directories above it need exist yet.
     """
     there = (above for above in _above(path) if os.path.isdir(above))
     for problem in (_fault(above, os.stat(above)) for above in there):
@@ -51,8 +53,19 @@ def require_guarded(path: str) -> None:
             raise ConfigError(problem)
 
 
+def is_guarded(path: str) -> bool:
+    """Tell whether only root may change what a file says, whether it exists or not."""
+    try:
+        require_guarded(path)
+        return not _fault(path, os.stat(path))
+    except ConfigError:
+        return False
+    except OSError:
+        return True
+
+
 def owners_of(paths: Iterable[str]) -> list[tuple[str, int, int, int]]:
-    """Return owner and mode of the folders that decide whether these files are trusted."""
+    """Return owner and mode of the directories that decide whether these files are trusted."""
     found = []
     for folder in sorted({above for path in paths for above in _above(path)}):
         try:
@@ -68,11 +81,11 @@ def _fault_above(path: str) -> str:
 
 
 def _fault(path: str, found: os.stat_result) -> str:
-    """Say why others than root may change it; "" where they may not."""
+    """Say why others than root may change it; "" if they may not."""
     if found.st_uid not in (0, os.geteuid()):
         fact = f"it belongs to uid {found.st_uid}, not to root"
         return f"{path}: {fact}; {way_out(path, 'chown root')}"
-    # In a folder with the sticky bit nobody renames or removes what is another's (unlink(2)).
+    # In a directory with the sticky bit no user can rename or remove another's file (unlink(2)).
     is_sticky = stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX
     if found.st_mode & 0o022 and not is_sticky:
         return f"{path}: writable by others; {way_out(path, 'chmod go-w')}"
@@ -80,13 +93,13 @@ def _fault(path: str, found: os.stat_result) -> str:
 
 
 def way_out(path: str, command: str) -> str:
-    """What is not the configuration's own is perhaps somebody's home: it is not to be changed."""
+    """Return the remedy. A path outside the configuration may be a user's home: leave it alone."""
     is_ours = f"{path}/".startswith(f"{names.CONFIG_DIRECTORY}/")
     return f"{command} {path}" if is_ours else "keep the file where only root can write"
 
 
 def _above(path: str) -> list[str]:
-    """The folders above a file, and above what it is a symbolic link to, up to the root."""
+    """Return the directories above a file, and above a link's target, up to the root."""
     folders: dict[str, None] = {}
     for each in (os.path.abspath(path), os.path.realpath(path)):
         while each != os.path.dirname(each):

@@ -1,7 +1,7 @@
-"""Files as a whole: read where they are regular and not too large, and written whole or not at all.
+"""Whole files: read if regular and not too large, and written completely or not at all.
 
-Nobody who is asked for a file may hold us up or take our memory, so what is opened here is looked
-at before it is read: a FIFO waits for a writer, and a device need not end.
+No file that we read may block us or take our memory, so it is checked before it is read: a FIFO
+waits for a writer, and a device may never end.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from pf_agent.errors import HostError
 from pf_agent.files import sandbox
 from pf_agent.files.linux import READ, close, contents, fill
 
-# No file of ours comes near it: the largest is a main.cf.
+# No file of ours comes near this; the largest is a main.cf.
 MOST_BYTES: Final = 64 * 1024 * 1024
-_ROOM: Final = "free space or mend the folder"
+_ROOM: Final = "free space or fix the directory"
 
 
 class Unfit(OSError):
-    """What stands there cannot be read as a whole: no regular file, or a huge one."""
+    """The file cannot be read as a whole: it is not a regular file, or it is huge."""
 
 
 class Opened(NamedTuple):
@@ -34,8 +34,8 @@ class Opened(NamedTuple):
 
 
 @contextmanager
-def held(handle: int, otherwise: str = "it is no regular file") -> Iterator[Opened]:
-    """Hold an open file until the end. Raises Unfit, with what is `otherwise`; OSError."""
+def held(handle: int, otherwise: str = "it is not a regular file") -> Iterator[Opened]:
+    """Hold an open file until the end. Raises Unfit, with the reason `otherwise`; OSError."""
     try:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
@@ -46,7 +46,7 @@ def held(handle: int, otherwise: str = "it is no regular file") -> Iterator[Open
 
 
 def opened(path: str, is_followed: bool = False) -> AbstractContextManager[Opened]:
-    """Open a file to be `held`; a link is one only where it `is_followed`. Raises OSError."""
+    """Open a file to be `held`; links are followed only if `is_followed`. Raises OSError."""
     return held(os.open(path, READ if is_followed else READ | os.O_NOFOLLOW))
 
 
@@ -58,8 +58,16 @@ def read_whole(path: str, is_followed: bool = False) -> bytes:
         return contents(file.handle, file.status.st_size, MOST_BYTES)
 
 
+def read_if_fit(path: str) -> bytes:
+    """Return what `read_whole` does, of a link its target's; b"" where it cannot be read."""
+    try:
+        return read_whole(path, is_followed=True)
+    except OSError:
+        return b""
+
+
 def read_ours(path: str) -> bytes | None:
-    """Return what a file of ours holds; None where there is none. Raises HostError."""
+    """Return the contents of a file of ours; None if there is none. Raises HostError."""
     try:
         return read_whole(path)
     except FileNotFoundError:
@@ -71,13 +79,13 @@ def read_ours(path: str) -> bytes | None:
 
 
 def half_written(path: str) -> str:
-    """Return where the file is written before it gets its name."""
+    """Return where the file is written before it gets its final name."""
     folder, name = os.path.split(path)
     return os.path.join(folder, f".{name}.new")
 
 
 def write_whole(path: str, data: bytes, mode: int, durable: bool) -> None:
-    """Put `data` in the file's place at once, synced first where `durable`. Raises HostError."""
+    """Replace the file by `data` in one step, synced first if `durable`. Raises HostError."""
     try:
         _put(path, data, mode, durable)
     except OSError as error:
@@ -85,46 +93,46 @@ def write_whole(path: str, data: bytes, mode: int, durable: bool) -> None:
 
 
 def write_textfile(path: str, text: bytes) -> None:
-    """Put a file of the metrics' collector in place, readable by everybody. Raises HostError.
+    """Put a file for the metrics' collector in place, readable by every user. Raises HostError.
 
-    The collector passes over the name under which it is half written: it reads what ends in .prom.
+    The collector ignores the temporary name: it only reads files that end in .prom.
     """
     try:
         _put(path, text, 0o644, durable=False)
     except OSError as error:
         way_out = _ROOM
         if error.errno == errno.ENOENT:
-            way_out = "install prometheus-node-exporter, or mend [metrics] textfile in agent.toml"
+            way_out = "install prometheus-node-exporter, or fix [metrics] textfile in agent.toml"
         raise host_error(path, error, way_out) from error
 
 
 def host_error(path: str, error: OSError, way_out: str = _ROOM) -> HostError:
-    """Return what is told of an error at `path`; a read-only place has a way out of its own."""
+    """Return the report of an error at `path`; a read-only place has its own remedy."""
     return HostError(f"{path}: {error.strerror or error}; {sandbox.way_out(path, error, way_out)}")
 
 
 def remove(path: str) -> None:
-    """Remove a file, there or not. Raises HostError."""
+    """Remove a file; it need not exist. Raises HostError."""
     try:
         os.unlink(path)
     except FileNotFoundError:
         return
     except OSError as error:
-        raise host_error(path, error, "mend the folder") from error
+        raise host_error(path, error, "fix the directory") from error
 
 
 def _put(path: str, data: bytes, mode: int, durable: bool) -> None:
-    """Write it beside, and rename it over what is there. Raises OSError.
+    """Write it under a temporary name, and rename it over what is there. Raises OSError.
 
-    Through a handle of the folder, so that both names are in the same one, whatever is done to it
-    meanwhile. Neither is followed where it is a link: others may write to some of these folders.
+    Through a handle of the directory, so that both names are in the same one, whatever happens to
+    it meanwhile. Links are not followed: others may write to some of these directories.
     """
     folder, name = os.path.split(path)
     temporary = os.path.basename(half_written(path))
     place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with suppress(FileNotFoundError):
-            os.unlink(temporary, dir_fd=place)  # a crash left it
+            os.unlink(temporary, dir_fd=place)  # left by a crash
         try:
             _fill_new(temporary, place, data, mode, durable)
             os.rename(temporary, name, src_dir_fd=place, dst_dir_fd=place)

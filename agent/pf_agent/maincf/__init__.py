@@ -1,1 +1,1 @@
-"""Postfix's configuration language: main.cf, master.cf, and edits that keep all the rest."""
+"""Postfix's configuration language: main.cf, master.cf, and edits that leave the rest untouched."""

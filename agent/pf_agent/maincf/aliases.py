@@ -1,7 +1,7 @@
-"""The alias files that main.cf names, what becomes of them, and whether what is opened is there.
+"""The alias files that main.cf names, what is built from them, and whether they exist.
 
-The words are those of postalias(1) for a source that is missing, and of local(8) and smtpd(8) for a
-table that is (dict_open of util/dict_db.c, dict_pcre.c, dict_thash.c).
+The messages are those of postalias(1) for a missing source, and of local(8) and smtpd(8) for a
+missing table (dict_open in util/dict_db.c, dict_pcre.c, dict_thash.c).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pf_agent import names
 from pf_agent.maincf.document import MainCf
 from pf_agent.model import Fault
 
-# What postalias(1) and postmap(1) make of a source file, by type, and what alone is opened then.
+# By type, the file that postalias(1) and postmap(1) build from a source; only that is opened.
 BUILT: Final = {
     **{"hash": ".db", "btree": ".db", "lmdb": ".lmdb", "cdb": ".cdb"},
     **{"dbm": ".pag", "sdbm": ".pag"},
@@ -22,8 +22,8 @@ BUILT: Final = {
 # Types that read the file itself.
 READ: Final = ("regexp", "pcre", "cidr", "texthash")
 _ABSENT: Final = "No such file or directory"
-# Of Debian's Postfix, where main.cf is silent.
-_DEFAULTS: Final = {
+# Debian's defaults, used where main.cf sets nothing.
+DEFAULTS: Final = {
     "alias_database": f"hash:{names.DEFAULT_ALIASES}",
     "alias_maps": f"hash:{names.DEFAULT_ALIASES}, nis:mail.aliases",
     "default_database_type": "hash",
@@ -34,18 +34,26 @@ _MOST_STEPS: Final = 5
 
 
 class Source(NamedTuple):
-    """A text file, and the database that postalias(1) makes of it; absolute paths."""
+    """A text file, and the database that postalias(1) builds from it; absolute paths."""
 
     path: str
     database: str
 
 
 class Built(NamedTuple):
-    """What became of one database: why it could not be built, and which lines were left out."""
+    """The result for one database: why it could not be built, and which lines were skipped.
+
+    `is_final`: only a change of the source can fix it. `before` and `after` are the numbers of its
+    entries, None if unknown; `seconds` is how long it took.
+    """
 
     source: Source
     trouble: str = ""
     doubts: tuple[str, ...] = ()
+    is_final: bool = False
+    before: int | None = None
+    after: int | None = None
+    seconds: float | None = None
 
 
 class Named(NamedTuple):
@@ -58,21 +66,21 @@ class Named(NamedTuple):
 def named_in(text: bytes) -> Named:
     """Return what newaliases(1) reads: postconf(5), alias_database."""
     explicit = MainCf.parse(text).parameters()
-    value = _expanded("$alias_database", {**_DEFAULTS, **explicit})
-    kind = explicit.get("default_database_type", _DEFAULTS["default_database_type"])
+    value = expanded("$alias_database", {**DEFAULTS, **explicit})
+    kind = explicit.get("default_database_type", DEFAULTS["default_database_type"])
     found = dict.fromkeys(filter(None, (source_of(word, kind) for word in tables(value))))
     return Named(tuple(found), "$" not in value)
 
 
 def tables(value: str) -> list[str]:
-    """The words of a list, as newaliases hands them to postalias (main() of sendmail.c)."""
+    """Return the words of a list as newaliases passes them to postalias (main() in sendmail.c)."""
     return value.replace(",", " ").split()
 
 
 def source_of(word: str, kind: str) -> Source | None:
-    """Return what a word of alias_database names; None where no database is made of it.
+    """Return what a word of alias_database names; None if no database is built from it.
 
-    `kind` is Postfix's default_database_type, which holds where the word names no type.
+    `kind` is Postfix's default_database_type, which applies if the word names no type.
     """
     if ":" in word:
         kind, _, word = word.partition(":")
@@ -81,8 +89,8 @@ def source_of(word: str, kind: str) -> Source | None:
     return Source(word, word + BUILT[kind])
 
 
-def _expanded(value: str, parameters: Mapping[str, str]) -> str:
-    """Put in what `$name`, `${name}` and `$(name)` stand for; what is not known stays."""
+def expanded(value: str, parameters: Mapping[str, str]) -> str:
+    """Expand `$name`, `${name}` and `$(name)`; unknown names are left as they are."""
 
     def named(found: re.Match[str]) -> str:
         name = found[1] or found[2] or found[3]
@@ -94,7 +102,7 @@ def _expanded(value: str, parameters: Mapping[str, str]) -> str:
 
 
 def buildable(values: Mapping[str, str], exists: Callable[[str], bool]) -> frozenset[str]:
-    """Return the databases that the agent's next newaliases makes, by path."""
+    """Return the databases, by path, that the agent's next newaliases builds."""
     return frozenset(
         path + BUILT[kind]
         for kind, path in _tables(values.get("alias_database", ""))
@@ -103,7 +111,7 @@ def buildable(values: Mapping[str, str], exists: Callable[[str], bool]) -> froze
 
 
 def faults(values: Mapping[str, str], exists: Callable[[str], bool]) -> tuple[Fault, ...]:
-    """Return what is missing. `values` are expanded; only local files are looked for."""
+    """Return what is missing. `values` are expanded; only local files are checked."""
     built = buildable(values, exists)
     found = {
         Fault("alias_database", f"open {path}: {_ABSENT}")
@@ -119,7 +127,7 @@ def faults(values: Mapping[str, str], exists: Callable[[str], bool]) -> tuple[Fa
 
 
 def _tables(value: str) -> Iterator[tuple[str, str]]:
-    """The `type:path` words of a list with an absolute path; proxy: names who opens it."""
+    """Yield the `type:path` words of a list that have an absolute path, after any `proxy:`."""
     for word in value.replace(",", " ").split():
         kind, _, path = word.removeprefix("proxy:").partition(":")
         if path.startswith("/"):

@@ -1,7 +1,7 @@
 """Edits of main.cf that keep every byte that they are not asked to change.
 
-A setting and the lines that continue it are never parted, what is commented out stays where it
-was, and a line gets the end that its neighbours have.
+A setting and the lines that continue it are never separated, commented-out lines stay where they
+are, and a new line gets the line end of its neighbours.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 
-from pf_agent.maincf.document import BLANK_BYTES, LogicalLine, MainCf, encoded
+from pf_agent.maincf.document import LogicalLine, MainCf, encoded
+from pf_agent.maincf.lines import BLANK_BYTES
 
 # "#name = ..." as templates and postconf -# write it.
 _COMMENTED_SETTING = re.compile(rb"[ \t]*#+[ \t]*([^\s=#]+)[ \t]*=")
-# "#<tab>more" below it: the continuation of a setting that was commented out. One blank alone
-# would be prose.
+# "#<tab>more" below it: the continuation of a commented-out setting. A single space would be prose.
 _COMMENTED_CONTINUATION = re.compile(rb"#(?:\t|  )[ \t]*\S")
 
 
 class Edit:
-    """Changes gathered over one document, then made at once: one pass, however many there are."""
+    """Changes collected for one document, then made together in a single pass."""
 
     def __init__(self, main_cf: MainCf) -> None:
         self._main_cf = main_cf
@@ -29,10 +29,10 @@ class Edit:
         self._at_end: list[bytes] = []
 
     def set(self, name: str, value: str) -> None:
-        """Let `name` stand once, with `value`.
+        """Set `name` once, to `value`.
 
-        Of several places the first that says `value` already is kept, else the first: a line that
-        somebody added goes, and the old bytes come back where they were.
+        Of several settings the first that already says `value` is kept, else the first one: an
+        added line is removed, and the old bytes come back where they were.
         """
         places = self._main_cf.occurrences(name)
         if not places:
@@ -49,10 +49,10 @@ class Edit:
                 self._remove(tail)
 
     def comment_out(self, logical: LogicalLine) -> None:
-        """Put `#` before each text line; where the same comment stands already, drop the line.
+        """Put `#` before each text line; drop the line if the same comment is there already.
 
-        Without that second half a tool that sets a parameter again and again would make the file
-        grow by a line each time.
+        Without the second part a tool that sets a parameter over and over would make the file grow
+        by a line each time.
         """
         commented = {row: b"#" + self._main_cf.lines[row] for row in logical.rows}
         if all(_without_end(line) in self._comments for line in commented.values()):
@@ -61,9 +61,9 @@ class Edit:
             self._replaced.update(commented)
 
     def put_back(self, name: str, lines: str | None) -> None:
-        """Let `name` stand with the `lines` that it had, as `MainCf.lines_of` returned them.
+        """Give `name` the `lines` that it had, as returned by `MainCf.lines_of`.
 
-        None: it had none. Where they were commented out, they stand where they were.
+        None: it had none. If they were commented out, they return to their place.
         """
         before = list(MainCf.parse(encoded(lines or "")).lines)
         rows = self._main_cf.rows_of(name)
@@ -82,7 +82,7 @@ class Edit:
                 )
 
     def _put_in_place(self, head: int, before: list[bytes]) -> None:
-        """Let `before` begin in the row `head`; comments of it that still stand there are it."""
+        """Put `before` in place from row `head` on, reusing those of its comments still there."""
         lines = self._main_cf.lines
         text = [line for line in before if _is_text(line)]
         comments = [line for line in before if not _is_text(line)]
@@ -96,9 +96,9 @@ class Edit:
         self._replaced[head] = b"".join(before)
 
     def _commented_run(self, before: Sequence[bytes]) -> range:
-        """The rows where `comment_out` left these lines, one after the other; none if nowhere.
+        """Return the consecutive rows where `comment_out` left these lines; empty if nowhere.
 
-        Not inside a setting that goes on below: its tail would become theirs.
+        Not inside a setting that continues below: its tail would become part of these lines.
         """
         wanted = [_without_end(b"#" + line if _is_text(line) else line) for line in before]
         lines = self._main_cf.lines
@@ -114,7 +114,7 @@ class Edit:
         return line[len(_without_end(line)) :]
 
     def result(self) -> MainCf:
-        """The changed document."""
+        """Return the changed document."""
         before = self._main_cf.lines
         lines: list[bytes] = []
         done = 0
@@ -143,7 +143,8 @@ class Edit:
         lines = self._main_cf.lines
         while row + 1 < len(lines) and _COMMENTED_CONTINUATION.match(lines[row + 1]):
             row += 1
-        # Inside a setting that goes on below, ours would take over its tail: step past it.
+        # Inside a setting that continues below, the new line would take over its tail: step past
+        # it.
         row = self._last_row_under_way.get(row, row)
         self._added.setdefault(row, []).append(setting)
 
@@ -163,7 +164,7 @@ class Edit:
 
     @cached_property
     def _commented_places(self) -> Mapping[bytes, int]:
-        """Where "#name = ..." stands last, by name."""
+        """Return the last row of each "#name = ...", by name."""
         places = {}
         for row, line in enumerate(self._main_cf.lines):
             match = _COMMENTED_SETTING.match(line)
@@ -173,17 +174,17 @@ class Edit:
 
     @cached_property
     def _last_row_under_way(self) -> Mapping[int, int]:
-        """For each row within a setting of several lines: the row of its last text line."""
+        """Return, for each row within a setting of several lines, the row of its last text line."""
         last_rows = {}
         for logical in self._main_cf.logical_lines:
             orphan = logical.parameter is None and not logical.error
-            # A setting put above an orphan would make it a continuation of itself.
+            # A setting put above an orphan would turn the orphan into its continuation.
             first = 0 if orphan else logical.rows[0]
             last_rows.update(dict.fromkeys(range(first, logical.rows[-1]), logical.rows[-1]))
         return last_rows
 
     def _line_end(self, row: int) -> bytes:
-        """The end of line that a new line in place of `row`, or below it, gets."""
+        """Return the line end for a new line that replaces `row` or goes below it."""
         if row < 0:
             return b"\n"
         line = self._main_cf.lines[row]
@@ -207,10 +208,10 @@ def _without_end(line: bytes) -> bytes:
 
 
 def _end_last_line(lines: list[bytes], end: bytes) -> None:
-    """Give the last line that is left an end, so that the next one does not run into it."""
+    """Give the last remaining line an end, so that the next one does not run into it."""
     for i in range(len(lines) - 1, -1, -1):
         if lines[i]:
             if not lines[i].endswith(b"\n"):
-                # Cut between the CR and the LF, it lacks the LF alone.
+                # Cut between CR and LF, it lacks only the LF.
                 lines[i] = lines[i].removesuffix(b"\r" if end == b"\r\n" else b"") + end
             return

@@ -1,4 +1,4 @@
-"""What there is for a value to name, as far as that can be told: pure."""
+"""What exists for a value to name, as far as is known: pure."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from pf_agent.maincf.master_cf import Service
+from pf_agent.maincf.service import Service
 from pf_agent.model import Presence, Reference
 
-# Of these the names were taken from the sources (known_names.py).
+# The versions from whose sources the names were taken (known_names.py).
 _VERSIONS: Final = ("3.7.", "3.10.")
 
 
@@ -17,9 +17,8 @@ _VERSIONS: Final = ("3.7.", "3.10.")
 class Inventory:
     """One Postfix and its host.
 
-    `settings` are all of its parameters, expanded; `types` the types of tables (postconf -m);
-    `services` those of master.cf. None: it could not be told. `has` tells whether there is a file,
-    None where that cannot be told.
+    `settings` are all its parameters, expanded; `types` the table types (postconf -m); `services`
+    those of master.cf. None: unknown. `has` tells whether a file exists, None if unknown.
     """
 
     settings: Mapping[str, str]
@@ -29,34 +28,34 @@ class Inventory:
 
     @property
     def is_known(self) -> bool:
-        """Whether this is a Postfix whose names are known."""
+        """Whether the names of this version of Postfix are known."""
         return self.settings.get("mail_version", "").startswith(_VERSIONS)
 
     def under(self, options: Mapping[str, str]) -> Inventory:
-        """Return what a service finds that has options of its own."""
+        """Return the inventory as seen by a service with options of its own."""
         return replace(self, settings={**self.settings, **options})
 
     def file(self, path: str) -> Presence:
-        """Tell whether a file is there."""
+        """Tell whether a file exists."""
         found = self.has(path)
         if found is None:
             return Presence.UNKNOWN
         return Presence.EXISTS if found else Presence.ABSENT
 
     def service(self, name: str) -> Presence:
-        """Tell whether master.cf has a service that Postfix's programs reach by this name."""
+        """Tell whether master.cf has a service that Postfix's programs can reach by this name."""
         if self.services is None:
             return Presence.UNKNOWN
         return Presence.EXISTS if name in self.local_services() else Presence.ABSENT
 
     def local_services(self) -> frozenset[str]:
-        """Return the names of the services that listen on the host alone (master(5), "type")."""
-        return frozenset(s.name for s in self.services or () if s.kind != "inet")
+        """Return the names of the services that only listen on this host (master(5), "type")."""
+        return frozenset(s.name for s in self.services or () if s.type != "inet")
 
     def socket(self, path: str) -> Presence:
-        """Tell whether there is a socket of the queue: a service's, or somebody else's.
+        """Tell whether a socket in the queue directory exists: a service's, or another program's.
 
-        `path` is as Postfix takes it, from its queue; only `private/` and `public/` are Postfix's.
+        `path` is relative to the queue directory; only `private/` and `public/` are Postfix's own.
         """
         folder, _, name = path.partition("/")
         if folder not in ("private", "public") or not name:
@@ -72,7 +71,7 @@ class Inventory:
 def reference(
     parameter: str, kind: str, name: str, presence: Presence, place: str = "", why: str = ""
 ) -> Reference:
-    """Return a reference that says why only where there is an absence."""
+    """Return a reference that gives a reason only if the thing is absent."""
     return Reference(
         parameter, kind, name, presence, place, why if presence is Presence.ABSENT else ""
     )

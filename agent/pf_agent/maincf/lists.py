@@ -1,6 +1,6 @@
-"""How Postfix parts a list into words, and which words of a list of networks it refuses.
+"""How Postfix splits a list into words, and which words of a network list it refuses.
 
-The rules and the words are those of src/util in Postfix's sources.
+The rules and the messages are those of src/util in Postfix's sources.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ import ipaddress
 from collections.abc import Iterator
 from typing import Final
 
-# CHARS_COMMA_SP of sys_defs.h: \v and \f part nothing.
+# CHARS_COMMA_SP in sys_defs.h: \v and \f do not separate.
 SEPARATORS: Final = ", \t\r\n"
 
 
-def words(value: str) -> Iterator[str]:
-    """The words of a list: runs of separators part them, but not inside braces (mystrtok.c)."""
+def words(value: str, separators: str = SEPARATORS) -> Iterator[str]:
+    """Yield the words of a list: separators split them, but not inside braces (mystrtok.c)."""
     word, level = "", 0
     for char in value:
-        if level == 0 and char in SEPARATORS:
+        if level == 0 and char in separators:
             if word:
                 yield word
             word = ""
@@ -35,10 +35,10 @@ _ADDRESS_CHARACTERS: Final = frozenset("0123456789.abcdefABCDEF:[]/")
 
 
 def network_fault(name: str, value: str) -> str:
-    """What is wrong with the first bad word of a list of networks (match_list.c, match_ops.c).
+    """Return what is wrong with the first bad word of a network list (match_list.c, match_ops.c).
 
-    Files, tables, names and plain addresses of version 4 are not looked at there either. An
-    address of version 6 without its brackets is a table there, of a type that does not exist.
+    Like there, files, tables, names and plain IPv4 addresses are not checked. An IPv6 address
+    without brackets is read as a table, of a type that does not exist.
     """
     for word in words(value):
         if word.startswith("#"):
@@ -60,7 +60,7 @@ def network_fault(name: str, value: str) -> str:
 
 
 def _table_fault(pattern: str) -> str:
-    """What dict_open() of dict_open.c says of an address that stands where a table may."""
+    """Return dict_open()'s message (dict_open.c) for an address in place of a table."""
     if _network(pattern.partition("/")[0]) is None:
         return ""
     kind, _, table = pattern.partition(":")
@@ -70,7 +70,7 @@ def _table_fault(pattern: str) -> str:
 
 
 def _cidr_fault(pattern: str) -> str:
-    """What cidr_match_parse() of cidr_match.c says of the pattern."""
+    """Return cidr_match_parse()'s message (cidr_match.c) for the pattern."""
     address, mask = pattern, ""
     is_masked = False
     if pattern[0] == "[":
@@ -109,7 +109,7 @@ def _mask_fault(address: str, mask: str, network: int | None) -> str:
 
 
 def _network(address: str) -> int | None:
-    """The address as a number, None where inet_pton(3) does not take it."""
+    """Return the address as a number, None if inet_pton(3) does not accept it."""
     try:
         if ":" in address:
             return int(ipaddress.IPv6Address(address))
@@ -119,10 +119,10 @@ def _network(address: str) -> int | None:
 
 
 def _written(number: int, bits: int) -> str:
-    """The address as inet_ntop(3) of the C library writes it."""
+    """Return the address as the C library's inet_ntop(3) writes it."""
     if bits == 32:
         return str(ipaddress.IPv4Address(number))
-    # Python writes ::ffff:192.0.2.0 in another way before 3.13, and ::192.0.2.0 always.
+    # Before 3.13 Python writes ::ffff:192.0.2.0 differently, and ::192.0.2.0 in every version.
     if 0xFFFF < number < 2**32 or number >> 32 == 0xFFFF:
         head = "::ffff:" if number >> 32 else "::"
         return head + str(ipaddress.IPv4Address(number & 0xFFFFFFFF))

@@ -1,111 +1,143 @@
-"""master.cf: which services Postfix runs, with which options of their own (master(5)).
+"""master.cf as a lossless document: every byte of it, and the services that Postfix reads in it.
 
-The lines are read as main.cf's are: a line that starts with a blank continues the one above. It
-takes master.cf itself as well as what `postconf -M` prints.
+Its lines are those of main.cf (master(5)). Both the file itself and the output of `postconf -M` are
+accepted. A service that stands commented out is found, too: its lines, each without the `#`, are
+those of a service.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, NamedTuple
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
-_SMTP_PORT: Final = "25"
-_ARGUMENTS: Final = 7
+from pf_agent.maincf.document import decoded
+from pf_agent.maincf.lines import BLANK_BYTES, is_orphan, logical_rows, logical_text, split
+from pf_agent.maincf.service import TYPES, Reading, Service, read
 
-
-class Service(NamedTuple):
-    """One service: `smtp`, `inet`, `smtpd` and the program's arguments, braces taken off."""
-
-    name: str
-    kind: str
-    program: str
-    arguments: tuple[str, ...]
-
-    @property
-    def address(self) -> str:
-        """What stands before the port of an inet service, brackets taken off; "" for nothing."""
-        return self.name.rpartition(":")[0].strip("[]")
-
-    @property
-    def is_on_port_25(self) -> bool:
-        """Whether this is the SMTP port."""
-        port = self.name.rpartition(":")[2]
-        return self.kind == "inet" and port in ("smtp", _SMTP_PORT)
-
-    def overrides(self) -> tuple[str, ...]:
-        """Return the `name=value` of its `-o` options, which stand over those of main.cf."""
-        found = []
-        words = iter(self.arguments)
-        for word in words:
-            if word == "-o":
-                found.append(next(words, ""))
-            elif word.startswith("-o"):
-                found.append(word[2:])
-        return tuple(setting for setting in found if "=" in setting)
+# Most comments are prose, and need no closer look.
+_HEAD = re.compile(rb"#+[ \t]*[^ \t]+[ \t]+(?:%b)[ \t]" % "|".join(TYPES).encode())
+# How an argument begins, and prose does not: an option, a brace, a path, `$name` or `name=`.
+_ARGUMENT = re.compile(rb"-[A-Za-z-]|[{/$]|[A-Za-z0-9_]+=")
 
 
-def parse(text: str) -> tuple[Service, ...]:
-    """Read master.cf; a line with too few columns is no service."""
-    lines: list[str] = []
-    for line in text.split("\n"):
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        if line[0].isspace() and lines:
-            lines[-1] += line
-        else:
-            lines.append(line)
-    rows = (tuple(_words(line)) for line in lines)
-    return tuple(
-        Service(row[0], row[1], row[_ARGUMENTS], row[_ARGUMENTS + 1 :])
-        for row in rows
-        if len(row) > _ARGUMENTS
-    )
+class Entry(NamedTuple):
+    """A logical line; `rows` index the physical lines, without comments in between.
 
-
-def enabled(services: Iterable[Service], disable: str) -> tuple[Service, ...]:
-    """Return those that `master_service_disable` leaves: `inet`, `smtp/inet`, `!smtp/inet`.
-
-    The first pattern that fits decides, in any case of letters (global/match_service.c).
+    For an orphan, text that starts with a blank before any service, nothing was read: Postfix skips
+    it with a warning.
     """
-    patterns = disable.replace(",", " ").split()
-    return tuple(service for service in services if not _fits(service, patterns))
+
+    rows: tuple[int, ...]
+    found: Reading
+
+    @property
+    def line(self) -> int:
+        """The number of the head line, counted from 1."""
+        return self.rows[0] + 1
+
+    @property
+    def last_line(self) -> int:
+        """The number of the last line."""
+        return self.rows[-1] + 1
 
 
-def on_port_25(services: Iterable[Service]) -> Service | None:
-    """Return the service on the SMTP port; of several the one that is not bound to an address."""
-    found = [service for service in services if service.is_on_port_25]
-    return min(found, key=lambda service: bool(service.address), default=None)
+@dataclass(frozen=True)
+class MasterCf:
+    """The document. `lines` are the physical lines with their ends; joined, they are the file."""
+
+    lines: tuple[bytes, ...]
+
+    @classmethod
+    def parse(cls, data: bytes) -> MasterCf:
+        """Parse `data`; any byte string is a document, so nothing is raised."""
+        return cls(split(data))
+
+    def render(self) -> bytes:
+        """The file's bytes."""
+        return b"".join(self.lines)
+
+    @cached_property
+    def entries(self) -> tuple[Entry, ...]:
+        """Everything in the file, in order, including orphans and faulty lines."""
+        return tuple(
+            Entry(
+                tuple(rows),
+                Reading(None)
+                if is_orphan(self.lines[rows[0]])
+                else read(decoded(logical_text(rows, self.lines)), rows[0] + 1),
+            )
+            for rows in logical_rows(self.lines)
+        )
+
+    @cached_property
+    def services(self) -> tuple[Service, ...]:
+        """The services, in order, also those with a field that Postfix refuses."""
+        found = (entry.found.service for entry in self.entries)
+        return tuple(service for service in found if service is not None)
+
+    @cached_property
+    def commented(self) -> tuple[Entry, ...]:
+        """The services that stand commented out, in order."""
+        found: list[list[int]] = []
+        is_open, braces = False, 0
+        for row, line in enumerate(self.lines):
+            bare = _uncommented(line)
+            if bare == line or not bare.strip(BLANK_BYTES):
+                is_open = False
+            elif _is_head(line):
+                found.append([row])
+                is_open, braces = True, _braces(line)
+            elif is_open and _continues(bare, braces):
+                found[-1].append(row)
+                braces += _braces(line)
+        return tuple(Entry(tuple(rows), _read(self.lines, rows)) for rows in found)
+
+    def refused(self) -> tuple[tuple[int, str], ...]:
+        """Return the lines at which Postfix's programs end, each with the reason."""
+        return tuple((e.line, e.found.refused) for e in self.entries if e.found.refused)
+
+    def occurrences(self, full_name: str) -> tuple[Entry, ...]:
+        """Every entry of `submission/inet`, in order; master uses the last one."""
+        return tuple(entry for entry in self.entries if _is(entry, full_name))
+
+    def commented_out(self, full_name: str) -> tuple[Entry, ...]:
+        """Every commented entry of `submission/inet`, in order."""
+        return tuple(entry for entry in self.commented if _is(entry, full_name))
 
 
-def behind(service: Service, services: Iterable[Service], name: str) -> Service:
-    """Return the smtpd that postscreen(8) hands its clients to, `name` in master.cf; or itself."""
-    handed = [s for s in services if s.kind == "pass" and s.name == name]
-    return handed[0] if handed and service.program == "postscreen" else service
+def _is(entry: Entry, full_name: str) -> bool:
+    service = entry.found.service
+    return service is not None and service.full_name == full_name
 
 
-def smtp_server(services: Iterable[Service]) -> Service | None:
-    """Return the smtpd that takes in mail from the network: on port 25, else behind postscreen."""
-    servers = [s for s in services if s.program == "smtpd" and s.kind in ("inet", "pass")]
-    return min(servers, key=lambda s: (not s.is_on_port_25, s.kind == "inet"), default=None)
+def _uncommented(line: bytes) -> bytes:
+    return line.lstrip(b"#")
 
 
-def _fits(service: Service, patterns: Sequence[str]) -> bool:
-    for pattern in patterns:
-        bare = pattern.lstrip("!")
-        whole = f"{service.name}/{service.kind}" if "/" in bare else service.kind
-        if whole.lower() == bare.lower():
-            return (len(pattern) - len(bare)) % 2 == 0
-    return False
+def _read(lines: tuple[bytes, ...], rows: list[int]) -> Reading:
+    """Read a commented service as if its lines had no `#`."""
+    bare = [_uncommented(lines[row]) for row in rows]
+    bare[0] = bare[0].lstrip(BLANK_BYTES)
+    return read(decoded(logical_text(range(len(bare)), bare)), rows[0] + 1)
 
 
-def _words(line: str) -> Iterator[str]:
-    """The columns of a line: blanks part them, but not inside braces (mystrtok.c)."""
-    word, level = "", 0
-    for char in f"{line} ":
-        if char.isspace() and level == 0:
-            if word:
-                yield word[1:-1].strip() if word[0] == "{" and word[-1] == "}" else word
-            word = ""
-            continue
-        level = max(level + (char == "{") - (char == "}"), 0)
-        word += char
+def _is_head(line: bytes) -> bool:
+    if _HEAD.match(line) is None:
+        return False
+    found = _read((line,), [0])
+    return found.service is not None and not found.refused
+
+
+def _braces(line: bytes) -> int:
+    return line.count(b"{") - line.count(b"}")
+
+
+def _continues(bare: bytes, braces: int) -> bool:
+    """Whether a comment, without its `#`, continues a commented service with so many open braces.
+
+    Otherwise it is prose, as the lines about restrictions in Debian's own file are.
+    """
+    text = bare.lstrip(BLANK_BYTES)
+    return text != bare and (braces > 0 or _ARGUMENT.match(text) is not None)

@@ -1,11 +1,11 @@
-"""Which parameters a line of a log speaks of, by their names or by things in their values."""
+"""Which parameters a log line mentions, by name or by something in their values."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
 
-# Shorter, a value is a word of many lines.
+# A shorter value may be a word in many lines.
 _LEAST_TELLING = 5
 _WORD = re.compile(r"[^\s,{}]+")
 _THING = re.compile(r"/|:.|^[0-9]+(?:\.[0-9]+){3}$")
@@ -13,7 +13,7 @@ _TYPE = re.compile(r"[a-z]+:")
 
 
 def mentioned(line: str, wished: Mapping[str, str]) -> frozenset[str]:
-    """Return those parameters that a line names, or a thing that their values name."""
+    """Return the parameters that a line mentions by name, or by something their values name."""
     return frozenset(
         name
         for name, value in wished.items()
@@ -23,9 +23,9 @@ def mentioned(line: str, wished: Mapping[str, str]) -> frozenset[str]:
 
 
 def _has(line: str, said: str, is_folder: bool = False) -> bool:
-    """Tell whether a line has this by itself: no part of a longer name, path or address.
+    """Tell whether a line contains `said` by itself, not as part of a longer name, path or address.
 
-    A table's file has an end of its own; a folder is there in the name of what lies in it.
+    A table's file may have a suffix; a directory is also named by any path inside it.
     """
     said = re.escape(said) + ("(?:/[^ :]*)?" if is_folder else "")
     end = r"(?:\.(?:db|lmdb|cdb))?(?![\w/@-]|[.:]\w)"
@@ -33,10 +33,10 @@ def _has(line: str, said: str, is_folder: bool = False) -> bool:
 
 
 def _things(value: str) -> Iterator[str]:
-    """The tables, files, sockets and addresses that a value names, as a log may say them.
+    """Yield the tables, files, sockets and addresses that a value names, as a log may put them.
 
-    Of `inet:127.0.0.1:10040` it may say `127.0.0.1:10040` alone (util/auto_clnt.c), of a table its
-    file.
+    For `inet:127.0.0.1:10040` that may be just `127.0.0.1:10040` (util/auto_clnt.c), for a table
+    its file.
     """
     for word in _WORD.findall(value):
         rest = word
@@ -47,5 +47,5 @@ def _things(value: str) -> Iterator[str]:
 
 
 def _is_telling(word: str) -> bool:
-    """Tell whether a word is the name of one thing: a table, a file, a socket, an address."""
+    """Tell whether a word names one particular thing: a table, a file, a socket, an address."""
     return len(word) >= _LEAST_TELLING and bool(_THING.search(word))

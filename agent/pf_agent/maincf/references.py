@@ -1,8 +1,8 @@
-"""What the values of main.cf refer to, and whether it is there: pure, and a table of rules.
+"""What the values of main.cf refer to, and whether it exists: pure, and a table of rules.
 
-Postfix's own programs see grammar and numbers, not names: with a misspelt restriction, a table that
-is not there or a transport that master.cf has not, they start, and mail is refused or deferred.
-What is across the network, what a table holds and what cannot be read is not judged.
+Postfix's own programs check grammar and numbers, not names: with a misspelt restriction, a table
+that does not exist or a transport that is not in master.cf, they start, and mail is refused or
+deferred. What is across the network, inside a table, or unreadable is not judged.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pf_agent.maincf.slips import nearest
 from pf_agent.maincf.tables import tables
 from pf_agent.model import Presence, Reference
 
-# Whoever writes main.cf says how much there is to look for: so much is looked for.
+# The author of main.cf decides how much there is to check; no more than this is checked.
 _MOST: Final = 5000
 _MOST_ABSENT: Final = 100
 _MOST_CHARACTERS: Final = 1 << 16
@@ -29,20 +29,20 @@ _Finder = Callable[[str, str, Inventory], Iterator[Reference]]
 
 
 class _Rule(NamedTuple):
-    """What the values of some parameters name: those of a flag, or of a name like this."""
+    """What the values of some parameters name, chosen by a flag or by a pattern of their names."""
 
     flag: str
     name: re.Pattern[str] | None
     find: _Finder
 
 
-# Those whose files the agent makes itself (aliases.py).
+# The agent builds these files itself (aliases.py).
 _ELSEWHERE: Final = ("alias_maps", "alias_database")
-# No host, domain or address has one of these: such a word matches nothing, and nobody says so.
+# No host, domain or address contains one of these: such a word silently matches nothing.
 _UNLIKELY: Final = re.compile(r"[\"';]")
 _NO_ADDRESS: Final = re.compile(r"[\"';|*]")
 _TABLE_TYPE: Final = re.compile(r"[a-z]+:")
-# `$$` is a dollar. What asks whether a parameter is set may name one that is not.
+# `$$` is a dollar sign. A test whether a parameter is set may name one that does not exist.
 _NAMED: Final = re.compile(r"\$(?:\$|(\w+)|\{(\w+)\}|\((\w+)\))")
 _LIMIT: Final = re.compile(r"(?:>=|<=)")
 _VERSION: Final = re.compile(r"(?:0[xX])?[0-9a-fA-F]*")
@@ -53,8 +53,8 @@ _POSTLOG: Final = "postlog_service_name"
 def references(explicit: Mapping[str, str], inventory: Inventory) -> tuple[Reference, ...]:
     """Return what main.cf's own values name, and the options of master.cf's services.
 
-    `explicit` are the parameters of main.cf as they stand there. Nothing, where the installed
-    Postfix is one whose names are not known.
+    `explicit` are the parameters of main.cf as written there. Returns nothing if the names of the
+    installed Postfix version are not known.
     """
     if not inventory.is_known:
         return ()
@@ -73,27 +73,22 @@ def _all(explicit: Mapping[str, str], inventory: Inventory) -> Iterator[Referenc
         yield from _parameters(name, raw, inventory)
         yield from _of(name, raw, inventory.settings.get(name, raw), inventory)
     if "proxy_read_maps" in explicit and "local_recipient_maps" not in explicit:
-        # The one default that smtpd opens through proxymap, which must list it.
+        # The only default table that smtpd opens through proxymap, which must list it.
         default = inventory.settings.get("local_recipient_maps", "")
         yield from _maps("local_recipient_maps", default, inventory)
     for service in inventory.services or ():
-        options = dict(_option(setting) for setting in service.overrides())
+        options = service.options()
         merged = inventory.under(options)
         settled = merged.under({name: _expanded(raw, merged) for name, raw in options.items()})
         for name, raw in options.items():
-            if not {service.program, "global"} & set(values.readers(name)):
+            if not {service.command, "global"} & set(values.readers(name)):
                 continue  # it has no effect there
             for each in _of(name, raw, settled.settings[name], settled):
-                yield replace(each, service=f"{service.name}/{service.kind}")
-
-
-def _option(setting: str) -> tuple[str, str]:
-    name, _, value = setting.partition("=")
-    return name.strip(), value.strip()
+                yield replace(each, service=service.full_name)
 
 
 def _expanded(value: str, inventory: Inventory) -> str:
-    """Put in the plain names. The settings are expanded already, but for the options themselves."""
+    """Expand plain names. The settings are already expanded, but the options themselves are not."""
 
     def named(found: re.Match[str]) -> str:
         return inventory.settings.get(found[1] or found[2] or found[3] or "", found[0])
@@ -113,7 +108,7 @@ def _of(name: str, raw: str, value: str, inventory: Inventory) -> Iterator[Refer
 
 
 def _parameters(name: str, raw: str, inventory: Inventory) -> Iterator[Reference]:
-    """The parameters that a value names. Postfix puts nothing in for one that is none."""
+    """Yield the parameters that a value names. Postfix expands an unknown one to nothing."""
     if "$" not in raw or values.is_expanded_late(name):
         return
     for found in _NAMED.finditer(raw):
@@ -123,7 +118,7 @@ def _parameters(name: str, raw: str, inventory: Inventory) -> Iterator[Reference
         is_there = named in inventory.settings
         meant = "" if is_there else nearest(named, inventory.settings)
         hint = f"; did you mean {meant}?" if meant else ""
-        why = f"there is no parameter {named}, so nothing stands for {found[0]}{hint}"
+        why = f"there is no parameter {named}, so {found[0]} expands to nothing{hint}"
         presence = Presence.EXISTS if is_there else Presence.ABSENT
         yield reference(name, "parameter", found[0], presence, "main.cf", why)
 
@@ -134,7 +129,7 @@ def _maps(name: str, value: str, inventory: Inventory) -> Iterator[Reference]:
 
 
 def _patterns(name: str, value: str, inventory: Inventory) -> Iterator[Reference]:
-    """match_list_parse() of util/match_list.c: files, tables, and what is matched itself."""
+    """match_list_parse() in util/match_list.c: files, tables, and literal patterns."""
     unlikely = _NO_ADDRESS if "networks" in values.flags(name) else _UNLIKELY
     for word in words(value):
         pattern = word.lstrip("!")
@@ -142,11 +137,12 @@ def _patterns(name: str, value: str, inventory: Inventory) -> Iterator[Reference
             continue
         if pattern.startswith("/"):
             is_mask = pattern[1:].isdigit()
-            hint = "the mask of an address stands right behind it" if is_mask else "write it"
+            hint = "write the mask directly after the address" if is_mask else "create it"
             why = f"there is no file {pattern}; {hint}, or correct the name"
             yield reference(name, "file", pattern, inventory.file(pattern), pattern, why)
         elif unlikely.search(pattern) and not _TABLE_TYPE.match(pattern):
-            why = f"{word} matches nothing: blanks and commas part a list, and nothing is quoted"
+            parted = "whitespace and commas separate list items, and quotes have no meaning"
+            why = f"{word} matches nothing: {parted}"
             yield reference(name, "pattern", word, Presence.ABSENT, why=why)
         elif _TABLE_TYPE.match(pattern) and not pattern.startswith("["):
             yield from tables(name, pattern, inventory)
@@ -160,7 +156,7 @@ def _transport(name: str, value: str, inventory: Inventory) -> Iterator[Referenc
     yield from _service(name, transport, inventory)
     kind, _, path = nexthop.partition(":")
     if kind == "unix" and path:
-        why = f"master.cf has no service for {path}, and nobody has made that socket in the queue"
+        why = f"no service in master.cf creates {path}, and there is no such socket in the queue"
         yield reference(name, "socket", nexthop, inventory.socket(path), path, why)
 
 
@@ -183,7 +179,7 @@ def _log_file(name: str, value: str, inventory: Inventory) -> Iterator[Reference
 
 
 def _sasl_path(name: str, value: str, inventory: Inventory) -> Iterator[Reference]:
-    """Where Dovecot is asked; for Cyrus it is the name of a file of its own."""
+    """Where Dovecot is asked; with Cyrus it is the base name of a configuration file."""
     if inventory.settings.get("smtpd_sasl_type") != "dovecot" or "$" in value:
         return
     if inventory.settings.get("smtpd_sasl_auth_enable", "").lower() != "yes":
@@ -192,7 +188,7 @@ def _sasl_path(name: str, value: str, inventory: Inventory) -> Iterator[Referenc
 
 
 def _server(name: str, said: str, path: str, inventory: Inventory) -> Reference:
-    """The socket of a server that is not Postfix's: where it is away, it may come."""
+    """The socket of a server that is not part of Postfix: if it is missing, it may still appear."""
     found = inventory.socket(path)
     is_there = found is Presence.EXISTS
     return reference(name, "socket", said, found if is_there else Presence.UNKNOWN, path)
@@ -207,8 +203,15 @@ def _milters(name: str, value: str, inventory: Inventory) -> Iterator[Reference]
             yield _server(name, said, path, inventory)
 
 
+def _file(name: str, value: str, inventory: Inventory) -> Iterator[Reference]:
+    """A value that is a file if it begins with `/`, and a name or keyword otherwise."""
+    if value.startswith("/"):
+        why = f"there is no file {value}; create it, or correct the name"
+        yield reference(name, "file", value, inventory.file(value), value, why)
+
+
 def _tls_file(name: str, value: str, inventory: Inventory) -> Iterator[Reference]:
-    """Read where TLS is on; without them it is off, or nobody gets through."""
+    """Only read with TLS on; without the file TLS is off, or no client gets through."""
     if _tls_level(name, inventory) == "none":
         return
     for path in words(value):
@@ -218,7 +221,7 @@ def _tls_file(name: str, value: str, inventory: Inventory) -> Iterator[Reference
 
 
 def _tls_level(name: str, inventory: Inventory) -> str:
-    """The level on the side of a parameter (postconf(5), smtpd_tls_security_level)."""
+    """Return the TLS level for the parameter's side (postconf(5), smtpd_tls_security_level)."""
     side = name.partition("_")[0]
     level = inventory.settings.get(f"{side}_tls_security_level", "").lower()
     if level:
@@ -227,13 +230,13 @@ def _tls_level(name: str, inventory: Inventory) -> str:
 
 
 def _is_used(name: str, inventory: Inventory) -> bool:
-    """Whether it counts at this level: some are for opportunistic TLS, the others for the rest."""
+    """Whether it matters at this level: some are for opportunistic TLS, the others for the rest."""
     level = _tls_level(name, inventory)
     return level != "none" and ("_mandatory_" in name) is (level not in ("may", "dane"))
 
 
 def _protocols(name: str, value: str, inventory: Inventory) -> Iterator[Reference]:
-    """tls_proto_mask_lims() of tls/tls_misc.c. A bound without a version is none."""
+    """tls_proto_mask_lims() in tls/tls_misc.c. A bound without a version is no bound."""
     if "$" in value or not _is_used(name, inventory):
         return
     known = {protocol.lower() for protocol in known_names.TLS_PROTOCOLS}
@@ -243,7 +246,7 @@ def _protocols(name: str, value: str, inventory: Inventory) -> Iterator[Referenc
         is_number = limited and _VERSION.fullmatch(protocol) is not None
         is_known = is_number or protocol.lower() in known
         versions = ", ".join(known_names.TLS_PROTOCOLS)
-        why = f'"{protocol}" is no version of TLS, and TLS does not start with it; {versions}'
+        why = f'"{protocol}" is not a TLS version, and TLS does not start with it; {versions}'
         presence = Presence.EXISTS if is_known else Presence.ABSENT
         yield reference(name, "protocol", protocol, presence, "OpenSSL", why)
 
@@ -253,12 +256,12 @@ def _grade(name: str, value: str, inventory: Inventory) -> Iterator[Reference]:
     if not value or "$" in value or not _is_used(name, inventory):
         return
     is_known = value.lower() in known_names.CIPHER_GRADES
-    why = f'"{value}" is no grade of ciphers; {", ".join(known_names.CIPHER_GRADES)}'
+    why = f'"{value}" is not a cipher grade; {", ".join(known_names.CIPHER_GRADES)}'
     presence = Presence.EXISTS if is_known else Presence.ABSENT
     yield reference(name, "cipher grade", value, presence, "postconf(5)", why)
 
 
-# The flags are those of parameters.py. Names are Postfix's own way of naming its parameters.
+# The flags are those of parameters.py; the patterns follow Postfix's own naming of parameters.
 _RULES: Final = (
     _Rule("restrictions", None, restrictions),
     _Rule("maps", re.compile(r"(?:smtp|lmtp|milter)_(?:\w+_)?(?:header|body)_checks"), _maps),
@@ -267,6 +270,8 @@ _RULES: Final = (
     _Rule("", re.compile(r"\w+_transport|content_filter"), _transport),
     _Rule("", re.compile(r"(?!postlog)\w+_service_name"), _service),
     _Rule("", re.compile(r"maillog_file"), _log_file),
+    # mail_params_init() of global/mail_params.c, bounce/bounce.c, tls/tls_misc.c.
+    _Rule("", re.compile(r"myorigin|bounce_template_file|tls_config_file"), _file),
     _Rule("", re.compile(r"smtpd_sasl_path"), _sasl_path),
     _Rule("", re.compile(r"(?:smtpd|non_smtpd)_milters"), _milters),
     _Rule(
@@ -280,5 +285,5 @@ _RULES: Final = (
 
 
 def absences(found: tuple[Reference, ...]) -> tuple[Reference, ...]:
-    """Return those that are proven not to be there."""
+    """Return those that are proven not to exist."""
     return tuple(each for each in found if each.presence is Presence.ABSENT)

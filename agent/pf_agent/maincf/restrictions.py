@@ -1,7 +1,7 @@
-"""The restrictions of smtpd(8): which names there are, and what each takes: pure.
+"""The restrictions of smtpd(8): which names exist, and what argument each takes. Pure.
 
-Which those are is known_names.py's, from generic_checks() of smtpd/smtpd_check.c. A client who gets
-as far as one that is none hears "451 4.3.5 Server configuration error".
+The names are in known_names.py, from generic_checks() in smtpd/smtpd_check.c. A client that reaches
+an unknown one gets "451 4.3.5 Server configuration error".
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pf_agent.maincf.tables import tables
 from pf_agent.model import Presence, Reference
 
 _KIND: Final = "restriction"
-# What stands behind them is never reached (generic_checks()), unless it is only warned of.
+# What follows these is never reached (generic_checks()), unless it is only warned about.
 _LAST: Final = ("permit", "reject", "defer", "check_relay_domains")
 _WARN: Final = "warn_if_reject"
 _WANTED: Final = {
@@ -37,7 +37,7 @@ def restrictions(parameter: str, value: str, inventory: Inventory) -> Iterator[R
 def _listed(
     parameter: str, said: Sequence[str], inventory: Inventory, within: tuple[str, ...]
 ) -> Iterator[Reference]:
-    """`within`: the classes that led here. One that leads back to itself is left alone."""
+    """`within`: the classes that led here. A class that leads back to itself is not followed."""
     is_warning = False
     rest = iter(range(len(said)))
     for at in rest:
@@ -57,9 +57,9 @@ def _listed(
 
 
 def argument_of(name: str) -> str | None:
-    """Return what a restriction takes as its argument, "" for nothing; None for one that is none.
+    """Return what a restriction takes as its argument, "" for nothing; None if it is unknown.
 
-    Its name may be in any case of letters.
+    Its name may be in upper or lower case.
     """
     name = name.lower()
     if not name.replace("_", "").isalnum():
@@ -77,7 +77,7 @@ def _with_argument(
         "table": ":" in follows,
         "policy": ":" in follows,
         "number": follows.isascii() and follows.isdigit(),
-        # One that is named instead was meant to be the next restriction.
+        # If another restriction's name follows, it was meant to be the next restriction.
         "domain": bool(follows) and argument_of(follows) is None,
     }[wanted]
     if "$" in follows:
@@ -93,23 +93,23 @@ def _with_argument(
 
 
 def _policy(parameter: str, said: str, inventory: Inventory) -> Iterator[Reference]:
-    """A policy server (SMTPD_POLICY_README): what Postfix does not run itself may be away."""
+    """A policy server (SMTPD_POLICY_README): one that Postfix does not run may be unavailable."""
     endpoint = next(words(said[1:].rpartition("}")[0]), "") if said.startswith("{") else said
     kind, _, path = endpoint.partition(":")
     presence = inventory.socket(path) if kind == "unix" else Presence.UNKNOWN
-    why = f"master.cf has no service for {path}, and nobody has made that socket in the queue"
+    why = f"no service in master.cf creates {path}, and there is no such socket in the queue"
     yield reference(parameter, "policy server", endpoint, presence, path, why)
 
 
 def _other(
     parameter: str, name: str, inventory: Inventory, within: tuple[str, ...]
 ) -> Iterator[Reference]:
-    """What is no restriction of smtpd's own: a table, a class, or nothing at all."""
+    """A name that is no built-in restriction of smtpd: a table, a class, or unknown."""
     if "$" in name or name in within:
         return
     if name.startswith("{") or ":" in name:
         if parameter in known_names.WITHOUT_ACCESS and not within:
-            why = f"a check_..._access must stand before {name} here; write which"
+            why = f"a check_..._access must come before {name} here; write which one"
             yield reference(parameter, _KIND, name, Presence.ABSENT, why=why)
         yield from tables(parameter, name, inventory)
         return
@@ -120,7 +120,7 @@ def _other(
         yield reference(parameter, "class", name, Presence.EXISTS, "smtpd_restriction_classes")
         inner = list(words(inventory.settings[name]))
         for each in _listed(name, inner, inventory, (*within, name)):
-            # Who newly names a class asks for what is in it.
+            # A newly named class also asks for what is in it.
             by_way = f" ({parameter} names {name})"
             yield replace(each, why=each.why + by_way) if each.why else each
 

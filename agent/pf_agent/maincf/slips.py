@@ -1,4 +1,4 @@
-"""The real name that a misspelt one was most likely meant to be: pure."""
+"""The real name that a misspelt one was most likely meant to be. Pure."""
 
 from __future__ import annotations
 
@@ -6,21 +6,25 @@ import difflib
 from collections.abc import Collection
 from typing import Final
 
-# A name with less in common has nothing in common (difflib's ratio).
+# Names less alike than this are considered unrelated (difflib's ratio).
 _ALIKE: Final = 0.75
 _ALMOST: Final = 0.93
 _LONGEST_NAME: Final = 100
 
 
 def nearest(name: str, known: Collection[str]) -> str:
-    """Return the real name that `name` was most likely meant to be; "" where none is near.
+    """Return the real name that `name` was most likely meant to be; "" if none is close.
 
-    Names of one family are long and alike (dovecot_destination_recipient_limit is no slip for
-    default_destination_recipient_limit), so what differs must be near word by word, or missing.
+    Names of one family are long and similar (dovecot_destination_recipient_limit is not a slip for
+    default_destination_recipient_limit), so the parts that differ must be close word by word, or
+    missing.
     """
     if len(name) > _LONGEST_NAME:
         return ""
-    for found in difflib.get_close_matches(name, known, n=3, cutoff=_ALIKE):
+    # Postfix's own names are in lower case; those of classes and services may be in any case.
+    written = (name, name.lower()) if name != name.lower() else (name,)
+    close = (difflib.get_close_matches(each, known, n=3, cutoff=_ALIKE) for each in written)
+    for found in (found for each in close for found in each):
         if _is_slip(name.lower(), found.lower()):
             return found
     return ""

@@ -1,7 +1,7 @@
-"""The tables that values name, and whether what Postfix opens of them is there: pure.
+"""The tables that values name, and whether what Postfix opens of them exists. Pure.
 
-`type:name` is postconf(5)'s form; a table may stand in another: proxy:, pipemap:, unionmap:, and
-in braces with options of its own.
+`type:name` is postconf(5)'s form; a table may be inside another one: proxy:, pipemap:, unionmap:,
+and in braces with options of its own.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from pf_agent.maincf.lists import words
 from pf_agent.maincf.slips import nearest
 from pf_agent.model import Presence, Reference
 
-# Types whose name is a file with what to ask, where it is a path (ldap_table(5), "BACKWARDS
+# Types whose name, if it is a path, is a file with the query's settings (ldap_table(5), "BACKWARDS
 # COMPATIBILITY"; memcache_table(5)).
 _ASKED_BY: Final = ("ldap", "mysql", "pgsql", "sqlite", "mongodb", "memcache")
-# Types that need nothing else: the value says it all, or Postfix has it.
+# Types that need no file: the value says everything, or it is built into Postfix.
 _SELF_CONTAINED: Final = ("static", "inline", "fail", "environ", "randmap", "internal")
 _JOINED: Final = ("pipemap", "unionmap")
-# What Debian has in a package of its own, postfix-TYPE.
+# Types that Debian ships in a package of their own, postfix-TYPE.
 _PACKAGED: Final = ("cdb", "ldap", "lmdb", "mongodb", "mysql", "pcre", "pgsql", "sqlite")
 _PROXY: Final = "proxy:"
 
@@ -34,7 +34,7 @@ def tables(parameter: str, word: str, inventory: Inventory) -> Iterator[Referenc
     if "$" in word or not word:
         return
     if not colon or not name or not kind:
-        why = f'"{word}" is no table: Postfix expects type:name'
+        why = f'"{word}" is not a table: Postfix expects type:name'
         yield reference(parameter, "table", word, Presence.ABSENT, why=why)
         return
     if f"{kind}:" == _PROXY:
@@ -56,7 +56,7 @@ def _type(parameter: str, kind: str, word: str, inventory: Inventory) -> Referen
         return reference(parameter, "table type", kind, Presence.UNKNOWN)
     if kind in inventory.types:
         return reference(parameter, "table type", kind, Presence.EXISTS)
-    why = f'Postfix has no tables of the type "{kind}", which {word[:100]} asks for'
+    why = f'Postfix has no table type "{kind}", which {word[:100]} asks for'
     meant = nearest(kind, inventory.types)
     if kind in _PACKAGED:
         why += f"; install postfix-{kind}"
@@ -66,7 +66,7 @@ def _type(parameter: str, kind: str, word: str, inventory: Inventory) -> Referen
 
 
 def _opened(parameter: str, kind: str, name: str, inventory: Inventory) -> Reference:
-    """The table itself, of a type that is there."""
+    """Return the table itself, of an available type."""
     said = f"{kind}:{name}"
     if kind in _SELF_CONTAINED:
         return reference(parameter, "table", said, Presence.EXISTS)
@@ -76,28 +76,28 @@ def _opened(parameter: str, kind: str, name: str, inventory: Inventory) -> Refer
         return _indexed(parameter, said, name, name + BUILT[kind], inventory)
     if kind not in (*READ, *_ASKED_BY):
         return reference(parameter, "table", said, Presence.UNKNOWN)
-    why = f"there is no file {name}; write it, or correct the name"
+    why = f"there is no file {name}; create it, or correct the name"
     return reference(parameter, "table", said, inventory.file(name), name, why)
 
 
 def _indexed(parameter: str, said: str, source: str, index: str, inventory: Inventory) -> Reference:
-    """A database. One that was not built yet, of a source that is there, is no absence."""
+    """Return a database. One not built yet, whose source exists, does not count as absent."""
     found = inventory.file(index)
     if found is Presence.ABSENT and inventory.file(source) is not Presence.ABSENT:
         return reference(parameter, "table", said, Presence.UNKNOWN, source)
-    why = f"there is neither {index} nor {source}; write it and run postmap {said}"
+    why = f"there is neither {index} nor {source}; create it and run postmap {said}"
     return reference(parameter, "table", said, found, index, why)
 
 
 def _approved(parameter: str, name: str, inventory: Inventory) -> Reference:
-    """proxymap(8) opens only what is listed: `proxy:` before it, however often (proxymap.c)."""
+    """proxymap(8) opens only listed tables, however many `proxy:` precede the name (proxymap.c)."""
     while name.startswith(_PROXY):
         name = name[len(_PROXY) :]
     said = f"{_PROXY}{name}"
     listed = inventory.settings.get("proxy_read_maps")
     if listed is None or "$" in listed:
         return reference(parameter, "proxied table", said, Presence.UNKNOWN)
-    is_listed = said in listed  # in a table that joins others, too
+    is_listed = said in listed  # also inside a table that joins others
     why = f"proxy_read_maps does not list {said}, so proxymap will not open it; add it there"
     presence = Presence.EXISTS if is_listed else Presence.ABSENT
     return reference(parameter, "proxied table", said, presence, "proxy_read_maps", why)

@@ -1,7 +1,7 @@
-"""The files and addresses that values of main.cf name, as far as they may be missing: pure.
+"""The files and addresses that values of main.cf name and that may be missing. Pure.
 
-Not what Postfix makes of a value, only what may come into being later: a wish that was rejected for
-the lack of it is then tried again.
+Not a full reading of the values, only what may appear later: a wish that was rejected for the lack
+of it is then tried again.
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ from collections.abc import Iterable
 from pf_agent.maincf.aliases import BUILT
 
 # postconf(5), "smtpd_milters", "check_policy_service": inet:host:port, unix:path; tcp_table(5):
-# tcp:host:port; socketmap_table(5): socketmap:inet:host:port:name. The port may be a service's
-# name.
+# tcp:host:port; socketmap_table(5): socketmap:inet:host:port:name. The port may be a service name.
 _INET = re.compile(r"(?:inet|tcp):(\[[0-9a-fA-F:.]+\]|[^\s,:\[\]{}]+):([A-Za-z0-9_-]+)")
 # postconf(5) as above, and socketmap:unix:/path:name.
 _UNIX = re.compile(r"(?:unix|local):(/[^\s,:{}]+)")
 _PATH = re.compile(r"(?:^|[\s,{]|[a-z0-9]:)(/[^\s,:{}]+)")
-# The files that postmap(1) makes of a source and that alone are opened (DATABASE_README).
+# The files that postmap(1) builds from a source; only these are opened (DATABASE_README).
 _INDEXED = re.compile(rf"(?:^|[\s,{{:])({'|'.join(BUILT)}):(/[^\s,:{{}}]+)")
 _WORD = re.compile(r"[^\s,{}]+")
 
@@ -41,7 +40,7 @@ def things_in(values: Iterable[str]) -> tuple[str, ...]:
 
 
 def is_address(word: str) -> bool:
-    """Tell whether a word is the address of a host."""
+    """Tell whether a word is an IP address."""
     try:
         ipaddress.ip_address(word.strip("[]"))
     except ValueError:

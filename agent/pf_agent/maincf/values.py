@@ -1,8 +1,8 @@
-"""How Postfix reads a parameter's value: whether two are the same to it, and which it refuses.
+"""How Postfix reads a parameter's value: whether two are equal to it, and which it refuses.
 
-Rules and words are those of Postfix's sources; a file named without a folder is of src/global or
-src/util there. The words are what a daemon logs as it ends, without `fatal:`, or as a warning
-where it goes on with the network list broken.
+Rules and messages are those of Postfix's sources; a file named without a directory is in src/global
+or src/util there. The messages are what a daemon logs as it exits, without `fatal:`, or as a
+warning if it continues with a broken network list.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pf_agent.maincf import parameters
 from pf_agent.maincf.lists import SEPARATORS, network_fault, words
 from pf_agent.model import BLANKS
 
-# LONG_MAX is that of a 64 bit machine; on a 32 bit one Postfix refuses more.
+# LONG_MAX on a 64-bit machine; on a 32-bit one Postfix refuses more.
 INT_MAX: Final = 2**31 - 1
 LONG_MAX: Final = 2**63 - 1
 UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -23,17 +23,17 @@ UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _UNIT_WORDS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 _COMPARABLE: Final = ("boolean", "integer", "long", "time")
-# strtol(3): blanks, a sign, digits. Nothing of it needs to be there: "h" is 0 hours.
+# strtol(3): blanks, a sign, digits. All of them are optional: "h" is 0 hours.
 _STRTOL: Final = re.compile(rf"(?:[{BLANKS}]*([+-]?)0*([0-9]+))?(.*)", re.DOTALL)
-# What an expansion in a list may look like so that the text around it parts as it does in Postfix.
+# Expansions in a list that might make the text around them split differently than in Postfix.
 _DOUBTFUL: Final = re.compile(r"\$(?![A-Za-z0-9_{])")
-# Postfix logs `?` for these (printable.c, with util_utf8_enable); \udc80 and on are bytes that are
-# not UTF-8.
+# Postfix logs `?` for these (printable.c, with util_utf8_enable); from \udc80 on they are bytes
+# that are not UTF-8.
 _UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f\udc80-\udcff]")
 
 
 class _Type(NamedTuple):
-    """A line of parameters.TABLE. Bounds: 0 for none. `unit`: "" where it is not known."""
+    """A line of parameters.TABLE. Bounds: 0 for none. `unit`: "" if unknown."""
 
     kind: str
     least: int
@@ -44,11 +44,11 @@ class _Type(NamedTuple):
 
 
 def same(name: str, ours: str, theirs: str) -> bool:
-    """Whether Postfix takes two values of the parameter, as they stand in main.cf, for the same.
+    """Whether Postfix takes two values of the parameter, as written in main.cf, for the same.
 
-    What the type leaves open is decided by the text, and so is every value with a fault of type.
-    Booleans in any case, numbers and times by what they come to (not where a `$` is in one),
-    lists by their words in order.
+    If the type does not settle it, the texts are compared, and so is every value that is invalid
+    for its type. Booleans in upper or lower case, numbers and times by their value (unless they
+    contain a `$`), lists by their words in order.
     """
     if ours == theirs:
         return True
@@ -67,7 +67,7 @@ def same(name: str, ours: str, theirs: str) -> bool:
 def fault(name: str, value: str) -> str:
     """Why a program that reads the parameter refuses the expanded value, in its words; "" if not.
 
-    A raw parameter (get_mail_conf_raw()) is never expanded, so `value` is what stands in main.cf.
+    A raw parameter (get_mail_conf_raw()) is never expanded, so `value` is what main.cf says.
     """
     kind = _type(name)
     return "" if kind is None else _UNPRINTABLE.sub("?", _fault(name, kind, value))
@@ -87,7 +87,7 @@ def _fault(name: str, kind: _Type, value: str) -> str:
 
 
 def readers(name: str) -> tuple[str, ...]:
-    """The programs that read the parameter, ("global",) where all do, () where it is not known."""
+    """The programs that read the parameter, ("global",) if all do, () if unknown."""
     kind = _type(name)
     if kind is None:
         return ()
@@ -95,22 +95,22 @@ def readers(name: str) -> tuple[str, ...]:
 
 
 def flags(name: str) -> frozenset[str]:
-    """What is known of its value: "list", and of what; empty where nothing is."""
+    """What is known about its value: "list", and of what; empty if nothing is."""
     kind = _type(name)
     return frozenset() if kind is None else kind.flags
 
 
 def is_expanded_late(name: str) -> bool:
-    """Whether a `$` of its value is the program's own, which uses it, and not a parameter's name.
+    """Whether a `$` in its value is for the program that uses it, and not a parameter's name.
 
-    That is a raw parameter (get_mail_conf_raw()), and what Postfix does not know.
+    So it is for a raw parameter (get_mail_conf_raw()), and for one that Postfix does not know.
     """
     kind = _type(name)
     return kind is None or kind.kind == "raw"
 
 
 def description(name: str) -> str:
-    """Return in words what is known of the parameter: its type, and which programs read it."""
+    """Describe in words what is known of the parameter: its type, and which programs read it."""
     kind = _type(name)
     if kind is None:
         return "unknown to the Postfix versions that the agent knows"
@@ -121,23 +121,24 @@ def description(name: str) -> str:
 
 
 def reload_suffices(names: Iterable[str]) -> bool:
-    """Whether a reload makes Postfix obey a change of these; not for a name that is not known.
+    """Whether a reload is enough to change all of these; False if one is unknown.
 
-    parameters.RESTART_NEEDED says where Postfix's documents want a stop and a start.
+    parameters.RESTART_NEEDED lists those for which Postfix's documentation wants a stop and a
+    start.
     """
     return all(map(takes_a_reload, names))
 
 
 def takes_a_reload(name: str) -> bool:
-    """Whether a reload makes Postfix obey a change of this one; not where it is not known."""
+    """Whether a reload is enough to change this parameter; False if it is unknown."""
     return name not in parameters.RESTART_NEEDED and _type(name) is not None
 
 
 def pair_faults(values: Mapping[str, str]) -> dict[str, str]:
-    """What a delivery agent ends with because of two values, by the parameter it names.
+    """Return what makes a delivery agent exit because of two values, by the parameter it names.
 
-    `values` are expanded and effective; what is missing is not judged. 0 and less is no limit
-    (post_init() of local/local.c and virtual/virtual.c; ENFORCING_SIZE_LIMIT() of sys_defs.h).
+    `values` are expanded and effective; missing ones are not judged. 0 or less is no limit
+    (post_init() in local/local.c and virtual/virtual.c; ENFORCING_SIZE_LIMIT() in sys_defs.h).
     """
     found: dict[str, str] = {}
     message = values.get("message_size_limit")
@@ -157,7 +158,7 @@ def pair_faults(values: Mapping[str, str]) -> dict[str, str]:
 
 
 def _type(name: str) -> _Type | None:
-    # A name is one word of the table; one with a blank or an empty one would match elsewhere.
+    # A name is one word of the table; one with a blank, or an empty one, would match elsewhere.
     if not name or name.strip(" \t\r\n") != name or " " in name or "\n" in name:
         return None
     start = parameters.TABLE.find(f"\n{name} ")
@@ -176,7 +177,7 @@ def _type(name: str) -> _Type | None:
 
 
 def _meaning(kind: _Type, value: str) -> object:
-    """What a value without a fault comes to."""
+    """What a valid value comes to."""
     if kind.kind == "boolean":
         return value.lower()
     if kind.kind != "time":
@@ -188,16 +189,16 @@ def _meaning(kind: _Type, value: str) -> object:
 def _same_list(flags: frozenset[str], ours: str, theirs: str) -> bool:
     """Whether two lists have the same words in the same order.
 
-    An empty value is only the same as an empty one: Postfix asks many a list whether it is empty,
-    and `,` is not (smtpd_check.c would then refuse every recipient for local_recipient_maps).
+    An empty value only equals an empty one: Postfix tests many lists for emptiness, and `,` is not
+    empty (for local_recipient_maps smtpd_check.c would then refuse every recipient).
     """
     both = ours + theirs
     if "$(" in both or _DOUBTFUL.search(both):
         return False
-    # own_inet_addr.c parts at blanks and commas only.
+    # own_inet_addr.c splits at spaces, tabs and commas only.
     if "narrow" in flags and ("\r" in both or "\n" in both):
         return False
-    # Here Postfix also compares the value as a whole, or its beginning, with a word ("all").
+    # For these Postfix also compares the whole value, or its beginning, with a word ("all").
     if "whole" in flags and any(value.strip(SEPARATORS) != value for value in (ours, theirs)):
         return False
     found = list(words(ours))
@@ -218,7 +219,7 @@ def _strtol(value: str) -> tuple[int, str]:
     sign, digits, rest = found.groups()
     if digits is None:
         return 0, value
-    # Python refuses to read thousands of digits; twenty are too many for Postfix.
+    # Python refuses to convert thousands of digits; twenty are already too many for Postfix.
     return int((sign or "") + digits[:20]), rest
 
 
@@ -240,9 +241,9 @@ def _number_fault(name: str, kind: _Type, value: str) -> str:
 
 
 def _seconds(value: str, unit: str) -> int | None:
-    """A time in seconds, None where it is bad or, without a unit of its own, none is known.
+    """A time in seconds, None if it is invalid, or has no unit and the default one is unknown.
 
-    conv_time.c: only the first letter after the digits counts, and the digits may lack.
+    conv_time.c: only the first letter after the digits counts, and the digits are optional.
     """
     number, rest = _strtol(value)
     factor = UNITS.get(rest[:1] or unit)
@@ -252,7 +253,7 @@ def _seconds(value: str, unit: str) -> int | None:
 
 
 def _time_fault(name: str, kind: _Type, value: str) -> str:
-    """mail_conf_time.c. Where the default unit is not known and none is given: no fault."""
+    """mail_conf_time.c. If no unit is given and the default one is unknown: no fault."""
     seconds = _seconds(value, kind.unit or "s")
     if seconds is None:
         return f"parameter {name}: bad time value or unit: {value}"
@@ -266,7 +267,7 @@ def _time_fault(name: str, kind: _Type, value: str) -> str:
 
 
 def _length_fault(name: str, kind: _Type, value: str) -> str:
-    """mail_conf_str.c and mail_conf_raw.c, which has brackets; the length is that of the bytes."""
+    """mail_conf_str.c and mail_conf_raw.c, which adds brackets; the length is in bytes."""
     length = len(value.encode("utf-8", "surrogateescape"))
     if kind.least and length < kind.least:
         wrong = f"{length} < {kind.least}"

@@ -1,4 +1,4 @@
-"""Candidates: texts of main.cf that lie in a private folder of their own while they are judged."""
+"""Candidates: texts of main.cf, each in a private directory of its own while it is judged."""
 
 from __future__ import annotations
 
@@ -8,27 +8,30 @@ import stat
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 from pf_agent.errors import HostError
-from pf_agent.maincf.document import COOL_SECONDS, decoded
+from pf_agent.maincf.document import COOL_SECONDS
+from pf_agent.maincf.master_cf import MasterCf
+from pf_agent.words.outgoing import PROCESS
 
 _PREFIX = "judge-"
-_MOST_MASTER_CF = 1 << 20  # Debian's has 7 kB
+_MOST_MASTER_CF = 1 << 20  # Debian's is 7 kB
 
 
 class Candidates:
-    """Those for the main.cf in `directory`; they lie below `run_directory`."""
+    """The candidates for the main.cf in `directory`; they are kept below `run_directory`."""
 
     def __init__(self, directory: str, run_directory: str) -> None:
         self._directory = directory
+        self._master_cf = os.path.join(directory, "master.cf")
         self._run_directory = run_directory
 
     @contextmanager
-    def holding(self, text: bytes) -> Iterator[tuple[str, str]]:
-        """Yield a private folder with `text` for main.cf; and the text of master.cf.
+    def holding(self, text: bytes) -> Iterator[tuple[str, bytes]]:
+        """Yield a private directory with `text` as its main.cf; and the text of master.cf.
 
-        /run is small, and anybody's program may fill it. The drift must not stand for that.
+        /run is small, and any program may fill it. A correction must not wait for space there.
         Raises HostError.
         """
         with ExitStack() as stack:
@@ -43,7 +46,7 @@ class Candidates:
             yield found
 
     @contextmanager
-    def _filled(self, text: bytes, place: str | None) -> Iterator[tuple[str, str]]:
+    def _filled(self, text: bytes, place: str | None) -> Iterator[tuple[str, bytes]]:
         prefix = f"{_PREFIX}{os.getpid()}-"
         folder = tempfile.mkdtemp(prefix=prefix, dir=place)
         try:
@@ -52,20 +55,47 @@ class Candidates:
                 file.write(text)
             cool = time.time() - COOL_SECONDS
             os.utime(candidate, (cool, cool))
-            # Names made of a service's name (smtp_destination_...) are known by master.cf alone.
-            master = _read(os.path.join(self._directory, "master.cf"))
+            # Parameters named after a service (smtp_destination_...) are known from master.cf only.
+            master = _read(self._master_cf)
             if master is not None:
                 with open(os.path.join(folder, "master.cf"), "wb") as file:
                     file.write(master)
-            yield folder, decoded(master or b"")
+            PROCESS.read_main_cf(text)
+            _note_master_cf(master)
+            yield folder, master or b""
         finally:
-            for _ in range(2):  # where one call fails, the next may not; systemd removes the rest
+            for _ in range(2):  # a call may fail once; systemd removes the rest
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def tidy(self) -> None:
-        """Remove the candidates that a crash left: whose process is no more, or has our pid.
+    def master_cf(self) -> MasterCf:
+        """Return the host's own master.cf. Raises HostError, also if Postfix refuses it."""
+        try:
+            # Wherever it leads: Postfix reads it there, too.
+            text = _read(self._master_cf, is_followed=True)
+        except OSError as error:
+            raise HostError(f"{self._master_cf}: {error.strerror}; fix it") from error
+        if text is None:
+            fact = "no Postfix program could read it"
+            way = "install the package postfix, or put one there"
+            raise HostError(f"{self._master_cf}: {fact}; {way}")
+        _note_master_cf(text)
+        found = MasterCf.parse(text)
+        if refused := found.refused():
+            line, why = refused[0]
+            fault = why.partition(' "')[0]  # not the text, which may be that of another file
+            raise HostError(f"{self._master_cf}:{line}: {fault}; correct the line")
+        return found
 
-        Call it before the first judgement. Raises HostError.
+    def note_secrets(self) -> None:
+        """Note the secrets in the host's own files, which a program may quote."""
+        for name, note in (("main.cf", PROCESS.read_main_cf), ("master.cf", _note_master_cf)):
+            with suppress(OSError):
+                note(_read(os.path.join(self._directory, name)))
+
+    def tidy(self) -> None:
+        """Remove candidates left by a crash: their process is gone, or has our own pid.
+
+        To be called before the first judgement. Raises HostError.
         """
         try:
             for name in os.listdir(self._run_directory):
@@ -74,13 +104,14 @@ class Candidates:
                 if is_candidate and (pid == str(os.getpid()) or not os.path.exists(f"/proc/{pid}")):
                     _remove(os.path.join(self._run_directory, name))
         except OSError as error:
-            raise HostError(f"{error.filename}: {error.strerror}; mend the folder") from error
+            raise HostError(f"{error.filename}: {error.strerror}; fix the directory") from error
 
 
-def _read(path: str) -> bytes | None:
-    """Return a file's bytes; None where there is none, or what no Postfix program could run with.
+def _read(path: str, is_followed: bool = False) -> bytes | None:
+    """Return a file's bytes; None if there is none, or none that a Postfix program could use.
 
-    A FIFO would hold us up until somebody writes to it, an endless file take our memory.
+    A FIFO would block us until a process writes to it; an endless file would fill our memory. A
+    file with another name that not every user may read is returned only if `is_followed`.
     """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -91,11 +122,15 @@ def _read(path: str) -> bytes | None:
         if not stat.S_ISREG(found.st_mode) or found.st_size > _MOST_MASTER_CF:
             return None
         leads_elsewhere = found.st_nlink > 1 or os.path.islink(path)
-        if leads_elsewhere and not found.st_mode & stat.S_IROTH:
-            return None  # what Postfix says of it goes on record
+        if leads_elsewhere and not is_followed and not found.st_mode & stat.S_IROTH:
+            return None  # Postfix's own message is recorded instead
         return os.read(handle, _MOST_MASTER_CF)
     finally:
         os.close(handle)
+
+
+def _note_master_cf(text: bytes | None) -> None:
+    PROCESS.read_master_cf(text or b"")
 
 
 def _remove(path: str) -> None:

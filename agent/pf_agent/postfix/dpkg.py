@@ -1,4 +1,4 @@
-"""What dpkg is about: whether it works just now, and how far the package postfix is installed."""
+"""Whether dpkg is running, and how far the package postfix is installed."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ import struct
 
 from pf_agent.errors import HostError
 from pf_agent.model import Package
-from pf_agent.postfix.programs import Order, run
+from pf_agent.postfix.programs import Program, run
 
 DPKG = "/var/lib/dpkg"
 _DPKG_QUERY = "/usr/bin/dpkg-query"
-# apt holds the first from its beginning to its end, dpkg both while it runs (dpkg's
-# lib/dpkg/dbmodify.c, modstatdb_lock).
+# apt holds the first lock from start to end, dpkg holds both while it runs (modstatdb_lock in
+# dpkg's lib/dpkg/dbmodify.c).
 _LOCKS = ("lock-frontend", "lock")
 # fcntl_locking(2): l_type, l_whence, l_start, l_len, l_pid.
 _FLOCK = "hhqqi4x"
 
 
 def package() -> Package:
-    """Ask dpkg for the package postfix. Raises HostError where dpkg is not to be asked."""
-    question = Order([_DPKG_QUERY, "-W", "-f", "${db:Status-Status}", "postfix"])
+    """Ask dpkg about the package postfix. Raises HostError if dpkg cannot be asked."""
+    question = Program([_DPKG_QUERY, "-W", "-f", "${db:Status-Status}", "postfix"])
     (answer,) = run([question])
-    # Where there is no such package, dpkg-query fails and prints nothing.
+    # If there is no such package, dpkg-query fails and prints nothing.
     return Package(is_locked(), answer.output.strip())
 
 
 def is_locked(directory: str = DPKG) -> bool:
-    """Whether apt or dpkg holds its lock. Looks only: it is never taken, not even for a moment.
+    """Whether apt or dpkg holds a lock. The locks are only tested, never taken.
 
     Raises HostError.
     """
@@ -41,7 +41,7 @@ def _is_held(path: str) -> bool:
         with open(path, "rb") as file:
             answer = fcntl.fcntl(file, fcntl.F_GETLK, question)
     except FileNotFoundError:
-        return False  # dpkg makes it when it first needs it
+        return False  # dpkg creates it when it first needs it
     except OSError as error:
-        raise HostError(f"{path}: {error.strerror}; mend the file") from error
+        raise HostError(f"{path}: {error.strerror}; fix the file") from error
     return bool(struct.unpack(_FLOCK, answer)[0] != fcntl.F_UNLCK)

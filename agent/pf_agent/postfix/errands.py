@@ -1,47 +1,53 @@
-"""Postfix as the daemon has it: what starts a program or opens a connection, another unit does.
+"""Postfix for the daemon: another unit starts the programs and opens the connections.
 
 pf-agent.service has no network, starts no program and reads no log. errands_unit.py does that for
-it, in pf-agent-errands.service, which systemd starts at the first call (systemd.socket(5)). Root
-alone can call. There is one connection for each errand, and a JSON object each way.
+it, in pf-agent-errands.service, which systemd starts at the first call (systemd.socket(5)). Only
+root can call. Each errand has its own connection, with one JSON object each way.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple
+from io import FileIO
 from typing import Any, TypeVar
 
 from pf_agent.errors import HostError
 from pf_agent.maincf.aliases import Built, Source
+from pf_agent.maincf.indexed import Draft, drafted
 from pf_agent.model import (
     Fault,
     Greeting,
     Heard,
     Judgement,
+    OnWarning,
     Package,
     Presence,
     Reference,
     UnitState,
 )
 
-# Within so many seconds somebody takes the call (Python starts first where the unit does not run),
-# and within so many more the errand is done: that is longer than a program or the probe may take.
+# Seconds for the call to be accepted (if the unit is not running, Python starts first), and seconds
+# for the errand to be done: longer than a program or the probe may take.
 _PATIENCE = (10.0, 40.0)
-# A database that the sandbox forbids is tried twice.
+# A database that the sandbox forbids is built in a second try.
 _BUILD_PATIENCE = (10.0, 75.0)
-# The log is asked for in the same turn as a judgement, and both stay below the unit's WatchdogSec=.
+# For postmap, and for counting the entries (postmap.py); also as the owner of the source.
+_TABLE_PATIENCE = (10.0, 150.0)
+# The log is read in the same turn as a judgement; together they stay below the unit's WatchdogSec=.
 _LOG_PATIENCE = (5.0, 4.0)
 _READ_BYTES = 1 << 16
 _WAY_OUT = "see `systemctl status pf-agent-errands.socket pf-agent-errands`"
-_UNCLEAR = "an answer that makes no sense"
+_UNCLEAR = "an invalid answer"
 
 Said = TypeVar("Said")
 
 
 class Errands:
-    """The Postfix that obeys the main.cf in `directory`, asked by the way of a socket."""
+    """The Postfix that uses the main.cf in `directory`, asked through a socket."""
 
     def __init__(self, directory: str, path: str) -> None:
         self._directory = directory
@@ -59,31 +65,38 @@ class Errands:
         """Rebuild alias databases, as `postalias.AliasBuilder` does. Raises HostError."""
         return self._ask(_built, _BUILD_PATIENCE, errand="newaliases", databases=list(databases))
 
+    def table(self, database: str, rule: OnWarning) -> tuple[Draft, FileIO | None]:
+        """Have a draft of an index built, as `postmap.draft` does. Raises HostError."""
+        asked = [database, rule.value]
+        errand = {"directory": self._directory, "errand": "table", "table": asked}
+        said, index = _call(self._path, errand, _TABLE_PATIENCE)
+        try:
+            return drafted(said), index
+        except (TypeError, ValueError) as error:
+            raise HostError(f"{self._path}: {_UNCLEAR} ({error}); {_WAY_OUT}") from error
+
     def greeting(self) -> Greeting | None:
-        """Return what port 25 must say, None where there is no SMTP service. Raises HostError."""
+        """Return what port 25 must say, None without an SMTP service there. Raises HostError."""
         return self._ask(_greeting, errand="greeting")
 
     def probe(self, greeting: Greeting) -> Heard:
-        """Ask Postfix at its port whether it serves, as `smtp.probe` does. Raises HostError."""
+        """Ask Postfix at its port whether it serves, as `probe.probe` does. Raises HostError."""
         return self._ask(_heard_at_port, errand="probe", greeting=astuple(greeting))
 
     def lives(self) -> bool:
-        """Tell whether Postfix's master runs, whoever started it. Raises HostError."""
+        """Tell whether Postfix's master runs, whichever process started it. Raises HostError."""
         return self._ask(_truth, errand="lives")
 
     def is_there(self, thing: str) -> bool:
-        """Tell whether a file or an address is there, as `presence.is_there` does. HostError."""
+        """Tell whether a file or an address exists (`presence.is_there`). Raises HostError."""
         return self._ask(bool, errand="presence", thing=thing)
 
     def log_tail(self, units: Sequence[str], since: float) -> tuple[str, ...]:
-        """Return the end of Postfix's log, as `postfix_log.log_tail` does. () without an answer."""
+        """Return the end of Postfix's log, as `log.log_tail` does; () without an answer."""
         return self._log("log", units, since)
 
     def fatal_lines(self, units: Sequence[str], since: float) -> tuple[str, ...]:
-        """Return why programs of Postfix ended, as `postfix_log.fatal_lines` does.
-
-        () without an answer.
-        """
+        """Return why programs of Postfix exited (`log.fatal_lines`); () without an answer."""
         return self._log("fatal", units, since)
 
     def _log(self, errand: str, units: Sequence[str], since: float) -> tuple[str, ...]:
@@ -93,9 +106,10 @@ class Errands:
             return ()
 
     def was_stopped(self, unit: UnitState) -> bool | None:
-        """Whether somebody stopped `unit`, as `unit_log.was_stopped` tells. None without an answer.
+        """Whether `unit` was stopped by hand (`unit_log.was_stopped`); None without an answer.
 
-        It is for a unit that is inactive with result success: one that failed was not stopped.
+        Only to be asked about a unit that is inactive with result success: a failed one was not
+        stopped.
         """
         errand = {"errand": "stopped", "unit": unit.name, "invocation": unit.invocation}
         try:
@@ -104,7 +118,7 @@ class Errands:
             return None
 
     def package(self) -> Package:
-        """Return what dpkg is about, as `dpkg.package` does. Raises HostError."""
+        """Return the state of dpkg and of the package (`dpkg.package`). Raises HostError."""
         return self._ask(_package, errand="package")
 
     def _ask(
@@ -121,17 +135,18 @@ class Errands:
 
 
 def listening(place: str, path: str) -> socket.socket:
-    """Return a socket that listens at `place`, an address of loopback. Raises HostError."""
+    """Return a socket that listens at `place`, a loopback address. Raises HostError."""
     _, found = _call(path, {"errand": "listen", "place": place})
     if found is None:
-        raise HostError(f"{path}: {_UNCLEAR} (no socket came); {_WAY_OUT}")
-    return found
+        raise HostError(f"{path}: {_UNCLEAR} (no socket was passed); {_WAY_OUT}")
+    with found:
+        return socket.socket(fileno=os.dup(found.fileno()))
 
 
 def _call(
     path: str, errand: Mapping[str, object], patience: tuple[float, float] = _PATIENCE
-) -> tuple[Any, socket.socket | None]:
-    """Return what the errand came to, and the socket that came with it. Raises HostError."""
+) -> tuple[Any, FileIO | None]:
+    """Return the errand's result, and the descriptor that came with it. Raises HostError."""
     begin_seconds, done_seconds = patience
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
@@ -143,7 +158,7 @@ def _call(
             client.settimeout(done_seconds)
             found, data = _heard(client)
         if not is_taken or not data:
-            raise ConnectionAbortedError("it broke off")
+            raise ConnectionAbortedError("the connection was closed")
         reply = json.loads(data)
         if "failure" in reply:
             raise HostError(str(reply["failure"]))
@@ -155,9 +170,9 @@ def _call(
         raise HostError(f"{path}: {_UNCLEAR} ({error}); {_WAY_OUT}") from error
 
 
-def _heard(client: socket.socket) -> tuple[socket.socket | None, bytes]:
+def _heard(client: socket.socket) -> tuple[FileIO | None, bytes]:
     heard, handles, _, _ = socket.recv_fds(client, _READ_BYTES, 1)
-    found = socket.socket(fileno=handles[0]) if handles else None
+    found = FileIO(handles[0]) if handles else None
     parts = [heard]
     while heard:
         heard = client.recv(_READ_BYTES)
@@ -219,5 +234,5 @@ def _lines(said: Any) -> tuple[str, ...]:
 def _built(said: Any) -> tuple[Built, ...]:
     return tuple(
         Built(Source(str(path), str(database)), str(trouble), tuple(map(str, doubts)))
-        for (path, database), trouble, doubts in said
+        for (path, database), trouble, doubts, *_ in said
     )

@@ -1,12 +1,12 @@
-"""What pf-agent-errands.service runs: what the sandbox of pf-agent.service forbids the agent.
+"""What pf-agent-errands.service runs: the work that the sandbox of pf-agent.service forbids.
 
-The agent has no word in which program is run, with which arguments, or whom it talks to. It names
-one of eleven errands, and one of Postfix's own instances or the units whose log is asked for; a
-candidate comes as its text.
+The agent does not choose which program is run, with which arguments, or what it connects to. It
+names one of twelve errands, and one of Postfix's own instances or the units whose log is read; a
+candidate is sent as text.
 
-systemd hands over the socket that it listens at (sd_listen_fds(3)). After a while without an errand
-the process ends, so that nothing of it is in memory at rest. What is asked meanwhile waits in the
-socket's queue: systemd sees it there, and starts the unit again.
+systemd passes the listening socket (sd_listen_fds(3)). After some time without an errand the
+process exits, so that it takes no memory at rest. A call that arrives meanwhile waits in the
+socket's queue: systemd sees it there and starts the unit again.
 """
 
 from __future__ import annotations
@@ -15,38 +15,41 @@ import ipaddress
 import json
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import astuple, fields
-from typing import Any
+from typing import Any, BinaryIO, TextIO, cast
 
 from pf_agent import names
 from pf_agent.errors import HostError
 from pf_agent.maincf.document import MainCf
-from pf_agent.model import Greeting
+from pf_agent.maincf.indexed import Draft
+from pf_agent.model import Greeting, OnWarning
 from pf_agent.postfix import presence, probe
 from pf_agent.postfix.installed import Postfix
 from pf_agent.postfix.postalias import AliasBuilder
+from pf_agent.words.outgoing import PROCESS, Stream
 
-# SD_LISTEN_FDS_START of sd_listen_fds(3).
+# SD_LISTEN_FDS_START in sd_listen_fds(3).
 _FIRST_HANDLE = 3
 _IDLE_SECONDS = 10.0
-# How long the agent may take to say what it wants, and to hear the end.
+# How long the agent may take to send its request, and to read the answer.
 _TALK_SECONDS = 20.0
 _BACKLOG = 5
-# Nobody's desired state is larger; and a server that it names further down is not called.
+# No desired state is larger; a server named beyond this size is not contacted.
 _MOST_CONFIGURATION = 1 << 20
 _UNIT = "pf-agent-errands.service"
-_NO_ERRAND = f"{_UNIT}: not one of its errands; restart pf-agent"
+_NO_ERRAND = f"{_UNIT}: unknown request; restart pf-agent"
 _STRANGER = [field.name for field in fields(Greeting)].index("stranger")
-# Before the next caller is let in, where one could not be.
+# How long to wait before accepting again after a failed accept.
 _PAUSE_SECONDS = 0.1
 
 
 class Unit:
-    """The errands, for the Postfix whose default instance obeys `main_cf`."""
+    """The errands, for the Postfix whose default instance uses `main_cf`."""
 
     def __init__(
         self,
@@ -60,7 +63,7 @@ class Unit:
         self._known: dict[str, Postfix] = {}
 
     def serve(self, listener: socket.socket, idle: float) -> None:
-        """Do errands, each in a thread, until none came and none was left for `idle` seconds."""
+        """Do errands, each in a thread, until none came and none is running for `idle` seconds."""
         busy: list[threading.Thread] = []
         listener.settimeout(idle)
         while True:
@@ -71,23 +74,23 @@ class Unit:
                     return
                 continue
             except OSError:
-                # No descriptor is left, say. Were the unit to end for it, systemd would start it
-                # again at once, for the call that still waits, and soon no more.
+                # No file descriptor is left, for example. If the unit exited, systemd would start
+                # it again at once for the call that still waits, and soon refuse to.
                 time.sleep(_PAUSE_SECONDS)
                 continue
             busy = [thread for thread in busy if thread.is_alive()]
-            # A probe must not hold up a judgement.
+            # A probe must not delay a judgement.
             thread = threading.Thread(target=self._attend, args=[client], daemon=True)
             try:
                 thread.start()
             except RuntimeError:
-                client.close()  # no thread is to be had; who called hears that it broke off
+                client.close()  # no thread available; the caller sees the connection close
             else:
                 busy.append(thread)
 
     def _attend(self, client: socket.socket) -> None:
         client.settimeout(_TALK_SECONDS)
-        # Where the agent was killed meanwhile there is nobody to answer.
+        # If the agent was killed meanwhile, nothing reads the answer.
         with client, suppress(ConnectionError, TimeoutError):
             client.sendall(b"\n")
             with client.makefile("rb") as asking:
@@ -98,24 +101,30 @@ class Unit:
                     data = data[socket.send_fds(client, [data], [found.fileno()]) :]
             client.sendall(data)
 
-    def _reply(self, asked: bytes) -> tuple[dict[str, Any], socket.socket | None]:
+    def _reply(self, asked: bytes) -> tuple[dict[str, Any], socket.socket | BinaryIO | None]:
         try:
-            done = self._do(json.loads(asked))
+            errand = json.loads(asked)
+            done = self._do(errand)
         except HostError as error:
-            return {"failure": str(error)}, None
-        except OSError as error:  # of a call that none of us expected to fail
+            return {"failure": PROCESS.text(str(error))}, None
+        except OSError as error:  # a system call that is not expected to fail
             place = error.filename or _UNIT
-            return {"failure": f"{place}: {error.strerror}; look at its file system"}, None
-        except ImportError as error:  # what an errand needs is imported for it
-            return {"failure": f"{_UNIT}: {error}; look at Python's file system"}, None
-        except (ValueError, RecursionError):  # no JSON, or a text that is none of bytes
+            return {"failure": f"{place}: {error.strerror}; check its file system"}, None
+        except ImportError as error:  # an errand's modules are imported when it is asked for
+            return {"failure": f"{_UNIT}: {error}; check Python's file system"}, None
+        except (ValueError, RecursionError):  # no JSON, or a text that cannot be encoded as bytes
             return {"failure": _NO_ERRAND}, None
         if isinstance(done, socket.socket):
             return {"done": None}, done
-        return {"done": done}, None
+        if errand["errand"] == "table":
+            draft, index = done
+            return {"done": PROCESS.document(list(draft))}, index
+        # The expected greeting is sent back with the next question, so it must not be altered.
+        is_exact = errand["errand"] == "greeting"
+        return {"done": done if is_exact else PROCESS.document(done)}, None
 
     def _do(self, asked: object) -> Any:
-        """Do one errand. Raises HostError, and ValueError for what is none."""
+        """Do one errand. Raises HostError, and ValueError for an invalid request."""
         match asked:
             case {"errand": "judge", "directory": str(directory), "text": str(text)}:
                 return astuple(self._postfix(directory).judge(text.encode("latin-1")))
@@ -123,8 +132,10 @@ class Unit:
                 found = self._postfix(directory).references(text.encode("latin-1"))
                 return list(map(astuple, found))
             case {"errand": "newaliases", "directory": str(directory), "databases": list(asked)}:
-                self._postfix(directory)  # raises where it is none
+                self._postfix(directory)  # raises if there is no such instance
                 return AliasBuilder(os.path.normpath(directory)).newaliases(asked)
+            case {"errand": "table", "directory": str(directory), "table": [str(index), str(rule)]}:
+                return self._table(directory, index, OnWarning(rule))
             case {"errand": "greeting", "directory": str(directory)}:
                 greeting = self._postfix(directory).greeting()
                 return None if greeting is None else astuple(greeting)
@@ -135,14 +146,9 @@ class Unit:
             case {"errand": "listen", "place": str(place)}:
                 return listening(place)
             case {"errand": "stopped", "unit": str(unit), "invocation": str(invocation)}:
-                # Imported here, as the next: they are for a Postfix that is down.
-                from pf_agent.postfix.unit_log import was_stopped
-
-                return was_stopped(unit, invocation)
+                return self._was_stopped(unit, invocation)
             case {"errand": "package"}:
-                from pf_agent.postfix.dpkg import package
-
-                return astuple(package())
+                return self._package()
             case {"errand": "lives", "directory": str(directory)}:
                 return self._postfix(directory).lives()
             case {
@@ -154,6 +160,26 @@ class Unit:
                 return self._log(errand, directory, units, since)
         raise ValueError(asked)
 
+    def _table(
+        self, directory: str, database: str, rule: OnWarning
+    ) -> tuple[Draft, BinaryIO | None]:
+        from pf_agent.postfix.postmap import draft  # few hosts have tables that change
+
+        self._postfix(directory)  # raises where it is none
+        return draft(os.path.normpath(directory), database, rule)
+
+    # Imported in these: they are for a Postfix that is down.
+
+    def _was_stopped(self, unit: str, invocation: str) -> bool | None:
+        from pf_agent.postfix.unit_log import was_stopped
+
+        return was_stopped(unit, invocation)
+
+    def _package(self) -> tuple[Any, ...]:
+        from pf_agent.postfix.dpkg import package
+
+        return astuple(package())
+
     def _postfix(self, directory: str) -> Postfix:
         """Return one of Postfix's own instances: postconf(5), multi_instance_directories."""
         directory = os.path.normpath(directory)
@@ -164,12 +190,14 @@ class Unit:
         return self._known[directory]
 
     def _is_there(self, thing: str) -> bool:
-        """Look for a file or an address. A server is called only where pf-agent's configuration
-        names it: the agent has no word in whom this unit talks to."""
+        """Check a file or an address; a server only if pf-agent's configuration names it.
+
+        The agent must not choose what this unit connects to.
+        """
         kind, _, called = thing.partition(":")
         if kind in ("inet", "unix") and not self._is_named(called.encode()):
             raise HostError(
-                f"{called}: no file of {self._config_directory} names it; see pf-agent(8)"
+                f"{called}: not configured in {self._config_directory}; see pf-agent(8)"
             )
         return presence.is_there(thing)
 
@@ -188,19 +216,19 @@ class Unit:
             with open(self._main_cf, "rb") as file:
                 named = MainCf.parse(file.read()).get("multi_instance_directories")
         except OSError as error:
-            raise HostError(f"{self._main_cf}: {error.strerror}; mend the file") from error
+            raise HostError(f"{self._main_cf}: {error.strerror}; fix the file") from error
         words = [] if named is None else named.value.replace(",", " ").split()
         return [os.path.normpath(word) for word in words]
 
     def _probe(self, directory: str, members: list[Any]) -> tuple[Any, ...]:
         greeting = self._postfix(directory).greeting()
-        # The stranger is one of the host's own addresses, whichever it was when it was asked for.
+        # The stranger may be any of the host's own addresses, and may have changed since.
         if greeting is None or _without_stranger(astuple(greeting)) != _without_stranger(members):
-            raise HostError(f"{directory}: Postfix is to greet otherwise by now")
+            raise HostError(f"{directory}: the expected greeting has changed")
         return astuple(probe.probe(greeting))
 
     def _log(self, errand: str, directory: str, units: list[Any], since: float) -> tuple[str, ...]:
-        # Imported here: no other errand makes lines for people.
+        # Imported here: no other errand produces text for people.
         from pf_agent.postfix.log import fatal_lines, log_tail
 
         if not all(isinstance(unit, str) for unit in units):
@@ -214,21 +242,21 @@ def _without_stranger(members: Sequence[object]) -> list[object]:
 
 
 def listening(place: str) -> socket.socket:
-    """Return a socket that listens at `place`, an address of loopback. Raises HostError."""
+    """Return a socket that listens at `place`, a loopback address. Raises HostError."""
     host, _, port = place.rpartition(":")
     try:
-        # Its name is not asked for: a hosts file may give it to any address.
+        # The name is not resolved: a hosts file may map it to any address.
         address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host.strip("[]"))
         number = int(port)
     except ValueError:
         address, number = ipaddress.IPv4Address(0), 0
     if not (address.is_loopback and 0 < number < 1 << 16):
-        raise HostError(f"{place}: not an address of loopback; mend [metrics] listen in agent.toml")
+        raise HostError(f"{place}: not a loopback address; fix [metrics] listen in agent.toml")
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
     try:
         return socket.create_server((str(address), number), family=family, backlog=_BACKLOG)
     except OSError as error:
-        # Not its strerror: create_server adds to that what the sentence says already.
+        # Not its strerror: create_server adds to it what the message says already.
         why = os.strerror(error.errno) if error.errno else str(error)
         raise HostError(
             f"[metrics] listen {place}: {why}; choose another port in agent.toml"
@@ -236,7 +264,8 @@ def listening(place: str) -> socket.socket:
 
 
 def main() -> None:
-    """Serve at systemd's socket."""
+    """Serve at the socket passed by systemd."""
+    sys.stderr = cast(TextIO, Stream(sys.stderr, PROCESS))
     unit = Unit(names.MAIN_CF, names.ERRANDS_DIRECTORY)
     unit.serve(socket.socket(fileno=_FIRST_HANDLE), _IDLE_SECONDS)
 

@@ -1,25 +1,27 @@
-"""The installed Postfix: what the main.cf that is there tells it, and its word on another text."""
+"""The installed Postfix: what its main.cf tells it, and its judgement of another text."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from pf_agent.errors import HostError
-from pf_agent.maincf import master_cf
-from pf_agent.maincf.master_cf import Service
+from pf_agent.maincf.listeners import behind, enabled, on_port_25
+from pf_agent.maincf.service import Service
 from pf_agent.model import Greeting, Judgement, MailLog, Reference
 from pf_agent.postfix import port_25, questions
 from pf_agent.postfix.candidates import Candidates
-from pf_agent.postfix.judge import TOOLS, Jury, Tools
+from pf_agent.postfix.judge import TOOLS, Jury, Remarks, Tools
 from pf_agent.postfix.master import lives
 from pf_agent.postfix.own_addresses import own_addresses
 from pf_agent.postfix.postconf import Postconf
 
-# What master reads itself: the `-o` options of a service do not change it.
+# master reads these itself: `-o` options of a service do not change them.
 _MASTER_NAMES = ("inet_interfaces", "inet_protocols", "master_service_disable")
 _SMTP_PORT = 25
 
 
 class Postfix:
-    """The Postfix that obeys the main.cf in `directory`; candidates lie below `run_directory`."""
+    """The Postfix that uses the main.cf in `directory`; candidates are below `run_directory`."""
 
     def __init__(self, directory: str, run_directory: str, tools: Tools = TOOLS) -> None:
         self._directory = directory
@@ -28,34 +30,39 @@ class Postfix:
         self._jury = Jury(directory, self._candidates, self._postconf, tools)
 
     def judge(self, text: bytes) -> Judgement:
-        """Return what Postfix's own programs say of `text`. Raises HostError."""
+        """Return the verdict of Postfix's own programs on `text`. Raises HostError."""
         return self._jury.judge(text)
 
     def references(self, text: bytes) -> tuple[Reference, ...]:
-        """Return what the values of `text` name, and whether it is there. Raises HostError."""
+        """Return what the values of `text` name, and whether it exists. Raises HostError."""
         return self._jury.references(text)
 
+    def remarks(self, text: bytes, asked: Collection[str] = ()) -> Remarks:
+        """Return names that Postfix does not use, and what may harm mail. Raises HostError."""
+        return self._jury.remarks(text, asked)
+
     def tidy(self) -> None:
-        """Remove the candidates that a crash left; to be called before the first judgement.
+        """Remove candidates left by a crash; to be called before the first judgement.
 
         Raises HostError.
         """
         self._candidates.tidy()
 
     def greeting(self) -> Greeting | None:
-        """Return what port 25 must say, where Postfix has an SMTP service there; else None.
+        """Return what port 25 must say if Postfix has an SMTP service there; else None.
 
-        master.cf names it, and `master_service_disable` may switch it off, as it does in a new
-        instance of postmulti(1). The `-o` options of the service count. Raises HostError.
+        master.cf names the service, and `master_service_disable` may turn it off, as it does in a
+        new instance of postmulti(1). The service's `-o` options count. Raises HostError.
         """
-        listed, told = self._postconf.ask(["-M"], ["-x", *_MASTER_NAMES])
+        services = self._candidates.master_cf().services
+        (told,) = self._postconf.ask(["-x", *_MASTER_NAMES])
         found = questions.settings(told)
-        running = master_cf.enabled(master_cf.parse(listed), found["master_service_disable"])
-        service = master_cf.on_port_25(running)
+        running = enabled(services, found["master_service_disable"])
+        service = on_port_25(running)
         if service is None:
             return None
         outer = inner = self._settings_of(service)
-        smtpd = master_cf.behind(service, running, outer["smtpd_service_name"])
+        smtpd = behind(service, running, outer["smtpd_service_name"])
         if smtpd is not service:
             inner = self._settings_of(smtpd)
         interfaces, protocols = found["inet_interfaces"], found["inet_protocols"]
@@ -64,7 +71,7 @@ class Postfix:
             asked,
             _SMTP_PORT,
             " ".join(inner["smtpd_banner"].split()),
-            proxy=port_25.wants_proxy(service.program, outer),
+            proxy=port_25.wants_proxy(service.command, outer),
             tls=port_25.demands_tls(inner),
             stranger=port_25.stranger(
                 asked,
@@ -73,25 +80,30 @@ class Postfix:
                 inner["mynetworks"],
                 own_addresses(),
             ),
-            wrapped=port_25.is_wrapped(service.program, outer),
+            wrapped=port_25.is_wrapped(service.command, outer),
         )
 
     def _settings_of(self, service: Service) -> dict[str, str]:
-        """What the service is told, its options over main.cf. Raises HostError."""
-        options = [word for setting in service.overrides() for word in ("-o", setting)]
+        """Return the service's settings, its options over main.cf. Raises HostError."""
+        options = [w for n, v in service.options().items() for w in ("-o", f"{n}={v}")]
         (told,) = self._postconf.ask(["-x", *options, *port_25.NAMES])
         return questions.settings(told)
 
     def lives(self) -> bool:
-        """Tell whether Postfix's master runs, whoever started it. Raises HostError.
+        """Tell whether Postfix's master runs, whichever process started it. Raises HostError.
 
-        It is looked for at the queue that main.cf names now.
+        It is looked for in the queue directory that main.cf names now.
         """
         (told,) = self._postconf.ask(["-xh", "queue_directory"])
         return lives(told.strip())
 
     def mail_log(self) -> MailLog:
-        """Where it logs, by the main.cf that is there; the default where that cannot be told."""
+        """Return where it logs according to its main.cf; the default if that cannot be told.
+
+        Also notes the secrets in Postfix's files, since the log that is about to be read may quote
+        them.
+        """
+        self._candidates.note_secrets()
         try:
             (told,) = self._postconf.ask(["-x", "maillog_file", "syslog_name", "mail_owner"])
         except HostError:

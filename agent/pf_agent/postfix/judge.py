@@ -1,36 +1,40 @@
-"""Judge a candidate: Postfix's own programs read it, and what they say is put together."""
+"""Judges a candidate: Postfix's own programs read it, and their messages are combined."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from pf_agent.maincf import master_cf
-from pf_agent.maincf.document import MainCf
+from pf_agent.maincf.document import MainCf, encoded
+from pf_agent.maincf.doubts import doubts
 from pf_agent.maincf.inventory import Inventory
+from pf_agent.maincf.listeners import enabled, smtp_server
+from pf_agent.maincf.master_cf import MasterCf
 from pf_agent.maincf.references import absences, references
-from pf_agent.maincf.secrets import secrets, without
+from pf_agent.maincf.secrets import masked
+from pf_agent.maincf.slips import nearest
 from pf_agent.model import Judgement, Reference
 from pf_agent.postfix import complaints, questions
 from pf_agent.postfix.candidates import Candidates
 from pf_agent.postfix.postconf import POSTCONF, Postconf, broken
 from pf_agent.postfix.presence import has_file
-from pf_agent.postfix.programs import MOST_BYTES, Answer, Order, run
+from pf_agent.postfix.programs import MOST_BYTES, Answer, Program, run
+from pf_agent.words.outgoing import PROCESS
 
 POSTMAP = "/usr/sbin/postmap"
 
-# Where a value is made to be expanded to gigabytes, a judgement has no end by itself.
+# A value may be written to expand to gigabytes, so a judgement needs a limit.
 _JUDGE_SECONDS = 10.0
-# smtpd has no verdict where a table makes it wait; it is not worth more of the correction's time.
+# smtpd gives no verdict while a table makes it wait; a correction does not wait longer than this.
 _SMTPD_SECONDS = 2.0
-# Of all arguments of a program; execve(2) takes no more than twice that for one.
+# For all arguments of a program; execve(2) allows no more than twice that for one of them.
 _MOST_ARGUMENTS = 1 << 16
 
 
 class Tools(NamedTuple):
-    """Two of the programs that judge, how long they may take, and how much each may say."""
+    """Two of the programs that judge, their time limits, and the most that each may print."""
 
     postconf: str = POSTCONF
     postmap: str = POSTMAP
@@ -41,8 +45,15 @@ class Tools(NamedTuple):
 TOOLS = Tools()
 
 
+class Remarks(NamedTuple):
+    """Names that Postfix does not use, with the nearest real one ("" for none), and doubts."""
+
+    unknown: Mapping[str, str] = {}
+    doubts: tuple[str, ...] = ()
+
+
 class Jury:
-    """Postfix's own programs, which judge a text together for the main.cf in `directory`."""
+    """Postfix's own programs, which together judge a text for the main.cf in `directory`."""
 
     def __init__(
         self, directory: str, candidates: Candidates, postconf: Postconf, tools: Tools
@@ -53,13 +64,12 @@ class Jury:
         self._tools = tools
 
     def judge(self, text: bytes) -> Judgement:
-        """Have Postfix's own programs read `text` in a private folder; raises HostError.
+        """Have Postfix's own programs read `text` in a private directory. Raises HostError.
 
-        Three at once, 8 ms (docs/judging.md has the figures). `postconf -x` judges grammar,
-        `$` and names, any postmap call the global values (mail_params_init() in
-        global/mail_params.c), a stand-alone smtpd all that it would die of before it greets. What
-        other daemons read, no program judges before they run: values.py does. aliases.py looks for
-        the files of the aliases.
+        Three at once, 8 ms (docs/judging.md has the figures). `postconf -x` checks grammar, `$` and
+        names; any postmap call the global values (mail_params_init() in global/mail_params.c); a
+        stand-alone smtpd all that would make it exit before it greets. What other daemons read, no
+        program checks before they run: values.py does. aliases.py checks the alias files.
         """
         main_cf = MainCf.parse(text)
         with self._candidates.holding(text) as (folder, master):
@@ -69,9 +79,8 @@ class Jury:
         if any(answer.mute for answer in answers):
             self._prove_sound(answers)
         syntax, *others = answers
-        told = _teller(main_cf)
         if syntax.failed:
-            return Judgement(told(complaints.reason(syntax.complaint, said)))
+            return Judgement(_told(complaints.reason(syntax.complaint, said)))
         effective = self._postconf.parameters(said.named(syntax.output))
         inventory = _inventory(effective, types, master)
         absent = absences(references(main_cf.parameters(), inventory))
@@ -85,46 +94,66 @@ class Jury:
         others_said = [line for line in lines if line != fatal and not _is_told(line, absent)]
         warnings = self._warnings(main_cf, others_said)
         return Judgement(
-            told(fatal),
-            tuple(map(told, warnings)),
-            tuple(replace(fault, reason=told(fault.reason)) for fault in faults),
-            _fit(absent, told),
+            _told(fatal),
+            tuple(map(_told, warnings)),
+            tuple(replace(fault, reason=_told(fault.reason)) for fault in faults),
+            _fit(absent),
         )
 
     def references(self, text: bytes) -> tuple[Reference, ...]:
-        """Return what the values of `text` name, and the options in master.cf; raises HostError.
+        """Return what the values of `text` name, and the options in master.cf. Raises HostError.
 
-        Nothing where Postfix's programs cannot read it: `judge` says why.
+        Nothing if Postfix's programs cannot read it: `judge` says why.
         """
         main_cf = MainCf.parse(text)
         with self._candidates.holding(text) as (folder, master):
             command = [self._tools.postconf, "-c", folder, "-x"]
-            (syntax,) = run([Order(command, seconds=self._tools.seconds)])
+            (syntax,) = run([Program(command, seconds=self._tools.seconds)])
             types = None if syntax.failed else self._postconf.table_types(folder)
         if syntax.failed:
             return ()
         said = complaints.Folders(folder, self._directory)
         effective = self._postconf.parameters(said.named(syntax.output))
         found = references(main_cf.parameters(), _inventory(effective, types, master))
-        return _fit(found, _teller(main_cf))
+        return _fit(found)
 
-    def _questions(self, main_cf: MainCf, folder: str, master: str) -> list[Order]:
+    def remarks(self, text: bytes, asked: Collection[str] = ()) -> Remarks:
+        """Return what to say about `text` before a person installs it. Raises HostError.
+
+        Nothing if Postfix's programs cannot read it: `judge` says why. postconf decides which of
+        the names in `asked` Postfix would use: also those that come from master.cf's services, that
+        a value refers to, or that a table or a restriction class defines.
+        """
+        main_cf = MainCf.parse(text)
+        explicit = main_cf.parameters()
+        doubtful = [name for name in asked if name not in self._postconf.defaults()]
+        added = "".join(f"\n{name} =" for name in doubtful if name not in explicit)
+        with self._candidates.holding(text + encoded(f"{added}\n" if added else "")) as (folder, _):
+            command = [self._tools.postconf, "-c", folder, "-x"]
+            (syntax,) = run([Program(command, seconds=self._tools.seconds)])
+        if syntax.failed:
+            return Remarks()
+        effective = self._postconf.parameters(syntax.output)
+        unknown = {n: nearest(n, effective) for n in doubtful if n not in effective}
+        return Remarks(unknown, tuple(map(_told, doubts(explicit, effective))))
+
+    def _questions(self, main_cf: MainCf, folder: str, master: bytes) -> list[Program]:
         tools = self._tools
         table = ["-q", "x", "static:y"]
-        orders = [
-            Order([tools.postconf, "-c", folder, "-x"], seconds=tools.seconds),
-            Order([tools.postmap, "-c", folder, *table], questions.UNLOGGED, tools.seconds),
+        programs = [
+            Program([tools.postconf, "-c", folder, "-x"], seconds=tools.seconds),
+            Program([tools.postmap, "-c", folder, *table], questions.UNLOGGED, tools.seconds),
         ]
         smtpd = self._smtpd(main_cf, master, folder)
         if smtpd is not None:
-            orders.append(smtpd)
-        return [order._replace(most_bytes=tools.most_bytes) for order in orders]
+            programs.append(smtpd)
+        return [program._replace(most_bytes=tools.most_bytes) for program in programs]
 
     def _prove_sound(self, answers: Sequence[Answer]) -> None:
-        """Raise HostError where a program fails in the same way on an empty main.cf.
+        """Raise HostError if a program fails in the same way on an empty main.cf.
 
-        One that crashed, or found no library while its package is being replaced, says nothing of
-        the text: that must not be refused for it.
+        One that crashed, or lacks a library while its package is being replaced, says nothing about
+        the text, which must not be refused for it.
         """
         with self._candidates.holding(b"") as (folder, master):
             controls = run(self._questions(MainCf.parse(b""), folder, master))
@@ -132,14 +161,14 @@ class Jury:
             if answer.mute and control.mute:
                 raise broken(control.program, control.mute)
 
-    def _smtpd(self, main_cf: MainCf, master: str, folder: str) -> Order | None:
-        """How to ask smtpd; None where master.cf runs none, or it cannot be told which it is.
+    def _smtpd(self, main_cf: MainCf, master: bytes, folder: str) -> Program | None:
+        """Return how to run smtpd; None if master.cf runs none, or it is unclear which one it is.
 
-        It is the installed Postfix's own: a text does not say which program root runs.
+        It is the installed Postfix's own: a text does not choose which program root runs.
         """
         explicit = main_cf.parameters()
         disabled = explicit.get("master_service_disable", "")
-        service = master_cf.smtp_server(master_cf.enabled(master_cf.parse(master), disabled))
+        service = smtp_server(enabled(MasterCf.parse(master).services, disabled))
         if service is None:
             return None
         installed = self._postconf.defaults()["daemon_directory"]
@@ -151,7 +180,7 @@ class Jury:
         if sum(map(len, arguments)) > _MOST_ARGUMENTS:
             return None
         environment = {"MAIL_CONFIG": folder, **questions.UNLOGGED}
-        return Order([program, *arguments], environment, _SMTPD_SECONDS, is_optional=True)
+        return Program([program, *arguments], environment, _SMTPD_SECONDS, is_optional=True)
 
     def _warnings(self, main_cf: MainCf, lines: Sequence[str]) -> list[str]:
         places = {
@@ -163,25 +192,27 @@ class Jury:
         return complaints.warnings(lines, places, known)
 
 
-def _teller(main_cf: MainCf) -> Callable[[str], str]:
-    """How what is said of main.cf may be told: without its secrets, and at no great length."""
-    hidden = secrets(main_cf.parameters().items())
-    return lambda words: complaints.bounded(without(words, hidden))
+def _told(words: str) -> str:
+    """Return a message, masked before it is cut: half a secret would not be recognised."""
+    return complaints.bounded(PROCESS.text(words))
 
 
-def _fit(found: Iterable[Reference], told: Callable[[str], str]) -> tuple[Reference, ...]:
-    """What may be told of them: a table may hold a password, `static:anna:secret`."""
-    return tuple(replace(each, name=told(each.name), why=told(each.why)) for each in found)
+def _fit(found: Iterable[Reference]) -> tuple[Reference, ...]:
+    """Return the references fit to be shown: a table may hold a password, `static:anna:secret`."""
+    return tuple(
+        replace(each, name=_told(masked(each.parameter, each.name)), why=_told(each.why))
+        for each in found
+    )
 
 
 def _inventory(
-    effective: Mapping[str, str], types: frozenset[str] | None, master: str
+    effective: Mapping[str, str], types: frozenset[str] | None, master: bytes
 ) -> Inventory:
-    return Inventory(effective, types, master_cf.parse(master) or None, has_file)
+    return Inventory(effective, types, MasterCf.parse(master).services or None, has_file)
 
 
 def _is_told(line: str, absent: Sequence[Reference]) -> bool:
-    """Whether what a program says is an absence that is told already."""
+    """Whether a program's message is about an absence that is already reported."""
     return any(
         (a.place.startswith("/") and f"{a.place}:" in line)
         or (

@@ -1,14 +1,14 @@
-"""The end of Postfix's own log, for the record of a start that failed.
+"""The end of Postfix's own log, for the record of a failed start.
 
-It is looked for where Postfix logs: in the journal, and in its own file where `maillog_file` names
-one (postconf(5), MAILLOG_README). With a file, what the programs say themselves is in it; what
-postfix(1) prints on its way (Debian 13) and what systemd says is in the journal all the same. Where
-master.cf lacks postlogd(8), nothing starts, and the reason ("missing 'postlog' service in
-master.cf") is in the file on Debian 12 and in the journal on 13. On 12, a value that no program can
-run with is told in neither: the judge says it.
+It is read from where Postfix logs: the journal, and its own file if `maillog_file` names one
+(postconf(5), MAILLOG_README). With a file, the messages of the programs are in it; what postfix(1)
+prints while starting (Debian 13) and what systemd says is in the journal all the same. If master.cf
+lacks postlogd(8), nothing starts, and the reason ("missing 'postlog' service in master.cf") is in
+the file on Debian 12 and in the journal on 13. On 12, a value that no program can run with is
+logged in neither: the judge reports it.
 
-The daemon has it read by errands_unit.py: python3-systemd and libsystemd, once loaded, would stay
-in its memory for good.
+For the daemon errands_unit.py reads it: python3-systemd and libsystemd, once loaded, would stay in
+its memory for good.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from pf_agent.model import MailLog
+from pf_agent.words.outgoing import PROCESS
 from pf_agent.words.sentences import printable
 
 _LOG_CHARACTERS = 400
-# Of a busy server's log, what is looked at.
+# How much of a busy server's log is searched.
 _MOST_ENTRIES = 2000
 _MOST_FILE_BYTES = 1 << 18
 _SYNC_SECONDS = 2.0
@@ -37,18 +38,18 @@ _MAIL_FACILITY = 2
 _INFO = 6
 _WARNING = 4
 _BAD_WORD = re.compile(r"\b(?:fatal|panic|error|warning): ")
-# How a program says that it ends (util/msg.c); postfix-script says it through postlog(1).
+# How a program says that it exits (util/msg.c); postfix-script says it through postlog(1).
 _ENDING = re.compile(r"^(?:\S+: )*(?:fatal|panic): ")
-# What Postfix says as it is stopped is of the start before. Of the signal that master sends to the
-# processes that it started, it says that it is fatal where there are none left (master_sig.c).
+# What Postfix says while it is stopped belongs to the start before. When master signals the
+# processes that it started and none are left, it logs that as fatal (master_sig.c).
 _LAST_WORDS = re.compile(
     r"^(?:terminating on signal |stopping the Postfix mail system|fatal: master_sigdeath: )"
 )
-# What anybody may start: a user must not be able to say that Postfix is broken.
+# Commands that any user may start: a user must not be able to claim that Postfix is broken.
 _ANYBODYS = re.compile(r"/(?:sendmail|postdrop|postqueue|newaliases|mailq)$")
 # "Nov  8 21:03:39 mail postfix/smtpd[1430]: connect from ..." (util/msg_logger.c)
 _FILE_LINE = re.compile(r"(\w{3} +\d+ \d\d:\d\d:\d\d) \S+ (\S+?)(?:\[\d+\])?: (.*)")
-# A line that seems to be of tomorrow is of last year: the file names no year.
+# A line that seems to be from tomorrow is from last year: the file has no years.
 _AHEAD_SECONDS = 86_400.0
 _ALMOST_A_SECOND = 0.999999
 
@@ -64,31 +65,33 @@ class _Line(NamedTuple):
 
     @property
     def is_bad(self) -> bool:
-        """Postfix logs its fatal errors as critical, and what it prints as systemd catches it as
-        info. So the words count, too (syslog(3), msg_syslog.c).
+        """Whether it reports a fault, by its priority or its words.
+
+        Postfix logs fatal errors as critical; systemd logs what Postfix prints as info, so the
+        words count too (syslog(3), msg_syslog.c).
         """
         return self.priority <= _WARNING or bool(_BAD_WORD.search(self.text))
 
     @property
     def tells_why_a_program_ended(self) -> bool:
-        """Whether it is of this start, and of a program that not everybody may run."""
+        """Whether it belongs to this start, and to a program that not every user may run."""
         is_old = _LAST_WORDS.match(self.text)
         return bool(_ENDING.match(self.text)) and not is_old and not _ANYBODYS.search(self.program)
 
     @property
     def is_a_stop(self) -> bool:
-        """Whether systemd says that a unit of Postfix's has stopped."""
+        """Whether systemd says here that a unit of Postfix's has stopped."""
         return self.program == "systemd" and self.text.startswith("Stopped ")
 
     def __str__(self) -> str:
-        return printable(f"{self.program}: {self.text}"[:_LOG_CHARACTERS])
+        return printable(PROCESS.text(f"{self.program}: {self.text}")[:_LOG_CHARACTERS])
 
 
 def log_tail(units: Sequence[str], since: float, log: MailLog, most: int = 10) -> tuple[str, ...]:
-    """Return the last lines that Postfix and systemd logged of `units`, oldest first.
+    """Return the last lines that Postfix and systemd logged about `units`, oldest first.
 
-    Of those since a moment (seconds since the epoch); where there are more than `most`, what is
-    wrong comes before what is not. () where nothing can be read.
+    Only lines from `since` on (seconds since the epoch); if there are more than `most`, errors take
+    precedence. () if nothing can be read.
     """
     found = _lines(units, since, log)[::-1]
     bad = [row for row, line in enumerate(found) if line.is_bad][:most]
@@ -100,10 +103,10 @@ def log_tail(units: Sequence[str], since: float, log: MailLog, most: int = 10) -
 def fatal_lines(
     units: Sequence[str], since: float, log: MailLog, most: int = 10
 ) -> tuple[str, ...]:
-    """Return the first lines since a moment in which a program of Postfix said why it ended.
+    """Return the first lines, from `since` on, in which a program of Postfix said why it exited.
 
-    Where Postfix was stopped since, only those after that. Not those of the commands that every
-    user may run, and none that somebody else logged.
+    If Postfix was stopped in between, only lines after that. No lines of the commands that every
+    user may run, and none that another program logged.
     """
     lines = _lines(units, since, log)
     begun = max((line.at for line in lines if line.is_a_stop), default=since)
@@ -119,7 +122,7 @@ def _uids(owner: str) -> Sequence[int]:
 
 
 def _lines(units: Sequence[str], since: float, log: MailLog) -> list[_Line]:
-    """What was logged since a moment, oldest first; nothing that a user logged."""
+    """Return what was logged from `since` on, oldest first; nothing logged by a user."""
     trusted = _uids(log.owner)
     found = [*_of_journal(units, since), *_of_file(log, since)]
     return sorted((line for line in found if line.uid in trusted), key=lambda line: line.at)
@@ -135,10 +138,10 @@ def _of_journal(units: Sequence[str], since: float) -> list[_Line]:
         synchronize()
         with journal.Reader() as reader:
             for unit in units:
-                for field in ("_SYSTEMD_UNIT", "UNIT"):  # its own lines, systemd's lines on it
+                for field in ("_SYSTEMD_UNIT", "UNIT"):  # its lines, systemd's lines about it
                     reader.add_match(**{field: unit})
                     reader.add_disjunction()
-            # A program that had ended when journald looked is of no unit any more.
+            # A program that had exited before journald looked is not assigned to a unit.
             reader.add_match(SYSLOG_FACILITY=_MAIL_FACILITY)
             found = [_line_of(e) for e in _newest(reader, since) if _is_of(units, e)]
     except (ImportError, OSError):
@@ -147,7 +150,7 @@ def _of_journal(units: Sequence[str], since: float) -> list[_Line]:
 
 
 def _newest(reader: Any, since: float) -> Iterator[Mapping[str, Any]]:
-    """The newest entries since a moment, the newest first."""
+    """Yield the entries from `since` on, newest first."""
     reader.seek_tail()
     for _ in range(_MOST_ENTRIES):
         entry = reader.get_previous()
@@ -157,14 +160,14 @@ def _newest(reader: Any, since: float) -> Iterator[Mapping[str, Any]]:
 
 
 def _is_of(units: Sequence[str], entry: Mapping[str, Any]) -> bool:
-    """Filters and other instances have the mail facility as well, and units of their own."""
+    """Whether the entry is from these units: filters and other instances log as mail, too."""
     unit = _unit_of(entry)
     is_postfix = str(entry.get("SYSLOG_IDENTIFIER", "")).startswith("postfix")
     return unit in units or (unit is None and is_postfix)
 
 
 def _unit_of(entry: Mapping[str, Any]) -> str | None:
-    """The unit that an entry is of: UNIT= is systemd's word, and anybody's who is not systemd."""
+    """Return the unit of an entry. UNIT= counts from systemd only: any process may set it."""
     if (entry.get("_PID"), entry.get("_UID")) == (_SYSTEMD_PID, 0) and "UNIT" in entry:
         return str(entry["UNIT"])
     found = entry.get("_SYSTEMD_UNIT")
@@ -172,7 +175,7 @@ def _unit_of(entry: Mapping[str, Any]) -> str | None:
 
 
 def synchronize() -> None:
-    """Have journald take in what was sent to it so far, as `journalctl --sync` does."""
+    """Have journald process all that was sent to it so far, as `journalctl --sync` does."""
     with suppress(OSError), socket.socket(socket.AF_UNIX) as varlink:
         varlink.settimeout(_SYNC_SECONDS)
         varlink.connect("/run/systemd/journal/io.systemd.journal")
@@ -181,10 +184,10 @@ def synchronize() -> None:
 
 
 def _line_of(entry: Mapping[str, Any]) -> _Line:
-    """An entry that is of a unit of Postfix's is as good as root's, whoever the program ran as.
+    """Return a journal entry as a line. One from Postfix's units counts as root's.
 
-    A user's own program has the mail facility for the asking, but not the unit, and _UID= is the
-    kernel's word (systemd.journal-fields(7)).
+    It does so whatever user the program ran as: a user's own program can use the mail facility, but
+    cannot be in the unit, and _UID= is set by the kernel (systemd.journal-fields(7)).
     """
     message = entry.get("MESSAGE", "")
     text = message.decode("utf-8", "replace") if isinstance(message, bytes) else str(message)
@@ -202,11 +205,11 @@ def _line_of(entry: Mapping[str, Any]) -> _Line:
 
 
 def _of_file(log: MailLog, since: float) -> list[_Line]:
-    """The lines of this instance at the end of its file, where it has one.
+    """Return this instance's lines at the end of its log file, if it has one.
 
-    They tell whole seconds, and count as of the end of theirs: what systemd says of a start comes
-    before what the programs say that it starts. Thus the last words of those before would come
-    after it, too, and are left out.
+    Their times are whole seconds, and are taken as the end of that second: what systemd says about
+    a start then comes before what the started programs say. The last words of the processes before
+    would come after it, too, and are left out.
     """
     now = time.time()
     found = []
@@ -221,9 +224,9 @@ def _of_file(log: MailLog, since: float) -> list[_Line]:
 
 
 def _end_of(path: str) -> Iterable[str]:
-    """The last lines of a file; none of what is no file, or is a link to one.
+    """Return the last lines of a file; none if it is not a regular file, or a link to one.
 
-    It lies where others may write, and a FIFO would hold us up.
+    It is in a place where others may write, and a FIFO would block us.
     """
     if not path:
         return []
@@ -248,7 +251,7 @@ def _end_of(path: str) -> Iterable[str]:
 
 
 def _moment(stamp: str, now: float) -> float | None:
-    """When that was, by the clock of this host: the newest year that is not ahead of now."""
+    """Return the time of a stamp on this host's clock: in the latest year not ahead of `now`."""
     year = time.localtime(now).tm_year
     for written in (year + 1, year, year - 1):
         try:

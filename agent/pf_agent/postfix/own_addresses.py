@@ -1,7 +1,7 @@
-"""The addresses of this host, as the kernel tells them (rtnetlink(7)).
+"""The addresses of this host, as the kernel lists them (rtnetlink(7)).
 
-The standard library has no call for it, and `ip` need not be installed. It stands below
-installed.py, which takes the one to ask port 25 from.
+The standard library has no call for this, and `ip` need not be installed. It ranks below
+installed.py, which picks the address to ask port 25 from.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ _NEW_ADDRESS = 20
 _DUMP_REQUEST = 0x301
 _LINK_SCOPE = 253
 _LOCAL, _ADDRESS = 2, 1
-# Not yet, or no more, an address to ask from: temporary, failed, deprecated, tentative.
+# Addresses that cannot be used to connect from, yet or any more: temporary, failed, deprecated,
+# tentative.
 _UNFIT = 0x01 | 0x08 | 0x20 | 0x40
 _HEADER = struct.Struct("=IHHII")
 _MESSAGE = struct.Struct("=BBBBI")
@@ -27,7 +28,7 @@ _READ_BYTES = 1 << 16
 
 
 def own_addresses() -> tuple[str, ...]:
-    """Return those that reach beyond a link, in the kernel's order; () where it does not tell."""
+    """Return the addresses that reach beyond a link, in the kernel's order; () if it lists none."""
     try:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as kernel:
             kernel.settimeout(_SECONDS)
@@ -60,7 +61,7 @@ def _address_of(message: bytes) -> str:
         length, kind = _ATTRIBUTE.unpack_from(rest)
         found[kind] = rest[_ATTRIBUTE.size : length]
         rest = rest[_aligned(max(length, _ATTRIBUTE.size)) :]
-    # Of a point-to-point link the other one is the peer's.
+    # On a point-to-point link the other attribute is the peer's address.
     packed = found.get(_LOCAL) or found.get(_ADDRESS, b"")
     is_fit = scope < _LINK_SCOPE and not flags & _UNFIT
     is_known = len(packed) == _ADDRESS_BYTES.get(family)

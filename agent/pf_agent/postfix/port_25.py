@@ -1,4 +1,4 @@
-"""What is to be asked of port 25, and from where, by the settings of its service: pure."""
+"""What port 25 is to be asked, and from where, given the settings of its service: pure."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pf_agent.maincf.lists import words
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-# Who reads which; the values are of the service, with its `-o` options.
+# Which program reads which; the values are the service's, with its `-o` options.
 _PROXY: Final = {
     "smtpd": "smtpd_upstream_proxy_protocol",
     "postscreen": "postscreen_upstream_proxy_protocol",
 }
-# The settings that tell how smtpd and postscreen greet, and whom they take for a friend.
+# The settings that determine how smtpd and postscreen greet, and which clients they trust.
 NAMES: Final = (
     *("mynetworks", "smtpd_banner", "smtpd_enforce_tls", "smtpd_service_name"),
     *("smtpd_tls_security_level", "smtpd_tls_wrappermode", *_PROXY.values()),
@@ -28,7 +28,8 @@ _LOOPBACK: Final = ("loopback-only", "localhost")
 def address(bound: str, interfaces: str, protocols: str) -> str:
     """Return an address of this host that Postfix listens on: postconf(5) inet_interfaces.
 
-    `bound` is what master.cf says before the port, "" for all. A name may stand for an address.
+    `bound` is what precedes the port in master.cf, "" for all addresses. A name may be given as an
+    address.
     """
     if bound:
         return bound
@@ -41,7 +42,7 @@ def address(bound: str, interfaces: str, protocols: str) -> str:
 
 
 def wants_proxy(program: str, settings: Mapping[str, str]) -> bool:
-    """Whether the service waits for the PROXY protocol before it greets.
+    """Whether the service expects the PROXY protocol before it greets.
 
     postconf(5), smtpd_upstream_proxy_protocol and postscreen_upstream_proxy_protocol.
     """
@@ -49,10 +50,10 @@ def wants_proxy(program: str, settings: Mapping[str, str]) -> bool:
 
 
 def demands_tls(settings: Mapping[str, str]) -> bool:
-    """Whether smtpd takes mail inside TLS alone: postconf(5) smtpd_tls_security_level.
+    """Whether smtpd accepts mail inside TLS only: postconf(5) smtpd_tls_security_level.
 
-    A level that it does not know of counts as `encrypt` (smtpd/smtpd.c). The older
-    smtpd_enforce_tls is looked at where no level is set.
+    An unknown level counts as `encrypt` (smtpd/smtpd.c). The older smtpd_enforce_tls is used if no
+    level is set.
     """
     level = settings.get("smtpd_tls_security_level", "").lower()
     if level:
@@ -66,10 +67,10 @@ def is_wrapped(program: str, settings: Mapping[str, str]) -> bool:
 
 
 def stranger(asked: str, interfaces: str, protocols: str, networks: str, own: Iterable[str]) -> str:
-    """Return the one of the host's `own` addresses to ask from as a stranger, "" for none.
+    """Return which of the host's `own` addresses to ask from as a stranger, "" for none.
 
-    `asked` is where Postfix is asked otherwise. Where that is no friend itself it has been asked as
-    a stranger, and where Postfix listens on loopback alone there are no strangers.
+    `asked` is the address that Postfix is asked at otherwise. If that one is outside mynetworks, it
+    was asked as a stranger already; if Postfix only listens on loopback, there are no strangers.
     """
     here = _literal(asked)
     if here is not None and not _holds(networks, here):
@@ -77,7 +78,7 @@ def stranger(asked: str, interfaces: str, protocols: str, networks: str, own: It
     if here is not None and here.is_loopback and _is_loopback_only(interfaces):
         return ""
     candidates = [a for a in map(_literal, own) if a is not None and _may_ask(a, protocols)]
-    # Of the other kind, where Postfix listens on all.
+    # The other IP version comes last; it will do if Postfix listens on all addresses.
     candidates.sort(key=lambda a: here is not None and a.version != here.version)
     if here is not None and list(words(interfaces)) not in ([], ["all"]):
         candidates = [a for a in candidates if a.version == here.version]
@@ -90,7 +91,7 @@ def _may_ask(candidate: _Address, protocols: str) -> bool:
 
 
 def _holds(networks: str, wanted: _Address) -> bool:
-    """Whether `mynetworks` holds it, so far as its words tell. Files and tables do not.
+    """Whether `mynetworks` contains it, as far as its words tell. Files and tables do not.
 
     The first pattern that matches decides (postconf(5) mynetworks).
     """

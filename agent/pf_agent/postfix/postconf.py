@@ -1,4 +1,4 @@
-"""What postconf says: of the main.cf that is there, and which parameters the installed one has."""
+"""What postconf says: about an existing main.cf, and about the installed Postfix's parameters."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pf_agent import names
 from pf_agent.errors import HostError
 from pf_agent.postfix import complaints, questions
-from pf_agent.postfix.programs import Order, run
+from pf_agent.postfix.programs import Program, run
 
 POSTCONF = "/usr/sbin/postconf"
-# Debian's meta_directory, where a package adds the types of tables that it brings.
+# Debian's meta_directory, where packages register the table types that they add.
 _TYPES_DIRECTORY = os.path.dirname(names.MAIN_CF)
 
 
@@ -27,7 +27,7 @@ class Postconf:
         self._types_of: tuple[object, ...] = ()
 
     def defaults(self) -> Mapping[str, str]:
-        """Return the installed Postfix's parameters with their defaults, asked for once.
+        """Return the installed Postfix's parameters with their defaults, asked once per version.
 
         Raises HostError.
         """
@@ -37,39 +37,32 @@ class Postconf:
             self._defaults_of = now
         return self._defaults
 
-    def default_of(self, name: str) -> str | None:
-        """Return the installed Postfix's default of a parameter, None for one that it has not.
-
-        Raises HostError.
-        """
-        return self.defaults().get(name)
-
     def table_types(self, folder: str) -> frozenset[str] | None:
-        """Return the types of tables that there are, asked for again once that may have changed.
+        """Return the available table types, asked again once they may have changed.
 
-        postconf reads a main.cf for it: that in `folder`. None where it does not tell: it judges
-        nothing here.
+        postconf reads a main.cf for it: the one in `folder`. None if it does not answer; that is
+        not a verdict on the text.
         """
         places = [
             os.path.join(_TYPES_DIRECTORY, name) for name in ("dynamicmaps.cf", "dynamicmaps.cf.d")
         ]
         now = tuple(map(_version, [self._program, *places]))
         if not self._types or now != self._types_of:
-            (answer,) = run([Order([self._program, "-c", folder, "-m"])])
+            (answer,) = run([Program([self._program, "-c", folder, "-m"])])
             self._types = frozenset() if answer.failed else frozenset(answer.output.split())
             self._types_of = now
         return self._types or None
 
     def parameters(self, output: str) -> dict[str, str]:
-        """Return what it printed of all parameters. Raises HostError where it is not that."""
+        """Return the settings of all parameters in its output. Raises HostError if it has none."""
         found = questions.settings(output)
         if "mail_version" not in found:
             raise broken(self._program, "it printed no parameters")
         return found
 
     def ask(self, *asked: Sequence[str]) -> list[str]:
-        """Return what it prints, each time with these arguments. Raises HostError."""
-        answers = run([Order([self._program, "-c", self._directory, *words]) for words in asked])
+        """Return its output for each set of arguments. Raises HostError."""
+        answers = run([Program([self._program, "-c", self._directory, *words]) for words in asked])
         for answer in answers:
             if answer.mute:
                 raise broken(self._program, answer.mute)
@@ -80,10 +73,8 @@ class Postconf:
 
 
 def broken(program: str, how: str) -> HostError:
-    """Return the error of a program that fails by itself: no text is to blame."""
-    return HostError(
-        f"{program}: it does not work, whatever main.cf says: {how}; install postfix again"
-    )
+    """Return the error for a program that always fails: no text is to blame."""
+    return HostError(f"{program}: it fails whatever main.cf says: {how}; reinstall postfix")
 
 
 def _version(program: str) -> tuple[int, int] | None:

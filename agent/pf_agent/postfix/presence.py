@@ -1,4 +1,4 @@
-"""Tell whether a file or an address is there that a value of main.cf names (maincf/things.py)."""
+"""Whether a file or an address that a value of main.cf names exists (maincf/things.py)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _OUR_OWN = ("/tmp/", "/var/tmp/", "/dev/")
 
 
 def is_there(thing: str) -> bool:
-    """Return whether a path exists, a server takes connections, or an address is the host's own.
+    """Return whether a path exists, a server accepts connections, or an address is the host's own.
 
-    An address counts where nobody else's server has its port 25. What names no thing is not there.
+    An address counts if no other server uses its port 25. False for anything else.
     """
-    # Of a name that is none, as `a..b`, or a path with a NUL: those are ValueErrors.
+    # An invalid name such as `a..b`, or a path with a NUL, raises ValueError.
     with suppress(OSError, ValueError):
         kind, _, rest = thing.partition(":")
         if kind == "inet":
@@ -35,9 +35,9 @@ def is_there(thing: str) -> bool:
 
 
 def has_file(path: str) -> bool | None:
-    """Tell whether there is a file, None where that cannot be told (EACCES, ESTALE and the like).
+    """Tell whether a file exists, None if that cannot be told (EACCES, ESTALE and so on).
 
-    /tmp and /dev are our unit's own (systemd.exec(5), PrivateTmp=, PrivateDevices=).
+    /tmp and /dev are private to our unit (systemd.exec(5), PrivateTmp=, PrivateDevices=).
     """
     try:
         os.stat(path)
@@ -49,7 +49,7 @@ def has_file(path: str) -> bool | None:
 
 
 def _answers(host: str, port: str) -> bool:
-    """Whether one of the addresses of a host takes connections; `port` may be a service's name."""
+    """Whether one of a host's addresses accepts connections; `port` may be a service name."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return any(_takes(family, address) for family, *_, address in found)
 

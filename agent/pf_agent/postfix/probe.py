@@ -1,10 +1,10 @@
-"""Ask Postfix at its port whether it serves mail: does it greet as it should, and take a recipient.
+"""Asks Postfix at its port whether it serves: greets as it should, and accepts a recipient.
 
-An active unit proves little. A master may run whose every smtpd dies before the greeting, and a
-restriction that smtpd cannot read shows at RCPT only, as 451 4.3.5. No message is ever sent.
+An active unit proves little. A master may run while every smtpd exits before the greeting, and a
+restriction that smtpd cannot read only shows at RCPT, as 451 4.3.5. No message is ever sent.
 
-It is asked as a stranger, too, where the host has an address of its own that mynetworks does not
-hold: `permit_mynetworks` mostly comes first, and then none but strangers get to what is behind it.
+Postfix is also asked as a stranger, if the host has an address outside mynetworks: usually
+`permit_mynetworks` comes first, and only strangers reach the restrictions after it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import ssl
 
 PATIENCE_SECONDS = 10.0
-# postscreen(8) lets a stranger wait for six seconds.
+# postscreen(8) makes a stranger wait for six seconds.
 _STRANGER_SECONDS = 15.0
 _PAUSE_SECONDS = 0.05
 _LEAST_SECONDS = 0.1
@@ -32,9 +32,9 @@ _LONGEST_QUOTE = 200
 _MOST_WORDS = 2000
 _SEE_LOG = "see `journalctl -u 'postfix*'`"
 
-# Version 2, LOCAL: "the proxy itself connects", so that Postfix takes the connection's own address
-# for the client's. Postfix 3.7 and 3.10 answer "421 4.3.0 Server local error" to the UNKNOWN of
-# version 1 (global/haproxy_srvr.c), and TCP4 would have us name a client.
+# Version 2, LOCAL: "the proxy itself connects", so Postfix takes the connection's own address as
+# the client's. Postfix 3.7 and 3.10 answer "421 4.3.0 Server local error" to version 1's UNKNOWN
+# (global/haproxy_srvr.c), and TCP4 would need the address of a client.
 _PROXY_LOCAL = b"\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00"
 
 
@@ -48,24 +48,24 @@ class _Failed(Exception):
 
 
 class _NotYet(_Failed):
-    """Nobody greets so far; another try may find otherwise."""
+    """No greeting so far; another try may get one."""
 
 
 class _Refused(Exception):
-    """Postfix wants nothing to do with us, by policy: it serves."""
+    """Postfix refuses us as a matter of policy: it serves."""
 
 
 def probe(greeting: Greeting, patience: float = PATIENCE_SECONDS) -> Heard:
-    """Hold the start of an SMTP dialogue: EHLO, STARTTLS where it must be, MAIL, RCPT, RSET, QUIT.
+    """Hold the beginning of an SMTP dialogue: EHLO, STARTTLS if required, MAIL, RCPT, RSET, QUIT.
 
-    It serves where it greets with the banner and answers without trouble of its own: replies.py
-    tells that from a refusal by policy, which is an smtpd's that works. The recipient is postmaster
-    at the address: always local where Postfix listens, and subject to all restrictions. While the
-    port refuses, closes or says 4xx in place of a greeting, it is tried again for `patience`
-    seconds. Trouble of the network is an answer, never an exception.
+    Postfix serves if it greets with the banner and answers without trouble of its own: replies.py
+    tells that from a refusal by policy, which only a working smtpd gives. The recipient is
+    postmaster at the address: always local where Postfix listens, and subject to all restrictions.
+    While the port refuses, closes or says 4xx instead of a greeting, it is tried again for
+    `patience` seconds. Network trouble is part of the answer, never an exception.
 
-    A stranger's silence counts for nothing: where no resolver answers, smtpd waits for the name of
-    whoever comes. The banner is not compared again.
+    A stranger's silence does not count: without a working resolver, smtpd waits for the client's
+    name. The banner is not compared again.
     """
     call = _Call(greeting, "")
     heard = call.heard_within(patience)
@@ -77,7 +77,7 @@ def probe(greeting: Greeting, patience: float = PATIENCE_SECONDS) -> Heard:
 
 
 def _asked_by_stranger(greeting: Greeting) -> Greeting:
-    """Where to ask from the stranger's address: at that one, where the other is of another kind."""
+    """Return where a stranger asks: at its own address if the IP versions differ."""
     with contextlib.suppress(ValueError):
         kinds = {ipaddress.ip_address(a).version for a in (greeting.address, greeting.stranger)}
         if len(kinds) > 1:
@@ -86,7 +86,7 @@ def _asked_by_stranger(greeting: Greeting) -> Greeting:
 
 
 class _Call:
-    """One question, asked from the address `source`, "" for any."""
+    """One dialogue, from the address `source`, "" for any."""
 
     def __init__(self, greeting: Greeting, source: str) -> None:
         self._greeting = greeting
@@ -95,7 +95,7 @@ class _Call:
         self.was_silent = False
 
     def heard_within(self, seconds: float) -> Heard:
-        """Ask until there is an answer that time will not change."""
+        """Ask until there is an answer that waiting will not change."""
         self._deadline = time.monotonic() + seconds
         while True:
             try:
@@ -117,16 +117,16 @@ class _Call:
         return replace(error.heard, trouble=f"{place}{asked}: {words}")
 
     def _converse(self) -> None:
-        """One try; raises _NotYet or _Failed."""
-        # Here and not above: it pulls in ssl and email, which most verbs never need.
+        """Try once; raises _NotYet or _Failed."""
+        # Imported here: it pulls in ssl and email, which most verbs never need.
         import smtplib
 
         client = smtplib.SMTP(timeout=self._left())
         with contextlib.closing(client), contextlib.suppress(_Refused):
             here = self._connect(client)
-            # An address literal passes reject_non_fqdn_helo_hostname. As a recipient's domain it
-            # takes us through the restrictions; a bare "postmaster" is taken by smtpd before it
-            # looks at any of them.
+            # An address literal passes reject_non_fqdn_helo_hostname. As the recipient's domain it
+            # makes smtpd check the restrictions; it accepts a bare "postmaster" before it looks at
+            # any of them.
             literal = f"[IPv6:{here}]" if ":" in here else f"[{here}]"
             self._greet(client)
             self._say(client, "EHLO", literal)
@@ -135,19 +135,19 @@ class _Call:
             self._say(client, "MAIL", "FROM:<>")
             self._say(client, "RCPT", f"TO:<postmaster@{literal}>")
             self._say(client, "RSET", "")
-            # What was asked is answered: how the session closes says nothing more.
+            # The question is answered; how the session closes says nothing more.
             with contextlib.suppress(OSError, smtplib.SMTPException):
                 client.docmd("QUIT")
 
     def _connect(self, client: smtplib.SMTP) -> str:
-        """Connect, and say what must be said before the greeting; return Postfix's address."""
+        """Connect, and send what must precede the greeting; return Postfix's address."""
         asked = self._greeting
         source = (self._source, 0) if self._source else None
         try:
             wire = socket.create_connection((asked.address, asked.port), self._left(), source)
         except OSError as error:
             fact = f"no connection ({error.strerror or error})"
-            # Whom the host's own firewall keeps from asking has heard nothing of Postfix.
+            # If the host's own firewall blocks us, nothing was learned about Postfix.
             kind = _Failed if self._source else _NotYet
             raise kind(fact, Heard(greeted=False), is_silent=True) from None
         client.sock = wire
@@ -182,19 +182,20 @@ class _Call:
         self._compare(text)
 
     def _compare(self, text: bytes) -> None:
-        """The last line counts: postscreen(8) may send its own lines, "220-", before it."""
+        """Only the last line counts: postscreen(8) may send lines of its own, "220-", before it."""
         greeted, banner = _words(text.rpartition(b"\n")[2]), _words(self._greeting.banner)
         if banner and greeted != banner:
             raise _Failed(
                 f'greets as "{_quote(greeted)}", expected "{_quote(banner)}"; '
-                "does another program or another Postfix hold the port?",
+                "reload Postfix if it still runs with a former main.cf, "
+                "or find what else uses the port: `ss -ltnp`",
                 Heard(code=220, words=greeted),
             )
 
     def _start_tls(self, client: smtplib.SMTP) -> bool:
-        """Tell whether we are inside TLS; where it is refused for good, the dialogue goes on.
+        """Tell whether TLS is on; if it is permanently refused, the dialogue goes on.
 
-        "454 4.7.0 TLS not available due to local problem" is a key that smtpd cannot read.
+        "454 4.7.0 TLS not available due to local problem" means a key that smtpd cannot read.
         """
         code, words = self._said(client, "STARTTLS", "")
         if code < 500 and code != 220:
@@ -214,7 +215,7 @@ class _Call:
         if is_own_trouble(code, words):
             raise _answered(verb, code, words)
         if code == 421:
-            raise _Refused  # "4.7.1 ... No client certificate presented", say; it hangs up
+            raise _Refused  # such as "4.7.1 ... No client certificate presented"; it hangs up
 
     def _said(self, client: smtplib.SMTP, verb: str, argument: str) -> tuple[int, str]:
         import smtplib
@@ -228,17 +229,17 @@ class _Call:
         return code, _words(text)
 
     def _broken(self, error: Exception, when: str, what: str, is_greeted: bool = True) -> _Failed:
-        """How a connection ended, or did not go on."""
+        """Return the failure of a connection that ended or stalled."""
         heard = Heard(greeted=is_greeted)
         if _timed_out(error):
-            fact = f"no answer to {what}; {_SEE_LOG}" if is_greeted else "no greeting came"
+            fact = f"no answer to {what}; {_SEE_LOG}" if is_greeted else "no greeting"
             return (_Failed if is_greeted else _NotYet)(fact, heard, is_silent=True)
         if not is_greeted:
             return _NotYet("the connection was closed before a greeting", heard)
         return _Failed(f"the connection broke {when} ({_quote(str(error))}); {_SEE_LOG}", heard)
 
     def _left(self) -> float:
-        # A time-out of 0 would mean "do not block" to the socket.
+        # To the socket a timeout of 0 would mean "do not block".
         return max(self._deadline - time.monotonic(), _LEAST_SECONDS)
 
 
@@ -247,26 +248,26 @@ def _answered(verb: str, code: int, words: str) -> _Failed:
 
 
 def _lenient() -> ssl.SSLContext:
-    """TLS with whoever it is, and however weak: what is asked is whether it works."""
+    """Return a context for TLS with any server, however weak: the question is if TLS works."""
     import ssl
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
-    context.set_ciphers("ALL:@SECLEVEL=0")  # those without a certificate, too
+    context.set_ciphers("ALL:@SECLEVEL=0")  # also those without a certificate
     return context
 
 
 def _timed_out(error: BaseException) -> bool:
-    # smtplib says "closed" for a time-out too, and keeps the cause in the context alone.
+    # smtplib also says "closed" after a timeout, and keeps the cause only in the context.
     return isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError)
 
 
 def _words(text: bytes | str) -> str:
-    """A server's words on one line, of a length that can be kept.
+    """Return a server's words on one line, cut to a length that can be kept.
 
-    White space is squeezed: `postconf -x` does it to a banner, Postfix's greeting does not.
+    White space is squeezed: `postconf -x` does that to a banner, Postfix's greeting does not.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8", "backslashreplace")
@@ -274,6 +275,6 @@ def _words(text: bytes | str) -> str:
 
 
 def _quote(text: bytes | str) -> str:
-    """A server's words in printable characters, cut to a length that a log bears."""
+    """Return a server's words in printable characters, cut to a length that fits a log."""
     printable = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in _words(text))
     return printable if len(printable) <= _LONGEST_QUOTE else printable[:_LONGEST_QUOTE] + "..."

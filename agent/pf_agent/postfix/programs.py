@@ -1,7 +1,7 @@
-"""Programs run side by side: by an absolute path, without a shell, each within a time limit.
+"""Runs programs in parallel: by absolute path, without a shell, each with a time limit.
 
 Every subprocess of the agent starts here, in `run`: with a clean environment, in a process group of
-its own that is killed as a whole. Postfix's are listened to for the line that says why they end.
+its own that is killed as a whole. Postfix's output is watched for the line that says why it exits.
 """
 
 from __future__ import annotations
@@ -22,34 +22,38 @@ from pf_agent.postfix import complaints
 _COMMAND_SECONDS = 30.0
 _CLEAN = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 _PIPE_BYTES = 1 << 16
-# Three times what postconf prints of a main.cf as large as may be. One that never ends its output
-# must not take the agent's memory.
+# Three times what postconf prints for the largest main.cf allowed. A program with endless output
+# must not use up the agent's memory.
 MOST_BYTES = 64 << 20
-# What keeps a program from being started.
+# Remedies for what keeps a program from starting.
 _CURES = {
     errno.ENOENT: "install the package postfix",
     errno.EMFILE: "see LimitNOFILE= in systemd.exec(5)",
     errno.ENFILE: "raise fs.file-max",
     errno.EAGAIN: "see TasksMax= in systemd.resource-control(5)",
     errno.ENOMEM: "free memory",
-    errno.EIO: "look at the disk",
+    errno.EIO: "check the disk",
 }
 
 
-class Order(NamedTuple):
-    """A program to run. `is_optional`: where it does not end in time, it has said nothing."""
+class Program(NamedTuple):
+    """A program to run. `is_optional`: if it does not end in time, its answer is empty.
+
+    `stdin` is a file descriptor, open.
+    """
 
     command: Sequence[str]
     environment: Mapping[str, str] = {}
     seconds: float = _COMMAND_SECONDS
     is_optional: bool = False
     most_bytes: int = MOST_BYTES
+    stdin: int = subprocess.DEVNULL
 
 
 class Answer(NamedTuple):
-    """What a program wrote; `failed`: it ended, and not well.
+    """What a program wrote; `failed`: it ended with an error.
 
-    `mute` is how it ended where that was not well, and without a word of Postfix's own on why.
+    `mute` says how it ended, if that was with an error and without a message of Postfix's own.
     """
 
     program: str
@@ -60,75 +64,75 @@ class Answer(NamedTuple):
 
 
 def _pipe(ours: ExitStack, its: ExitStack) -> tuple[IO[bytes], IO[bytes]]:
-    """A pipe: the end to read from and the one to write to, each closed with its stack."""
+    """Return a pipe: the end to read and the end to write, each closed with its stack."""
     reading, writing = os.pipe()
     return ours.enter_context(open(reading, "rb")), its.enter_context(open(writing, "wb"))
 
 
 class _Running:
-    """A program that runs, and what it has written so far."""
+    """A running program, and what it has written so far."""
 
-    def __init__(self, order: Order) -> None:
-        self.order = order
-        self.deadline = time.monotonic() + order.seconds
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.deadline = time.monotonic() + program.seconds
         self.is_doomed = False
         self.given_up = ""
         self._searched = 0
-        # Not Popen's own pipes: where it cannot get both, it leaves the first one open for ever.
+        # Not Popen's own pipes: if it cannot create both, it leaves the first one open forever.
         with ExitStack() as ours, ExitStack() as its:
             try:
                 (output, to_output), (self._stderr, to_stderr) = (
                     _pipe(ours, its) for _ in range(2)
                 )
                 self._process = subprocess.Popen(
-                    order.command,
-                    stdin=subprocess.DEVNULL,
+                    program.command,
+                    stdin=program.stdin,
                     stdout=to_output,
                     stderr=to_stderr,
                     cwd="/",
-                    env={**_CLEAN, **order.environment},
+                    env={**_CLEAN, **program.environment},
                     start_new_session=True,
                 )
             except OSError as error:
-                cure = _CURES.get(error.errno or 0, "look at what stands there")
-                raise HostError(f"{order.command[0]}: {error.strerror}; {cure}") from error
+                cure = _CURES.get(error.errno or 0, "check what is at that path")
+                raise HostError(f"{program.command[0]}: {error.strerror}; {cure}") from error
             self.written = {output: bytearray(), self._stderr: bytearray()}
             ours.pop_all()
 
     def hear(self, pipe: IO[bytes]) -> bool:
-        """Take what stands in `pipe`; tell whether more may come."""
+        """Read what is in `pipe`; tell whether more may come."""
         heard = os.read(pipe.fileno(), _PIPE_BYTES)
         written = self.written[pipe]
         written += heard
-        if len(written) > self.order.most_bytes:
-            self.give_up(f"more than {self.order.most_bytes} bytes of output")
+        if len(written) > self.program.most_bytes:
+            self.give_up(f"printed more than {self.program.most_bytes} bytes")
             return False
         if pipe is self._stderr:
             whole_lines = written.rfind(b"\n") + 1
             if complaints.FATAL.search(written, self._searched, whole_lines):
-                # The reason is there; what is left is the second of sleep of msg_fatal().
+                # The reason is known; only the one-second sleep of msg_fatal() is left.
                 self._kill()
                 self.is_doomed = True
             self._searched = whole_lines
         return bool(heard)
 
     def give_up(self, why: str = "") -> None:
-        """Hear no more of it; where no reason is given, since its time is over."""
+        """Stop reading; if no reason is given, because its time is up."""
         self._kill()
-        self.given_up = why or f"no end after {self.order.seconds:.0f} s"
+        self.given_up = why or f"did not finish within {self.program.seconds:.0f} s"
 
     def answer(self) -> Answer:
-        """What it came to. What is optional and was given up has said nothing."""
-        program = self.order.command[0]
-        # One that has closed its pipes may go on all the same.
+        """Return its result. An optional program that was given up has an empty answer."""
+        path = self.program.command[0]
+        # A program that has closed its pipes may still be running.
         if not self.given_up and not self._ends_in_time():
             self.give_up()
-        if self.given_up and self.order.is_optional:
-            return Answer(program, False, "", "")
+        if self.given_up and self.program.is_optional:
+            return Answer(path, False, "", "")
         if self.given_up:
-            name = os.path.basename(program)
-            complaint = f"{name}: fatal: {self.given_up}, {name} was killed\n"
-            return Answer(program, True, "", complaint, self.given_up)
+            name = os.path.basename(path)
+            complaint = f"{name}: fatal: {self.given_up}; {name} was killed\n"
+            return Answer(path, True, "", complaint, self.given_up)
         output, complaint = (
             text.decode("utf-8", "backslashreplace") for text in self.written.values()
         )
@@ -136,8 +140,8 @@ class _Running:
         has_said_why = complaints.FATAL.search(self.written[self._stderr])
         mute = "" if code == 0 or has_said_why else _ending(code, complaint)
         if code < 0 and not self.is_doomed:
-            complaint += _killed(program, -code)
-        return Answer(program, code != 0, output, complaint, mute)
+            complaint += _killed(path, -code)
+        return Answer(path, code != 0, output, complaint, mute)
 
     def _ends_in_time(self) -> bool:
         with suppress(subprocess.TimeoutExpired):
@@ -145,12 +149,12 @@ class _Running:
         return self._process.returncode is not None
 
     def _kill(self) -> None:
-        # Until it was waited for, the number is its own. What it started goes with it.
+        # Until it is waited for, its process ID cannot be reused. Its children are killed with it.
         if self._process.returncode is None:
             os.killpg(self._process.pid, signal.SIGKILL)
 
     def end(self) -> None:
-        """Leave nothing of it behind."""
+        """Leave nothing of it running or open."""
         self._kill()
         self._process.wait()
         for pipe in self.written:
@@ -158,48 +162,48 @@ class _Running:
 
 
 def _ending(code: int, complaint: str) -> str:
-    """How a program ended of which nothing else is known."""
+    """Describe how a program ended if nothing else is known."""
     how = f"ended by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
     last = complaint.strip().rpartition("\n")[2]
     return f"{how}, {last}" if last else how
 
 
 def _killed(program: str, number: int) -> str:
-    """What a program that crashed would have said: postconf does where a value needs itself."""
+    """Return what a crashed program would have said: postconf crashes if a value needs itself."""
     name = os.path.basename(program)
     return (
         f"\n{name}: fatal: {name} was ended by {signal.Signals(number).name}; does a value of"
-        " main.cf stand for itself?\n"
+        " main.cf refer to itself?\n"
     )
 
 
-def run(orders: Sequence[Order]) -> list[Answer]:
-    """Run programs side by side; one that does not end in time has failed.
+def run(programs: Sequence[Program]) -> list[Answer]:
+    """Run programs in parallel; one that does not end in time has failed.
 
-    Raises HostError where one is missing.
+    Raises HostError if one is missing.
     """
     with ExitStack() as stack:
         selector = stack.enter_context(selectors.DefaultSelector())
         running = []
-        for order in orders:
-            program = _Running(order)
-            stack.callback(program.end)
-            running.append(program)
-            for pipe in program.written:
-                selector.register(pipe, selectors.EVENT_READ, (program, pipe))
+        for program in programs:
+            begun = _Running(program)
+            stack.callback(begun.end)
+            running.append(begun)
+            for pipe in begun.written:
+                selector.register(pipe, selectors.EVENT_READ, (begun, pipe))
         while open_pipes := [key.data for key in selector.get_map().values()]:
-            left = min(program.deadline for program, _ in open_pipes) - time.monotonic()
+            left = min(begun.deadline for begun, _ in open_pipes) - time.monotonic()
             for key, _ in selector.select(max(left, 0.0)):
-                program, pipe = key.data
-                if not program.hear(pipe):
+                begun, pipe = key.data
+                if not begun.hear(pipe):
                     selector.unregister(pipe)
-                    open_pipes.remove((program, pipe))
-            # What is optional is not waited for where the verdict is there without it.
-            is_decided = any(program.is_doomed for program in running)
-            for program, pipe in open_pipes:
-                if program.deadline < time.monotonic() or (
-                    is_decided and program.order.is_optional and not program.is_doomed
+                    open_pipes.remove((begun, pipe))
+            # Optional programs are not waited for once the verdict is certain without them.
+            is_decided = any(begun.is_doomed for begun in running)
+            for begun, pipe in open_pipes:
+                if begun.deadline < time.monotonic() or (
+                    is_decided and begun.program.is_optional and not begun.is_doomed
                 ):
-                    program.give_up()
+                    begun.give_up()
                     selector.unregister(pipe)
-        return [program.answer() for program in running]
+        return [begun.answer() for begun in running]

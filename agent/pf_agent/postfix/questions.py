@@ -1,6 +1,6 @@
-"""What is asked of Postfix about a candidate, and what its answers come to: pure.
+"""The questions to Postfix about a candidate, and how its answers are read. Pure.
 
-The asking itself is judge.py's.
+judge.py does the asking.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from typing import Final
 
 from pf_agent.maincf import aliases, values
 from pf_agent.maincf.document import MainCf
-from pf_agent.maincf.master_cf import Service
+from pf_agent.maincf.service import Service
 from pf_agent.model import Fault
 
-# smtpd_service() refuses an argument as its first deed (smtpd/smtpd.c): all that can be wrong with
-# the parameters was found by then, and no client was greeted, logged or asked about.
+# smtpd_service() first of all refuses an argument (smtpd/smtpd.c): by then every fault in the
+# parameters was found, and no client was greeted, logged or looked up.
 _NO_SERVICE: Final = "pf-agent-asks-for-no-service"
 _SERVED_NOBODY: Final = f"unexpected command-line argument: {_NO_SERVICE}"
-# Let a program log to a socket that nobody has made, until it has read main.cf: what is wrong with
-# a candidate is not to be found in the mail log (global/maillog_client.c).
+# Makes a program log to a socket that does not exist until it has read main.cf: a candidate's
+# faults do not belong in the mail log (global/maillog_client.c).
 UNLOGGED: Final = {"POSTLOG_SERVICE": "/nonexistent/log"}
-# So that smtpd talks to us alone. With a log of its own that nobody listens to, it writes nothing
-# to syslog. Without a certificate it loads no keys and does not ask tlsmgr for entropy (a sleep,
-# where Postfix is down), but still reads the TLS level.
+# Makes smtpd talk to us only. With a log file of its own, which is never read, it writes nothing to
+# syslog. Without a certificate it loads no keys and does not ask tlsmgr for entropy (a sleep
+# while Postfix is down), but still reads the TLS level.
 _ALONE: Final = {
     "maillog_file_prefixes": "/dev/stdout",
     "maillog_file": "/dev/stdout",
@@ -30,26 +30,27 @@ _ALONE: Final = {
     **{f"smtpd_tls_{kind}_file": "" for kind in ("cert", "dcert", "eccert")},
     "smtpd_tls_chain_files": "",
 }
-# Two are of our asking; the third is of the nis: in Postfix's own default for alias_maps.
+# Two come from the way we ask; the third is about the `nis:` in Postfix's own default of
+# alias_maps.
 _NOT_TOLD: Final = (
     "No server certs available.",
     "Need a server cert to request",
     "dict_nis_init: NIS domain name not set",
 )
-# postconf(5); the one default that names proxymap(8) and that smtpd opens.
+# postconf(5): the only default that names proxymap(8) and that smtpd opens.
 _LOCAL_RECIPIENTS: Final = {"local_recipient_maps": "proxy:unix:passwd.byname $alias_maps"}
 
 
 def smtpd_arguments(service: Service, explicit: Mapping[str, str], directory: str) -> list[str]:
-    """Return how smtpd is to be run so that it reads its parameters, and does nothing else.
+    """Return the arguments with which smtpd reads its parameters, and does nothing else.
 
-    It has the options that `service` gives it, and opens the tables itself that proxymap would
-    open for it: proxymap makes its clients wait for ever while Postfix is down.
+    It gets the options that `service` gives it, and opens by itself the tables that proxymap would
+    open for it: while Postfix is down, proxymap makes its clients wait forever.
     """
     opened = {**_LOCAL_RECIPIENTS, **explicit}
     settings = [
         *(f"{name}={value}" for name, value in opened.items() if "proxy:" in value),
-        *service.overrides(),
+        *(f"{name}={value}" for name, value in service.options().items()),
     ]
     settings = [setting.replace("proxy:", "") for setting in settings]
     settings += [f"{name}={value}" for name, value in _ALONE.items()]
@@ -63,9 +64,9 @@ def told_by_smtpd(
     faults: Sequence[Fault],
     exists: Callable[[str], bool],
 ) -> Iterator[str]:
-    """Yield what smtpd said that is neither of our asking, nor known from `faults`.
+    """Yield smtpd's messages, without those that our way of asking causes or `faults` contains.
 
-    A database that the next newaliases makes is not missing.
+    A database that the next newaliases builds is not missing.
     """
     built = tuple(f"open database {path}: " for path in aliases.buildable(effective, exists))
     told = {fault.reason for fault in faults}
@@ -75,12 +76,12 @@ def told_by_smtpd(
 
 
 def served_nobody(line: str) -> bool:
-    """Whether smtpd ended because we asked it to, and found no fault before."""
+    """Whether smtpd exited because we made it to, and had found no fault before."""
     return line.startswith(_SERVED_NOBODY)
 
 
 def settings(output: str) -> dict[str, str]:
-    """Return what postconf prints: `name = value` lines."""
+    """Return the settings that postconf printed as `name = value` lines."""
     lines = (line.partition("=") for line in output.split("\n"))
     return {name.strip(): value.strip() for name, equals, value in lines if equals}
 
@@ -88,12 +89,12 @@ def settings(output: str) -> dict[str, str]:
 def faults(
     main_cf: MainCf, effective: Mapping[str, str], exists: Callable[[str], bool]
 ) -> tuple[Fault, ...]:
-    """Return what a daemon would refuse in `main_cf`, and the alias files that are missing."""
+    """Return the values in `main_cf` that a daemon would refuse, and the missing alias files."""
     found = {}
     for name, raw in main_cf.parameters().items():
         if name not in effective:
-            continue  # not Postfix's: there may be very many, and each would be looked up
-        # postconf squeezes blanks, so it is believed only where there is something to expand.
+            continue  # not Postfix's own; there may be very many, and each would be looked up
+        # postconf squeezes blanks, so its value is only used if there is something to expand.
         words = values.fault(name, effective.get(name, raw) if "$" in raw else raw)
         if words:
             found[name] = Fault(name, words)

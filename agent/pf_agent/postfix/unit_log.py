@@ -1,6 +1,6 @@
-"""Who stopped a unit: what systemd itself logged of its last start or stop.
+"""What stopped a unit: systemd's own log entries about its last start or stop.
 
-The daemon has it read by errands_unit.py, as it has the end of Postfix's log (log.py).
+For the daemon errands_unit.py reads them, like the end of Postfix's log (log.py).
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from typing import Any
 
 from pf_agent.postfix.log import synchronize
 
-# systemd's sd-messages.h. Seen on systemd 252 and 257: a restart says JOB_TYPE=stop in
-# UNIT_STOPPING on 252, and JOB_TYPE=restart in UNIT_STOPPED on both; a start that a condition
-# forbade is UNIT_STARTED; a crash, `postfix stop` and `systemctl kill` are none of these.
+# systemd's sd-messages.h. Seen on systemd 252 and 257: a restart logs JOB_TYPE=stop in
+# UNIT_STOPPING on 252, and JOB_TYPE=restart in UNIT_STOPPED on both; a start prevented by a
+# condition is UNIT_STARTED; a crash, `postfix stop` and `systemctl kill` log none of these.
 _STARTING = "7d4958e842da4a758f6c1cdc7b36dcc5"
 _STARTED = "39f53479d3a045ac8e11786248231fbf"
 _FAILED = "be02cf6855d2428ba40df7e9d022f03d"
@@ -19,11 +19,11 @@ _STOPPED = "9d1aaa27d60140bd96365438aad20286"
 
 
 def was_stopped(unit: str, invocation: str) -> bool | None:
-    """Whether a stop job ended the unit's `invocation`, and nobody tried to start it since.
+    """Whether a stop job ended the unit's `invocation`, and no start was tried since.
 
-    A restart is none, and so no job of ours is. None where the journal does not say: it cannot be
-    read, is not kept, or lost these entries. `invocation` is the unit's newest, as UnitState has
-    it: the entry of an earlier boot, which ended in a stop as well, says nothing of this one.
+    A restart does not count, so none of our own jobs does. None if the journal does not say: it
+    cannot be read, is not kept, or lost these entries. `invocation` is the unit's latest, from
+    UnitState: the entry of an earlier boot, which also ended with a stop, says nothing about it.
     """
     if not invocation:
         return None
@@ -32,7 +32,7 @@ def was_stopped(unit: str, invocation: str) -> bool | None:
 
         synchronize()
         with journal.Reader() as reader:
-            # The fields with a "_" are journald's own: anybody may write the others.
+            # journald itself sets the fields with a "_"; any process may write the others.
             reader.add_match(_PID="1", _UID="0", UNIT=unit)
             for message in (_STARTING, _STARTED, _FAILED, _STOPPED):
                 reader.add_match(MESSAGE_ID=message)
@@ -50,5 +50,5 @@ def was_stopped(unit: str, invocation: str) -> bool | None:
 
 
 def _word(entry: Any, field: str) -> str:
-    """An identifier as 32 digits: python3-systemd makes UUIDs of some."""
+    """Return an identifier as 32 hex digits: python3-systemd turns some into UUIDs."""
     return str(entry.get(field, "")).replace("-", "")

@@ -1,1 +1,1 @@
-"""Correct the file: what differs, what is to be done about it, and what becomes of a wish."""
+"""Corrects the file: what differs, what to do about it, and what becomes of a wish."""

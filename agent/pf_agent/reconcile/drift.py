@@ -1,4 +1,4 @@
-"""What differs between main.cf and the desired state, and the text that would not: both pure."""
+"""How main.cf differs from the desired state, and the corrected text: both pure."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from pf_agent.model import (
     Unmanaged,
 )
 
-# A thousand times Postfix's own. More would only take our memory, 600 bytes for each, and our time.
+# A thousand times Postfix's own main.cf. More would only cost memory, 600 bytes a line, and time.
 MOST_LINES = 250_000
 
 
 def is_too_long(text: bytes | None) -> bool:
-    """Tell whether a text has so many lines that it is not worth being taken apart."""
+    """Tell whether a text has too many lines to be worth parsing."""
     return text is not None and text.count(b"\n") > MOST_LINES
 
 
 def taken_apart(text: bytes | None) -> MainCf:
-    """Return the document that a text is; an empty one where it is not worth that."""
+    """Return the parsed text; an empty document if it is too long."""
     return MainCf.parse(b"" if text is None or is_too_long(text) else text)
 
 
@@ -37,11 +37,11 @@ def damage(
     last_good: bytes | None,
     main_cf: MainCf | None = None,
 ) -> str:
-    """Say in which way main.cf was destroyed; "" where it was not, or only edited.
+    """Say how main.cf was destroyed; "" if it was not, or was only edited.
 
-    `main_cf` is the text as `taken_apart` returns it, where the caller has that.
+    `main_cf` is the result of `taken_apart` for the text, if the caller has it.
 
-    A destroyed file is begun again from the last good text (or the template), never from nothing:
+    A destroyed file is rebuilt from the last good text (or the template), never from nothing:
     without the settings that the desired state does not name, Postfix may start and never greet.
     """
     if text is None:
@@ -50,15 +50,15 @@ def damage(
         return f"it has more than {MOST_LINES} lines"
     main_cf = main_cf or taken_apart(text)
     if not main_cf.logical_lines:
-        return "it holds no setting"
+        return "it contains no settings"
     if last_good is None or len(text) >= len(last_good) or not last_good.startswith(text):
         return ""
-    # A beginning of what stood there. Somebody may have deleted the last lines on purpose, so it
-    # counts as cut off only where it ends within a line, or where a parameter of ours went too.
+    # It is the beginning of the former text. The last lines may have been deleted on purpose, so it
+    # only counts as truncated if it ends within a line, or if one of our parameters is gone too.
     before, now = MainCf.parse(last_good).parameters(), main_cf.parameters()
     within_a_line = now != before and not text.endswith(b"\n")
     if within_a_line or (before.keys() - now.keys()) & desired.settings.keys():
-        return f"it was cut off after {len(text)} bytes"
+        return f"it was truncated after {len(text)} bytes"
     return ""
 
 
@@ -72,9 +72,9 @@ def find_drift(
 ) -> tuple[Drift, ...]:
     """Return every difference between `actual` and `desired`, in the order of the file.
 
-    `damaged` is what `damage` said of it, `restorable` whether there is a last good text;
-    `attributes` False leaves owner and mode alone, for a file that is not this host's own main.cf.
-    `main_cf` is the text as `taken_apart` returns it, where the caller has that.
+    `damaged` is the result of `damage`, `restorable` whether there is a last good text. With
+    `attributes` False owner and mode are ignored, for a file that is not this host's own main.cf.
+    `main_cf` is the result of `taken_apart` for the text, if the caller has it.
     """
     drift: list[Drift] = []
     if damaged:
@@ -117,7 +117,7 @@ def _text_drift(desired: DesiredState, main_cf: MainCf) -> list[Drift]:
 
 
 def unmanaged_drift(desired: DesiredState, main_cf: MainCf) -> tuple[Drift, ...]:
-    """Return what stands there that nobody asked for, where that is reported and left alone."""
+    """Return what is set there but not desired, if that is to be reported and left alone."""
     if desired.unmanaged is not Unmanaged.REPORT:
         return ()
     return tuple(_unmanaged_drift(desired, main_cf))
@@ -131,7 +131,7 @@ def _unmanaged_drift(desired: DesiredState, main_cf: MainCf) -> list[Drift]:
 
 
 def unmanaged_names(desired: DesiredState, main_cf: MainCf) -> list[str]:
-    """The parameters in main_cf that nobody named and no pattern exempts, in order."""
+    """Return the parameters in main_cf neither desired nor exempt by a pattern, in order."""
     managed = desired.parameters()
     return [
         name
@@ -151,9 +151,9 @@ def _setting_drift(main_cf: MainCf, name: str, value: str) -> list[Drift]:
 
 
 def _contradiction(places: tuple[LogicalLine, ...]) -> tuple[str, int] | None:
-    """The first of `places` that says something else than the one that wins; None: none does.
+    """Return the first of `places` that differs from the one in effect; None if none does.
 
-    Each program of Postfix warns of it, and it waits for the last one to be deleted. Where the
+    Each program of Postfix warns about it, and it takes effect if the last one is deleted. If the
     texts are the same Postfix says nothing (dict_update in util/dict.c), and neither do we.
     """
     found: list[Parameter] = [p.parameter for p in places if p.parameter is not None]
@@ -162,14 +162,14 @@ def _contradiction(places: tuple[LogicalLine, ...]) -> tuple[str, int] | None:
 
 
 def _place(drift: Drift) -> tuple[bool, int, str]:
-    """By line; what stands nowhere comes last, by name."""
+    """Sort by line; parameters that are not set come last, by name."""
     return (drift.line is None, drift.line or 0, drift.parameter)
 
 
 def corrected(main_cf: MainCf, desired: DesiredState) -> MainCf:
-    """Return the document that says what `desired` says, and all else as before.
+    """Return the document that says what `desired` says, and is otherwise unchanged.
 
-    What Postfix takes for the same is left as its writer wrote it.
+    A value that is the same to Postfix stays as it was written.
     """
     edit = Edit(main_cf)
     for bad in main_cf.unreadable():
@@ -187,5 +187,5 @@ def corrected(main_cf: MainCf, desired: DesiredState) -> MainCf:
 
 
 def needs_activation(drift: tuple[Drift, ...]) -> bool:
-    """Tell whether Postfix may have read a wrong value: not where only owner or mode were off."""
+    """Tell whether Postfix may have read a wrong value: not if only owner or mode were wrong."""
     return any(d.kind is not DriftKind.MODE for d in drift)

@@ -1,7 +1,7 @@
-"""What one main.cf must say now: a cycle with it, and what becomes of it once Postfix was started.
+"""What one main.cf must say now: a cycle with it, and its fate once Postfix was started.
 
-The daemon and `apply` share it, and what is kept on disk, under the agent's lock: what one of them
-rejects, the other enforces no more.
+The daemon and `apply` share this, and the state on disk, under the agent's lock: what one of them
+rejects, the other no longer enforces.
 """
 
 from __future__ import annotations
@@ -34,9 +34,17 @@ from pf_agent.reconcile.rollback import Rollback
 from pf_agent.words import sentences
 
 
+@dataclass(frozen=True)
+class Refused:
+    """A text that main.cf must not become, and the values in it that are newly asked for."""
+
+    text: bytes
+    values: tuple[str, ...]
+
+
 @dataclass
 class InForce:
-    """The desired state of one instance. `is_there` tells of a file or an address."""
+    """The desired state of one instance. `is_there` tells whether a file or address exists."""
 
     host: Host
     store: Store
@@ -44,22 +52,22 @@ class InForce:
     is_there: Callable[[str], bool]
 
     def desired(self, asked: DesiredState | None) -> DesiredState | None:
-        """Return what is enforced where the files ask for `asked`; None where that is nothing."""
+        """Return what is enforced if the files ask for `asked`; None if nothing is."""
         return wishes.in_force(self.store.wishes(), asked)
 
     def rejected(self, asked: DesiredState | None) -> Rejected | None:
-        """Return why what the files ask for is not in force, None where it is."""
+        """Return why what the files ask for is not in force, None if it is."""
         known = self.store.wishes()
         return known.rejected if known.rejects(asked) else None
 
     def is_new(self, asked: DesiredState | None) -> bool:
-        """Tell whether main.cf was not made to say it yet."""
+        """Tell whether main.cf has not been made to say it yet."""
         known = self.store.wishes()
         desired = wishes.in_force(known, asked)
         return desired is not None and not desired.says_the_same(known.applied)
 
     def is_only_wished(self, asked: DesiredState, actual: ActualState) -> bool:
-        """Tell whether main.cf differs, and only in what is newly asked for. Raises HostError."""
+        """Tell whether main.cf differs only in what is newly asked for. Raises HostError."""
         known = self.store.wishes()
         desired = wishes.in_force(known, asked)
         if desired is None:
@@ -75,13 +83,13 @@ class InForce:
         last: Outcome | None = None,
         actual: ActualState | None = None,
     ) -> Outcome:
-        """One cycle; where Postfix refuses what is newly asked for, one with the state before.
+        """Run one cycle; if Postfix refuses what is newly asked for, one with the state before it.
 
-        Where the first state that was ever asked for did not serve, main.cf is only looked at.
-        Call it under the agent's lock. Raises HostError.
+        If the very first desired state did not serve, main.cf is only observed. To be called under
+        the agent's lock. Raises HostError.
         """
         if self._has_gone_back(asked, policy):
-            actual = None  # main.cf was changed since the caller read it
+            actual = None  # main.cf has changed since the caller read it
         known = self.store.wishes()
         desired = wishes.in_force(known, asked)
         if desired is None:
@@ -94,8 +102,8 @@ class InForce:
         reason = outcome.summary + _beside(desired, changed, outcome.summary)
         refused = Rejected(desired, reason, changed, is_judged=True)
         if known.before:
-            # What an earlier wish has changed, that was not served yet, goes back with this one.
-            self._rollback(policy, "another wish was refused").take_back()
+            # An earlier wish that was applied but never served goes back together with this one.
+            self._rollback(policy, outcome.summary).take_back_with_another()
         self.store.keep_wishes(wishes.rejected(self.store.wishes(), refused))
         return self.cycle(asked, policy)
 
@@ -103,14 +111,14 @@ class InForce:
         return Look(self.host, desired, policy, self.store, self.emit, last)
 
     def _has_gone_back(self, asked: DesiredState, policy: Policy) -> bool:
-        """What is asked for no more goes back, and what a crash has left of a rejected wish.
+        """Revert what is no longer asked for, and what a crash left of a rejected wish.
 
-        Returns whether main.cf may have changed. Raises HostError.
+        Return whether main.cf may have changed. Raises HostError.
         """
         known = self.store.wishes()
         is_cut_off = wishes.is_cut_off(known) and not policy.observe_only
         if is_cut_off:
-            self._rollback(policy, "going back was cut off").take_back()
+            self._rollback(policy, "the rollback was interrupted").take_back()
             known = self.store.wishes()
         if known.rejected is not None and not known.rejects(asked):
             self.try_again()  # the files ask for something else, and may ask for it again
@@ -118,7 +126,7 @@ class InForce:
         desired = wishes.in_force(known, asked)
         if policy.observe_only or desired is None or not wishes.withdrawn(known, desired):
             return is_cut_off
-        self._rollback(policy, "it is asked for no more").withdraw(desired)
+        self._rollback(policy, "it is no longer asked for").withdraw(desired)
         return True
 
     def _rollback(self, policy: Policy, reason: str) -> Rollback:
@@ -126,7 +134,7 @@ class InForce:
         return Rollback(self.host, policy, self.store, self.emit, not_up)
 
     def ended(self, not_up: NotUp, policy: Policy) -> bool:
-        """Take back what is to blame for `not_up`; False where nothing is. Raises HostError."""
+        """Revert what is to blame for `not_up`; False if nothing is. Raises HostError."""
         rollback = Rollback(self.host, policy, self.store, self.emit, not_up)
         with self.store.lock():
             if not_up.standing is Standing.REJECTED:
@@ -134,22 +142,22 @@ class InForce:
             return not_up.standing is Standing.DOWN and rollback.rescue()
 
     def _missing(self, not_up: NotUp) -> Sequence[str]:
-        """What the wish names and is not there."""
+        """Return what the wish names and does not exist."""
         applied = self.store.wishes().applied
         asked = {} if applied is None or not_up.pending is None else applied.settings
         values = [asked[name] for name in (not_up.pending or _NONE).wished if name in asked]
         return [thing for thing in things_in(values) if self._looked_for(thing) is False]
 
     def _looked_for(self, thing: str) -> bool | None:
-        """Tell whether it is there; None where that cannot be told."""
+        """Tell whether it exists; None if that cannot be told."""
         with suppress(HostError):
             return self.is_there(thing)
         return None
 
     def reconsider(self, asked: DesiredState | None, policy: Policy) -> bool:
-        """Try what was rejected again where what it was refused for is there by now.
+        """Put a rejected state in force again if what it was refused for exists by now.
 
-        Returns whether it is. Raises HostError.
+        Return whether it does. Raises HostError.
         """
         refused = self.rejected(asked)
         if refused is None:
@@ -163,20 +171,32 @@ class InForce:
             self.try_again()
         return is_right
 
+    def refused(self, asked: DesiredState, last: Outcome) -> Refused | None:
+        """Return what of `asked` is not in force; None if all is. Raises HostError.
+
+        `last` is the outcome of the last cycle with it: a first state is refused each time.
+        """
+        if self.rejected(asked) is None and last.result is not Result.REJECTED:
+            return None
+        new = wishes.differing(self.store.wishes().served, asked)
+        values = tuple(asked.settings[name] for name in sorted(new) if name in asked.settings)
+        text = self._look(asked, Policy(observe_only=True)).plan(self.host.read()).candidate
+        return Refused(text, values)
+
     def try_again(self) -> None:
-        """Somebody asked for it: what was rejected is in force. Raises HostError."""
+        """Put the rejected state in force again, on request. Raises HostError."""
         self.store.keep_wishes(self.store.wishes().tried_again())
 
     def forget(self) -> None:
-        """Nobody asks for anything any more. Raises HostError.
+        """Forget all wishes: nothing is asked for any more. Raises HostError.
 
-        What is asked for another day is new then, and goes back to what main.cf says by that day.
+        Whatever is asked for later is new, and would go back to what main.cf says at that time.
         """
         with self.store.lock():
             self.store.keep_wishes(Wishes())
 
     def find_unserved(self, desired: DesiredState, text: bytes | None) -> tuple[str, ...]:
-        """Return the managed parameters that main.cf says otherwise than what Postfix runs with."""
+        """Return the managed parameters for which main.cf differs from what Postfix runs with."""
         served = self.store.ran_with()
         return () if served is None or text is None else wishes.unserved(desired, text, served)
 
@@ -184,14 +204,15 @@ class InForce:
         """Have Postfix started with main.cf as it is. Raises HostError."""
         number = self.store.next_cycle()
         marker = PendingActivation(number, tuple(parameters), Exposure(now, now, now))
-        self.store.mark_pending(marker)
+        wished = wishes.wished_of(self.store.wishes(), parameters)
+        self.store.mark_pending(replace(marker, wished=wished))
 
 
 def _beside(desired: DesiredState, changed: Sequence[str], said: str) -> str:
-    """What else is asked for, and waits with the fault that is told of; each with its place."""
+    """Return what else is asked for and waits because of the reported fault, with its places."""
     places = desired.provenance
     others = [f"{n} ({places[n]})" if n in places else n for n in changed if n not in said]
-    return f"; nor in force until then: {sentences.listed(others, _MOST_SHOWN)}" if others else ""
+    return f"; not in force until then: {sentences.listed(others, _MOST_SHOWN)}" if others else ""
 
 
 _MOST_SHOWN = 10

@@ -16,12 +16,12 @@ _MOST_REMEMBERED = 4
 
 
 class Judge:
-    """Postfix's judgement, asked once for each text: what passed once need not be judged again.
+    """Postfix's judgement, asked once for each text: one that passed is not judged again.
 
-    Nor need a text that differs from one in comments, blanks and folding alone, where nothing was
-    said that names a line. A refusal is not remembered: a name that does not resolve now may
-    resolve at the next look. What is absent is, until `forget`: drift does not wait for it. Several
-    threads may ask: the second waits for the first one's answer.
+    Nor is a text that only differs from it in comments, blanks and folding, unless a message named
+    a line. A refusal is not remembered: a name that does not resolve now may do so at the next
+    look. What is absent is remembered until `forget`: drift does not wait for it. Several threads
+    may ask: the second waits for the answer to the first.
     """
 
     def __init__(self, ask: Callable[[bytes], Judgement]) -> None:
@@ -31,12 +31,12 @@ class Judge:
         self._lock = Lock()
 
     def __call__(self, text: bytes) -> Judgement:
-        """Return what Postfix's own programs say of `text`. Raises HostError."""
+        """Return the verdict of Postfix's own programs on `text`. Raises HostError."""
         with self._lock:
             return self._judgement(text)
 
     def forget(self) -> None:
-        """Ask anew: what was absent may be there."""
+        """Forget all verdicts: what was absent may exist by now."""
         with self._lock:
             self._passed.clear()
 
@@ -54,7 +54,7 @@ class Judge:
 
 
 def _remember(passed: dict[K, V], key: K, value: V) -> None:
-    """The latest few alone."""
+    """Add an entry; only the latest few are kept."""
     while len(passed) >= _MOST_REMEMBERED:
         del passed[next(iter(passed))]
     passed[key] = value

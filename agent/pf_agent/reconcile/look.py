@@ -1,31 +1,41 @@
-"""One look at one main.cf: what it is held against, what it may do, and what is only looked at.
+"""One look at one main.cf: what it is compared with, and the looks that change nothing.
 
-What a look does about drift is `reconcile.py`'s.
+reconcile.py decides what a look does about drift.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from pf_agent.model import (
     ActualState,
     DesiredState,
     Drift,
+    DriftKind,
     Emit,
     Event,
     Outcome,
     Record,
     Result,
 )
+from pf_agent.reconcile.drift import taken_apart
 from pf_agent.reconcile.plan import Plan, plan
 from pf_agent.reconcile.ports import Host, Policy, Store
-from pf_agent.reconcile.refusal import refusal
-from pf_agent.reconcile.wishes import applied, differing, unsaid, unserved, withdrawn
+from pf_agent.reconcile.refusal import Refusal, refusal, runs_already
+from pf_agent.reconcile.wishes import (
+    applied,
+    differing,
+    still_said,
+    unsaid,
+    unserved,
+    withdrawn,
+)
 from pf_agent.words import sentences
 from pf_agent.words.fields import drift_fields
 
-# Somebody could hide what he did behind records that the journal drops for their number
+# A change could hide behind records that the journal drops because there are too many
 # (RateLimitBurst= in journald.conf(5)).
 MOST_RECORDS = 1000
 
@@ -33,9 +43,13 @@ _GLANCES = 20
 _GLANCE_SECONDS = 0.005
 
 
+def _said(drift: Drift) -> Drift:
+    return replace(drift, line=None, is_wished=False)
+
+
 @dataclass(frozen=True)
 class Look:
-    """What one look works with. Drift that `last` left standing is not put on record again."""
+    """What one look works with. Drift that `last` left in place is not recorded again."""
 
     host: Host
     desired: DesiredState
@@ -45,26 +59,37 @@ class Look:
     last: Outcome | None = None
 
     def plan(self, actual: ActualState) -> Plan:
-        """Compare `actual` with what is desired, and work out the right text. Raises HostError."""
+        """Compare `actual` with the desired state, and compute the right text. Raises HostError."""
         return self.plan_from(actual, self.store.last_good())
 
     def plan_from(self, actual: ActualState, last_good: bytes | None) -> Plan:
-        """The same, where another text is the newest good one. Raises HostError."""
+        """Do the same with another text as the latest good one. Raises HostError."""
         return plan(self.host, self.desired, actual, last_good, self.policy.own)
 
-    def refusal(self, text: bytes) -> str:
-        """Return why Postfix would not run with `text`, "" where it would. Raises HostError."""
-        return refusal(self.desired, self.policy.judge(text), self._newly_asked())
+    def refusal(self, text: bytes) -> Refusal | None:
+        """Return why main.cf must not become `text`, None if it may. Raises HostError."""
+        return self._refusal(text, self._newly_asked())
+
+    def _refusal(self, text: bytes, new: Collection[str] = ()) -> Refusal | None:
+        found = self.policy.judge(text)
+        refused = refusal(self.desired, found, new)
+        if refused is None or found.fatal:
+            return refused
+        # Until Postfix was seen to serve, main.cf as it is counts as what it runs with.
+        runs = self.store.ran_with() or self.host.read().text
+        if runs is None:
+            return refused
+        return refusal(self.desired, found, new, runs_already(self.policy.judge(runs)))
 
     def _newly_asked(self) -> frozenset[str]:
-        """Return what the state served with did not ask so, and does not run so already."""
+        """Return what the served state did not ask for like this, and does not yet run so."""
         served, ran_with = self.store.wishes().served, self.store.ran_with()
         if served is None:
             return frozenset()
         return differing(served, self.desired) & unsaid(self.desired.settings, ran_with)
 
     def closed(self) -> ActualState:
-        """Read main.cf; who has it open gets the moment that postconf needs from rename to close.
+        """Read main.cf; give a writer the moment that postconf needs from rename to close.
 
         Raises HostError.
         """
@@ -77,18 +102,18 @@ class Look:
         return actual
 
     def is_left(self) -> bool:
-        """Whether an earlier exchange left something that is to be taken up."""
+        """Whether an earlier exchange left something to finish."""
         host = self.host
         return not host.is_alone() and (host.late() is not None or host.is_cut_off())
 
     def at_rest(self, found: Plan) -> Outcome | None:
-        """Return the outcome of a look that must change nothing; None where it must."""
+        """Return the outcome of a look that must change nothing; None if it must."""
         return None if found.drift else self.report(found, self._in_sync(found))
 
     def report(self, found: Plan, outcome: Outcome) -> Outcome:
-        """Put on record, once, what stands there that nobody asked for and is left alone.
+        """Record, once, what is set there, not desired and left alone.
 
-        Returns the outcome with it.
+        Return the outcome including it.
         """
         known = {(d.parameter, d.actual) for d in (self.last.reported if self.last else ())}
         new = [drift for drift in found.reported if (drift.parameter, drift.actual) not in known]
@@ -98,12 +123,46 @@ class Look:
             self.emit(Record(Event.DRIFT_DETECTED, text, number, drift_fields(drift)))
         return replace(outcome, reported=found.reported)
 
+    def note_wish(
+        self, text: bytes | None, number: int | None = None, served: bool = False
+    ) -> None:
+        """Note that main.cf, which said `text`, is made to say what is desired now.
+
+        What it still says although it is no longer asked for is recorded: in the cycle `number`, or
+        in a cycle of its own.
+        """
+        before = self.store.wishes()
+        new = applied(before, self.desired, text)
+        self.store.keep_wishes(new.once_served() if served else new)
+        fresh = {name: value for name, value in new.left.items() if name not in before.left}
+        left = still_said(fresh, self.desired, taken_apart(text))
+        number = self.store.next_cycle() if left and number is None else number
+        for each in left[:MOST_RECORDS]:
+            drift = Drift(each.name, DriftKind.UNMANAGED, None, each.value, each.line, True)
+            what = f"{sentences.left_sentence(each)} (line {each.line})"
+            self.emit(Record(Event.DRIFT_DETECTED, what, number, drift_fields(drift)))
+
     def cycle_on_record(self, drift: tuple[Drift, ...]) -> int | None:
-        """Return the cycle that put this same drift on record and left it standing."""
+        """Return the cycle that recorded this same drift and left it in place.
+
+        In observe mode, that is also the cycle for what remains of the drift.
+        """
         last = self.last
         if last is None or last.result not in (Result.OBSERVED, Result.REJECTED, Result.FAILED):
             return None
-        return last.cycle if last.drift == drift else None
+        is_the_rest = last.result is Result.OBSERVED and bool(drift) and not self.news(drift)
+        return last.cycle if is_the_rest or last.drift == drift else None
+
+    def news(self, drift: tuple[Drift, ...]) -> tuple[Drift, ...]:
+        """Return the part of this drift not yet recorded in observe mode.
+
+        A moved line is not new, nor is a wish for another parameter.
+        """
+        last = self.last
+        if last is None or last.result is not Result.OBSERVED:
+            return drift
+        known = set(map(_said, last.drift))
+        return tuple(each for each in drift if _said(each) not in known)
 
     def _is_served(self, text: bytes) -> bool:
         ran_with = self.store.ran_with()
@@ -111,22 +170,21 @@ class Look:
         return is_known and not unserved(self.desired, text, ran_with or b"")
 
     def _in_sync(self, found: Plan) -> Outcome:
-        """Nothing drifted: main.cf says what is desired, whoever made it say so."""
+        """Return the outcome without drift: main.cf says what is desired, whatever wrote it."""
         text = found.candidate
         policy, store = self.policy, self.store
         wishes = store.wishes()
         is_new = not self.desired.says_the_same(wishes.applied) and not wishes.rejects(self.desired)
-        # Who only observes has left in main.cf what is still to go back.
+        # An agent in observe mode leaves in main.cf what would be reverted.
         if policy.own and is_new and not withdrawn(wishes, self.desired):
-            new = applied(wishes, self.desired, text)
-            # Where nothing is under way and Postfix runs with all of it, it serves with it by now:
-            # what is asked for no more shall not come back with the next wish that is rejected.
-            store.keep_wishes(new.once_served() if self._is_served(text) else new)
+            # If nothing is in progress and Postfix runs with all of it, it serves with it by now:
+            # what is no longer asked for must not come back with the next rejected wish.
+            self.note_wish(text, served=self._is_served(text))
         keeps = policy.own and not policy.observe_only
         if keeps and store.pending() is None and text != store.last_good():
-            refused = refusal(self.desired, policy.judge(text))
+            refused = self._refusal(text)
             if refused:
-                return Outcome(Result.IN_SYNC, f"but Postfix would not run: {refused}")
+                return Outcome(Result.IN_SYNC, f"but Postfix would not run: {refused.said}")
         if found.reported:
             others = sentences.listed(sentences.drifted_names(found.reported))
             return Outcome(Result.IN_SYNC, f"but main.cf also sets {others}")

@@ -20,7 +20,7 @@ from pf_agent.words.diffs import unified_diff
 
 
 class CorrectionFailed(HostError):
-    """The host would not let the drift be corrected that is on record by now."""
+    """The host prevented the correction of drift that is already recorded."""
 
     def __init__(self, reason: str, outcome: Outcome) -> None:
         super().__init__(reason)
@@ -31,7 +31,7 @@ class CorrectionFailed(HostError):
 class Plan:
     """What one look found, and the text that would be right.
 
-    `reported` is what stands there besides, is told of, and left alone.
+    `reported` are other settings in main.cf that are reported and left alone.
     """
 
     actual: ActualState
@@ -48,20 +48,20 @@ def plan(
     last_good: bytes | None,
     own: bool = True,
 ) -> Plan:
-    """Compare, and work out the right text. Touches nothing; `diff` prints what `apply` writes.
+    """Compare, and compute the right text. Changes nothing; `diff` prints what `apply` writes.
 
-    Raises HostError where there is neither a main.cf nor a template to begin with, or what stands
-    there cannot be looked into, and there never was a good text.
+    Raises HostError if there is neither a main.cf nor a template to start from, or if what is there
+    cannot be read and there has never been a good text.
     """
     too_long = is_too_long(actual.text)
     main_cf = taken_apart(actual.text)
     damaged = actual.refused or damage(actual.text, desired, last_good, main_cf)
     if last_good is None and (actual.refused or too_long):
-        raise HostError(f"{host.path}: {damaged}; put a main.cf there that everybody may read")
+        raise HostError(f"{host.path}: {damaged}; put a main.cf there that every user can read")
     if actual.is_open and last_good is not None and not damaged:
-        # Half of a text may be all that is there yet. The last good one stands in for it, and what
-        # he has written counts once he has closed it.
-        damaged = "somebody holds it open for writing"
+        # Only half of the text may be written so far. The last good one stands in for it; what is
+        # being written counts once its writer has closed the file.
+        damaged = "another process has it open for writing"
         if not find_drift(desired, actual, "", False, own, main_cf):
             damaged = ""
     drift = find_drift(desired, actual, damaged, last_good is not None, own, main_cf)
@@ -78,7 +78,7 @@ def plan(
 
 
 def _begun(host: Host, desired: DesiredState, text: bytes | None) -> bytes:
-    """Begin main.cf where there is none, or one of comments alone: they stay, above the template.
+    """Create main.cf if there is none, or if it is only comments: they stay, above the template.
 
     Raises HostError.
     """

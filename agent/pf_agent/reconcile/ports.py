@@ -1,4 +1,4 @@
-"""What a cycle works with: main.cf, what is kept of it, and what one cycle may do."""
+"""What a cycle works with: main.cf, the state kept about it, and what one cycle may do."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pf_agent.model import (
 
 
 class Host(Protocol):
-    """The file main.cf, as `exchange.MainCfFile` and the fake of the tests have it."""
+    """The file main.cf, as implemented by `exchange.MainCfFile` and by the fake of the tests."""
 
     path: str
 
@@ -42,7 +42,7 @@ class Host(Protocol):
 
 
 class Store(Protocol):
-    """What outlives the cycle, as `store.FileStore` keeps it."""
+    """State that outlives the cycle, as implemented by `store.FileStore`."""
 
     def lock(self) -> AbstractContextManager[None]: ...
     def next_cycle(self) -> int: ...
@@ -59,10 +59,10 @@ class Store(Protocol):
 
 @dataclass(frozen=True)
 class Policy:
-    """What one cycle may do. `writer` gives the fields of a record on who wrote at a moment.
+    """What one cycle may do. `writer` returns a record's fields on what wrote at a given time.
 
-    `before` is what Postfix's port answered before a wish, None where it was not asked.
-    `in_sync_at` is when this process last found main.cf in sync, None where it never did.
+    `before` is what Postfix's port answered before a wish, None if it was not asked. `in_sync_at`
+    is when this process last found main.cf in sync, None if never.
     """
 
     observe_only: bool = False

@@ -1,7 +1,7 @@
-"""One cycle: look at main.cf, and where it differs from the desired state, correct it.
+"""One cycle: look at main.cf, and correct it if it differs from the desired state.
 
-The daemon and `apply` both call `reconcile`, under the same lock. It corrects the file and leaves
-a marker; activating what was corrected is `activation.py`'s, since that takes as long as Postfix
+The daemon and `apply` both call `reconcile`, under the same lock. It corrects the file and leaves a
+marker; activating the correction is left to activation.py, since that takes as long as Postfix
 takes to stop.
 """
 
@@ -23,11 +23,11 @@ from pf_agent.words.diffs import unified_diff
 
 
 def reconcile(look: Look, actual: ActualState | None = None) -> Outcome:
-    """Look once and correct what drifted. Raises HostError; main.cf is then as it was.
+    """Look once and correct what drifted. Raises HostError; main.cf is then unchanged.
 
-    `actual` is main.cf as the caller read it just now, under the agent's lock. Drift that the last
-    look left standing (observed, rejected, failed) is not put on record a second time. Where it was
-    put on record and could not be corrected, CorrectionFailed has the outcome.
+    `actual` is main.cf as the caller just read it, under the agent's lock. Drift that the last look
+    left in place (observed, rejected, failed) is not recorded a second time. If drift was recorded
+    and could not be corrected, CorrectionFailed is raised with the outcome.
     """
     may_act = not look.policy.observe_only
     seen_at = look.policy.clock()
@@ -37,7 +37,7 @@ def reconcile(look: Look, actual: ActualState | None = None) -> Outcome:
         return outcome
     with ExitStack() as held:
         unlocked = _take_lock(look.host, held) if may_act else None
-        # What somebody wrote while we waited for the lock is what counts.
+        # What was written while we waited for the lock is what counts.
         cut_off = _take_up(look) if is_left and unlocked is None else None
         if is_left and unlocked is None:
             _bring_back(look)
@@ -56,8 +56,10 @@ def reconcile(look: Look, actual: ActualState | None = None) -> Outcome:
 
 
 def _take_lock(host: Host, held: ExitStack) -> HostError | None:
-    """Return why the lock cannot be had: the folder may be read-only for long, and what drifts
-    is to be on record all the same."""
+    """Return why the lock cannot be taken, None if it is held.
+
+    The directory may be read-only for long, and drift is to be recorded all the same.
+    """
     try:
         held.enter_context(host.locked())
     except HostError as error:
@@ -66,13 +68,13 @@ def _take_lock(host: Host, held: ExitStack) -> HostError | None:
 
 
 def _act(look: Look, found: Plan, seen_at: float, unlocked: HostError | None) -> Outcome:
-    """Put the drift on record, and correct it where that may be: not without the lock."""
+    """Record the drift, and correct it if that is allowed: never without the lock."""
     found = _marked(look, found)
     cycle = _cycle(look, found, seen_at)
     if not cycle.is_on_record:
-        cycle.record_drift(found)
+        cycle.record_drift(replace(found, drift=look.news(found.drift)))
     if look.policy.observe_only:
-        return cycle.outcome(Result.OBSERVED, found, "drift")
+        return cycle.outcome(Result.OBSERVED, found, "would change")
     try:
         if unlocked is not None:
             raise unlocked
@@ -88,15 +90,15 @@ def _act(look: Look, found: Plan, seen_at: float, unlocked: HostError | None) ->
 
 
 def _marked(look: Look, found: Plan) -> Plan:
-    """Tell drift from what differs since the desired state changed."""
+    """Tell drift from differences due to a changed desired state."""
     store = look.store
     drift = marked(found.drift, store.wishes(), look.desired, store.pending())
     return replace(found, drift=drift)
 
 
 def _cycle(look: Look, found: Plan, seen_at: float) -> Correction:
-    """Begin the cycle, or go on with the one that put this same drift on record."""
-    # Not where it came into our care only now, nor where the desired state is what changed.
+    """Begin a cycle, or continue the one that recorded this same drift."""
+    # Not if main.cf is only managed from now on, nor if the desired state is what changed.
     is_ours = look.store.wishes().applied is not None
     was_written = is_ours and not all(d.is_wished for d in found.drift)
     written_at = min(found.actual.written_at, seen_at) if was_written else seen_at
@@ -107,9 +109,9 @@ def _cycle(look: Look, found: Plan, seen_at: float) -> Correction:
 
 
 def _take_up(look: Look) -> Record | None:
-    """Keep what a crash left beside main.cf; return the record of the correction that it cut off.
+    """Keep what a crash left beside main.cf; return the record of the correction it interrupted.
 
-    That one is true where nothing drifts: main.cf has our text then, and what was left is what it
+    The record is true if nothing drifts: main.cf then has our text, and what was left is what it
     displaced.
     """
     if not look.host.is_cut_off():
@@ -118,13 +120,13 @@ def _take_up(look: Look) -> Record | None:
     number = look.store.next_cycle() if before is None else before.cycle
     swap = Swap(look.host, look.store, number)
     look.host.take_up(swap.keep)
-    message = "corrected, in a cycle that was cut off; what it displaced is kept"
+    message = "corrected, in a cycle that was interrupted; what it displaced is kept"
     fields = {names.FIELD_DISPLACED: "\n".join(swap.kept)}
     return Record(Event.DRIFT_CORRECTED, message, number, fields) if swap.kept else None
 
 
 def _bring_back(look: Look) -> None:
-    """Somebody had main.cf open when it was exchanged, and has closed it: his whole text counts."""
+    """Put a text back that a writer, with main.cf open during the exchange, has since closed."""
     host = look.host
     late = host.late()
     if late is None:
@@ -134,15 +136,15 @@ def _bring_back(look: Look) -> None:
     actual = host.read()
     candidate = look.plan(replace(actual, text=late.text, is_open=False)).candidate
     if candidate != actual.text:
-        message = "what somebody wrote who closed main.cf after it was corrected"
+        message = "what another process wrote to main.cf while it was being corrected"
         fields = {}
         if late.is_newest and not look.refusal(candidate):
             is_in = swap.put_unless_overtaken(actual, candidate)
-            # Where somebody wrote in these milliseconds, that is the newest; the look goes on.
-            message += " is in it now" if is_in else " is kept: somebody has written it once more"
+            # A text written within these milliseconds is the latest; the look continues.
+            message += " is in it now" if is_in else " is kept: it has been written again since"
             fields[names.FIELD_DIFF] = unified_diff(actual.text, candidate, host.path)
         else:
-            message += " is kept, not installed: it was changed since, or Postfix refuses it"
+            message += " is kept, not installed: it was changed since, or is refused"
         fields[names.FIELD_DISPLACED] = "\n".join(swap.kept)
         look.emit(Record(Event.DRIFT_CORRECTED, message, swap.number, fields))
     host.drop_late(late)

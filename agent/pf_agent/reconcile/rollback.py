@@ -1,14 +1,14 @@
-"""Postfix does not come up: take back the wish that is to blame, or what else keeps it down.
+"""Postfix does not come up: revert the wish that is to blame, or whatever else keeps it down.
 
 A wish goes back to the state that Postfix was last seen to serve with, and nothing else changes.
-What is desired under an unchanged state is never undone: where Postfix is down all the same, it is
-other parameters that go back, those that its log names, else all that differ from the text that it
-last served with.
+What is desired under an unchanged state is never reverted: if Postfix is down all the same, other
+parameters go back, first those that its log names, then all that differ from the text that it last
+served with.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pf_agent import names
@@ -40,16 +40,18 @@ from pf_agent.reconcile.wishes import (
 from pf_agent.words import sentences
 from pf_agent.words.diffs import unified_diff
 
-# In the sentence of a rollback: a person has written them, seldom more.
+# In the sentence of a rollback: a person wrote these, so there are seldom more.
 _MOST_SHOWN = 20
 _FATAL = ("fatal: ", "panic: ", "error: ")  # msg(3)
 _SYSTEMD = "systemd: "
 _STARTING = f"{_SYSTEMD}Starting "
 
+_Sentence = Callable[[Wishes, DesiredState, Sequence[str]], str]
+
 
 @dataclass(frozen=True)
 class Rollback:
-    """What a rollback works with: main.cf, what is kept, and what was seen of Postfix."""
+    """What a rollback works with: main.cf, the state on disk, and what was seen of Postfix."""
 
     host: Host
     policy: Policy
@@ -58,11 +60,22 @@ class Rollback:
     not_up: NotUp
 
     def take_back(self, missing: Sequence[str] = ()) -> bool:
-        """Reject what was asked for since Postfix last served; False where that cannot be.
+        """Reject what was asked for since Postfix last served; False if that is impossible.
 
-        `missing` are the files and addresses that are not there for it. Call it under the agent's
-        lock. Raises HostError.
+        `missing` are the files and addresses that it lacks. To be called under the agent's lock.
+        Raises HostError.
         """
+        return self._take_back(missing, self._rejected_sentence)
+
+    def take_back_with_another(self) -> bool:
+        """Do the same for a wish not yet served when another wish was refused.
+
+        No start failed because of it. It is asked for again with the next state that is not
+        refused.
+        """
+        return self._take_back((), self._beside_sentence)
+
+    def _take_back(self, missing: Sequence[str], sentence: _Sentence) -> bool:
         wishes = self.store.wishes()
         applied = wishes.applied
         if applied is None or (applied.says_the_same(wishes.served) and not is_cut_off(wishes)):
@@ -72,7 +85,7 @@ class Rollback:
             asked = applied.parameters()
             changed = tuple(sorted(wishes.before, key=lambda name: (name not in asked, name)))
             changed = changed[: sentences.MOST_NAMES]
-            reason = self._rejected_sentence(wishes, applied, changed)
+            reason = sentence(wishes, applied, changed)
             kept = Rejected(applied, reason, changed, tuple(missing))
         with self.host.locked():
             actual = self._tried()
@@ -84,7 +97,7 @@ class Rollback:
                 return True
             if text == actual.text or self.policy.judge(text).fatal:
                 return False
-            # First: a crash from here on leaves a look that takes back what has not gone back.
+            # First of all: after a crash from here on, a look reverts the rest.
             self.store.keep_wishes(replace(wishes, rejected=kept))
             if not self._swap(actual, text, kept.parameters, kept.reason):
                 self.store.keep_wishes(wishes)
@@ -93,10 +106,10 @@ class Rollback:
             return True
 
     def withdraw(self, desired: DesiredState) -> None:
-        """Take back what a wish has changed that was never served with, and is asked for no more.
+        """Revert what a wish changed that was never served and is no longer asked for.
 
-        Left there, nobody would look after it, and Postfix may not serve for it. Call it under the
-        agent's lock. Raises HostError.
+        Left in place, nothing would manage it, and it may keep Postfix from serving. To be called
+        under the agent's lock. Raises HostError.
         """
         wishes = self.store.wishes()
         gone = withdrawn(wishes, desired)
@@ -108,7 +121,7 @@ class Rollback:
                 back = sorted(untouched(wishes, gone, actual.text))
                 text = put_back(actual.text, {name: gone[name] for name in back})
                 is_usable = text != actual.text and not self.policy.judge(text).fatal
-                what = "asked for no more before Postfix served with it"
+                what = "no longer asked for before Postfix had served with it"
                 what = f"{what}: {sentences.listed(back, _MOST_SHOWN)}"
                 if is_usable and not self._swap(actual, text, back, what):
                     return
@@ -116,9 +129,9 @@ class Rollback:
             self.store.keep_wishes(replace(wishes, before=rest))
 
     def rescue(self) -> bool:
-        """Take back what keeps Postfix down and is not desired; False where there is nothing.
+        """Revert what keeps Postfix down and is not desired; False if there is nothing.
 
-        Call it under the agent's lock. Raises HostError.
+        To be called under the agent's lock. Raises HostError.
         """
         served, desired = self.store.ran_with(), self.store.wishes().applied
         served = served or self.store.last_good()
@@ -134,7 +147,7 @@ class Rollback:
                 back = MainCf.parse(put_back(actual.text, before))
                 text = corrected(back, desired).render()
                 if text != actual.text and not self.policy.judge(text).fatal:
-                    # A wish beside it was not tried by itself yet: it may be to blame as well.
+                    # A wish beside it has not been tried by itself yet: it may be to blame as well.
                     marker = self.store.pending()
                     wished = () if marker is None else marker.wished
                     sentence = self._rescued_sentence(suspects)
@@ -144,7 +157,7 @@ class Rollback:
     def _suspects(
         self, text: bytes, served: MainCf, desired: DesiredState
     ) -> Sequence[tuple[str, ...]]:
-        """What may keep Postfix down: what its log names, then all that nobody desires."""
+        """Return what may keep Postfix down: what its log names, then all that is not desired."""
         now, before = MainCf.parse(text).parameters(), served.parameters()
         others = {name: now.get(name) for name in now.keys() | before.keys()}
         changed: Mapping[str, str] = {
@@ -157,7 +170,7 @@ class Rollback:
         return [found for found in (tuple(sorted(blamed)), tuple(sorted(changed))) if found]
 
     def _tried(self) -> ActualState | None:
-        """main.cf, where it is what was tried; what has changed since has its own start to come."""
+        """Return main.cf if it is still what was tried; a changed one has its own start to come."""
         actual, marker = self.host.read(), self.store.pending()
         cycle = None if marker is None else marker.cycle
         tried_in = None if self.not_up.pending is None else self.not_up.pending.cycle
@@ -171,7 +184,7 @@ class Rollback:
         reason: str,
         wished: tuple[str, ...] = (),
     ) -> bool:
-        """Put `text` in its place, with a marker that has Postfix started with it."""
+        """Put `text` in place, with a marker that has Postfix started with it."""
         changed = changed[: sentences.MOST_NAMES]
         marker = self.store.pending()
         number, now = self.store.next_cycle(), self.policy.clock()
@@ -200,36 +213,49 @@ class Rollback:
     def _rejected_sentence(
         self, wishes: Wishes, applied: DesiredState, changed: Sequence[str]
     ) -> str:
-        instead = "the state before is in force again"
+        instead = "the previous state is in force again"
         if wishes.served is None:
             instead = "main.cf is as it was before, and is only watched"
-        places = applied.provenance
-        asked = [f"{name} ({places[name]})" if name in places else name for name in changed]
         return (
-            f"Postfix did not come up with what is newly desired, so it is rejected and {instead}:"
-            f" {sentences.listed(asked, _MOST_SHOWN)}: {self._why()}; mend it, it is tried again"
+            f"Postfix did not come up with the new desired state, so it is rejected and {instead}:"
+            f" {_asked(applied, changed)}: {self._why()}; fix it; it is tried again"
             " when it changes, or by `pf-agent apply`"
+        )
+
+    def _beside_sentence(
+        self, _wishes: Wishes, applied: DesiredState, changed: Sequence[str]
+    ) -> str:
+        return (
+            f"put back: {_asked(applied, changed)}: Postfix was not yet seen to serve with it when"
+            " something else that is desired was refused; both are tried again once that is fixed:"
+            f" {self.not_up.reason}"
         )
 
     def _rescued_sentence(self, changed: Sequence[str]) -> str:
         return (
-            f"Postfix was down, so what nobody desires and it did not serve with before was put"
-            f" back: {sentences.listed(changed)}: {self._why()}; what was replaced is kept"
+            f"Postfix was down, so unmanaged settings that it had not served with before"
+            f" were put back: {sentences.listed(changed)}: {self._why()}; what was replaced is kept"
         )
 
     def _why(self) -> str:
-        """What happened, in Postfix's words as far as it said any."""
+        """Say what happened, in Postfix's words if it logged any."""
         log = _of_the_start(self.not_up.log)
         ended = [line for line in log if any(word in line for word in _FATAL)]
         warnings = [line for line in log if "warning: " in line]
         theirs = [line for line in log if not line.startswith(_SYSTEMD)]
-        # The first fatal line is the cause, those after it are what came of it.
+        # The first fatal line is the cause, those after it are consequences.
         telling = ended[:1] or warnings[-1:] or theirs[-1:] or log[-1:]
         return "; ".join((self.not_up.reason, *telling))
 
 
+def _asked(applied: DesiredState, changed: Sequence[str]) -> str:
+    places = applied.provenance
+    asked = [f"{name} ({places[name]})" if name in places else name for name in changed]
+    return sentences.listed(asked, _MOST_SHOWN)
+
+
 def _of_the_start(log: Sequence[str]) -> Sequence[str]:
-    """The lines from the last start on that had something to say: the stop's are not the cause."""
+    """Return the lines from the last start that logged anything; a stop's lines are no cause."""
     last = max((row for row, line in enumerate(log) if not line.startswith(_SYSTEMD)), default=0)
     starts = [row for row, line in enumerate(log[:last]) if line.startswith(_STARTING)]
     return log[starts[-1] :] if starts else log

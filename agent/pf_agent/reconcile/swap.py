@@ -1,4 +1,4 @@
-"""Put a text in main.cf's place, in one cycle, and keep what it displaced."""
+"""Puts a text in main.cf's place, within one cycle, and keeps what it displaced."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pf_agent.reconcile.ports import Host, Store
 
 @dataclass(frozen=True)
 class Swap:
-    """The exchanges of one cycle. `kept` are the files that have what they displaced."""
+    """The exchanges of one cycle. `kept` are the files with the displaced texts."""
 
     host: Host
     store: Store
@@ -18,17 +18,17 @@ class Swap:
     kept: list[str] = field(default_factory=list)
 
     def put(self, actual: ActualState, text: bytes) -> Displaced:
-        """Exchange; what was displaced, which need not be `actual`, is kept. Raises HostError."""
+        """Exchange; keep what was displaced, which need not be `actual`. Raises HostError."""
         return self.host.exchange(actual, text, self.keep)
 
     def put_unless_overtaken(self, actual: ActualState, text: bytes) -> bool:
-        """Exchange; False where somebody wrote at that moment, and that text stands. HostError."""
+        """Exchange; False if another process wrote in between: its text stays. Raises HostError."""
         displaced = self.put(actual, text)
         if displaced.text in (actual.text, None) or displaced.is_open:
-            return True  # what is still being written comes back when it is whole
+            return True  # a text still being written comes back when it is complete
         self.put(replace(actual, text=text, is_open=False), displaced.text)
         return False
 
     def keep(self, text: bytes) -> None:
-        """Keep a text of this cycle. Raises HostError."""
+        """Keep a text displaced in this cycle. Raises HostError."""
         self.kept.append(self.store.keep_displaced(self.number, text))

@@ -1,8 +1,8 @@
-"""Which desired state is in force, and what becomes of one that Postfix does not serve with: pure.
+"""Which desired state is in force, and the fate of one that Postfix does not serve with. Pure.
 
 A wish is a desired state that differs from the one that Postfix was last seen to serve with. Until
-it serves with the new one, what main.cf said of each changed parameter is kept, so that only that
-goes back where the wish is rejected.
+it serves with the new one, the former lines of each changed parameter are kept, so that exactly
+those are restored if the wish is rejected.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pf_agent.model import (
     DesiredState,
     Drift,
     DriftKind,
+    Parameter,
     PendingActivation,
     Rejected,
     Unmanaged,
@@ -27,9 +28,9 @@ from pf_agent.reconcile.drift import corrected, taken_apart, unmanaged_names
 
 
 def in_force(wishes: Wishes, asked: DesiredState | None) -> DesiredState | None:
-    """Return what main.cf must say where the files ask for `asked`, None where they have a fault.
+    """Return what main.cf must say if the files ask for `asked` (None: they are faulty).
 
-    None where that is nothing: there never was a good state, or the first one was rejected.
+    None if there is nothing: there has never been a good state, or the first one was rejected.
     """
     if asked is None or wishes.rejects(asked):
         return wishes.served
@@ -37,7 +38,7 @@ def in_force(wishes: Wishes, asked: DesiredState | None) -> DesiredState | None:
 
 
 def differing(one: DesiredState | None, other: DesiredState | None) -> frozenset[str]:
-    """Return the parameters that the two do not ask the same of."""
+    """Return the parameters for which the two ask different values."""
     names = (one.parameters() if one else frozenset()) | (
         other.parameters() if other else frozenset()
     )
@@ -56,11 +57,11 @@ def marked(
     desired: DesiredState,
     pending: PendingActivation | None = None,
 ) -> tuple[Drift, ...]:
-    """Return `drift`, where the desired state is what changed, as wishes.
+    """Return `drift` with those differences marked as wishes that a changed desired state explains.
 
-    That is where it asks for something else than what main.cf was last made to say. What main.cf
-    says where it came into our care only now is nobody's drift either. Nor is what stands there as
-    it did before a wish whose exchange failed or was cut off: `pending` is the marker of that one.
+    A difference is a wish if the state asks a value other than the one that main.cf was last made
+    to say. So is all that differs when main.cf comes under management. And so is what is still as
+    it was before a wish whose exchange failed or was interrupted: `pending` is its marker.
     """
     new = differing(wishes.applied, desired)
     done = pending is not None and pending.exposure.corrected_at is not None
@@ -75,8 +76,13 @@ def marked(
     )
 
 
+def wished_of(wishes: Wishes, parameters: Iterable[str]) -> tuple[str, ...]:
+    """Return those of the parameters that a wish changed which was not yet seen to serve."""
+    return tuple(name for name in parameters if name in wishes.before)
+
+
 def _leaves(desired: DesiredState | None, name: str) -> bool:
-    """Whether the state leaves a parameter alone that it does not name."""
+    """Whether the state leaves alone a parameter that it does not name."""
     if desired is None or desired.unmanaged is not Unmanaged.COMMENT_OUT:
         return True
     return any(fnmatchcase(name, pattern) for pattern in desired.ignore)
@@ -97,28 +103,47 @@ def _commented_out(desired: DesiredState | None, main_cf: MainCf) -> frozenset[s
 
 
 def applied(wishes: Wishes, desired: DesiredState, text: bytes | None) -> Wishes:
-    """Return `wishes` once main.cf, which said `text`, is made to say `desired`."""
+    """Return `wishes` after main.cf, which said `text`, is made to say `desired`."""
     main_cf = taken_apart(text)
     changed = differing(wishes.served, desired)
     changed |= _commented_out(desired, main_cf) - _commented_out(wishes.served, main_cf)
     before = {name: wishes.before.get(name, main_cf.lines_of(name)) for name in sorted(changed)}
-    # What an earlier wish changed and this one no longer names goes back all the same.
+    # What an earlier wish changed goes back even if this one no longer names it.
     before |= {name: lines for name, lines in wishes.before.items() if name not in before}
-    return replace(wishes, applied=desired, before=before)
+    return replace(wishes, applied=desired, before=before, left=_left(wishes, desired, main_cf))
+
+
+def _left(wishes: Wishes, desired: DesiredState, main_cf: MainCf) -> dict[str, str]:
+    """Return parameters that main.cf still sets as they were asked for until now, or earlier."""
+    asked = {**wishes.left, **(wishes.applied.settings if wishes.applied else {})}
+    known = {name: value for name, value in asked.items() if _leaves(desired, name)}
+    return {parameter.name: parameter.value for parameter in still_said(known, desired, main_cf)}
+
+
+def still_said(
+    left: Mapping[str, str], desired: DesiredState, main_cf: MainCf
+) -> tuple[Parameter, ...]:
+    """Return what main.cf still says as once asked for, and the desired state no longer does."""
+    found = {name: main_cf.get(name) for name in left if name not in desired.parameters()}
+    return tuple(
+        parameter
+        for name, parameter in found.items()
+        if parameter is not None and same(name, left[name], parameter.value)
+    )
 
 
 def is_cut_off(wishes: Wishes) -> bool:
-    """Tell whether what is rejected was not taken back yet: a crash came between."""
+    """Tell whether the rejected state was not reverted yet: a crash came in between."""
     return wishes.rejects(wishes.applied)
 
 
 def rejected(wishes: Wishes, refused: Rejected) -> Wishes:
-    """Return `wishes` once `refused` is: the one that was served with is in force again."""
-    return Wishes(wishes.served, wishes.served, {}, refused)
+    """Return `wishes` after `refused` was rejected: the served state is in force again."""
+    return Wishes(wishes.served, wishes.served, {}, refused, wishes.left)
 
 
 def taken_back(text: bytes, wishes: Wishes) -> bytes:
-    """Return main.cf's text with what the wishes since `served` have changed as it was before."""
+    """Return main.cf's text with all that the wishes since `served` changed set back."""
     found = put_back(text, wishes.before)
     return (
         found if wishes.served is None else corrected(MainCf.parse(found), wishes.served).render()
@@ -126,7 +151,7 @@ def taken_back(text: bytes, wishes: Wishes) -> bytes:
 
 
 def withdrawn(wishes: Wishes, desired: DesiredState) -> dict[str, str | None]:
-    """Return the lines before a wish that was never served with, of what `desired` leaves alone."""
+    """Return the former lines of an unserved wish, for parameters that `desired` leaves alone."""
     new = differing(wishes.served, desired)
     return {
         name: lines
@@ -136,7 +161,7 @@ def withdrawn(wishes: Wishes, desired: DesiredState) -> dict[str, str | None]:
 
 
 def untouched(wishes: Wishes, names: Iterable[str], text: bytes) -> frozenset[str]:
-    """Return those of `names` of which main.cf's `text` says what the wish made it say."""
+    """Return those of `names` for which main.cf's `text` still says what the wish set."""
     says, asked = MainCf.parse(text), wishes.applied.settings if wishes.applied else {}
     values = {name: says.get(name) for name in names}
     return frozenset(
@@ -148,7 +173,7 @@ def untouched(wishes: Wishes, names: Iterable[str], text: bytes) -> frozenset[st
 
 
 def unsaid(settings: Mapping[str, str | None], text: bytes | None) -> frozenset[str]:
-    """Return the parameters with a value of which main.cf's `text` says another, or nothing."""
+    """Return the parameters for which main.cf's `text` has another value, or none."""
     says = taken_apart(text).parameters()
     return frozenset(
         name
@@ -158,7 +183,7 @@ def unsaid(settings: Mapping[str, str | None], text: bytes | None) -> frozenset[
 
 
 def unserved(desired: DesiredState, text: bytes, ran_with: bytes) -> tuple[str, ...]:
-    """Return the managed parameters that `text` says otherwise than what Postfix runs with."""
+    """Return the managed parameters for which `text` differs from what Postfix runs with."""
     if text == ran_with:
         return ()
     now, before = taken_apart(text).parameters(), MainCf.parse(ran_with).parameters()
@@ -173,7 +198,7 @@ def _is_same(name: str, one: str | None, other: str | None) -> bool:
 
 
 def put_back(text: bytes, before: Mapping[str, str | None]) -> bytes:
-    """Return `text` with the lines that it had of some parameters; None: it had none."""
+    """Return `text` with the former lines of some parameters put back; None: it had none."""
     main_cf = MainCf.parse(text)
     edit = Edit(main_cf)
     for name, lines in before.items():

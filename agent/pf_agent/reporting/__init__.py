@@ -1,1 +1,1 @@
-"""Who is told: the journal, the metrics, a unit."""
+"""What reports to the outside: the journal, the metrics, a unit to start."""

@@ -1,7 +1,7 @@
-"""Who is to be told: on drift, stall and contest a unit is started, with the cycle as its instance.
+"""Notifications: drift, a contest or a failure starts a unit, with the cycle as its instance.
 
-What the unit does is the administrator's affair. Where it cannot be started, the journal says so,
-and the agent goes on.
+What the unit does is up to the administrator. If it cannot be started, the journal says so, and the
+agent goes on.
 """
 
 from __future__ import annotations
@@ -13,18 +13,21 @@ from pf_agent.model import Event, Record, Status
 
 # Each leaves the agent waiting for a person, or at least for the cause to go away.
 _STALLS = frozenset(
-    [Event.CORRECTION_FAILED, Event.ACTIVATION_FAILED, Event.ROLLED_BACK, Event.CONFIG_REJECTED]
+    [
+        *(Event.CORRECTION_FAILED, Event.ACTIVATION_FAILED),
+        *(Event.ROLLED_BACK, Event.CONFIG_REJECTED, Event.TABLE_STALE),
+    ]
 )
 _TOLD = _STALLS | {Event.DRIFT_DETECTED, Event.CONTESTED}
-# What stands for the cycle where a record has none, as for a fault in desired.toml.
+# Replaces the cycle of a record that has none, such as for a fault in desired.toml.
 NO_CYCLE = "0"
 
 
 class Notice:
-    """A sink that starts `template` ("pf-agent-notify@.service") by way of `start`.
+    """An outlet that starts `template` ("pf-agent-notify@.service") by calling `start`.
 
-    Each cycle is told of once for each event. A failure that only repeats itself, as of a restart
-    that is tried again and again, is told of once.
+    Each cycle is reported once for each event. A failure that only repeats itself, such as a
+    restart that is retried over and over, is reported once.
     """
 
     def __init__(self, template: str, start: Callable[[str], object]) -> None:
@@ -33,7 +36,7 @@ class Notice:
         self._last: dict[tuple[str, Event], object] = {}
 
     def note(self, record: Record) -> None:
-        """Start the unit where the record is worth it. Raises HostError."""
+        """Start the unit if the record is worth it. Raises HostError."""
         if record.event not in _TOLD:
             return
         instance = record.fields.get(names.FIELD_INSTANCE, names.DEFAULT_INSTANCE)
@@ -45,17 +48,16 @@ class Notice:
         self._start(notice_unit(self._template, instance, record.cycle))
 
     def publish(self, status: Status) -> None:
-        """How things stand is told by records alone."""
+        """Do nothing: only records are reported."""
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there is nothing to release."""
 
 
 def notice_unit(template: str, instance: str, cycle: int | None) -> str:
     """Return the unit to start: "pf-agent-notify@12.service".
 
-    Cycles are counted for each Postfix instance, so one of another instance than the default is
-    named as "postfix-out:12".
+    Cycles are prefixed with the Postfix instance if it is not the default one: "postfix-out:12".
     """
     number = NO_CYCLE if cycle is None else str(cycle)
     which = number if instance == names.DEFAULT_INSTANCE else f"{instance}:{number}"

@@ -1,6 +1,6 @@
-"""Who is told besides the journal: D-Bus, metrics, a unit; as agent.toml has it.
+"""The outlets besides the journal: D-Bus, metrics, a unit; as agent.toml asks for them.
 
-Sinks return nothing, and one that fails is told of in the journal and skipped.
+They return nothing and never wait; one that fails is reported in the journal and skipped.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from typing import Protocol
 from pf_agent.errors import HostError
 from pf_agent.model import AgentOptions, Record, Status
 from pf_agent.reporting.notice import Notice
+from pf_agent.words.outgoing import PROCESS
 
 
 class Sink(Protocol):
-    """One of them. Each call may raise HostError."""
+    """One outlet. Each call may raise HostError."""
 
     def note(self, record: Record) -> None: ...
     def publish(self, status: Status) -> None: ...
@@ -23,9 +24,9 @@ class Sink(Protocol):
 
 
 class Sinks:
-    """All of them. `report` gets one sentence for each that could not be told.
+    """All outlets. `report` gets one sentence for each that failed.
 
-    `start` starts a unit, `metrics` returns what hands them out, to a file and at an address.
+    `start` starts a unit, `metrics` returns what publishes them, to a file and at an address.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class Sinks:
         self._notice: Notice | None = None
 
     def follow(self, options: AgentOptions) -> None:
-        """Tell whom these options name, from now on."""
+        """Use the outlets that these options name, from now on."""
         before, self._options = self._options, options
         if (options.textfile, options.listen) != (before.textfile, before.listen):
             if self._metrics is not None:
@@ -56,17 +57,19 @@ class Sinks:
             self._notice = Notice(options.unit, self._start) if options.unit else None
 
     def note(self, record: Record) -> None:
-        """Tell of a record."""
+        """Report a record."""
+        record = PROCESS.record(record)
         for sink in self._all():
             self._try(partial(sink.note, record))
 
     def publish(self, status: Status) -> None:
-        """Tell how things stand; at each turn of the loop, changed or not."""
+        """Report the status; at each turn of the loop, changed or not."""
+        status = PROCESS.status(status)
         for sink in self._all():
             self._try(partial(sink.publish, status))
 
     def close(self) -> None:
-        """Tell nobody any more."""
+        """Close all outlets."""
         for sink in self._all():
             self._try(sink.close)
 

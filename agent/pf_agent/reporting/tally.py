@@ -1,8 +1,8 @@
 """What the agent did since it started, counted from its records, as families of samples: pure.
 
-Everything starts at 0 with the process; Prometheus knows of resets. No label may have more values
-than a machine has reasons for: parameters beyond `MOST_PARAMETERS` are counted as "other", since
-whoever may write main.cf may also make up names.
+Everything starts at 0 with the process; Prometheus handles resets. No label may have an unlimited
+number of values: parameters beyond `MOST_PARAMETERS` are counted as "other", since a program that
+may write main.cf can also make up names.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _CORRECTED = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0)
 _SERVED = (0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0)
 _FAILURES = (
     *(Event.CORRECTION_FAILED, Event.ACTIVATION_FAILED),
-    *(Event.ROLLED_BACK, Event.CONFIG_REJECTED),
+    *(Event.ROLLED_BACK, Event.CONFIG_REJECTED, Event.TABLE_STALE),
 )
 
 
 @dataclass
 class _Account:
-    """The counts of one Postfix instance. Durations in seconds, moments since the epoch."""
+    """The counts of one Postfix instance. Durations in seconds, times since the epoch."""
 
     drifts: dict[str, int] = field(default_factory=dict)
     events: dict[Event, int] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class _Account:
             if names.FIELD_KIND in fields:
                 self._count_drift(fields.get(names.FIELD_PARAMETER) or _FILE)
             elif written is not None:
-                # The record that sums a cycle up, and none of drift that is only reported.
+                # Only the record that sums up a cycle, and not one of drift that is only reported.
                 self.exposed_since = min(written, self.exposed_since or written)
         elif event is Event.DRIFT_CORRECTED:
             _observe(self.corrected, written, moment_in(fields, names.FIELD_CORRECTED_AT))
@@ -66,15 +66,15 @@ class _Account:
         self.drifts[parameter] = self.drifts.get(parameter, 0) + 1
 
     def end_exposure(self, at: float) -> None:
-        """Nothing differs any more, and Postfix runs with it."""
+        """Note that nothing differs any more, and that Postfix runs with it."""
         self.exposed = self.exposure(at)
         self.exposed_since = None
 
     def exposure(self, now: float) -> float:
-        """All that was, and what of the one under way is over.
+        """Return the total so far, including the part of a present exposure that is over.
 
-        Never less than before, also where the clock was set back: Prometheus would take that for
-        a start from 0, and count everything twice.
+        It never decreases, even if the clock was set back: Prometheus would take that for a restart
+        from 0, and count everything twice.
         """
         since = now if self.exposed_since is None else self.exposed_since
         self.exposed_most = max(self.exposed_most, self.exposed + max(0.0, now - since))
@@ -88,13 +88,13 @@ class Tally:
         self._accounts = {names.DEFAULT_INSTANCE: _Account()}
 
     def note(self, record: Record) -> None:
-        """Count a record in."""
+        """Count a record."""
         self._account(record.fields.get(names.FIELD_INSTANCE, names.DEFAULT_INSTANCE)).note(record)
 
     def families(
         self, status: Status, digests: Mapping[str, str], now: float
     ) -> tuple[Family, ...]:
-        """Return all there is to say at `now`: how the agent stands, and what it did.
+        """Return everything as of `now`: the agent's status, and what it did.
 
         `digests` has a digest of the desired state for each instance that has one.
         """
@@ -110,7 +110,7 @@ class Tally:
         )
 
     def last_words(self, version: str) -> tuple[Family, ...]:
-        """Return what stays in a file when the agent stops: that nobody looks any more."""
+        """Return what stays in the file when the agent stops: that it no longer looks."""
         return (_up(0), _build(version))
 
     def _account(self, instance: str) -> _Account:
@@ -133,20 +133,20 @@ class Tally:
         return (
             _gauge(
                 "in_sync",
-                "1 where main.cf is as desired and Postfix was seen to run with it.",
+                "1 if main.cf is as desired and Postfix was seen to run with it.",
                 in_sync,
             ),
-            _gauge("phase", "1 for what the agent is about: in-sync, stalled, contested.", phases),
-            _gauge("desired_parameters", "Parameters that the desired state names.", asked),
             _gauge(
-                "absent_references",
-                "Tables, files, transports and other names in main.cf's values that are not there.",
-                [Sample(len(stand.absent), {_INSTANCE: name}) for name, stand in stands.items()],
+                "phase",
+                "1 for the phase that the agent is in: in-sync, stalled, contested.",
+                phases,
             ),
+            _gauge("desired_parameters", "Parameters that the desired state names.", asked),
+            *_missing(stands),
             Family(
                 "pf_agent_desired_state_info",
                 Kind.INFO,
-                "Digest of the desired state in force, the same where the same is desired.",
+                "Digest of the desired state in force, equal for equal desired states.",
                 tuple(infos),
             ),
         )
@@ -169,16 +169,19 @@ class Tally:
         ]
         return (
             _counter("drifts", "Differences found in main.cf, by parameter.", drifts),
-            self._count("corrections", "Times that main.cf was put right.", Event.DRIFT_CORRECTED),
+            self._count("corrections", "Times that main.cf was corrected.", Event.DRIFT_CORRECTED),
             self._count(
                 "activations",
                 "Times that Postfix was seen to run with a corrected main.cf or alias file.",
                 Event.ACTIVATED,
             ),
             self._count(
-                "contests", "Times that somebody began to undo corrections.", Event.CONTESTED
+                "table_rebuilds", "Times that an indexed table was rebuilt.", Event.TABLE_REBUILT
             ),
-            _counter("failures", "What did not succeed, by the event on record.", failures),
+            self._count(
+                "contests", "Times that another program began to undo corrections.", Event.CONTESTED
+            ),
+            _counter("failures", "Failures, by journal event.", failures),
             _counter(
                 "exposure_seconds",
                 "Seconds from drift being written until Postfix ran without it.",
@@ -187,7 +190,7 @@ class Tally:
         )
 
     def _durations(self) -> tuple[Family, ...]:
-        corrected = "from drift being written until main.cf was right."
+        corrected = "from drift being written until main.cf was correct."
         served = "from drift being written until Postfix was seen to serve without it."
         return (
             self._histogram("correction_seconds", f"Seconds {corrected}", lambda a: a.corrected),
@@ -226,18 +229,42 @@ def _agent(status: Status, now: float) -> tuple[Family, ...]:
         _build(status.version),
         _gauge(
             "heartbeat_timestamp_seconds",
-            "When the agent's loop last came round, in seconds since the epoch.",
+            "When the agent's loop last ran, in seconds since the epoch.",
             [Sample(round(now, 3))],
         ),
         _gauge(
             "suspended",
-            "1 while somebody told the agent to leave main.cf alone.",
+            "1 while the agent is suspended.",
             [Sample(int(status.suspension is not None))],
         ),
         _gauge(
             "configuration_problems",
-            "Faults in the files of /etc/pf-agent.",
+            "Errors in the files of /etc/pf-agent.",
             [Sample(len(status.problems))],
+        ),
+    )
+
+
+def _missing(stands: Mapping[str, Status]) -> tuple[Family, ...]:
+    return (
+        _gauge(
+            "absent_references",
+            "Tables, files, transports and other names in main.cf's values that do not exist.",
+            [Sample(len(stand.absent), {_INSTANCE: name}) for name, stand in stands.items()],
+        ),
+        _gauge(
+            "stale_tables",
+            "Indexed tables whose index is not what their source says.",
+            [Sample(len(stand.stale), {_INSTANCE: name}) for name, stand in stands.items()],
+        ),
+        _gauge(
+            "table_stale",
+            "1 for each indexed table, by its source, whose index is not what that says.",
+            [
+                Sample(1, {_INSTANCE: name, "table": path})
+                for name, stand in stands.items()
+                for path in stand.stale
+            ],
         ),
     )
 

@@ -1,21 +1,21 @@
-"""Watchdog's inotify observer as the watch needs it: all that leans on how watchdog is built.
+"""Watchdog's inotify observer as the watch needs it: everything that depends on its internals.
 
-What watchdog offers is one `schedule` a path: a descriptor of the kernel's and three threads for
-each. In watchdog 2.1 to 6 all paths share those of "/" instead, by private names of watchdog's.
-Tried with 2.1.6 (Ubuntu 22.04), 2.2.1 (Debian 12), 3.0.0 (Ubuntu 24.04), 4.0.2, 5.0.3 and 6.0.0
-(Debian 13). Another layout, as 7.1.0 has it, lacks one of the names and gets one plain `schedule` a
-path: writes through another hard link and a full queue are then left to the periodic look.
+Watchdog offers one `schedule` per path: an inotify descriptor and three threads each. In watchdog
+2.1 to 6 all paths share those of "/" instead, through private names of watchdog's. Tried with 2.1.6
+(Ubuntu 22.04), 2.2.1 (Debian 12), 3.0.0 (Ubuntu 24.04), 4.0.2, 5.0.3 and 6.0.0 (Debian 13). A
+different layout, such as 7.1.0's, lacks one of the names and gets one plain `schedule` per path:
+writes through another hard link and a full queue are then left to the periodic look.
 
 Which names, and why:
-- `InotifyObserver.emitters`, `_inotify` of an emitter and of its buffer: the way to the `Inotify`.
+- `InotifyObserver.emitters`, `_inotify` of an emitter and of its buffer: to reach the `Inotify`.
 - `Inotify.add_watch`, `_wd_for_path`, `_path_for_wd`, `fd`: more paths on its descriptor.
 - `_event_mask`: watchdog also asks for opens (2.3 and later) and for closes after reading (5 and
-  later); a busy Postfix opens main.cf hundreds of times a second, and 3 cannot be told otherwise.
-- `remember_move_from_event`: watchdog keeps each MOVED_FROM for ever, 1.4 KiB apiece, to follow a
-  watched path to its new name; we want the old name's new owner instead.
-- `_parse_event_buffer`: it skips a full queue.
-- `read_events`: an event goes through three threads, and each has to be woken up and takes the
-  interpreter from the loop. What is wanted is told in the first of them, which reads.
+  later); a busy Postfix opens main.cf hundreds of times a second, and 3 has no other way to say so.
+- `remember_move_from_event`: watchdog keeps each MOVED_FROM forever, 1.4 KiB apiece, to follow a
+  watched path to its new name; we want whatever takes the old name instead.
+- `_parse_event_buffer`: it ignores a full queue.
+- `read_events`: an event passes through three threads, and each must be woken and takes the
+  interpreter from the loop. What matters is reported in the first of them, which reads.
 """
 
 from __future__ import annotations
@@ -35,69 +35,69 @@ from watchdog.observers.inotify import InotifyObserver
 _AT_ONCE: Final = frozenset({"created", "moved", "deleted", "closed", "attrib"})
 _WRITING: Final = "modified"
 
-# Watchdog 2.1 wakes up each `timeout` to look whether it shall stop; later ones never do.
+# Watchdog 2.1 wakes every `timeout` seconds to see whether it should stop; later ones never do.
 _A_DAY: Final = 86400.0
 
-# Seconds for a thread of watchdog to see that it shall end; it takes a millisecond.
+# Seconds for a thread of watchdog to notice that it should end; it takes a millisecond.
 _READER_ENDS: Final = 5.0
 
-# What we ask of the kernel: never opens, reads, or closes after reading. Without IN_DONT_FOLLOW,
-# so that a main.cf that is a symbolic link is watched at its target.
+# What we ask of the kernel: never opens, reads, or closes after reading. Without IN_DONT_FOLLOW, so
+# that a main.cf that is a symbolic link is watched at its target.
 _IN: Final = inotify_c.InotifyConstants
 _MASK: Final = (
     _IN.IN_MODIFY | _IN.IN_ATTRIB | _IN.IN_CLOSE_WRITE | _IN.IN_MOVED_FROM | _IN.IN_MOVED_TO
     | _IN.IN_CREATE | _IN.IN_DELETE | _IN.IN_DELETE_SELF
 )  # fmt: skip
 
-# The kernel's word and watchdog's for each; the first that fits.
+# The kernel's flag and watchdog's word for each kind; the first match counts.
 _KINDS: Final = (
     (_IN.IN_CLOSE_WRITE, "closed"), (_IN.IN_MOVED_FROM | _IN.IN_MOVED_TO, "moved"),
     (_IN.IN_CREATE, "created"), (_IN.IN_DELETE, "deleted"), (_IN.IN_ATTRIB, "attrib"),
     (_IN.IN_MODIFY, _WRITING),
 )  # fmt: skip
 
-# The same in watchdog's words; FileAttribEvent is new in 7, which before said FileModifiedEvent.
+# The same as watchdog's classes; FileAttribEvent is new in 7, which before said FileModifiedEvent.
 _EVENTS: Final = (
     "FileCreatedEvent", "DirCreatedEvent", "FileMovedEvent", "DirMovedEvent", "FileDeletedEvent",
     "DirDeletedEvent", "FileModifiedEvent", "FileClosedEvent", "FileAttribEvent",
 )  # fmt: skip
 
-# Watch number and path under which a full queue is reported; no file can have this path.
+# The watch number and path that report a full queue; no file can have this path.
 _OVERFLOW_WD: Final = -2
 _OVERFLOW: Final = "/inotify queue overflow/"
 
 
 class Listener(Protocol):
-    """Who is told, in a thread of watchdog's. What it raises is told to it as what has `failed`."""
+    """Receives events, in a thread of watchdog's. An exception that it raises goes to `failed`."""
 
     def happened(self, kind: str, path: str, is_only_written: bool) -> None:
-        """`kind` is watchdog's word; `is_only_written`: the writer may not be done yet."""
+        """`kind` is watchdog's word; `is_only_written`: the writer may not have finished."""
 
     def overflowed(self) -> None:
-        """The kernel had more to tell than it keeps: anything may have happened."""
+        """The kernel's queue was full: anything may have happened."""
 
     def failed(self, error: Exception) -> None: ...
 
 
 class _Handler(FileSystemEventHandler):
-    """Tells a listener what watchdog tells, or what the kernel does, in its own few words."""
+    """Passes a listener what watchdog or the kernel reports, in a few words."""
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
 
     def on_any_event(self, event: FileSystemEvent) -> None:
-        """An event as watchdog tells it, which takes chmod(2) for a write up to 6."""
+        """Handle an event as watchdog reports it; up to 6 it takes chmod(2) for a write."""
         try:
             for path in map(os.fsdecode, (event.src_path, getattr(event, "dest_path", ""))):
                 kind = event.event_type
                 if kind in _AT_ONCE or (kind == _WRITING and not event.is_directory):
                     is_only_written = kind == _WRITING and _is_only_written(path)
                     self._listener.happened(kind, path, is_only_written)
-        except Exception as error:  # noqa: BLE001 - raised on, it would end the observer's thread
+        except Exception as error:  # noqa: BLE001 - raised, it would end the observer's thread
             self._listener.failed(error)
 
     def on_inotify_event(self, event: Any) -> None:
-        """An event as the kernel tells it. Of a folder its mode and owner do not count."""
+        """Handle an event as the kernel reports it. A directory's mode and owner are ignored."""
         try:
             path = os.fsdecode(event.src_path)
             if path == _OVERFLOW:
@@ -106,14 +106,14 @@ class _Handler(FileSystemEventHandler):
             kind = next((kind for bits, kind in _KINDS if event.mask & bits), "")
             if kind and not (kind == "attrib" and event.is_directory):
                 self._listener.happened(kind, path, kind == _WRITING)
-        except Exception as error:  # noqa: BLE001 - raised on, it would end watchdog's thread
+        except Exception as error:  # noqa: BLE001 - raised, it would end watchdog's thread
             self._listener.failed(error)
 
 
 class Observer(Protocol):
-    """A running observer. `add` is true for a watch that was not there before.
+    """A running observer. `add` returns whether the watch is new.
 
-    `is_in_order`: what happens is told in the order in which it happens, whichever watch hears it.
+    `is_in_order`: events are reported in the order in which they happened, across all watches.
     """
 
     is_in_order: bool
@@ -127,7 +127,7 @@ class Observer(Protocol):
 class _Shared:
     """Every path on the one descriptor that watchdog opened for "/".
 
-    Watchdog's threads end with the path that they were started for; "/" is the one that stays.
+    Watchdog's threads end with the path that they were started for; "/" always remains.
     """
 
     is_in_order = True
@@ -148,7 +148,7 @@ class _Shared:
 
     @classmethod
     def of(cls, observer: InotifyObserver, handler: _Handler) -> _Shared | None:
-        """None when this watchdog is built in another way."""
+        """Return None if this version of watchdog is built differently."""
         emitter = next(iter(observer.emitters))
         inotify = getattr(getattr(emitter, "_inotify", None), "_inotify", None)
         if all(hasattr(inotify, name) for name in cls.LAYOUT):
@@ -163,7 +163,7 @@ class _Shared:
         before = self._inotify._wd_for_path.get(name)
         self._inotify.add_watch(name)
         now = self._inotify._wd_for_path.get(name)
-        if now == -1:  # the one error that watchdog keeps to itself
+        if now == -1:  # the one error that watchdog does not raise
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
         return bool(now != before)
 
@@ -176,9 +176,9 @@ class _Shared:
     def close(self) -> None:
         reader = self._threads[-1]
         if reader.is_alive():
-            # Watchdog before 6 closes the descriptor under its reader, which then reads whatever
-            # file has got the number meanwhile. So the reader goes first: the end of its own path
-            # wakes it up.
+            # Watchdog before 6 closes the descriptor while its reader uses it, which then reads
+            # from any file that has got the number meanwhile. So the reader ends first: removing
+            # its own path wakes it.
             reader.stopped_event.set()
             self.drop("/")
             reader.join(_READER_ENDS)
@@ -186,7 +186,7 @@ class _Shared:
 
 
 class _Plain:
-    """One `schedule` a path, by watchdog's public interface alone."""
+    """One `schedule` per path, using only watchdog's public interface."""
 
     is_in_order = False
 
@@ -216,7 +216,7 @@ class _Plain:
 
 
 def start_observer(listener: Listener) -> Observer:
-    """Start an observer. Raises OSError when the kernel grants no more of them."""
+    """Start an observer. Raises OSError if the kernel allows no more of them."""
     handler = _Handler(listener)
     _try_inotify()
     is_known = _teach_reader()
@@ -235,7 +235,7 @@ def start_observer(listener: Listener) -> Observer:
 
 
 def _try_inotify() -> None:
-    """Raise the OSError that watchdog would, which then leaves its descriptor open for ever."""
+    """Raise the OSError that watchdog would raise; watchdog would leak its descriptor."""
     descriptor = inotify_c.inotify_init()
     if descriptor == -1:
         raise OSError(errno.EMFILE, "inotify instance limit reached")
@@ -255,15 +255,15 @@ def _schedule(observer: InotifyObserver, handler: _Handler, path: str) -> Any:
 
 def _stop(observer: InotifyObserver) -> None:
     observer.stop()
-    # Watchdog 2.1 sleeps on its queue until the time-out, whatever it was told.
+    # Watchdog 2.1 sleeps on its queue until the timeout, even if told to stop.
     observer.event_queue.put((FileSystemEvent(""), None))
 
 
 def _teach_reader() -> bool:
-    """Let watchdog's parser report a full queue, which it skips, and its reader `tell` of what it
-    read where it is told to; False when that cannot be.
+    """Let watchdog's parser report a full queue, and its reader `tell` of what it read.
 
-    Before it starts: its first read begins at once, and ends with an event of whatever watch.
+    False if that is impossible. To be done before the reader starts: its first read begins at once,
+    and ends with an event of any watch.
     """
     owner: Any = getattr(inotify_c, "Inotify", None)
     parse = getattr(owner, "_parse_event_buffer", None)
@@ -291,18 +291,18 @@ def _teach_reader() -> bool:
 
 
 def _tell(handler: _Handler, events: list[Any]) -> list[Any]:
-    """Tell of events, and return those of "/", by whose end watchdog's threads know theirs."""
+    """Report events, and return those of "/", whose end tells watchdog's threads to end."""
     for event in events:
         handler.on_inotify_event(event)
     return [event for event in events if event.src_path == b"/"]
 
 
 def _forget(_event: object) -> None:
-    """In the place of Inotify.remember_move_from_event."""
+    """Replaces Inotify.remember_move_from_event."""
 
 
 def _is_only_written(path: str) -> bool:
-    """Whether the last change was of contents: a write dates both times alike, chmod(2) one."""
+    """Whether the last change was of contents: a write sets mtime and ctime alike, chmod(2) not."""
     try:
         found = os.stat(path)
     except OSError:

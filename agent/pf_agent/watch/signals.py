@@ -1,8 +1,9 @@
 """SIGTERM, SIGINT and SIGHUP -> triggers in the mailbox.
 
-Not by a handler that posts: a signal that arrives between Python's last look at its flags and the
-main thread's wait for the mailbox does not interrupt that wait, and the stop would be heard only at
-its end. The C handler writes to a socket at once (signal.set_wakeup_fd), and a thread reads it.
+Not through a handler that posts: a signal that arrives between Python's last check of its flags and
+the main thread's wait for the mailbox does not interrupt that wait, and the stop would only be
+noticed after it. The C handler writes to a socket at once (signal.set_wakeup_fd), and a thread
+reads it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _REASONS = {
 
 
 def listen(post: Callable[[Trigger], None]) -> None:
-    """Post a trigger for each signal from now on. Call it once, in the main thread."""
+    """Post a trigger for each signal from now on. To be called once, in the main thread."""
     receiver, sender = socket.socketpair()
     sender.setblocking(False)
     signal.set_wakeup_fd(sender.detach(), warn_on_full_buffer=False)
@@ -39,4 +40,4 @@ def listen(post: Callable[[Trigger], None]) -> None:
 
 
 def _noted(_number: int, _frame: object) -> None:
-    """Python installs its C handler only for a signal that has a handler of ours."""
+    """Do nothing: Python only installs its C handler for a signal that has a Python handler."""

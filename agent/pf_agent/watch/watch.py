@@ -1,16 +1,17 @@
-"""Watchdog's inotify observer -> triggers in a mailbox, by a watch that is known to work.
+"""Watchdog's inotify observer -> triggers in a mailbox, with watches that are known to work.
 
-Folders are watched and filtered by name, since editors and postconf(1) rename over the file; the
-folders that hold these folders too, so that `/etc/postfix` moved away is heard at once; and
-main.cf's inode, since a write through another hard link carries another name (inotify(7)).
+Directories are watched and events filtered by name, since editors and postconf(1) rename over the
+file; also the directories above them, so that moving `/etc/postfix` away is noticed at once; and
+main.cf's inode, since a write through another hard link is reported under another name
+(inotify(7)).
 
-Watchdog goes blind without a word: a folder replaced by another of the same name, a mount over
-it, a dead thread, a full queue. So `ensure` asks for every watch again at each look. The kernel
-answers with the watch that it has when nothing changed, which makes that as good as a test.
-Between looks nothing of ours wakes up. A write through a memory map and a mount over main.cf are
-not reported by the kernel at all: the periodic look is there for these.
+Watchdog goes blind silently: a directory replaced by another of the same name, a mount over it, a
+dead thread, a full queue. So `ensure` requests every watch again at each look. If nothing changed
+the kernel returns the existing watch, so that this is as good as a test. Between looks nothing of
+ours wakes up. The kernel does not report a write through a memory map or a mount over main.cf: the
+periodic look is there for these.
 
-Which watchdog can do what, observer.py tells.
+observer.py says what each version of watchdog can do.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Final
 
 from pf_agent.errors import is_no_thread, no_thread
 from pf_agent.model import Reason, Trigger
+from pf_agent.watch.links import linked_names, read_link
 from pf_agent.watch.observer import Observer, start_observer
 from pf_agent.watch.places import Files, Places, Why
 
@@ -37,28 +39,28 @@ _EVERYTHING: Final = (
 
 
 class _Triggers:
-    """Turns what happened into triggers, in the threads of watchdog."""
+    """Turns events into triggers, in the threads of watchdog."""
 
     def __init__(self, post: Callable[[Trigger], None], places: Places) -> None:
         self._post = post
         self.places = places
 
     def happened(self, kind: str, path: str, is_only_written: bool) -> None:
-        """Post a trigger where the path matters."""
+        """Post a trigger if the path matters."""
         reason, instance = self.places.why(path) or (None, None)
         if is_only_written:
-            # A half-written alias or TOML file is nobody's wish. Its closing is heard; a
-            # truncate(2) by name, which closes nothing, is left to the periodic look.
+            # A half-written alias or TOML file is not meant to be read yet. Its closing is
+            # reported; a truncate(2) by name, which closes nothing, is left to the periodic look.
             reason = Reason.MAIN_CF_OPEN if reason is Reason.MAIN_CF else None
         if reason is not None:
             self._post(Trigger(reason, f"{kind}: {path}", instance))
 
     def overflowed(self) -> None:
-        """Post a trigger for everything."""
+        """Post triggers for everything."""
         self.post_all(_EVERYTHING, "inotify queue overflow")
 
     def failed(self, error: Exception) -> None:
-        """Post a trigger for what could not be understood."""
+        """Post a trigger for an event that could not be understood."""
         self._post(Trigger(Reason.MAIN_CF, f"an event could not be read: {error!r}"))
 
     def post_all(self, whys: Iterable[Why], detail: str) -> None:
@@ -68,12 +70,22 @@ class _Triggers:
 
 
 class Watch:
-    """The watch of the configuration and of what was told to `follow`; `ensure` starts it."""
+    """The watch of the configuration and of all that it was told to `follow`; `ensure` starts it.
 
-    def __init__(self, config_directory: str, post: Callable[[Trigger], None]) -> None:
+    `is_guarded` tells whether a configuration file is obeyed if it is a link: see links.py.
+    """
+
+    def __init__(
+        self,
+        config_directory: str,
+        post: Callable[[Trigger], None],
+        is_guarded: Callable[[str], bool],
+    ) -> None:
         self._instances: dict[str, Files] = {}
         self._known: Places | None = None
+        self._linked: frozenset[str] = frozenset()
         self._config_directory = os.path.abspath(config_directory)
+        self._is_guarded = is_guarded
         self._triggers = _Triggers(post, self._places())
         self._observer: Observer | None = None
         self._armed: dict[str, tuple[int, int]] = {}
@@ -82,12 +94,12 @@ class Watch:
         self._retry_at: float | None = None
 
     def ensure(self) -> str:
-        """Arm what is not armed. Call it before reading the files, so that no change falls between.
+        """Add missing watches. To be called before reading the files, so that no change is missed.
 
-        A main.cf that was read before is told of again where it is another file by now.
+        A main.cf that was read before is posted again if it is another file by now.
 
-        Returns "" when all was well, else one sentence of what was mended or cannot be watched.
-        What may have gone unheard is posted. Never raises.
+        Return "" if all was well, else one sentence about what is watched again or cannot be. What
+        may have gone unnoticed is posted. Never raises.
         """
         try:
             return self._ensure()
@@ -97,27 +109,30 @@ class Watch:
             return _cannot([files.main_cf for files in self._instances.values()], error)
 
     def is_in_order(self) -> bool:
-        """Tell whether changes are told in the order in which they were made."""
+        """Tell whether changes are reported in the order in which they were made."""
         return self._observer is not None and self._observer.is_in_order
 
     def patience(self) -> float | None:
-        """Seconds until the next look for what could not be watched; None where all is."""
+        """Seconds until the next try to watch what could not be watched; None if all is."""
         return None if self._retry_at is None else max(0.0, self._retry_at - time.monotonic())
 
     def follow(self, instance: str, main_cf: str, aliases: tuple[str, ...]) -> str:
-        """Watch these files of an instance from now on. Returns what `ensure` returns."""
+        """Watch these files of an instance from now on. Return what `ensure` returns."""
         known = self._instances.get(instance)
-        files = Files(
-            os.path.abspath(main_cf),
-            tuple(map(os.path.abspath, aliases)),
-            () if known is None else known.named,
-        )
+        known = Files("", ()) if known is None else known
+        aliases = tuple(map(os.path.abspath, aliases))
+        files = replace(known, main_cf=os.path.abspath(main_cf), aliases=aliases)
         return self._follow(instance, files)
 
     def follow_named(self, instance: str, paths: tuple[str, ...]) -> str:
-        """Watch what the values of its main.cf name, too. Returns what `ensure` returns."""
+        """Also watch what the values of its main.cf name. Return what `ensure` returns."""
         named = tuple(map(os.path.abspath, paths))
         return self._follow(instance, replace(self._instances[instance], named=named))
+
+    def follow_tables(self, instance: str, paths: tuple[str, ...]) -> str:
+        """Watch the sources and indexes of its tables, too. Returns what `ensure` returns."""
+        tables = tuple(map(os.path.abspath, paths))
+        return self._follow(instance, replace(self._instances[instance], tables=tables))
 
     def _follow(self, instance: str, files: Files) -> str:
         if self._instances.get(instance) == files:
@@ -138,8 +153,11 @@ class Watch:
             observer.close()
 
     def _places(self) -> Places:
-        if self._known is None or not self._known.still_hold(os.path.islink):
-            self._known = Places.of(self._instances, self._config_directory, os.path.realpath)
+        linked = linked_names(self._config_directory, self._is_guarded)
+        is_known = self._known is not None and linked == self._linked
+        if self._known is None or not (is_known and self._known.still_hold(os.path.islink)):
+            self._known = Places.of(self._instances, self._config_directory, read_link, linked)
+            self._linked = linked
         return self._known
 
     def _ensure(self) -> str:
@@ -172,11 +190,11 @@ class Watch:
                     if path in folders:
                         mended.append(path)
                     else:
-                        # Another file by now. Who has a second name of it may have written since
-                        # it was read.
+                        # It is another file by now, perhaps written through a second name since it
+                        # was read.
                         self._triggers.post_all([places.named[path]], f"watching {path} again")
             except FileNotFoundError as error:
-                # The others may come later, and the folder above tells of it.
+                # The others may appear later, and the directory above reports that.
                 if path in homes:
                     failed[path] = error
             except OSError as error:
@@ -195,14 +213,14 @@ class Watch:
             self._disarm(observer, path)
             raise
         if path not in folders and stat.S_ISDIR(found.st_mode):
-            # A link in main.cf's place leads there. The kernel has one watch for a folder, by
-            # whatever name, and its end with the link would be the end of ours. Whatever takes the
-            # link's place is heard of from the folder that it is in.
+            # A link in main.cf's place leads there. The kernel has one watch per directory,
+            # whatever its name, and removing the link's watch would remove ours. Whatever replaces
+            # the link is reported by the directory that it is in.
             self._disarm(observer, path)
             return False
         now = (found.st_dev, found.st_ino)
         if self._armed.get(path, now) != now:
-            # Before the new watch, not after: watchdog wants the old one's end to come first.
+            # Before the new watch, not after: watchdog expects the end of the old one first.
             self._disarm(observer, path)
         new = observer.add(path)
         self._armed[path] = now

@@ -1,19 +1,18 @@
-"""Who wrote main.cf, as far as the kernel tells: fanotify(7) names the process of each event.
+"""Which process wrote main.cf, if the kernel tells: fanotify(7) names the process of each event.
 
-It needs CAP_SYS_ADMIN, which the unit has only where the administrator gave it (writer.conf among
-the examples); elsewhere the answer is "unknown", at no cost. A process may have ended before we
-can read its name. Then the answer is "unknown" too, never a guess.
+It needs CAP_SYS_ADMIN, which the unit only has if the administrator grants it (writer.conf in the
+examples); otherwise the answer is "unknown", at no cost. A process may have ended before we can
+read its name. Then the answer is "unknown" too, never a guess.
 
-The audit subsystem would name short-lived writers as well, but nothing in it is for a package to
-count on: Debian loads no rule and has auditing off. A rule would turn it on for every system call
-of the host, and without auditd its records also go into the kernel's log. A container can neither
-set a rule nor hear of a record: they are for the first pid and network namespaces (Linux,
-kernel/audit.c). And whom it names as the login is the same that /proc has, pam_loginuid(8)'s.
+The audit subsystem would name short-lived writers as well, but a package cannot count on any of it:
+Debian loads no rule and has auditing off. A rule would turn it on for every system call of the
+host, and without auditd its records also go to the kernel's log. A container can neither set a rule
+nor receive a record: they are for the first pid and network namespaces (Linux, kernel/audit.c). And
+the login that it names is the same as in /proc, set by pam_loginuid(8).
 """
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 import pwd
@@ -44,17 +43,17 @@ _MOST_HANDLE_BYTES = 128
 
 _MOST_PROCESSES = 512
 _SAME_SECONDS = 10.0
-# The event reaches us as soon as inotify's does; the thread that reads it may be a little behind.
+# The event arrives as soon as inotify's does, or right behind it.
 _PATIENCE_SECONDS = 0.02
-# A file is dated by the tick before it was written, so its event is never older; and the one of
-# the writer before him must not pass for his. What is left is the rounding of a float.
+# A file's time is that of the tick before the write, so its event is never older; and the event of
+# the previous writer must not be taken for it. What is left is a float's rounding.
 _SLACK_SECONDS = 0.001
 UNKNOWN: Mapping[str, str] = {names.FIELD_WRITER: names.UNKNOWN}
 
 
 @dataclass(frozen=True)
 class _Process:
-    """Who had this pid when we looked. `login` is the name of the session's user, if it has one."""
+    """The process that had this pid when we looked. `login` is its session's user, if any."""
 
     name: str
     login: str
@@ -62,7 +61,7 @@ class _Process:
 
 
 class Writers:
-    """Hears who changes the main.cf of the folders that it follows."""
+    """Receives which process changes the main.cf in the directories that it follows."""
 
     def __init__(self) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)
@@ -76,32 +75,33 @@ class Writers:
 
     @property
     def is_permitted(self) -> bool:
-        """Whether the kernel tells us at all."""
+        """Whether the kernel reports anything to us."""
         return bool(self._fd >= 0)
 
     def follow(self, folder: str) -> None:
-        """Hear of the main.cf in `folder`; call it at each look, since folders are replaced."""
+        """Follow the main.cf in `folder`; to be called at each look: directories get replaced."""
         if not self.is_permitted:
             return
         path = os.fsencode(folder)
         handle = self._handle_of(path)
         mask = ctypes.c_uint64(_CHANGES | _ON_CHILD)
         if handle and self._libc.fanotify_mark(self._fd, _ADD, mask, _AT_FDCWD, path) == 0:
-            # One handle a folder: it may be replaced each day for years.
+            # One handle per directory: it may be replaced each day for years.
             others = {h: f for h, f in self._folders.items() if f != folder}
             self._folders = {**others, handle: folder}
 
     def fields(self, folder: str, written_at: float) -> Mapping[str, str]:
-        """Return who wrote the main.cf in `folder` at `written_at`, as fields of a record."""
+        """Return what wrote the main.cf in `folder` at `written_at`, as fields of a record."""
         if not self.is_permitted:
             return UNKNOWN
         with self._news:
+            self._hear()  # on a busy host the thread may be given a processor too late
             self._news.wait_for(lambda: self._is_known(folder, written_at), _PATIENCE_SECONDS)
             if not self._is_known(folder, written_at):
                 return UNKNOWN
             pid = self._last[folder][1]
             process = self._processes.get(pid)
-        # An old entry may be of another process that had this number.
+        # An old entry may be about another process that had this number.
         if process is None or time.monotonic() > process.seen_at + _SAME_SECONDS:
             return {**UNKNOWN, names.FIELD_WRITER_PID: str(pid)}
         return {
@@ -119,22 +119,26 @@ class Writers:
         poll.register(self._fd, select.POLLIN)
         while True:
             poll.poll()
-            with contextlib.suppress(BlockingIOError):
-                self._hear(os.read(self._fd, 65536))
+            with self._news:
+                self._hear()
+                self._news.notify_all()
 
-    def _hear(self, data: bytes) -> None:
+    def _hear(self) -> None:
+        """Take what the kernel has to say, if anything."""
+        try:
+            data = os.read(self._fd, 65536)
+        except BlockingIOError:
+            return
         for pid, handle, name in events(data):
             if pid in (0, os.getpid()):
                 continue
             self._remember(pid)
             folder = self._folders.get(handle)
             if folder is not None and name == b"main.cf":
-                with self._news:
-                    self._last[folder] = (time.time(), pid)
-                    self._news.notify_all()
+                self._last[folder] = (time.time(), pid)
 
     def _remember(self, pid: int) -> None:
-        """Read the name at the first sign of a process: at the last one it may have ended."""
+        """Read the name at the first event of a process: by the last one it may have ended."""
         process = _process(pid)
         if process is None:
             return
@@ -144,10 +148,10 @@ class Writers:
             self._processes.popitem(last=False)
 
     def _handle_of(self, path: bytes) -> bytes:
-        """The folder's file handle, as the events carry it (name_to_handle_at(2)); b"" for none.
+        """Return the directory's file handle, as in the events (name_to_handle_at(2)); b"" if none.
 
-        AT_HANDLE_FID asks for a handle that need only be compared: all that overlayfs has. Older
-        kernels (before 6.5) do not know it.
+        AT_HANDLE_FID asks for a handle that is only compared: all that overlayfs offers. Kernels
+        before 6.5 do not know it.
         """
         mount = ctypes.c_int()
         for flags in (_AT_HANDLE_FID, 0):
@@ -160,7 +164,7 @@ class Writers:
 
 
 def events(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-    """Yield (pid, the folder's handle, the file's name) of each event that fanotify(7) wrote."""
+    """Yield pid, directory handle and file name of each event that fanotify(7) wrote."""
     start = 0
     while start + _EVENT.size <= len(data):
         length, _, _, head, _, _, pid = _EVENT.unpack_from(data, start)
@@ -181,7 +185,7 @@ def events(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
 
 
 def _process(pid: int) -> _Process | None:
-    """Who has this pid now; None where nobody has any more."""
+    """Return the process that has this pid now; None if there is none."""
     try:
         with open(f"/proc/{pid}/comm", encoding="utf-8", errors="backslashreplace") as file:
             name = file.read().rstrip("\n")

@@ -1,1 +1,1 @@
-"""What is told of an outcome, a drift or a status: sentences, diffs, fields, and JSON."""
+"""How an outcome, a drift or a status is put: sentences, diffs, fields, and JSON."""

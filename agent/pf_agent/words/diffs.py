@@ -1,4 +1,4 @@
-"""What a correction changes in main.cf, as a unified diff that no secret is in."""
+"""What a correction changes in main.cf, as a unified diff that contains no secret."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from pf_agent.words.sentences import printable
 
 _CONTEXT = 3
 _COMPARED_LINES = 4000
-# What a line begins with that may belong to a setting above it; an empty line has none of it.
+# A line that begins so may belong to a setting above it; an empty line does not end one either.
 _BELOW_A_NAME = BLANKS.encode() + b"#"
-# The first that fits: a file's name is no removed line.
+# The first match counts: a file name must not be taken for a removed line.
 _COLOURS = {"---": "1", "+++": "1", "@@": "36", "-": "31", "+": "32"}
 
 
 def as_text(data: bytes | None) -> str:
-    """main.cf's bytes as text that any terminal and any sink can take: not UTF-8 becomes \\xNN."""
+    """Return main.cf's bytes as text fit for any terminal or outlet: non-UTF-8 becomes \\xNN."""
     return "" if data is None else data.decode("utf-8", "backslashreplace")
 
 
 def unified_diff(before: bytes | None, after: bytes, path: str) -> str:
-    """What a correction changes, as diff -u shows it; "" where nothing differs.
+    """Return what a correction changes, in the form of diff -u; "" if nothing differs.
 
-    Only the part between the common beginning and the common end is compared line by line, and
-    where that is very long it is shown as replaced whole: a huge main.cf must not hold us up.
-    Secrets are compared and not shown.
+    Only the part between the common beginning and the common end is compared line by line, and if
+    that is very long it is shown as replaced as a whole: a huge main.cf must not hold us up.
+    Secrets are compared but not shown.
     """
     above, old, new = _parts(before or b"", after)
     first = _common(old, new)
@@ -42,7 +42,7 @@ def unified_diff(before: bytes | None, after: bytes, path: str) -> str:
     if len(old) + len(new) > _COMPARED_LINES:
         groups = [[("replace", 0, len(old), 0, len(new))]]
     else:
-        # Its autojunk leaves out lines that recur: without it a hostile file takes half a minute.
+        # Its autojunk ignores lines that recur: without it a hostile file takes half a minute.
         matcher = difflib.SequenceMatcher(None, old, new)
         groups = list(matcher.get_grouped_opcodes(_CONTEXT))
     text = [f"--- {'/dev/null' if before is None else path}", f"+++ {path} (desired)"]
@@ -52,9 +52,9 @@ def unified_diff(before: bytes | None, after: bytes, path: str) -> str:
 
 
 def _parts(before: bytes, after: bytes) -> tuple[int, list[str], list[str]]:
-    """The lines of both where they differ, with those around that count, and how many are above.
+    """Return the differing lines of both with their context, and how many lines are above.
 
-    A drift is a line or two of many hundred, and all others need not become text.
+    A drift is a line or two out of many hundred, and the others need not become text.
     """
     most = min(len(before), len(after))
     common = _longest(most, lambda low, high: before.startswith(after[low:high], low))
@@ -76,7 +76,7 @@ def _parts(before: bytes, after: bytes) -> tuple[int, list[str], list[str]]:
 
 
 def _longest(most: int, holds: Callable[[int, int], bool]) -> int:
-    """The largest number up to `most` for which all holds from 0 on; `holds` is of a stretch."""
+    """Return the largest number up to `most` for which `holds` is true of every stretch from 0."""
     low = 0
     while low < most:
         middle = (low + most + 1) // 2
@@ -88,18 +88,18 @@ def _longest(most: int, holds: Callable[[int, int], bool]) -> int:
 
 
 def _shown_lines(lines: Sequence[str], start: int, end: int) -> list[str]:
-    """The lines without secrets; a value that began above is known from where it began."""
+    """Return the lines without secrets; a value that began above is judged from its beginning."""
     begin = min(start, len(lines) - 1)
     while begin > 0 and lines[begin][:1].encode() in _BELOW_A_NAME:
         begin -= 1
-    head = lines[begin : begin + 1] if 0 <= begin < start else []
-    # Masked as they stand: escaped, a blank that is a control character would not be seen as one.
+    head = lines[begin:start] if 0 <= begin < start else []
+    # Masked before escaping, which would hide that a control character is a blank.
     shown = masked_lines([*head, *lines[start:end]])[len(head) :]
     return list(map(printable, shown))
 
 
 def coloured(diff: str) -> str:
-    """A unified diff with the colours that terminals have for one (ECMA-48, SGR)."""
+    """Return a unified diff in the usual colours of terminals (ECMA-48, SGR)."""
     return "".join(map(_coloured_line, diff.splitlines(keepends=True)))
 
 
@@ -112,7 +112,7 @@ def _coloured_line(line: str) -> str:
 
 
 def _common(old: Sequence[str], new: Sequence[str]) -> int:
-    """How many lines both begin with."""
+    """Return how many lines both begin with."""
     count = 0
     for ours, theirs in zip(old, new):  # noqa: B905 - the shorter one ends it
         if ours != theirs:
@@ -127,7 +127,7 @@ def _hunk(
     new: Sequence[str],
     start: int,
 ) -> list[str]:
-    """One hunk; `start` lines stand above the part that was compared."""
+    """Return one hunk; `start` lines are above the part that was compared."""
     (_, a1, _, b1, _), (_, _, a2, _, b2) = group[0], group[-1]
     text = [f"@@ -{_range(start + a1, a2 - a1)} +{_range(start + b1, b2 - b1)} @@"]
     for tag, i1, i2, j1, j2 in group:
@@ -139,12 +139,12 @@ def _hunk(
 
 
 def _range(start: int, count: int) -> str:
-    """A hunk's lines as diff(1) counts them: an empty range is named by the line above it."""
+    """Return a hunk's line range as diff(1) counts: an empty range is named by the line above."""
     first = start if count == 0 else start + 1
     return str(first) if count == 1 else f"{first},{count}"
 
 
 def _lines(data: bytes | None) -> list[str]:
-    # "\n" alone ends a line of main.cf, so str.splitlines, which knows ten ends, would lie.
+    # Only "\n" ends a line of main.cf; str.splitlines knows ten line ends, and would be wrong.
     text = as_text(data)
     return text.removesuffix("\n").split("\n") if text else []

@@ -7,15 +7,16 @@ from datetime import datetime, timezone
 from typing import Any
 
 from pf_agent import names
-from pf_agent.model import Drift, Exposure, Outcome, Reference
+from pf_agent.model import Applied, Drift, DriftKind, Exposure, Outcome, Reference
 from pf_agent.words.sentences import printable, shown_values
 
-# The journal's field takes no more (journal.py); what is cut here need not be made printable first.
+# A journal field takes no more (journal.py); what is cut here need not be made printable first.
 _FIELD_CHARACTERS = 3900
+_YES = "yes"
 
 
 def drift_dict(drift: Drift) -> dict[str, Any]:
-    """One difference for `diff --json`."""
+    """Return one difference for `diff --json`."""
     expected, actual = shown_values(drift)
     return {
         "parameter": drift.parameter,
@@ -27,12 +28,12 @@ def drift_dict(drift: Drift) -> dict[str, Any]:
 
 
 def diff_dict(drift: Sequence[Drift], diff: str) -> dict[str, Any]:
-    """`diff --json`."""
+    """Return the output of `diff --json`."""
     return {"in_sync": not drift, "drift": [drift_dict(d) for d in drift], "diff": diff}
 
 
 def reference_dict(instance: str, found: Reference) -> dict[str, str]:
-    """One of the references of `check --json --references`."""
+    """Return one reference for `check --json --references`."""
     return {
         "instance": instance,
         "service": found.service,
@@ -46,7 +47,7 @@ def reference_dict(instance: str, found: Reference) -> dict[str, str]:
 
 
 def outcome_dict(outcome: Outcome) -> dict[str, Any]:
-    """`apply --json`."""
+    """Return what `apply --json` tells of the cycle."""
     return {
         "result": outcome.result.value,
         "summary": outcome.summary,
@@ -55,8 +56,23 @@ def outcome_dict(outcome: Outcome) -> dict[str, Any]:
     }
 
 
+def applied_dict(applied: Applied) -> dict[str, Any]:
+    """Return the output of `apply --json` for one instance."""
+    return {
+        **outcome_dict(applied.outcome),
+        "failure": applied.failure or None,
+        "rebuilt_tables": list(map(printable, applied.rebuilt)),
+        "stale_tables": stale_dict(applied.stale),
+    }
+
+
+def stale_dict(stale: Mapping[str, str]) -> dict[str, str]:
+    """Return the tables that are out of date, by source, and why."""
+    return {printable(path): printable(why) for path, why in stale.items()}
+
+
 def drift_fields(drift: Drift) -> dict[str, str]:
-    """One difference as journal fields; a field that does not apply is left out."""
+    """Return one difference as journal fields, without those that do not apply."""
     expected, actual = shown_values(drift)
     fields = {
         names.FIELD_PARAMETER: drift.parameter,
@@ -64,9 +80,30 @@ def drift_fields(drift: Drift) -> dict[str, str]:
         names.FIELD_EXPECTED: expected,
         names.FIELD_ACTUAL: actual,
         names.FIELD_LINE: None if drift.line is None else str(drift.line),
+        names.FIELD_WISHED: _YES if drift.is_wished else None,
     }
     # journalctl -o json shows a value with a control character as an array of numbers.
     return {name: _field(value) for name, value in fields.items() if value is not None}
+
+
+def drift_in(fields: Mapping[str, str]) -> Drift | None:
+    """Return the difference that `drift_fields` made these fields of, None if it made none.
+
+    Its values are as they were shown: masked, printable, and cut if they were long.
+    """
+    try:
+        kind = DriftKind(fields.get(names.FIELD_KIND, ""))
+    except ValueError:
+        return None
+    line = fields.get(names.FIELD_LINE, "")
+    return Drift(
+        fields.get(names.FIELD_PARAMETER, ""),
+        kind,
+        fields.get(names.FIELD_EXPECTED),
+        fields.get(names.FIELD_ACTUAL),
+        int(line) if line.isascii() and line.isdigit() else None,
+        fields.get(names.FIELD_WISHED) == _YES,
+    )
 
 
 def _field(value: str) -> str:
@@ -76,7 +113,7 @@ def _field(value: str) -> str:
 
 
 def exposure_fields(exposure: Exposure) -> Mapping[str, str]:
-    """How long a drift was live, as journal fields."""
+    """Return how long a drift was live, as journal fields."""
     moments = {
         names.FIELD_WRITTEN_AT: exposure.written_at,
         names.FIELD_SEEN_AT: exposure.seen_at,
@@ -87,18 +124,18 @@ def exposure_fields(exposure: Exposure) -> Mapping[str, str]:
 
 
 def moment(seconds: float) -> str:
-    """A point in time as a record holds it: UTC, ISO 8601, milliseconds."""
+    """Return a point in time in the form of records: UTC, ISO 8601, milliseconds."""
     when = datetime.fromtimestamp(seconds, timezone.utc)
     return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def moment_in(fields: Mapping[str, str], name: str) -> float | None:
-    """Return the point in time that `moment` wrote there (seconds since the epoch), None if none.
+    """Return the time that `moment` wrote there (seconds since the epoch), None if there is none.
 
-    A record that the journal gives back may have been cut, or be another's.
+    A record from the journal may have been cut, or be another program's.
     """
     try:
-        # datetime.fromisoformat() takes a "Z" from Python 3.11 on.
+        # datetime.fromisoformat() accepts a "Z" only from Python 3.11 on.
         return datetime.fromisoformat(fields.get(name, "").replace("Z", "+00:00")).timestamp()
     except ValueError:
         return None

@@ -1,4 +1,4 @@
-"""A status as JSON, and back from what the daemon wrote and somebody may have damaged: pure."""
+"""A status to JSON, and back from a file that may be damaged: pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pf_agent.words.sentences import summary
 
 
 def status_dict(status: Status, now: float) -> dict[str, Any]:
-    """Return what status.json and `status --json` say at `now` (seconds since the epoch)."""
+    """Return the content of status.json and `status --json` at `now` (seconds since the epoch)."""
     return {
         "summary": summary(status, now),
         "in_sync": status.is_in_sync(),
@@ -36,11 +36,14 @@ def status_dict(status: Status, now: float) -> dict[str, Any]:
         "instances": {n: status_dict(inner, now) for n, inner in status.instances.items()},
         "suspension": None if status.suspension is None else asdict(status.suspension),
         "absent": list(status.absent),
+        "restart_due": status.restart_due,
+        "stale_tables": dict(status.stale),
+        "awaited": status.awaited,
     }
 
 
 def status_from_dict(document: object) -> Status:
-    """Return what `status_dict` was made of. Raises ValueError where it could not have been."""
+    """Return the status that `status_dict` converted. Raises ValueError if it could not have."""
     found = Members(document)
     return Status(
         found.get("phase", Phase),
@@ -55,15 +58,23 @@ def status_from_dict(document: object) -> Status:
         found.get("instances", lambda inner: table_of(inner, lambda _, s: status_from_dict(s))),
         found.get("suspension", or_none(suspension_of)),
         found.get("absent", texts_of, ()),
+        found.get("restart_due", or_none(moment_of), None),
+        found.get("stale_tables", lambda inner: table_of(inner, lambda _, why: text_of(why)), {}),
+        found.get("awaited", text_of, ""),
     )
 
 
 def suspension_of(document: object) -> Suspension:
-    """Return the suspension that `asdict` made this of. Raises ValueError."""
+    """Return the suspension that `asdict` converted. Raises ValueError."""
     found = Members(document)
-    since, until = found.get("since", moment_of), found.get("until", or_none(moment_of))
-    words = (found.get(name, text_of) for name in ("who", "reason", "resumed_by"))
-    return Suspension(since, until, *words)
+    return Suspension(
+        found.get("since", moment_of),
+        found.get("until", or_none(moment_of)),
+        found.get("who", text_of),
+        found.get("reason", text_of),
+        found.get("resumed_by", text_of),
+        found.get("replaces", text_of, ""),
+    )
 
 
 def _last_of(document: object) -> LastDrift:
@@ -74,4 +85,5 @@ def _last_of(document: object) -> LastDrift:
         found.get("parameters", texts_of),
         found.get("corrected_seconds", or_none(duration_of)),
         found.get("up_seconds", or_none(duration_of)),
+        found.get("keep", or_none(text_of), None),
     )

@@ -2,8 +2,8 @@
 
     python3 drifts.py REQUEST       (a JSON object, see `Request`)
 
-Prints a JSON object for each drift. It waits in inotify(7) and in short sleeps, and has no thread:
-of the two processors of a small machine, whoever is measured has both.
+Prints a JSON object for each drift. It waits in inotify(7) and in short sleeps, without threads:
+both CPUs of a small machine are left to the program being measured.
 """
 
 from __future__ import annotations
@@ -37,11 +37,10 @@ _GREETING_SECONDS = 20.0
 class Request:
     """What is to be done; times in seconds.
 
-    `way`: "single", one drift after the other; "fresh", each with a text that was never there
-    before; "during", each with a second one while Postfix is being restarted; "storm", all at
-    once; "restart", none at all. `command` is run as the drift is written. `settle` is a shell
-    script that ends when all is settled. Between drifts there is quiet for a time between `least`
-    and `most`.
+    `way`: "single", one drift after the other; "fresh", each with a new text; "during", each with a
+    second one while Postfix is being restarted; "storm", all at once; "restart", none at all.
+    `command` is run as the drift is written. `settle` is a shell script that ends when all is
+    settled. Between drifts there is a quiet time between `least` and `most`.
     """
 
     way: str
@@ -54,7 +53,7 @@ class Request:
 
 
 class Ear:
-    """Hears of changes beside main.cf, and in between costs nothing."""
+    """Waits for changes beside main.cf, at no cost in between."""
 
     def __init__(self) -> None:
         self._handle = _LIBC.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -85,7 +84,7 @@ def read() -> bytes:
 
 
 def write(text: bytes) -> float:
-    """Rename a new text over main.cf, as an editor does; return when."""
+    """Rename a new text over main.cf, as an editor does; return the time."""
     with open(f"{MAIN_CF}.drift", "wb") as file:
         file.write(text)
         os.fchmod(file.fileno(), 0o644)
@@ -103,7 +102,7 @@ def master() -> str:
 
 
 def greeting() -> str:
-    """What port 25 says first; "" where nobody listens."""
+    """Return what port 25 says first; "" if nothing listens."""
     try:
         with socket.create_connection(("127.0.0.1", 25), timeout=_GREETING_SECONDS) as talk:
             return talk.makefile("r", encoding="utf-8", errors="replace").readline().strip()
@@ -125,13 +124,13 @@ class Bench:
     def drifted(self, value: bytes) -> bytes:
         text = _VALUE.sub(b"mynetworks = " + value, self._good)
         if self._request.way == "fresh":
-            # A parameter that nobody manages, and every time another value.
+            # A parameter that nothing manages, with another value each time.
             self._number += 1
             text += b"header_size_limit = %d\n" % (102400 + os.getpid() + self._number)
         return text
 
     def wait_right(self, since: float) -> float | None:
-        """Seconds until main.cf was right; None where it was not in time."""
+        """Return the seconds until main.cf was right; None if it was not in time."""
         while _VALUE.findall(read()) != self._wanted:
             left = since + self._request.give_up - time.monotonic()
             if left <= 0:
@@ -148,7 +147,7 @@ class Bench:
         return True
 
     def wait_greeting(self, old: str, since: float) -> float | None:
-        """Seconds until another master's smtpd greets as it must; None where it does not."""
+        """Return the seconds until another master's smtpd greets correctly; None if it does not."""
         while time.monotonic() < since + self._request.give_up:
             if master() not in ("", old) and greeting() == self._greeting:
                 return time.monotonic() - since
@@ -162,21 +161,21 @@ class Bench:
         self._ear.empty()
 
     def leave(self) -> None:
-        """Take away what nobody manages."""
+        """Remove what nothing manages."""
         if read() != self._good:
             write(self._good)
 
     def repair(self) -> None:
-        """After what nobody mended."""
+        """Write the good text, if no peer did."""
         write(self._good)
         subprocess.run(["systemctl", "restart", "postfix.service"], check=True, timeout=120)
 
     def single(self) -> dict[str, float | None]:
-        """One drift; and where asked for, a second one as soon as the old master has ended."""
+        """Write one drift; if asked for, a second one as soon as the old master has ended."""
         self.settle()
         old, command = master(), self._request.command
         at = write(self.drifted(OPEN_RELAY))
-        # Like a hand that was at the keyboard: started in the same instant.
+        # Like a person at the keyboard: started at the same moment.
         running = subprocess.Popen(command, stdout=subprocess.DEVNULL) if command else None
         found = {"right": self.wait_right(at), "greets": None, "during": None}
         if self._request.way == "during" and found["right"] and self.wait_gone(old, at):
@@ -190,14 +189,14 @@ class Bench:
         return found
 
     def restart(self) -> dict[str, float | None]:
-        """The command alone, with a main.cf that is right."""
+        """Run only the command, with a main.cf that is right."""
         self.settle()
         old, at = master(), time.monotonic()
         subprocess.run(self._request.command, check=True, timeout=120)
         return {"greets": self.wait_greeting(old, at)}
 
     def storm(self, drifts: int, seconds: float) -> dict[str, float | None]:
-        """So many drifts in so many seconds, each another text."""
+        """Write that many drifts in that many seconds, each with another text."""
         self.settle()
         begin = at = time.monotonic()
         for number in range(drifts):

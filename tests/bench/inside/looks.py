@@ -25,7 +25,7 @@ _COMMENT = "# A line of comment, of the length that they have in the template of
 
 
 def texts(parameters: int, size: int) -> tuple[bytes, DesiredState]:
-    """A main.cf of at least `size` bytes with so many parameters, all of them managed."""
+    """Return a main.cf of at least `size` bytes with that many parameters, all of them managed."""
     settings = {f"smtpd_parameter_{number:06d}": f"value {number}" for number in range(parameters)}
     lines = [f"{name} = {value}\n" for name, value in settings.items()]
     comments = max(0, size - sum(map(len, lines))) // len(_COMMENT)

@@ -1,4 +1,4 @@
-"""Runs in the machine: what the processes of some units cost while nothing is to be done.
+"""Runs in the machine: what the processes of some units cost while there is nothing to do.
 
     python3 rest.py UNIT,... SECONDS OPENS     OPENS: how often a second main.cf is opened and read
     python3 rest.py UNIT,... looks COUNT       so many changes of main.cf that are no drift
@@ -26,7 +26,7 @@ Threads = Mapping[str, tuple[int, float]]
 
 
 def processes(units: frozenset[str]) -> list[str]:
-    """The pids of the control groups of some units."""
+    """Return the pids in the control groups of some units."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -53,7 +53,7 @@ def threads(pids: list[str]) -> Threads:
 
 
 def ended(pids: list[str]) -> float:
-    """Processor seconds of their children that have ended (proc(5): cutime, cstime)."""
+    """Return the CPU seconds of their children that have ended (proc(5): cutime, cstime)."""
     total = 0
     for pid in pids:
         try:

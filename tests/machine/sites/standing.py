@@ -153,10 +153,10 @@ class Standing:
 
     # What an event does
 
-    def servers(self, order: str) -> None:
-        """Give systemctl's order to all the servers that Postfix asks here."""
+    def servers(self, verb: str) -> None:
+        """Use systemctl's verb on all the servers that Postfix asks here."""
         for name in self.kind.servers:
-            self.machine.run(["systemctl", *order.split(), f"{name}.service"])
+            self.machine.run(["systemctl", *verb.split(), f"{name}.service"])
 
     def wish(self, **settings: Mapping[str, str]) -> None:
         """Write drop-ins by name, all of them at one instant; a setting is TOML."""

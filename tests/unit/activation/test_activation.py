@@ -11,11 +11,15 @@ from queue import SimpleQueue
 import pytest
 
 from pf_agent import names
+from pf_agent.activation import steps
 from pf_agent.activation.activation import Activation
-from pf_agent.activation.alias_database import AliasDatabase
+from pf_agent.activation.alias_database import Newaliases
 from pf_agent.activation.aside import Spawn
 from pf_agent.activation.course import Course
+from pf_agent.activation.databases import Databases
 from pf_agent.activation.ports import Clocks, End, Turn
+from pf_agent.activation.states import Queueing
+from pf_agent.activation.steps import DPKG_WORKS
 from pf_agent.activation.surroundings import Surroundings
 from pf_agent.errors import HostError
 from pf_agent.files.linux import stamp
@@ -40,14 +44,21 @@ from pf_agent.model import (
     UnitState,
     Wishes,
 )
-from tests.fakes import FakeClock, FakePrograms, FakeService, Records, newaliases_at_once
+from tests.fakes import (
+    FakeClock,
+    FakePrograms,
+    FakeService,
+    Records,
+    is_queueing,
+    newaliases_at_once,
+)
 
 UMBRELLA = UnitState("postfix.service", UnitPhase.UP, "success", "first")
 MASTER = UnitState("postfix@-.service", UnitPhase.UP, "success", "second")
 GREETING = Greeting("127.0.0.1", 25, "mail.example.net ESMTP")
 AUTO = Turn(way=ActivationWay.AUTO)
 AWAY = Heard("RCPT got 451", code=451, words="4.7.1 Service unavailable")
-SILENT = Heard("no greeting came for 10 s", greeted=False)
+SILENT = Heard("no greeting for 10 s", greeted=False)
 
 
 class World:
@@ -65,6 +76,7 @@ class World:
         self.spawn: Spawn = newaliases_at_once
         self.text: bytes | None = b"the text\n"
         self.written_at = 0.0
+        self.refused = ""
         self.turn = Turn()
         self.activation = self.a_process(self.state)
 
@@ -73,8 +85,14 @@ class World:
 
     def a_process(self, state: FileStore) -> Activation:
         post, emit = self.posted.put, self.records
-        aliases = AliasDatabase(
-            self.programs, post, emit, print, stamp, lambda *of: self.spawn(*of), self.clock
+        aliases = Databases(
+            Newaliases(self.programs, lambda _path: False),
+            post,
+            emit,
+            print,
+            stamp,
+            lambda *of: self.spawn(*of),
+            self.clock,
         )
         clocks = Clocks(self.clock, self.clock)
         self.around = Surroundings(
@@ -83,6 +101,8 @@ class World:
         return Activation(Course(self.around, aliases, post, emit))
 
     def read(self) -> ActualState:
+        if self.refused:
+            return ActualState(None, FileKind.OTHER, refused=self.refused)
         return ActualState(self.text, FileKind.REGULAR, written_at=self.written_at)
 
     def correct(self, cycle: int, *parameters: str, **more: object) -> PendingActivation:
@@ -100,11 +120,17 @@ class World:
         return self.correct(cycle, "smtpd_milters", wished=("smtpd_milters",), before=before)
 
     def advance(self) -> End | None:
-        return self.activation.advance(self.turn)
+        """Take a step, and the one after it where systemd was told something: it answers soon."""
+        end = self.activation.advance(self.turn)
+        while is_queueing(self.activation):
+            while self.posted.get(timeout=60).reason is not Reason.JOB:
+                pass  # newaliases has ended
+            end = self.activation.advance(self.turn)
+        return end
 
     def heard(self) -> End | None:
         """The port has answered: take the step that follows."""
-        while self.posted.get(timeout=5).reason is not Reason.PROBE:
+        while self.posted.get(timeout=60).reason is not Reason.PROBE:
             pass
         return self.advance()
 
@@ -210,7 +236,7 @@ def test_a_good_run(world: World) -> None:
     [
         ({"wished": ("mynetworks",)}, "the desired state changed"),
         ({"parameters": ()}, "it was found to be down"),
-        ({"rolled_back": True}, "Postfix runs with the text that it served with before"),
+        ({"rolled_back": True}, "Postfix runs with the text that it last served with"),
     ],
 )
 def test_the_record_says_what_it_was_for(world: World, more: dict[str, object], words: str) -> None:
@@ -246,6 +272,33 @@ def test_newaliases_does_not_hold_up_the_loop(world: World) -> None:
     assert len(world.service.jobs) == 1
 
 
+def test_newaliases_that_waits_for_a_lock_does_not_hold_up_the_restart(world: World) -> None:
+    started: list[Callable[[], None]] = []
+    world.spawn = lambda _name, run: started.append(run)
+    world.correct(1)
+    assert world.advance() is None
+    world.clock.now += steps.BUILD_SECONDS - 1
+    assert world.advance() is None
+    assert world.service.jobs == []
+    world.clock.now += 1
+    assert isinstance(world.activate(), Activated)
+    assert (len(started), len(world.service.jobs)) == (1, 1)
+
+
+def test_a_step_that_gives_way_after_newaliases_does_not_have_it_run_again(world: World) -> None:
+    """It may take half a minute, for which the restart would wait once more."""
+    started: list[Callable[[], None]] = []
+    world.spawn = lambda _name, run: started.append(run)
+    world.correct(1)
+    assert world.advance() is None
+    started[0]()
+    world.service.is_awaited = True
+    for _ in range(2):
+        assert world.service.jobs == []
+        assert world.advance() is None
+    assert (len(started), len(world.service.jobs)) == (1, 1)
+
+
 def test_who_stops_postfix_while_newaliases_runs_has_it_left_stopped(world: World) -> None:
     started: list[Callable[[], None]] = []
     world.spawn = lambda _name, run: started.append(run)
@@ -257,17 +310,17 @@ def test_who_stops_postfix_while_newaliases_runs_has_it_left_stopped(world: Worl
     for _ in range(2):
         assert world.advance() is None
     assert world.service.jobs == []
-    assert "was stopped by somebody" in world.activation.memory.left
+    assert "was stopped by an administrator" in world.activation.memory.left
 
 
 def test_newaliases_that_fails_is_on_record_and_postfix_restarted_all_the_same(
     world: World,
 ) -> None:
-    world.programs.aliases_trouble = "newaliases: /etc/aliases, line 3: bad; mend it"
+    world.programs.aliases_trouble = "newaliases: /etc/aliases, line 3: bad; fix it"
     world.correct(1)
     assert isinstance(world.activate(), Activated)
     assert world.records.events() == [Event.ACTIVATION_FAILED, Event.ACTIVATED]
-    assert "; but the aliases are old: " in world.records[1].message
+    assert "; but the aliases are out of date: " in world.records[1].message
 
 
 def test_an_error_of_ours_in_newaliases_does_not_end_the_restarts(world: World) -> None:
@@ -355,18 +408,30 @@ def test_a_wish_that_is_to_blame_is_returned_as_rejected(world: World) -> None:
 
 def test_systemd_that_refuses_the_restart(world: World) -> None:
     world.correct(1)
-    world.service.trouble = "no talk with systemd over the system bus"
+    world.service.trouble = "cannot reach systemd over the system bus"
     assert world.advance() is None
-    assert_failed(world, "no talk with systemd")
+    assert_failed(world, "cannot reach systemd")
     assert isinstance(world.activate(), Activated)
 
 
 def test_systemd_that_is_lost_while_the_job_runs(world: World) -> None:
     world.correct(1)
     world.begin()
-    world.service.trouble = "no talk with systemd over the system bus"
+    world.service.trouble = "cannot reach systemd over the system bus"
     assert world.advance() is None
-    assert_failed(world, "no talk with systemd")
+    assert_failed(world, "cannot reach systemd")
+    assert isinstance(world.activate(), Activated)
+
+
+@pytest.mark.parametrize("is_begun", [False, True])
+def test_systemd_that_is_not_waited_for_is_no_failure(world: World, is_begun: bool) -> None:
+    world.correct(1)
+    if is_begun:
+        world.begin()
+    world.service.is_awaited = True
+    assert world.advance() is None
+    assert not world.service.is_awaited
+    assert world.records.of(Event.ACTIVATION_FAILED) == []
     assert isinstance(world.activate(), Activated)
 
 
@@ -378,7 +443,7 @@ def test_a_probe_that_breaks_off_says_nothing_of_postfix(world: World) -> None:
     world.around.postfix = Broken(GREETING)
     world.correct(1)
     assert world.activate() is None
-    assert_failed(world, "the probe of Postfix broke off: ZeroDivisionError()")
+    assert_failed(world, "the probe of Postfix was aborted: ZeroDivisionError()")
 
 
 def test_each_failure_makes_the_next_wait_longer_until_something_works(world: World) -> None:
@@ -403,12 +468,12 @@ def test_the_same_failure_of_one_cycle_is_on_record_once(world: World) -> None:
     world.fail_once()
     assert world.records.events() == [Event.ACTIVATION_FAILED]
     world.pass_time()
-    world.service.trouble = "no talk with systemd"
+    world.service.trouble = "cannot reach systemd"
     world.advance()
     world.correct(2)
     world.fail_once()
     reasons = [(record.cycle, record.message.split()[0]) for record in world.records]
-    assert reasons == [(1, "the"), (1, "no"), (2, "the")]
+    assert reasons == [(1, "the"), (1, "cannot"), (2, "the")]
 
 
 def test_a_wish_does_not_wait_for_what_failed_before_it(world: World) -> None:
@@ -447,6 +512,41 @@ def test_what_fails_for_no_fault_of_main_cf_is_asked_again_and_ends_by_itself(
     assert world.activation.memory.failure == ""
 
 
+@pytest.mark.parametrize("is_asked", [True, False])
+def test_what_is_edited_while_it_fails_gets_one_start_until_postfix_serves(
+    world: World, is_asked: bool
+) -> None:
+    """An smtpd hangs in what the text before named, and asking its port does not end that."""
+    world.correct(1)
+    world.clock.now += 1
+    world.programs.heard = SILENT
+    assert world.activate() is None
+    if is_asked:
+        world.pass_time()
+        assert world.advance() is None
+    world.text = b"somebody's own edit\n"
+    if is_asked:
+        assert world.heard() is None
+        assert world.records[-1].message.endswith("main.cf has changed since")
+    else:
+        world.pass_time()
+    world.clock.now += 60  # as long as the budget may ask for
+    assert world.advance() is None
+    assert len(world.service.jobs) == 2
+    world.clock.now += 1
+    world.service.finish()
+    assert world.verify() is None
+    world.text = b"another edit\n"
+    for _ in range(8):
+        world.pass_time()
+        assert world.verify() is None
+    assert len(world.service.jobs) == 2
+    world.programs.heard = Heard()
+    world.pass_time()
+    assert isinstance(world.verify(), Activated)
+    assert len(world.service.jobs) == 2
+
+
 @pytest.mark.parametrize("wished", [(), ("relayhost",)])
 def test_what_is_corrected_while_it_fails_does_not_wait_for_the_next_question(
     world: World, wished: tuple[str, ...]
@@ -476,7 +576,7 @@ def test_a_start_by_others_while_it_fails_is_verified_and_none_of_ours_follows(
     world.pass_time()
     assert isinstance(world.verify(), Activated)
     assert len(world.service.jobs) == 1
-    assert "started by others, seen to serve" in world.records[-1].message
+    assert "started by another process, seen to serve" in world.records[-1].message
 
 
 # --- starts by others -----------------------------------------------------------------------------
@@ -495,6 +595,17 @@ def test_doubt_without_a_start_asks_nobody(world: World) -> None:
     assert world.advance() is None
     assert world.activation.is_at_rest()
     assert world.programs.asked == []
+
+
+def test_while_main_cf_is_no_file_no_program_of_postfix_is_asked(world: World) -> None:
+    """Each would wait at a FIFO, and the next restart for it."""
+    world.refused = "it is a FIFO"
+    world.others_start()
+    assert world.advance() is None
+    assert world.programs.asked == []
+    world.refused = ""
+    world.pass_time()
+    assert world.verify() == Activated(None, world.clock.now)
 
 
 def test_a_start_with_another_text_is_what_postfix_ran_with(world: World) -> None:
@@ -595,7 +706,7 @@ def test_at_start_postfix_is_verified(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("unit", "dpkg", "stopped", "why"),
     [
-        (replace(MASTER, phase=UnitPhase.DOWN), Package(), True, "was stopped by somebody"),
+        (replace(MASTER, phase=UnitPhase.DOWN), Package(), True, "was stopped by an administrator"),
         (replace(MASTER, phase=UnitPhase.DOWN, result=""), Package(), True, "was stopped"),
         (replace(MASTER, phase=UnitPhase.DOWN, may_start=False), Package(), False, "disabled"),
         (replace(MASTER, phase=UnitPhase.FAILED, may_start=False), Package(), None, "masked"),
@@ -629,6 +740,26 @@ def test_what_is_left_stopped(
     assert (end.pending is None) == (pending is None)
     assert world.activation.memory.left == ""
     assert world.service.jobs == []
+
+
+@pytest.mark.parametrize("marks", [True, False])
+def test_what_dpkg_stopped_is_waited_for_and_nobody_is_told(world: World, marks: bool) -> None:
+    """Debian 12 stops it, as a person would, when it unpacks it, and starts it at the end."""
+    world.service.units = (UMBRELLA, replace(MASTER, phase=UnitPhase.DOWN))
+    world.programs.dpkg, world.programs.stopped = Package(True, "half-installed"), True
+    if marks:
+        world.correct(1, rolled_back=True)
+    world.activation.doubt()
+    for _ in range(3):
+        assert world.advance() is None
+    assert world.activation.memory.left == ""
+    assert world.records == []
+    assert world.service.jobs == []
+    # Who stops it while apt works on something else is told as soon as that has ended.
+    world.programs.dpkg = Package()
+    world.clock.now += 10
+    assert world.advance() is None
+    assert "was stopped by an administrator" in world.activation.memory.left
 
 
 def test_what_our_restart_has_taken_down_is_started_though_it_is_disabled(world: World) -> None:
@@ -676,10 +807,12 @@ def test_dpkg_at_work_is_waited_for(world: World, marks: bool) -> None:
         assert world.advance() is None
         world.pass_time()
     assert (world.service.jobs, world.records) == ([], [])
+    assert world.activation.memory.awaited == DPKG_WORKS
     world.programs.dpkg = Package()
     world.service.units = (UMBRELLA, MASTER)
     world.others_start()
     assert isinstance(world.verify(), Activated)
+    assert world.activation.memory.awaited == ""
 
 
 def test_what_is_urgent_and_waits_for_a_job_of_others_does_not_spin(world: World) -> None:
@@ -759,6 +892,108 @@ def test_restarts_for_drift_and_for_wishes_are_counted_apart(
     world.begin()
     files = (names.RESTARTS, names.WISHED_RESTARTS)
     assert tuple(len(world.a_state().restarts(name)) for name in files) == noted
+
+
+def test_while_systemd_does_not_answer_the_job_is_not_waited_for(world: World) -> None:
+    world.correct(1)
+    with world.service.hung():
+        assert world.activation.advance(world.turn) is None  # newaliases
+        assert world.activation.advance(world.turn) is None
+        assert isinstance(world.activation.course.under_way, Queueing)
+        assert world.activation.advance(world.turn) is None
+        assert world.activation.is_under_way()
+        again = world.correct(2)  # main.cf is written meanwhile, and corrected
+    assert world.advance() is None
+    world.service.finish()
+    assert world.verify() is None
+    assert world.service.restarted == [names.POSTFIX_UNIT]
+    assert world.state.pending() == again, "the restart may have come before the correction"
+    ended = world.activate()
+    assert isinstance(ended, Activated)
+    assert world.service.restarted == 2 * [names.POSTFIX_UNIT]
+    assert world.state.pending() is None
+
+
+@pytest.mark.parametrize("way", [ActivationWay.RESTART, ActivationWay.AUTO])
+def test_a_job_that_systemd_refuses_is_a_failure(world: World, way: ActivationWay) -> None:
+    world.correct(1)
+    world.turn = Turn(way=way)
+    world.service.refusal = "systemd refuses"
+    assert world.advance() is None
+    while not world.records:
+        world.posted.get(timeout=60)
+        assert world.advance() is None
+    (record,) = world.records
+    assert record.event is Event.ACTIVATION_FAILED
+    assert "systemd refuses" in record.message
+    assert not world.activation.is_under_way()
+
+
+@pytest.mark.parametrize("more", [{}, {"wished": ("mynetworks",)}])
+@pytest.mark.parametrize("lost", ["", "reset_failed"])
+def test_a_restart_that_systemd_has_not_begun_is_not_counted(
+    world: World, lost: str, more: dict[str, object]
+) -> None:
+    world.correct(1, **more)
+    assert isinstance(world.activate(), Activated)
+    files = (names.RESTARTS, names.WISHED_RESTARTS)
+    counted = [world.state.restarts(name) for name in files]
+    world.clock.now += 30
+    world.service.lost, world.service.refusal = lost, "" if lost else "systemd refuses"
+    world.correct(2, **more)
+    world.advance()
+    assert len(world.records.of(Event.ACTIVATION_FAILED)) == 1
+    assert [world.a_state().restarts(name) for name in files] == counted
+
+
+def test_a_restart_counts_until_systemd_refuses_it(world: World) -> None:
+    """This process may end before it knows."""
+    world.correct(1)
+    world.service.refusal = "systemd refuses"
+    with world.service.hung():
+        for _ in range(2):  # newaliases is first
+            world.activation.advance(world.turn)
+        assert world.a_state().restarts() == (world.clock.now,)
+    world.advance()
+    assert world.a_state().restarts() == ()
+
+
+def test_a_wish_does_not_wait_for_restarts_that_were_refused(world: World) -> None:
+    world.service.refusal = "systemd refuses"
+    for cycle in range(1, 4):
+        world.correct(cycle, wished=("mynetworks",))
+        world.advance()
+    assert len(world.records.of(Event.ACTIVATION_FAILED)) == 3
+    world.service.refusal = ""
+    world.correct(4, wished=("mynetworks",))
+    world.advance()
+    assert world.activation.is_under_way()
+
+
+def test_a_restart_whose_answer_is_lost_is_counted(world: World) -> None:
+    world.correct(1)
+    world.service.lost = "restart"
+    world.advance()
+    assert world.service.restarted
+    assert world.a_state().restarts() == (world.clock.now,)
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_what_a_refused_restart_has_not_taken_down_is_left_stopped(
+    world: World, is_lost: bool
+) -> None:
+    world.correct(1)
+    if is_lost:
+        world.service.lost = "restart"
+    else:
+        world.service.refusal = "systemd refuses"
+    world.advance()
+    down = replace(MASTER, phase=UnitPhase.DOWN, may_start=False)
+    world.service.units = (UMBRELLA, down)
+    world.service.refusal = world.service.lost = ""
+    world.pass_time()
+    world.advance()
+    assert ("is disabled or masked" in world.activation.memory.left) is not is_lost
 
 
 def test_a_reload_is_not_counted_as_a_restart(world: World) -> None:
@@ -1020,7 +1255,7 @@ def test_where_a_reload_does_not_do_a_restart_follows_at_once(
     assert len(world.service.reloaded) == len(world.service.restarted) == 1
     (record,) = world.records
     assert "restarted, up after" in record.message
-    assert "; a reload did not do: " in record.message
+    assert "; a reload was not enough: " in record.message
 
 
 def test_a_master_that_has_not_got_to_the_reload_yet_is_asked_again(world: World) -> None:
@@ -1041,9 +1276,9 @@ def test_after_a_reload_that_did_not_do_a_systemd_that_is_away_is_waited_for(
     world.turn = AUTO
     world.correct(1, "smtpd_banner")
     reload_fails(world)
-    world.service.trouble = "no talk with systemd over the system bus"
+    world.service.trouble = "cannot reach systemd over the system bus"
     assert world.advance() is None
-    assert_failed(world, "no talk with systemd")
+    assert_failed(world, "cannot reach systemd")
     assert isinstance(world.activate(), Activated)
     assert world.service.restarted == [names.POSTFIX_UNIT]
 

@@ -10,7 +10,8 @@ from queue import SimpleQueue
 
 import pytest
 
-from pf_agent.activation.alias_database import AliasDatabase
+from pf_agent.activation.alias_database import Newaliases
+from pf_agent.activation.databases import Databases
 from pf_agent.errors import HostError
 from pf_agent.files.linux import stamp
 from pf_agent.maincf.aliases import Built, Source
@@ -23,7 +24,7 @@ LONG_AGO = 1_600_000_000
 class World:
     """Two alias files, and a postalias that writes their databases but where `troubles` names one.
 
-    `spoils`: it has written half of the database when it fails.
+    `spoils`: it has written half of the database when it fails. `anothers` are not root's.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -32,13 +33,14 @@ class World:
         self.doubts: dict[str, tuple[str, ...]] = {}
         self.down = ""
         self.spoils = False
+        self.anothers: set[str] = set()
         self.meanwhile: Callable[[], object] = lambda: None
         self.runs: list[list[str]] = []
         self.records, self.clock = Records(), FakeClock()
         self.posted: SimpleQueue[Trigger] = SimpleQueue()
         self.remarks: list[str] = []
-        self.aliases = AliasDatabase(
-            self,
+        self.aliases = Databases(
+            Newaliases(self, lambda path: path in self.anothers),
             self.posted.put,
             self.records,
             self.remarks.append,
@@ -62,7 +64,9 @@ class World:
         asked = [
             path
             for path in (self.one, self.two)
-            if not databases or str(database_of(path)) in databases
+            if (
+                str(database_of(path)) in databases if databases else str(path) not in self.anothers
+            )
         ]
         self.runs.append([path.name for path in asked])
         for path in asked:
@@ -70,7 +74,7 @@ class World:
                 database_of(path).write_text("made")
         return tuple(
             Built(
-                Source(str(path), str(database_of(path))),
+                source_of(path),
                 self.troubles.get(path.name, ""),
                 self.doubts.get(path.name, ()),
             )
@@ -95,6 +99,10 @@ def write(path: Path, at: float | None = None) -> None:
     path.write_text("x")
     if at is not None:
         os.utime(path, (at, at))
+
+
+def source_of(path: Path) -> Source:
+    return Source(str(path), str(database_of(path)))
 
 
 def database_of(path: Path) -> Path:
@@ -188,7 +196,7 @@ def test_one_that_fails_does_not_keep_the_other_from_being_built(world: World) -
     assert world.look() == ["one", "two"]
     assert world.aliases.trouble == "newaliases: one: bad"
     assert world.messages(Event.ACTIVATION_FAILED) == ["newaliases: one: bad"]
-    assert world.messages(Event.ACTIVATED) == [f"{world.two} had changed, newaliases was run"]
+    assert world.messages(Event.ACTIVATED) == [f"{world.two} changed; newaliases was run"]
 
 
 def test_each_failure_is_told_once_and_by_itself(world: World) -> None:
@@ -220,7 +228,7 @@ def test_what_a_crash_may_have_cut_off_is_built_again_once(world: World) -> None
     assert world.look() == []
     world.aliases.distrust()
     assert world.look() == ["one", "two"]
-    assert world.messages(Event.ACTIVATED)[-1].endswith("it may have been cut off")
+    assert world.messages(Event.ACTIVATED)[-1].endswith("the last run may have been interrupted")
     assert world.look() == []
 
 
@@ -250,7 +258,7 @@ def test_only_what_failed_is_tried_again_and_more_and_more_seldom(world: World) 
     assert world.look() == ["one"]
     assert (world.aliases.trouble, world.aliases.patience()) == ("", None)
     assert world.messages(Event.ACTIVATED)[-1] == (
-        f"newaliases had failed, newaliases was run for {world.one}"
+        f"newaliases succeeded after an earlier failure, for {world.one}"
     )
 
 
@@ -274,7 +282,7 @@ def test_a_database_that_a_person_has_built_is_no_trouble(world: World) -> None:
     assert world.look() == []
     assert world.aliases.trouble == "two: read-only"
     assert world.messages(Event.ACTIVATED) == [
-        f"newaliases had failed, somebody else has run it for {world.one}"
+        f"newaliases had failed; another process has since run it for {world.one}"
     ]
     write(database_of(world.two))
     assert world.look() == []
@@ -342,6 +350,35 @@ def test_what_is_left_out_is_told_once_until_it_changes(world: World) -> None:
     rebuild("/a, line 2: no")
     rebuild()
     rebuild("/a, line 2: no")
-    second = "newaliases: /a, line 2: no; mend the file"
+    second = "newaliases: /a, line 2: no; fix the file"
     first = second.replace("/a, line 2", "/a, line 1: no; /a, line 2")
     assert world.remarks == [first, second, second]
+
+
+def test_a_run_for_an_activation_is_without_what_is_anothers(world: World) -> None:
+    """A restart waits for it, and another could have it wait."""
+    world.anothers.add(str(world.two))
+    for path in (world.one, world.two):
+        path.touch()
+    assert world.aliases.apart(world.aliases.stale()) == {
+        False: [source_of(world.one)],
+        True: [source_of(world.two)],
+    }
+    rebuild = world.aliases.rebuild(cycle=1)
+    assert rebuild.worked()
+    assert world.runs == [["one"]]
+    assert world.aliases.stale() == (source_of(world.two),)
+
+
+def test_a_run_for_root_does_not_wait_for_one_for_another(world: World) -> None:
+    world.anothers.add(str(world.two))
+    of_root: list[bool | None] = []
+
+    def meanwhile() -> None:
+        world.meanwhile = lambda: None
+        of_root.append(world.aliases.rebuild(cycle=1).worked())
+
+    world.meanwhile = meanwhile
+    assert world.aliases.rebuild([source_of(world.two)], of_others=True).worked()
+    assert of_root == [True]
+    assert world.runs == [["one"], ["two"]]

@@ -48,5 +48,5 @@ def test_a_machine_that_grants_no_thread(monkeypatch: pytest.MonkeyPatch) -> Non
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    with pytest.raises(HostError, match="probe: can't start new thread: too little memory"):
+    with pytest.raises(HostError, match="probe: can't start new thread: not enough memory"):
         in_a_thread("probe", lambda: None)

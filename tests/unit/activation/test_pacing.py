@@ -56,6 +56,7 @@ def test_a_contest_ends_in_peace(moments: list[float], now: float) -> None:
         pytest.param([950.0, 970.0, 999.0], 1010.0, id="the later of both limits"),
         pytest.param([940.0, 960.0, 980.0], 1000.0, id="the first is a minute old"),
         pytest.param([980.0, 941.0, 960.0], 1001.0, id="in any order"),
+        pytest.param([970.0, 970.0, 970.0, 995.0], 1005.0, id="noted more than once"),
         pytest.param([1001.0, 5000.0], 1000.0, id="of a clock that ran ahead"),
         pytest.param([944.0, 945.0, 950.0, 960.0, 980.0], 1010.0, id="more than the budget"),
     ],

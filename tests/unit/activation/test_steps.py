@@ -9,6 +9,7 @@ import pytest
 
 from pf_agent.activation.states import Attempt, Conditions, Memory
 from pf_agent.activation.steps import (
+    DPKG_WORKS,
     JOB_SECONDS,
     Ask,
     AskAgain,
@@ -91,7 +92,11 @@ ANEW = a_master(began_at=4_995.0)
             DRIFT, Memory(), holding(left="disabled"), Build(), id="disabled, and up all the same"
         ),
         pytest.param(
-            BACK, Memory(), holding(BROKEN, is_locked=True), Hold(101), id="dpkg is at work"
+            BACK,
+            Memory(),
+            holding(BROKEN, is_locked=True),
+            Hold(101, DPKG_WORKS),
+            id="dpkg is at work",
         ),
         pytest.param(DRIFT, Memory(), holding(is_locked=True), Build(), id="dpkg, and it is up"),
         pytest.param(DRIFT, Memory(), holding(BROKEN), Build(), id="it failed"),
@@ -160,7 +165,7 @@ ANEW = a_master(began_at=4_995.0)
         ),
         pytest.param(
             DRIFT,
-            Memory(was_overtaken=True),
+            Memory(overtaken_at=NOW - 20),
             holding(restarts=(NOW - 20,), apart=160),
             Build(),
             id="contested, and the last start failed",
@@ -330,6 +335,13 @@ def test_was_started_since(
     assert was_started_since(pending, memory, a_master(began_at=began_at)) is was_started
 
 
+@pytest.mark.parametrize(("began_at", "was_started"), [(59.0, False), (61.0, True)])
+def test_a_start_with_a_text_that_is_gone_is_none(began_at: float, was_started: bool) -> None:
+    pending = replace(DRIFT, exposure=Exposure(1.0, 1.0, 50.0))
+    holder = a_master(began_at=began_at)
+    assert was_started_since(pending, Memory(overtaken_at=60.0), holder) is was_started
+
+
 @pytest.mark.parametrize(
     ("pending", "memory", "urgent"),
     [
@@ -413,9 +425,11 @@ def test_may_clear(
 
 
 @pytest.mark.parametrize(
-    ("took", "wait"), [(0.0, 1.0), (0.08, 1.0), (0.1, 1.0), (0.2, 2.0), (3.0, 30.0)]
+    ("took", "wait"), [(0.0, 1.0), (0.08, 1.0), (0.1, 1.0), (0.2, 2.0), (3.0, 13.0), (30.0, 40.0)]
 )
-def test_a_reload_takes_a_tenth_of_the_time_at_most(took: float, wait: float) -> None:
+def test_a_reload_takes_a_tenth_of_the_time_and_the_next_waits_ten_seconds_at_most(
+    took: float, wait: float
+) -> None:
     assert reload_allowed_at(TICKS, TICKS + took) == pytest.approx(TICKS + wait)
 
 
@@ -430,7 +444,7 @@ DOWN = (UP[0], replace(UP[1], phase=UnitPhase.DOWN))
 MOVING = (UP[0], replace(UP[1], phase=UnitPhase.CHANGING))
 IS_FAILED = "postfix@-.service is failed (exit-code); see `journalctl -u postfix@-.service`"
 IS_DOWN = "postfix@-.service is down; see `journalctl -u postfix@-.service`"
-NOT_ANEW = "postfix@-.service was not started anew; see `systemctl status postfix@-.service`"
+NOT_ANEW = "postfix@-.service was not restarted; see `systemctl status postfix@-.service`"
 
 
 @pytest.mark.parametrize(
@@ -443,7 +457,7 @@ NOT_ANEW = "postfix@-.service was not started anew; see `systemctl status postfi
             None,
             (),
             JOB_SECONDS + 1,
-            Fail("no end of the restart was heard in 300 s"),
+            Fail("systemd did not report the end of the restart within 300 s"),
             id="too long",
         ),
         pytest.param(START, "done", UP, 1, Ask(), id="done"),
@@ -582,7 +596,7 @@ INTERRUPTED = {
             START,
             NOBODY,
             Asked(NEXT, b"other"),
-            Memory(was_overtaken=True),
+            Memory(overtaken_at=NOW),
             1,
             NotServed(Standing.DOWN, "down"),
             id="overtaken once alone",
@@ -610,12 +624,12 @@ INTERRUPTED = {
                 OTHERS,
                 NOBODY,
                 WISHED,
-                Memory(was_overtaken=was),
+                Memory(overtaken_at=was),
                 1,
                 Overtaken("down"),
                 id=f"a wish since others' start is not to blame for it ({was})",
             )
-            for was in (True, False)
+            for was in (NOW, 0.0)
         ),
     ],
 )

@@ -14,7 +14,7 @@ from pf_agent.model import Heard, Standing
 SERVED, FAILING, REJECTED, DOWN = Standing
 
 WELL = Heard()
-SILENT = Heard("127.0.0.1:25: no greeting came for 10 s", greeted=False)
+SILENT = Heard("127.0.0.1:25: no greeting for 10 s", greeted=False)
 REFUSED = Heard("127.0.0.1:25: no connection (Connection refused)", greeted=False)
 GONE = Heard("postfix@-.service is failed (exit-code)", greeted=False)
 AWAY = Heard("RCPT got 451 4.7.1 Service unavailable", code=451, words="4.7.1 Service unavailable")

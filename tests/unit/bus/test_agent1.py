@@ -46,18 +46,23 @@ class TestProperties:
         assert not shown["InSync"]
         assert not shown["Suspended"]
         assert shown["SuspendedUntil"] == shown["LastCycle"] == shown["NextLook"] == 0
+        assert shown["LastDriftAt"] == 0
         assert shown["LastDrift"] == shown["Problems"] == []
+        assert shown["StaleTables"] == {}
 
     def test_what_a_status_holds_is_shown(self) -> None:
         last = LastDrift(41, NOW - 60, ("mydomain", "inet_interfaces"))
-        status = Status(Phase.IN_SYNC, NOW, 12, last=last, next_look=NOW + 300)
+        stale = {"/t\x1b": "/t\x1b:2: odd"}
+        status = Status(Phase.IN_SYNC, NOW, 12, last=last, next_look=NOW + 300, stale=stale)
         shown = properties(status, NOW)
         assert shown["InSync"]
         assert shown["Summary"].startswith("in sync: 12 parameters")
         assert (shown["LastCycle"], shown["Parameters"]) == (41, 12)
         assert shown["LastDrift"] == ["mydomain", "inet_interfaces"]
+        assert shown["LastDriftAt"] == int(NOW - 60)
         assert shown["NextLook"] == 1_000_300
         assert shown["Instances"] == {"-": "in-sync"}
+        assert shown["StaleTables"] == {"/t\\x1b": "/t\\x1b:2: odd"}
 
     def test_one_instance_that_is_not_in_sync_is_enough(self) -> None:
         inner = {"postfix-out": Status(Phase.STALLED, NOW)}

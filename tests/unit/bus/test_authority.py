@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pf_agent.bus.authority import Authority, Verdict
+from pf_agent.bus.authority import Authority, Caller, Verdict
 
 ANNA = 60_001  # nobody knows a name for it
 
@@ -38,7 +38,8 @@ def test_where_no_thread_is_granted_the_caller_is_told_and_may_ask_again(
     authority, told = Authority(), SimpleQueue[Verdict]()
 
     def ask() -> Verdict:
-        authority.ask(Connection(), ":1.7", "org.example.act", False, told.put)
+        caller = Caller(Connection(), ":1.7", None)
+        authority.ask(caller, "org.example.act", False, told.put)
         return told.get(timeout=20)
 
     def refuse(_thread: threading.Thread) -> None:
@@ -47,5 +48,5 @@ def test_where_no_thread_is_granted_the_caller_is_told_and_may_ask_again(
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", refuse)
         for _ in range(20):  # more than may be open at a time
-            assert "too little memory, or too few tasks; raise" in ask().why
+            assert "not enough memory or tasks; raise" in ask().why
     assert ask() == Verdict(f"uid {ANNA}")

@@ -39,6 +39,15 @@ class TestNotify:
         with pytest.raises(HostError, match="NotifyAccess"):
             sd_notify("READY=1")
 
+    def test_a_systemd_that_reads_nothing_holds_nobody_up(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+            listener.bind(str(tmp_path / "notify"))
+            monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+            with pytest.raises(HostError, match="systemd does not read"):
+                all(sd_notify("WATCHDOG=1") for _ in range(100_000))
+
     @pytest.mark.parametrize("word", ["x", "é", "\U0001f4ec"])
     def test_a_long_sentence_leaves_room_for_the_sign_of_life(self, word: str) -> None:
         found = assignments(["WATCHDOG=1", f"STATUS={word * 100_000}"])

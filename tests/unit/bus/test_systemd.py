@@ -23,7 +23,7 @@ class TestListener:
     def test_a_signal_that_cannot_be_understood_is_told_at_the_next_call(self) -> None:
         systemd = Systemd(lambda _trigger: None)
         systemd._job_removed(":1.1", "/", "Manager", "JobRemoved", ("nonsense",))
-        with pytest.raises(HostError, match="signal of systemd"):
+        with pytest.raises(HostError, match="signal from systemd"):
             systemd.job_result(JOB)
 
     def test_a_lost_connection_wakes_for_each_open_job(self) -> None:
@@ -41,7 +41,7 @@ class TestListener:
         systemd._lost(None, False)  # it was we who hung up
         assert posted == []
         systemd._lost(None, True)
-        assert posted == [Trigger(Reason.JOB, "the connection to the system bus is lost")]
+        assert posted == [Trigger(Reason.JOB, "the connection to the system bus was lost")]
 
     def test_a_unit_that_is_followed_wakes(self) -> None:
         posted: list[Trigger] = []
@@ -55,7 +55,7 @@ class TestListener:
     def test_a_change_that_cannot_be_understood_is_told_at_the_next_call(self) -> None:
         systemd = Systemd(lambda _trigger: None)
         systemd._unit_changed("postfix.service", ":1.1", "/", "Properties", "Changed", ())
-        with pytest.raises(HostError, match="signal of systemd"):
+        with pytest.raises(HostError, match="signal from systemd"):
             systemd.job_result(JOB)
 
 

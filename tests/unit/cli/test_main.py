@@ -25,14 +25,16 @@ import pytest
 
 from pf_agent import __version__
 from pf_agent.cli import main
+from pf_agent.files.configuration import only_observing
 from pf_agent.model import LastDrift, Phase, Status
 from pf_agent.postfix.postconf import POSTCONF
 from pf_agent.words.status import status_dict, status_from_dict
 from tests.package import AGENT
+from tests.unit.cli.forks import Forks
 
 VERBS = (
     *("run", "status", "diff", "apply", "check", "suspend", "resume", "history", "explain"),
-    *("restore", "set", "adopt", "init"),
+    *("restore", "set", "unset", "adopt", "init"),
 )
 NOBODY = 65534
 DESIRED = 'use_default = ["d"]\n[settings]\na = "1"\nb = "x y"\n'
@@ -144,8 +146,20 @@ def test_diff_as_json(desk: Desk) -> None:
     assert answer.json == {
         "in_sync": False,
         "drift": [
-            {"parameter": "a", "kind": "changed", "expected": "1", "actual": "2", "line": 1},
-            {"parameter": "d", "kind": "unwanted", "expected": None, "actual": "4", "line": 2},
+            {
+                **{"parameter": "a", "kind": "changed", "expected": "1", "actual": "2", "line": 1},
+                "place": f"{desk.desired}:3",
+            },
+            {
+                **{
+                    "parameter": "d",
+                    "kind": "unwanted",
+                    "expected": None,
+                    "actual": "4",
+                    "line": 2,
+                },
+                "place": f"{desk.desired}:1",
+            },
         ],
         "diff": f"--- {path}\n+++ {path} (desired)\n{DIFF}",
         "instances": {},
@@ -190,6 +204,8 @@ def test_apply_corrects_the_file_and_leaves_nothing_else_behind(desk: Desk) -> N
 
 def test_apply_as_json(desk: Desk) -> None:
     diff = desk.run("diff", "--json").json
+    for each in diff["drift"]:
+        del each["place"]
     answer = desk.run("apply", "--json")
     assert answer.code == 0
     assert answer.json == {
@@ -198,6 +214,8 @@ def test_apply_as_json(desk: Desk) -> None:
         "cycle": 1,
         **diff,
         "failure": None,
+        "rebuilt_tables": [],
+        "stale_tables": {},
     }
     answer = desk.run("apply", "--json")
     assert answer.json == {
@@ -208,6 +226,8 @@ def test_apply_as_json(desk: Desk) -> None:
         "drift": [],
         "diff": "",
         "failure": None,
+        "rebuilt_tables": [],
+        "stale_tables": {},
         "instances": {},
     }
 
@@ -215,7 +235,8 @@ def test_apply_as_json(desk: Desk) -> None:
 def test_apply_dry_run_is_diff_and_changes_nothing(desk: Desk) -> None:
     before = desk.main_cf.stat()
     assert desk.run("apply", "--dry-run") == desk.run("diff")
-    assert desk.run("apply", "--dry-run", "--json") == desk.run("diff", "--json")
+    would = desk.run("diff", "--json").json | {"stale_tables": {}}
+    assert desk.run("apply", "--dry-run", "--json").json == would
     assert desk.main_cf.read_text() == WRONG
     after = desk.main_cf.stat()
     assert (after.st_ino, after.st_ctime_ns) == (before.st_ino, before.st_ctime_ns)
@@ -332,18 +353,19 @@ def test_help_names_every_verb_and_every_exit_code(pf_agent: Command) -> None:
             "apply",
             (
                 *("--json", "--color [{auto,always,never}]", "--main-cf FILE", "--desired FILE"),
-                *("--dry-run", "--no-activate", "--force"),
+                *("--dry-run", "--no-activate", "--wait {yes,no}", "--force"),
             ),
         ),
         ("check", ("--json", "--references")),
-        ("suspend", ("--for TIME", "--reason TEXT")),
-        ("resume", ()),
-        ("history", ("--json", "--since TIME")),
+        ("suspend", ("--for TIME", "--reason TEXT", "--instance NAME")),
+        ("resume", ("--instance NAME",)),
+        ("history", ("--json", "--since TIME", "--limit N")),
         ("explain", ("--json", "--instance NAME")),
         ("restore", ("--instance NAME",)),
-        ("set", ("--json", "--instance NAME")),
-        ("adopt", ("--json", "--instance NAME")),
-        ("init", ("--json", "--from NAME")),
+        ("set", ("--json", "--instance NAME", "--unknown")),
+        ("unset", ("--json", "--instance NAME", "--default")),
+        ("adopt", ("--json", "--cycle CYCLE", "--instance NAME")),
+        ("init", ("--json", "--from NAME", "--list")),
     ],
 )
 def test_each_verb_has_its_help(pf_agent: Command, verb: str, options: Sequence[str]) -> None:
@@ -450,7 +472,7 @@ def shell(argv: Sequence[str], closed: str) -> subprocess.CompletedProcess[str]:
 def test_to_be_asked_needs_a_standard_input() -> None:
     done = shell(command("adopt"), "<&-")
     assert done.returncode == 2
-    assert done.stderr == "pf-agent: adopt: there is no terminal to ask on; name the parameters\n"
+    assert done.stderr == "pf-agent: adopt: no terminal to ask on; name the parameters\n"
 
 
 @pytest.mark.parametrize("options", [["--help"], ["status"], ["status", "--json"], ["check"]])
@@ -460,7 +482,7 @@ def test_a_full_disk_is_said_in_one_line(options: Sequence[str]) -> None:
             command(*options), stdout=full, stderr=subprocess.PIPE, env=environment(), check=False
         )
     assert done.returncode == 1
-    assert done.stderr == (b"pf-agent: what it says cannot be written: No space left on device\n")
+    assert done.stderr == (b"pf-agent: cannot write its output: No space left on device\n")
 
 
 # With all its modules in it, and 8 MiB more.
@@ -487,7 +509,7 @@ def test_too_little_memory_is_said_in_one_line(tmp_path: Path) -> None:
         env=environment(),
         check=False,
     )
-    assert done.stderr == b"pf-agent: too little memory; raise its limit (MemoryMax=)\n"
+    assert done.stderr == b"pf-agent: not enough memory; raise its limit (MemoryMax=)\n"
     assert done.returncode == 1
 
 
@@ -531,13 +553,13 @@ class Host:
     # What Postfix's programs look up before they read main.cf.
     KEPT = ("passwd", "group", "hosts", "services", "nsswitch.conf")
     MOUNT = (
-        "for folder in etc run var/lib; do "
-        'mount -t tmpfs tmpfs /$folder && cp -a "$0"/$folder/. /$folder/ || exit 99; '
-        'done; exec "$@"'
+        "mount --make-rprivate / || exit 99; for folder in etc run var/lib; do "
+        'mount -t tmpfs tmpfs /$folder && cp -a "$0"/$folder/. /$folder/ || exit 99; done'
     )
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, forks: Forks) -> None:
         self.folder = folder
+        self._forks = forks
         for name in self.FOLDERS:
             (folder / name).mkdir(parents=True)
         for name in self.KEPT:
@@ -555,28 +577,53 @@ class Host:
         self.write("run/pf-agent/status.json", json.dumps(status_dict(status, 0)))
 
     def run(self, *arguments: str) -> Answer:
-        done = self.inside(command(*arguments))
-        assert "Traceback" not in done.stderr
-        return Answer(done.returncode, done.stdout, done.stderr)
+        answer = Answer(*self._forks.run(self.MOUNT, self.folder, arguments))
+        assert "Traceback" not in answer.err
+        return answer
 
     def inside(self, argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
-        own = ["--user", "--map-root-user"] if os.geteuid() != 0 else []
-        enter = ["unshare", "--mount", "--propagation", "private", *own]
         return subprocess.run(
-            [*enter, "sh", "-c", self.MOUNT, str(self.folder), *argv],
+            self.entered(argv),
             capture_output=True,
             encoding="utf-8",
             env=environment(),
             check=False,
         )
 
+    def entered(self, argv: Sequence[str]) -> list[str]:
+        """What runs `argv` in a process of its own, on this host."""
+        own = ["--user", "--map-root-user"] if os.geteuid() != 0 else []
+        script = f'{self.MOUNT}; exec "$@"'
+        return ["unshare", "--mount", *own, "sh", "-c", script, str(self.folder), *argv]
+
+
+class LastingHost(Host):
+    """The same; what a run leaves there, the next finds."""
+
+    MOUNT = (
+        "mount --make-rprivate / || exit 99; for folder in etc run var/lib; do "
+        'mount --bind "$0"/$folder /$folder || exit 99; done'
+    )
+
+
+@pytest.fixture(scope="module")
+def forks() -> Iterator[Forks]:
+    enter = ["unshare", "--mount", *(["--user", "--map-root-user"] if os.geteuid() != 0 else [])]
+    if shutil.which("unshare") is None or subprocess.run([*enter, "true"]).returncode != 0:
+        pytest.skip("no mount namespace can be had here")
+    found = Forks(environment())
+    yield found
+    found.close()
+
 
 @pytest.fixture
-def host(tmp_path: Path) -> Host:
-    found = Host(tmp_path)
-    if shutil.which("unshare") is None or found.inside(["true"]).returncode != 0:
-        pytest.skip("no mount namespace can be had here")
-    return found
+def host(tmp_path: Path, forks: Forks) -> Host:
+    return Host(tmp_path, forks)
+
+
+@pytest.fixture
+def lasting(tmp_path: Path, forks: Forks) -> LastingHost:
+    return LastingHost(tmp_path, forks)
 
 
 STATUS = Status(
@@ -588,11 +635,26 @@ STATUS = Status(
 )
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("status", "diff", "apply --dry-run", "check", "suspend", "resume", "history"),
+        *("explain a", "restore 1", "set --unknown a=2", "unset a", "adopt a", "init", "no-verb"),
+    ],
+)
+def test_a_run_in_a_fork_is_a_run(host: Host, line: str) -> None:
+    """Else the tests below would prove nothing of a process that has loaded nothing before."""
+    host.write("etc/postfix/main.cf", WRONG)
+    done = host.inside(command(*line.split()))
+    assert host.run(*line.split()) == (done.returncode, done.stdout, done.stderr)
+    assert done.stdout or done.stderr
+
+
 def test_check_of_good_files(host: Host) -> None:
     answer = host.run("check")
     assert (answer.code, answer.err) == (0, "")
     *warned, last = answer.out.splitlines()
-    assert last == "/etc/pf-agent: right, 3 parameters"
+    assert last == "/etc/pf-agent: valid, 3 parameters"
     answer = host.run("check", "--json")
     assert answer.code == 0
     # Where Postfix is installed it knows none of these parameters.
@@ -635,12 +697,12 @@ def test_check_without_any_configuration(host: Host) -> None:
     assert answer.out.startswith("/etc/pf-agent/desired.toml: no such file; ")
 
 
-def test_status_is_one_sentence(host: Host) -> None:
+def test_status_says_it_all_in_the_first_line_and_more_below(host: Host) -> None:
     host.publish(STATUS)
     answer = host.run("status")
     assert (answer.code, answer.err) == (0, "")
     assert re.fullmatch(
-        r"in sync: 21 parameters; last drift \d+ days ago: mynetworks, corrected in 8 ms,"
+        r"in sync: 21 parameters\n  drift: \d+ days ago, cycle \d+: mynetworks, corrected in 8 ms,"
         r" Postfix up after 0\.7 s\n",
         answer.out,
     )
@@ -650,13 +712,19 @@ def test_status_names_each_problem(host: Host) -> None:
     host.publish(replace(STATUS, problems=("desired.toml:1: x", "agent.toml:1: y")))
     first, *rest = host.run("status").out.splitlines()
     assert first.startswith("in sync: ")
-    assert rest == ["desired.toml:1: x", "agent.toml:1: y"]
+    assert [line for line in rest if "error: " in line] == [
+        "  error: desired.toml:1: x",
+        "  error: agent.toml:1: y",
+    ]
 
 
 @pytest.mark.parametrize("phase", [Phase.STALLED, Phase.FAILING, Phase.STOPPED])
 def test_status_is_a_failure_where_somebody_has_to_do_something(host: Host, phase: Phase) -> None:
     host.publish(replace(STATUS, phase=phase, detail="no template", last=None))
-    assert host.run("status") == (1, f"{phase.value}: no template\n", "")
+    answer = host.run("status")
+    assert (answer.code, answer.err) == (1, "")
+    assert answer.out.startswith(f"{phase.value}: ")
+    assert "no template" in answer.out
     inner = replace(STATUS, phase=phase, detail="why", instances={}, last=None)
     host.publish(replace(STATUS, last=None, instances={"out": inner}))
     assert host.run("status").code == 1
@@ -665,7 +733,7 @@ def test_status_is_a_failure_where_somebody_has_to_do_something(host: Host, phas
 @pytest.mark.parametrize("is_suspended", [False, True])
 def test_apply_leaves_alone_what_is_only_watched(host: Host, is_suspended: bool) -> None:
     host.write("etc/postfix/main.cf", WRONG)
-    why = "agent.toml has the mode observe"
+    why = "agent.toml sets mode = observe"
     if is_suspended:
         why = "suspended by anna until resumed: a test"
         suspension = {
@@ -681,15 +749,54 @@ def test_apply_leaves_alone_what_is_only_watched(host: Host, is_suspended: bool)
     answer = host.run("apply")
     assert (answer.code, answer.out) == (1, "")
     assert answer.err.endswith(
-        f"/etc/postfix/main.cf: {why}; `pf-agent apply --force` corrects it all the same\n"
+        f"/etc/postfix/main.cf: {why}; `pf-agent apply --force` corrects it anyway\n"
     )
+
+
+def test_explain_says_of_each_table_how_its_index_stands(host: Host) -> None:
+    pytest.importorskip("systemd", reason="the journal is read for the last drift")
+    named = {name: f"/etc/postfix/{name}" for name in ("new", "old", "none", "gone", "told")}
+    words = ", ".join(f"hash:{path}" for path in named.values())
+    host.write("etc/postfix/main.cf", f"{RIGHT}transport_maps = {words}\n")
+    for name in ("new", "old", "none", "told"):
+        host.write(f"etc/postfix/{name}", "a b\n")
+    for name, seconds in (("new", 10), ("old", -10)):
+        host.write(f"etc/postfix/{name}.db", "")
+        at = (host.folder / f"etc/postfix/{name}").stat().st_mtime + seconds
+        os.utime(host.folder / f"etc/postfix/{name}.db", (at, at))
+    host.publish(replace(STATUS, stale={named["told"]: f"{named['told']}:1: odd"}))
+    assert host.run("explain", "transport_maps", "--json").json["tables"] == [
+        f"{named['new']}: up to date",
+        f"{named['old']}: the index is older than its source",
+        f"{named['none']}: there is no index",
+        f"{named['gone']}: there is neither source nor index",
+        f"{named['told']}:1: odd",
+    ]
+    assert host.run("explain", "mynetworks", "--json").json["tables"] == []
+
+
+def test_what_apply_would_build_is_no_drift(host: Host) -> None:
+    path = "/etc/postfix/\x1bwords"
+    host.write("etc/postfix/main.cf", f"{RIGHT}transport_maps = hash:{path}\n")
+    host.write(path.lstrip("/"), "key value\n")
+    assert host.run("diff").err == ""
+    answer = host.run("apply", "--dry-run")
+    assert (answer.code, answer.out) == (0, "")
+    shown = path.replace("\x1b", "\\x1b")
+    assert answer.err.startswith(f"{shown}: its index is out of date and would be rebuilt")
+    found = host.run("apply", "--dry-run", "--json").json
+    assert (list(found["stale_tables"]), found["in_sync"]) == ([shown], True)
+    host.write("etc/pf-agent/agent.toml", "[tables]\nrebuild = false\n")
+    assert host.run("apply", "--dry-run").err == ""
 
 
 def test_status_tells_of_every_instance(host: Host) -> None:
     inner = Status(Phase.STALLED, 1_764_000_000.0, 2, "no such file")
     host.publish(replace(STATUS, last=None, instances={"out": inner}))
-    sentence = "in sync: 21 parameters; instance out: stalled: no such file\n"
-    assert host.run("status") == (1, sentence, "")
+    answer = host.run("status")
+    assert answer.code == 1
+    assert answer.out.startswith("in sync: 21 parameters; out: stalled\ninstance out: stalled: ")
+    assert "\n  wrong: no such file\n" in answer.out
     assert host.run("status", "--json").json["instances"]["out"]["phase"] == "stalled"
 
 
@@ -713,7 +820,7 @@ def test_what_nobody_named_is_shown_by_diff_where_that_is_asked_for(host: Host) 
     host.write("etc/postfix/main.cf", RIGHT + "e = 1\nf = 1\n")
     answer = host.run("diff")
     assert (answer.code, answer.out) == (3, "")
-    assert answer.err.startswith('f is "1", the desired state does not name it')
+    assert answer.err.startswith('f is "1", which is not managed')
 
 
 def test_colours_are_for_terminals_unless_asked_for(desk: Desk) -> None:
@@ -727,12 +834,16 @@ def test_colours_are_for_terminals_unless_asked_for(desk: Desk) -> None:
 def test_status_watched_tells_what_changes(host: Host) -> None:
     """In its own namespace the file is another one, so the daemon's end is what can be seen."""
     host.publish(replace(STATUS, last=None))
+    watching = f"{shlex.join(command('status', '--watch'))} > /run/told &"
+    # And looks once more, at what is the same as before.
+    seen = "until grep -qs '{}' /run/told; do sleep 0.2; done; sleep 1.2"
     gone = "rm /run/pf-agent/status.json"
-    script = f"{shlex.join(command('status', '--watch'))} & sleep 2; {gone}; sleep 3; kill $!"
-    told = host.inside(["timeout", "60", "bash", "-mc", script]).stdout.splitlines()
+    script = [watching, seen.format("in sync"), gone, seen.format("not running"), "kill $!"]
+    script.append("cat /run/told")
+    told = host.inside(["timeout", "120", "bash", "-mc", "\n".join(script)]).stdout.splitlines()
     assert told == [
         "in sync: 21 parameters",
-        "the daemon does not run; start it with `systemctl start pf-agent`",
+        "the daemon is not running; start it with `systemctl start pf-agent`",
     ]
 
 
@@ -747,7 +858,7 @@ def test_status_as_json(host: Host) -> None:
 def test_status_without_a_daemon(host: Host) -> None:
     answer = host.run("status")
     assert answer.code == 1
-    assert answer.out == "the daemon does not run; start it with `systemctl start pf-agent`\n"
+    assert answer.out == "the daemon is not running; start it with `systemctl start pf-agent`\n"
     assert host.run("status", "--json").json["phase"] is None
 
 
@@ -755,7 +866,7 @@ def test_status_that_a_killed_daemon_left_behind(host: Host) -> None:
     gone = subprocess.Popen(["true"])
     gone.wait()
     host.publish(replace(STATUS, pid=gone.pid))
-    assert host.run("status").out.startswith("the daemon does not run; ")
+    assert host.run("status").out.startswith("the daemon is not running; ")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", f'{{"pid": {os.getpid()}}}'])
@@ -764,7 +875,7 @@ def test_status_that_cannot_be_read(host: Host, text: str) -> None:
     answer = host.run("status")
     assert answer.code == 1
     if text == "{}":
-        assert answer.out.startswith("the daemon does not run; ")
+        assert answer.out.startswith("the daemon is not running; ")
     else:
         assert "/run/pf-agent/status.json: " in one_line(answer)
 
@@ -783,7 +894,7 @@ def test_diff_of_a_destroyed_file_begins_with_the_last_good_text(host: Host) -> 
     answer = host.run("diff")
     assert answer.code == 3
     assert "\n+tls = yes\n" in answer.out
-    assert "it holds no setting; it begins again as the last good text" in answer.err
+    assert "it contains no settings; it is recreated as the last good text" in answer.err
 
 
 def test_diff_of_a_users_file_against_the_hosts_desired_state(host: Host) -> None:
@@ -800,11 +911,18 @@ def test_diff_without_any_desired_state(host: Host) -> None:
     assert "/etc/pf-agent/desired.toml: no such file" in one_line(answer)
 
 
-def test_a_daemon_with_bad_options_does_not_start(host: Host) -> None:
+def test_check_says_what_the_daemon_does_without_good_options(host: Host) -> None:
     host.write("etc/pf-agent/agent.toml", 'mode = "x"\n')
-    answer = host.run("run")
-    assert answer.code == 2
-    assert "config-rejected: /etc/pf-agent/agent.toml:1: mode: " in answer.err
+    fault, *_ = host.run("check").out.splitlines()  # a Postfix that is there warns of more
+    assert fault.startswith("/etc/pf-agent/agent.toml:1: mode: ")
+    told = only_observing("/etc/pf-agent")
+    host.publish(replace(STATUS, problems=(fault, told)))
+    answer = host.run("check")
+    assert (answer.code, answer.out.splitlines()[:2]) == (2, [fault, told])
+    host.publish(replace(STATUS, problems=(fault,)))
+    shown = host.run("check").out.splitlines()
+    assert shown[0] == fault
+    assert told not in shown
 
 
 def test_suspend_and_resume_without_a_daemon(host: Host) -> None:
@@ -827,7 +945,57 @@ def test_suspend_and_resume_without_a_daemon(host: Host) -> None:
     assert rest[-1] == "it was not suspended"
 
 
-@pytest.mark.parametrize("text", ["", "0", "2x", "-1", "1h30m"])
+def test_a_second_suspension_says_which_one_it_replaces(lasting: LastingHost) -> None:
+    first, second = (
+        lasting.run("suspend", *words).out.rstrip("\n")
+        for words in (["--for=2h", "--reason=the queue moves"], ["--reason=\x1bnew disks"])
+    )
+    assert second.partition(" (")[0].endswith(" until resumed: \\x1bnew disks")
+    assert second.endswith(f" (replaces the one {first.removeprefix('suspended ')})")
+
+
+def test_an_instance_is_suspended_and_resumed_alone(lasting: LastingHost) -> None:
+    lasting.write(
+        "etc/pf-agent/desired.toml",
+        DESIRED + '[instances.out]\nconfig_directory = "/etc/out"\n[instances.out.settings]\n',
+    )
+    kept = "var/lib/pf-agent/instances/out/suspension-alone.json"
+    orders = (
+        ["suspend", "--instance=out"],
+        ["resume", "--instance=-"],
+        ["resume", "--instance=out"],
+        ["suspend", "--instance=out"],
+        ["suspend"],
+        ["resume", "--instance=out"],
+        ["suspend", "--instance=-"],
+        ["resume"],
+        ["resume"],
+    )
+    answers = [lasting.run(*words) for words in orders]
+    assert {(answer.code, answer.err) for answer in answers} == {(0, "")}
+    assert [re.sub(r"by \S+", "by X", answer.out.rstrip("\n")) for answer in answers] == [
+        "out: suspended by X until resumed",
+        "it was not suspended",
+        "out: resumed",
+        "out: suspended by X until resumed",
+        "suspended by X until resumed",
+        "out: resumed; all instances are suspended, and `pf-agent resume` ends that",
+        "suspended by X until resumed",
+        "resumed",
+        "it was not suspended",
+    ]
+    assert (lasting.folder / kept).exists()
+
+
+@pytest.mark.parametrize("verb", ["suspend", "resume"])
+@pytest.mark.parametrize("name", ["nobody", "../out", "", "out\x1b"])
+def test_there_must_be_an_instance_to_be_suspended(host: Host, verb: str, name: str) -> None:
+    answer = host.run(verb, f"--instance={name}")
+    assert (answer.code, answer.out) == (2, "")
+    assert "not configured" in one_line(answer)
+
+
+@pytest.mark.parametrize("text", ["", "0", "2x", "-1", "forever"])
 def test_a_time_to_suspend_for_is_a_number_and_a_unit(host: Host, text: str) -> None:
     answer = host.run("suspend", f"--for={text}")
     assert answer.code == 2
@@ -837,4 +1005,58 @@ def test_a_time_to_suspend_for_is_a_number_and_a_unit(host: Host, text: str) -> 
 def test_to_suspend_for_more_than_a_year_is_to_suspend_for_ever(host: Host) -> None:
     answer = host.run("suspend", "--for=367d")
     assert answer.code == 2
-    assert "more than a year; leave --for away" in answer.err
+    assert "more than a year; omit --for" in answer.err
+
+
+SECRET = "Tr0ub4dor&3"
+
+
+@pytest.mark.parametrize("verb", ["diff", "diff --json", "apply --dry-run", "apply --json"])
+def test_no_verb_prints_a_secret(desk: Desk, verb: str) -> None:
+    desk.main_cf.write_text(f"relay_pass =\n\n  {SECRET}\na = 2\nstray {SECRET}\n")
+    desk.desired.write_text(f'[settings]\na = "1"\nx_token = "{SECRET}"\ny = "x {SECRET}"\n')
+    answer = desk.run(*verb.split())
+    assert "y" in f"{answer.out}{answer.err}"
+    assert SECRET not in f"{answer.out}{answer.err}"
+    if "--json" in verb:
+        assert answer.json
+
+
+@pytest.mark.parametrize("line", [f'["a", 5, "{SECRET}"]', f'"{SECRET}', f'{{ a = "{SECRET}" }}'])
+def test_no_fault_of_a_file_quotes_a_secret(desk: Desk, line: str) -> None:
+    desk.desired.write_text(f"[settings]\nx_token = {line}\n")
+    answer = desk.run("diff")
+    assert answer.code == 2
+    assert "desired.toml:2" in answer.err
+    assert SECRET not in answer.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [f"x_token={SECRET}", f"{SECRET} y=1", f"x_token={SECRET}"],
+        ["x_token", SECRET],
+        ["y", "x_token", f"{SECRET} and more"],
+    ],
+)
+def test_no_complaint_quotes_a_secret_that_was_typed(
+    pf_agent: Command, words: Sequence[str]
+) -> None:
+    answer = pf_agent("set", *words)
+    assert "x_token" in answer.err
+    assert SECRET not in answer.err
+
+
+def test_a_traceback_has_no_secret(tmp_path: Path) -> None:
+    code = f"""
+from pf_agent.cli import main
+from pf_agent.words.outgoing import PROCESS
+PROCESS.read_settings({{"x_token": {SECRET!r}}})
+main.main(["status"])
+raise KeyError({SECRET!r})
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=False
+    )
+    assert "KeyError: '(hidden)'" in done.stderr
+    assert SECRET not in done.stderr.partition("KeyError")[2]

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from pf_agent.cli.tables import columns
+from pf_agent.words import history
 from tests.unit.cli.test_main import command, environment
 
 HOSTILE = "[red]x[/red] :smile: \x1b[31m\x1b]0;title\x07\r\x9b2J" + "y" * 10_000
@@ -100,6 +101,54 @@ def diff(tmp_path: Path) -> list[str]:
 
 def test_each_column_is_as_wide_as_its_widest_cell() -> None:
     assert columns([["A", "BC"], ["abc", "d"]]) == ["A    BC", "abc  d"]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "writer", "outcome"),
+    [
+        ("mynetworks", "sed", "activated"),
+        (
+            "out: smtpd_relay_restrictions, mynetworks and 7 more",
+            "ansible-playbook (anna)",
+            "refused",
+        ),
+        ("x" * 300, "y" * 300, "Postfix failed"),
+        ("x", "y" * 60, "rolled back"),
+    ],
+)
+def test_history_fits_a_terminal_without_rich(parameters: str, writer: str, outcome: str) -> None:
+    row = ("1234567", "2026-01-31 14:30", parameters, writer, "119 min", outcome)
+    heading, line = columns([history.HEADINGS, row], history.YIELDING)
+    assert len(heading) <= 80
+    assert len(line) <= 80
+    assert line.startswith("1234567  2026-01-31 14:30  ")
+    assert line.endswith(f"  119 min   {outcome}")
+    cells = re.split(r"  +", line)
+    for cell, whole in zip(cells, row, strict=True):
+        assert cell == whole or whole.startswith(cell.removesuffix("..."))
+    wide = len("  ".join(row)) > 80
+    assert ("..." in line) == wide
+
+
+def test_a_table_of_columns_that_do_not_yield_is_shown_whole() -> None:
+    rows = [["A", "B"], ["x" * 70, "y" * 70]]
+    assert columns(rows)[1] == "x" * 70 + "  " + "y" * 70
+    assert len(columns(rows, ["B"])[1]) == 80 - 2 - 70 + 72
+    assert columns([["A"], ["x" * 70]], ["B"])[1] == "x" * 70
+
+
+@pytest.mark.usefixtures("rich")
+def test_history_fits_a_terminal_with_rich() -> None:
+    row = ("1234567", "2026-01-31 14:30", "mynetworks, " * 9, "sed (anna)", "119 min", "activated")
+    code = f"""
+from pf_agent.cli.tables import print_table
+from pf_agent.words import history
+print_table(history.HEADINGS, [{row!r}], history.YIELDING)
+"""
+    screen = SGR.sub("", on_terminal(python(code)))
+    assert max(map(len, screen.splitlines())) <= 80
+    assert re.search(r"1234567 +2026-01-31 14:30 +mynetworks.*sed.* +119 min +activated", screen)
+    assert bare(screen).count("mynetworks,") == 9
 
 
 @BOTH

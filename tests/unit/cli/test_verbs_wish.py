@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from pf_agent.postfix.postconf import POSTCONF
+from tests.checkout import CHECKOUT
+from tests.unit.cli.forks import Forks
 from tests.unit.cli.test_main import (
     Command,
     Desk,
@@ -19,11 +21,12 @@ from tests.unit.cli.test_main import (
     command,
     desk,
     environment,
+    forks,
     one_line,
     pf_agent,
 )
 
-__all__ = ["desk", "pf_agent"]  # fixtures
+__all__ = ["desk", "forks", "pf_agent"]  # fixtures
 
 pytest.importorskip("tomlkit")
 
@@ -31,7 +34,7 @@ LOCAL = "etc/pf-agent/desired.d/50-local.toml"
 SITE = "etc/pf-agent/desired.d/50-site.toml"
 FLEET = "etc/pf-agent/desired.d/60-fleet.toml"
 HEAD = "# What `pf-agent set` and `pf-agent adopt` wrote. Edit it as you like: comments stay.\n"
-STOPPED = "the daemon does not run; `pf-agent apply` changes main.cf\n"
+STOPPED = "the daemon is not running; `pf-agent apply` changes main.cf\n"
 GUIDE = '[settings]\nmyorigin = "$myhostname"\n'
 NULL_CLIENT = '[settings]\ninet_interfaces = "loopback-only"\n'
 HAS_POSTFIX = pytest.mark.skipif(not os.path.exists(POSTCONF), reason=f"no {POSTCONF}")
@@ -42,8 +45,9 @@ class Server(Host):
 
     FOLDERS = (*Host.FOLDERS, "etc/pf-agent/desired.d", "usr/share/pf-agent/desired")
     MOUNT = (
+        "mount --make-rprivate / || exit 99; "
         'mount --bind "$0"/etc /etc && mount --bind "$0"/usr/share /usr/share || exit 99; '
-        'for folder in run var/lib; do mount -t tmpfs tmpfs /$folder || exit 99; done; exec "$@"'
+        "for folder in run var/lib; do mount -t tmpfs tmpfs /$folder || exit 99; done"
     )
 
     def read(self, path: str) -> str:
@@ -57,10 +61,8 @@ class Server(Host):
         """Run a verb on a terminal where somebody types `keys`; its code, output and questions."""
         ours, its = pty.openpty()
         os.write(ours, keys.encode())
-        enter = ["unshare", "--mount", "--propagation", "private"]
-        own = ["--user", "--map-root-user"] if os.geteuid() != 0 else []
         done = subprocess.run(
-            [*enter, *own, "sh", "-c", self.MOUNT, str(self.folder), *command(*arguments)],
+            self.entered(command(*arguments)),
             stdin=its,
             stdout=subprocess.PIPE,
             stderr=its,
@@ -79,10 +81,8 @@ class Server(Host):
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Server:
-    found = Server(tmp_path)
-    if found.inside(["true"]).returncode != 0:
-        pytest.skip("no mount namespace can be had here")
+def server(tmp_path: Path, forks: Forks) -> Server:
+    found = Server(tmp_path, forks)
     found.write("usr/share/pf-agent/desired/guide.toml", GUIDE)
     found.write("usr/share/pf-agent/desired/null-client.toml", NULL_CLIENT)
     return found
@@ -93,7 +93,7 @@ def server(tmp_path: Path) -> Server:
 
 def test_set_writes_the_drop_in_and_main_cf_stays(server: Server) -> None:
     before = server.read("etc/postfix/main.cf")
-    answer = server.run("set", "a=3", "relayhost = [mail]:25 ", "d=")
+    answer = server.run("set", "--unknown", "a=3", "relayhost = [mail]:25 ", "d=")
     assert answer.code == 0
     assert answer.out == f"/{LOCAL}: a, relayhost, d\n{STOPPED}"
     assert server.local() == '[settings]\na = 3\nrelayhost = "[mail]:25"\nd = ""\n'
@@ -104,15 +104,15 @@ def test_set_writes_the_drop_in_and_main_cf_stays(server: Server) -> None:
 
 
 def test_set_of_what_is_desired_already_writes_nothing(server: Server) -> None:
-    answer = server.run("set", "a=1")
-    assert (answer.code, answer.out) == (0, f"desired already: a\n{STOPPED}")
+    answer = server.run("set", "--unknown", "a=1")
+    assert (answer.code, answer.out) == (0, f"already desired: a\n{STOPPED}")
     assert not (server.folder / LOCAL).exists()
 
 
 def test_set_keeps_the_file_its_mode_and_its_comments(server: Server) -> None:
     server.write(LOCAL, "# mine\n[settings]\na = 7  # seven\n")
     (server.folder / LOCAL).chmod(0o640)
-    assert server.run("set", "a=8").code == 0
+    assert server.run("set", "--unknown", "a=8").code == 0
     assert server.read(LOCAL) == "# mine\n[settings]\na = 8  # seven\n"
     assert (server.folder / LOCAL).stat().st_mode & 0o7777 == 0o640
 
@@ -120,7 +120,7 @@ def test_set_keeps_the_file_its_mode_and_its_comments(server: Server) -> None:
 def test_set_writes_through_a_symbolic_link(server: Server) -> None:
     server.write("etc/pf-agent/kept.toml", "")
     (server.folder / LOCAL).symlink_to("../kept.toml")
-    assert server.run("set", "a=8").code == 0
+    assert server.run("set", "--unknown", "a=8").code == 0
     assert (server.folder / LOCAL).is_symlink()
     assert "a = 8" in server.read("etc/pf-agent/kept.toml")
 
@@ -132,7 +132,7 @@ def test_nothing_is_written_where_others_may_change_it(server: Server, verb: str
     if verb == "init":
         (folder / "desired.toml").unlink()
     folder.chmod(0o777)
-    arguments = ("set", "a=8") if verb == "set" else ("init", "--from", "guide")
+    arguments = ("set", "--unknown", "a=8") if verb == "set" else ("init", "--from", "guide")
     answer = server.run(*arguments)
     assert answer.code == 2
     assert one_line(answer).endswith(f"chmod go-w /{folder.relative_to(server.folder)}")
@@ -144,20 +144,20 @@ def test_nobody_keeps_root_waiting_by_a_lock_on_the_folder(server: Server) -> No
     handle = os.open(server.folder / "etc/pf-agent", os.O_RDONLY)
     fcntl.flock(handle, fcntl.LOCK_EX)
     try:
-        assert server.run("set", "a=8").code == 0
+        assert server.run("set", "--unknown", "a=8").code == 0
     finally:
         os.close(handle)
 
 
 def test_a_fifo_in_place_of_the_drop_in_is_told(server: Server) -> None:
     os.mkfifo(server.folder / LOCAL)
-    answer = server.run("set", "a=8")
+    answer = server.run("set", "--unknown", "a=8")
     assert answer.code == 2
-    assert "it is no regular file" in one_line(answer)
+    assert "it is not a regular file" in one_line(answer)
 
 
 def test_set_as_json(server: Server) -> None:
-    answer = server.run("set", "a=8", "b=x y", "--json")
+    answer = server.run("set", "--unknown", "a=8", "b=x y", "--json")
     assert answer.code == 0
     found = answer.json
     found.pop("warnings")
@@ -170,19 +170,19 @@ def test_set_as_json(server: Server) -> None:
 
 
 def test_set_for_an_instance(server: Server) -> None:
-    answer = server.run("set", "--instance", "out", "a=8")
+    answer = server.run("set", "--unknown", "--instance", "out", "a=8")
     assert answer.code == 2
-    assert "instance out: no file names it" in one_line(answer)
+    assert "instance out: not configured" in one_line(answer)
     server.write(SITE, '[instances.out.settings]\nb = "1"\n')
     (server.folder / "etc/postfix-out").mkdir()
     server.write("etc/postfix-out/main.cf", "a = 1\n")
-    assert server.run("set", "--instance", "out", "a=8").code == 0
+    assert server.run("set", "--unknown", "--instance", "out", "a=8").code == 0
     assert server.local() == "[instances.out.settings]\na = 8\n"
 
 
 def test_set_where_a_later_file_wins_is_refused(server: Server) -> None:
     server.write(FLEET, "[settings]\na = 5\n")
-    answer = server.run("set", "a=8")
+    answer = server.run("set", "--unknown", "a=8")
     assert answer.code == 2
     place = f"pf-agent: /{FLEET}:2: a: this file is read after /{LOCAL} and wins; "
     assert one_line(answer).startswith(place)
@@ -191,7 +191,7 @@ def test_set_where_a_later_file_wins_is_refused(server: Server) -> None:
 
 def test_the_answers_of_the_installation_are_changed_where_they_stand(server: Server) -> None:
     server.write(SITE, "# ours\n[settings]\na = 5  # asked for\n")
-    answer = server.run("set", "a=8", "d=4")
+    answer = server.run("set", "--unknown", "a=8", "d=4")
     assert answer.code == 0
     assert answer.out == f"/{LOCAL}: d\n/{SITE}: a\n{STOPPED}"
     assert server.read(SITE) == "# ours\n[settings]\na = 8  # asked for\n"
@@ -201,12 +201,12 @@ def test_the_answers_of_the_installation_are_changed_where_they_stand(server: Se
 def test_an_answer_that_is_overruled_is_not_changed(server: Server) -> None:
     server.write(SITE, "[settings]\na = 5\n")
     server.write(FLEET, "[settings]\na = 6\n")
-    assert server.run("set", "a=8").code == 2
+    assert server.run("set", "--unknown", "a=8").code == 2
     assert server.read(SITE) == "[settings]\na = 5\n"
 
 
 def test_each_fault_of_what_is_given_is_a_line(server: Server) -> None:
-    answer = server.run("set", "a", "x y=1", "b=1\n2", "c=1", "c=2")
+    answer = server.run("set", "--unknown", "a", "x y=1", "b=1\n2", "c=1", "c=2")
     assert (answer.code, answer.out) == (2, "")
     assert [line.split(": ")[1] for line in answer.err.splitlines()] == [
         "set a",
@@ -218,7 +218,7 @@ def test_each_fault_of_what_is_given_is_a_line(server: Server) -> None:
 
 def test_a_file_that_is_faulty_is_not_touched(server: Server) -> None:
     server.write(LOCAL, "[settings]\nb = 1.5\n")
-    answer = server.run("set", "a=8")
+    answer = server.run("set", "--unknown", "a=8")
     assert answer.code == 2
     assert f"/{LOCAL}:2: [settings] b: " in one_line(answer)
     assert server.read(LOCAL) == "[settings]\nb = 1.5\n"
@@ -247,6 +247,81 @@ def test_two_faults_can_be_mended_one_by_one(server: Server) -> None:
     assert (answer.code, answer.err) == (0, "")
 
 
+# --- unset ---------------------------------------------------------------------------------------
+
+
+def test_unset_takes_it_out_and_main_cf_stays(server: Server) -> None:
+    server.write("etc/postfix/main.cf", "a = 1\nc = 9\n")
+    server.write(LOCAL, "# mine\n[settings]\nc = 9  # nine\ne = 4\n")
+    answer = server.run("unset", "c")
+    assert (answer.code, answer.out) == (0, f"/{LOCAL}: removed c\n")
+    # A Postfix that is there warns, besides, of what it does not know.
+    assert answer.err.startswith(
+        'pf-agent: warning: /etc/postfix/main.cf:2: c: no longer managed; main.cf still says "9";'
+        " `pf-agent unset --default c` keeps it at Postfix's own default\n"
+    )
+    assert server.read(LOCAL) == "# mine\n[settings]\ne = 4\n"
+    assert server.read("etc/postfix/main.cf") == "a = 1\nc = 9\n"
+    told = server.run("unset", "e", "--json").json
+    assert told.pop("warnings")[0] == "e: no longer managed; main.cf does not set it"
+    assert told == {"files": {f"/{LOCAL}": ["e"]}, "instance": "-", "parameters": ["e"]}
+
+
+def test_unset_of_what_another_file_states_as_well_says_so(server: Server) -> None:
+    server.write(LOCAL, "[settings]\na = 7\n")
+    answer = server.run("unset", "a")
+    assert answer.code == 0
+    place = "/etc/pf-agent/desired.toml:3"
+    assert answer.err.startswith(
+        f"pf-agent: warning: {place}: a: this file sets it too, and takes effect now\n"
+    )
+
+
+def test_unset_of_an_answer_of_the_installation(server: Server) -> None:
+    server.write(SITE, '# ours\n[settings]\nc = "1"\n')
+    assert server.run("unset", "c").code == 0
+    assert server.read(SITE) == "# ours\n[settings]\n"
+
+
+def test_unset_for_an_instance(server: Server) -> None:
+    server.write(SITE, '[instances.out.settings]\nc = "1"\n[settings]\nc = "2"\n')
+    (server.folder / "etc/postfix-out").mkdir()
+    server.write("etc/postfix-out/main.cf", "c = 1\n")
+    answer = server.run("unset", "--instance", "out", "c")
+    assert answer.code == 0
+    assert "/etc/postfix-out/main.cf:1: c: no longer managed; " in answer.err
+    assert server.read(SITE) == '[instances.out.settings]\n[settings]\nc = "2"\n'
+
+
+def test_unset_refuses_what_stands_in_no_file_of_its_own(server: Server) -> None:
+    server.write(FLEET, "[settings]\nc = 5\n")
+    server.write(LOCAL, "[settings]\ne = 4\n")
+    answer = server.run("unset", "e", "a", "c", "zz")
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.splitlines() == [
+        "pf-agent: /etc/pf-agent/desired.toml:3: a: unset does not edit this file; remove it"
+        " there, or keep it at Postfix's own default: pf-agent unset --default a",
+        f"pf-agent: /{FLEET}:2: c: unset does not edit this file; remove it there",
+        "pf-agent: unset zz: it is not managed; see `pf-agent explain zz`",
+    ]
+    assert server.read(LOCAL) == "[settings]\ne = 4\n"
+
+
+def test_unset_with_the_default_has_it_hold(server: Server) -> None:
+    server.write(LOCAL, "[settings]\nbiff = true\n")
+    answer = server.run("unset", "--default", "biff")
+    assert (answer.code, answer.out) == (0, f"/{LOCAL}: biff\n{STOPPED}")
+    assert 'use_default = ["biff"]' in server.read(LOCAL)
+    assert "biff = true" not in server.read(LOCAL)
+
+
+@pytest.mark.parametrize("verb", ["unset", "adopt", "explain"])
+def test_what_no_parameter_can_be_called_is_told(server: Server, verb: str) -> None:
+    answer = server.run(verb, "a b")
+    assert answer.code == 2
+    assert "may not contain whitespace; remove it" in one_line(answer)
+
+
 # --- adopt ---------------------------------------------------------------------------------------
 
 DRIFTED = "a = 2\nd = 4\nforeign = x\n\t y=1;\n# more\n\t'z'\n"
@@ -261,7 +336,7 @@ def test_adopt_takes_what_main_cf_says(server: Server) -> None:
         'use_default = ["b"]\n\n[settings]\na = 2\nd = 4\nforeign = "x\\t y=1;\\t\'z\'"\n'
     )
     assert server.run("diff") == (0, "", "")
-    assert server.run("adopt", "a", "b").out == "desired already: a, b\n"
+    assert server.run("adopt", "a", "b").out == "already desired: a, b\n"
 
 
 def test_adopt_of_a_default_that_postfix_knows(server: Server) -> None:
@@ -274,7 +349,8 @@ def test_adopt_of_a_default_that_postfix_knows(server: Server) -> None:
 def test_adopt_of_what_nobody_knows(server: Server) -> None:
     answer = server.run("adopt", "relayhots")
     assert answer.code == 2
-    assert one_line(answer).endswith("; misspelt?")
+    fact = "relayhots: unknown Postfix parameter, so nothing was written"
+    assert one_line(answer) == f"pf-agent: {fact}; did you mean relayhost?"
 
 
 def test_adopt_of_what_toml_cannot_hold(server: Server) -> None:
@@ -295,7 +371,7 @@ def test_adopt_from_a_destroyed_file(server: Server) -> None:
     server.write("etc/postfix/main.cf", "")
     answer = server.run("adopt", "a")
     assert answer.code == 1
-    assert "it holds no setting, so there is nothing to adopt; " in one_line(answer)
+    assert "it contains no settings, so there is nothing to adopt; " in one_line(answer)
 
 
 def test_adopt_without_names_and_without_a_terminal(server: Server) -> None:
@@ -333,7 +409,7 @@ def test_init_copies_a_ready_made_state(server: Server) -> None:
     answer = server.run("init", "--from", "guide")
     assert (answer.code, answer.err) == (0, "")
     ready = "/usr/share/pf-agent/desired"
-    assert answer.out == f"/etc/pf-agent/desired.toml: now as {ready}/guide.toml has it\n"
+    assert answer.out == f"/etc/pf-agent/desired.toml: now the same as {ready}/guide.toml\n"
     assert desired.read_text() == GUIDE
     assert desired.stat().st_mode & 0o7777 == 0o644
     answer = server.run("init", "--from", "null-client", "--json")
@@ -346,11 +422,32 @@ def test_init_copies_a_ready_made_state(server: Server) -> None:
     assert not server.run("init", "--from", "null-client", "--json").json["changed"]
 
 
+def test_init_lists_what_there_is_with_a_line_each(server: Server) -> None:
+    folder = server.folder / "usr/share/pf-agent/desired"
+    shipped = {"guide": "etc/desired.toml", "null-client": "etc/ready/null-client.toml"}
+    shipped["relay-docker"] = "etc/ready/relay-docker.toml"
+    for name, path in shipped.items():
+        (folder / f"{name}.toml").write_bytes((CHECKOUT / path).read_bytes())
+    (folder / "site.toml").write_text("[settings]\n")
+    before = server.read("etc/pf-agent/desired.toml")
+    answer = server.run("init", "--list")
+    assert (answer.code, answer.err) == (0, "")
+    lines = answer.out.splitlines()
+    assert [line.split()[0] for line in lines] == [*shipped, "site"]
+    assert lines[1] == "null-client   A null client: this host sends mail and receives none."
+    assert all(len(line) <= 100 for line in lines)
+    assert all(len(line.split(None, 1)) == 2 for line in lines)
+    assert server.read("etc/pf-agent/desired.toml") == before
+    assert list(server.run("init", "--list", "--json").json) == [*shipped, "site"]
+    assert server.run("init").code == 2
+    assert server.run("init", "--list", "--from", "guide").code == 2
+
+
 def test_init_does_not_overwrite_what_somebody_wrote(server: Server) -> None:
     before = server.read("etc/pf-agent/desired.toml")
     answer = server.run("init", "--from", "guide")
     assert answer.code == 1
-    assert "it was edited and would be lost; move it away first" in one_line(answer)
+    assert "it was edited, and this would be lost; move it away first" in one_line(answer)
     assert server.read("etc/pf-agent/desired.toml") == before
 
 
@@ -367,13 +464,13 @@ def test_init_leaves_a_symbolic_link(server: Server) -> None:
 def test_init_lists_the_names(server: Server, name: str) -> None:
     answer = server.run("init", "--from", name)
     assert answer.code == 2
-    assert one_line(answer).endswith("; there are guide, null-client")
+    assert one_line(answer).endswith("; choose guide, null-client")
 
 
 # --- who may -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("arguments", [["set", "a=1"], ["adopt", "a"]])
+@pytest.mark.parametrize("arguments", [["set", "a=1"], ["unset", "a"], ["adopt", "a"]])
 def test_only_root_may(desk: Desk, pf_agent: Command, arguments: list[str]) -> None:
     answer = pf_agent(*arguments)
     assert answer.code == 1

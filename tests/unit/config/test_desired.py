@@ -132,12 +132,12 @@ class TestValues:
             (
                 '{b.c = "x"}',
                 f"{ANY} a table; write one string, "
-                'or a name that has a dot in quotes: "a.b.c" = ...',
+                'or quote a name that contains a dot: "a.b.c" = ...',
             ),
             ('"x\\ny"', "a value may not contain a line break; put it on one line"),
             ('"""\nx\ny\n"""', "a value may not contain a line break; put it on one line"),
             ('["x", "y\\n", "z"]', "a value may not contain a line break; put it on one line"),
-            ('"x\\u0000"', "a value may not contain a NUL; take it out"),
+            ('"x\\u0000"', "a value may not contain a NUL; remove it"),
         ],
     )
     def test_that_main_cf_cannot_have(self, written: str, problem: str) -> None:
@@ -149,17 +149,17 @@ class TestNames:
     @pytest.mark.parametrize(
         ("key", "fault"),
         [
-            ('""', "may not be empty; write one or take it out"),
-            ('"#a"', 'may not begin with "#", which starts a comment; take it out'),
-            ('"my hostname"', "may not contain a blank; take it out"),
-            ('" a"', "may not contain a blank; take it out"),
-            ('"a\\t"', "may not contain a blank; take it out"),
-            ('"a\\nb"', "may not contain a blank; take it out"),
-            ('"a\\u000bb"', "may not contain a blank; take it out"),
-            ('"a\\fb"', "may not contain a blank; take it out"),
-            ('"a\\rb"', "may not contain a blank; take it out"),
-            ('"a="', 'may not contain "="; take it out'),
-            ('"a\\u0000b"', "may not contain a NUL; take it out"),
+            ('""', "may not be empty; write one or remove it"),
+            ('"#a"', 'may not begin with "#", which starts a comment; remove it'),
+            ('"my hostname"', "may not contain whitespace; remove it"),
+            ('" a"', "may not contain whitespace; remove it"),
+            ('"a\\t"', "may not contain whitespace; remove it"),
+            ('"a\\nb"', "may not contain whitespace; remove it"),
+            ('"a\\u000bb"', "may not contain whitespace; remove it"),
+            ('"a\\fb"', "may not contain whitespace; remove it"),
+            ('"a\\rb"', "may not contain whitespace; remove it"),
+            ('"a="', 'may not contain "="; remove it'),
+            ('"a\\u0000b"', "may not contain a NUL; remove it"),
         ],
     )
     def test_that_postfix_could_not_read(self, key: str, fault: str) -> None:
@@ -181,7 +181,7 @@ class TestNames:
     @pytest.mark.parametrize("key", ["template", "use_default", "settings"])
     def test_key_of_the_file_that_slipped_below_settings(self, key: str) -> None:
         assert refusal(f'[settings]\nmyorigin = "x"\n{key} = ["mailq_path"]\n') == (
-            f"{FILE}:3: [settings] {key}: {key} is no parameter; "
+            f"{FILE}:3: [settings] {key}: {key} is not a parameter; "
             "move it to the top of the file, above [settings]",
         )
 
@@ -196,14 +196,14 @@ class TestTopLevel:
         [
             (
                 'template = "main.cf.proto"',
-                'template: expected an absolute path, got "main.cf.proto"; begin it with /',
+                'template: expected an absolute path, got "main.cf.proto"; start it with /',
             ),
-            ('template = ""', 'template: expected an absolute path, got ""; begin it with /'),
+            ('template = ""', 'template: expected an absolute path, got ""; start it with /'),
             (
                 'template = "/a\\nb"',
                 "template: a path may not contain a line break; put it on one line",
             ),
-            ('template = "/a\\u0000"', "template: a path may not contain a NUL; take it out"),
+            ('template = "/a\\u0000"', "template: a path may not contain a NUL; remove it"),
             ("template = 1", 'template: expected a string, got 1; write "1"'),
             (
                 'use_default = "mailq_path"',
@@ -221,7 +221,7 @@ class TestTopLevel:
             ("[setings]", "setings: unknown key; did you mean settings?"),
             (
                 'myorigin = "x"',
-                "myorigin: unknown key; a parameter of Postfix belongs under [settings]",
+                "myorigin: unknown key; a Postfix parameter belongs under [settings]",
             ),
             ("a = x", "not valid TOML: Invalid value (column 5); text needs quotes"),
         ],
@@ -232,7 +232,7 @@ class TestTopLevel:
     def test_set_and_at_its_default_in_one_file(self) -> None:
         text = '\nuse_default = [\n  "mailq_path",\n]\n[settings]\nmailq_path = ""\n'
         assert refusal(text) == (
-            f"{FILE}:6: [settings] mailq_path: it stands in use_default, line 2, too; "
+            f"{FILE}:6: [settings] mailq_path: it is also in use_default, line 2; "
             "keep one of the two",
         )
 
@@ -274,7 +274,7 @@ class TestLayers:
             f"{DROPIN}:1: not valid TOML: Invalid value (end of file); the value is not complete",
             "third.toml:1: settings: expected a table, got 1; "
             "write [settings] on a line of its own, its keys below",
-            "third.toml:2: x: unknown key; a parameter of Postfix belongs under [settings]",
+            "third.toml:2: x: unknown key; a Postfix parameter belongs under [settings]",
         )
 
 
@@ -349,15 +349,15 @@ def test_no_two_instances_keep_one_main_cf() -> None:
         desired(text + 'config_directory = "/etc/postfix-b"\n')
     first, second = caught.value.problems
     assert ":1: " in first
-    assert "/etc/postfix is the config_directory of the default instance already" in first
-    assert "/etc/postfix-b is the config_directory of instance b already" in second
+    assert "/etc/postfix is already the config_directory of the default instance" in first
+    assert "/etc/postfix-b is already the config_directory of instance b" in second
 
 
 def test_an_instances_faults_name_their_place() -> None:
     with pytest.raises(ConfigError) as caught:
         desired('[instances.out]\nmynetworks = "x"\nconfig_directory = "etc"\n')
     assert [problem.partition(": ")[0][-2:] for problem in caught.value.problems] == [":2", ":3"]
-    assert "a parameter of Postfix belongs under [instances.out.settings]" in str(caught.value)
+    assert "a Postfix parameter belongs under [instances.out.settings]" in str(caught.value)
 
 
 WORDS = (

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pf_agent import names
 from pf_agent.config import desired
 from pf_agent.config.desired import by_instance
-from pf_agent.config.dropin import Wishes, edited, written
+from pf_agent.config.dropin import Wishes, edited, removed, written
 from pf_agent.config.table import Source
 from pf_agent.errors import ConfigError
 from pf_agent.model import BLANKS, DesiredState
@@ -26,6 +26,10 @@ def edit(text: str, wishes: Wishes, instance: str = names.DEFAULT_INSTANCE) -> s
 
 def stated(text: str, instance: str = names.DEFAULT_INSTANCE) -> DesiredState:
     return by_instance(desired.load([Source(PATH, text.encode())]))[instance]
+
+
+def without(text: str, *parameters: str, instance: str = names.DEFAULT_INSTANCE) -> str:
+    return removed(Source(PATH, text.encode()), parameters, instance)
 
 
 SHOWN = """\
@@ -183,7 +187,7 @@ def test_what_cannot_be_edited_is_left_to_a_person(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         edit(text, {"x": "1"}, instance)
     (problem,) = caught.value.problems
-    assert problem.startswith(f"{PATH}: x cannot be put in")
+    assert problem.startswith(f"{PATH}: x cannot be added")
     assert problem.endswith("; edit it by hand")
 
 
@@ -194,7 +198,7 @@ def test_a_faulty_drop_in_is_named_with_its_line() -> None:
 
 @pytest.mark.parametrize("name", ["template", "a b", ""])
 def test_a_name_that_is_no_parameter_is_refused(name: str) -> None:
-    with pytest.raises(ConfigError, match="cannot be put in"):
+    with pytest.raises(ConfigError, match="cannot be added"):
         edit("", {name: "1"})
 
 
@@ -283,3 +287,26 @@ def test_a_file_with_the_line_ends_of_windows_is_edited() -> None:
     text = '[settings]\r\na = "1"\r\n[instances.out.settings]\r\na = "2"\r\n'
     assert stated(edit(text, {"a": "3", "b": "4"})).settings == {"a": "3", "b": "4"}
     assert stated(edit(text, {"b": "4"}, OUT), OUT).settings == {"a": "2", "b": "4"}
+
+
+# --- taken out ------------------------------------------------------------------------------------
+
+
+def test_what_is_taken_out_leaves_the_rest_as_it_is_written() -> None:
+    assert without(SHOWN, "mynetworks", "setgid_group") == SHOWN.replace(
+        '    "setgid_group",\n', ""
+    ).replace('mynetworks = [\n    "127.0.0.0/8",\n]  # loopback alone\n', "")
+    found = stated(without(SHOWN, "relayhost"))
+    assert found.parameters() == {"mailq_path", "setgid_group", "mynetworks"}
+
+
+def test_only_the_instance_that_is_meant_loses_it() -> None:
+    text = SHOWN.replace("[settings]\n", "[settings]\nbiff = true\n")
+    after = without(text, "biff", instance=OUT)
+    assert "biff" in stated(after).settings
+    assert stated(after, OUT).settings == {}
+    assert without(text, "biff") == SHOWN
+
+
+def test_what_is_not_there_is_taken_out_of_nothing() -> None:
+    assert without(SHOWN, "relay_domains") == SHOWN

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pf_agent.config.options import load
 from pf_agent.config.table import Source
 from pf_agent.errors import ConfigError
-from pf_agent.model import ActivationWay, AgentOptions, Mode, Window
+from pf_agent.model import ActivationWay, AgentOptions, Mode, OnWarning, TableRules, Window
 from tests.checkout import CHECKOUT
 
 FILE = "/etc/pf-agent/agent.toml"
@@ -50,6 +50,10 @@ textfile = "/var/lib/prometheus/node-exporter/pf-agent.prom"
 listen = "[::1]:9825"
 [notify]
 unit = "pf-agent-notify@.service"
+[tables]
+rebuild = false
+on_warning = "build"
+ignore = ["/etc/postfix/generated/*"]
 """
     read = options(text)
     assert read == AgentOptions(
@@ -61,8 +65,15 @@ unit = "pf-agent-notify@.service"
         "/var/lib/prometheus/node-exporter/pf-agent.prom",
         "[::1]:9825",
         "pf-agent-notify@.service",
+        TableRules(False, OnWarning.BUILD, ("/etc/postfix/generated/*",)),
     )
     assert isinstance(read.mode, Mode)
+
+
+def test_what_is_no_truth_is_told_with_what_to_write() -> None:
+    assert refusal('[tables]\nrebuild = "no"\n') == (
+        f'{FILE}:2: [tables] rebuild: expected true or false, got "no"; write true',
+    )
 
 
 def test_the_way_alone_may_be_written_short() -> None:
@@ -81,10 +92,10 @@ def test_the_way_alone_may_be_written_short() -> None:
         ('[activation]\nwindow = "02:00-02:00"', "[activation] window: expected two times of day"),
         ('[metrics]\ntextfile = "x.prom"', "[metrics] textfile: expected an absolute path"),
         ('[metrics]\ntextfile = "/x"', "[metrics] textfile: expected an absolute path that ends"),
-        ('[metrics]\nlisten = "0.0.0.0:80"', "[metrics] listen: expected an address of loopback"),
-        ('[metrics]\nlisten = "127.0.0.1:0"', "[metrics] listen: expected an address of loopback"),
+        ('[metrics]\nlisten = "0.0.0.0:80"', "[metrics] listen: expected a loopback address"),
+        ('[metrics]\nlisten = "127.0.0.1:0"', "[metrics] listen: expected a loopback address"),
         ('[notify]\nunit = "x.service"', "[notify] unit: expected a template unit"),
-        ('[notify]\nwhom = "x"', "[notify] whom: unknown key; known here: unit"),
+        ('[notify]\nwhom = "x"', "[notify] whom: unknown key; known keys: unit"),
     ],
 )
 def test_what_is_wrong_is_said(text: str, said: str) -> None:
@@ -117,7 +128,8 @@ mode = "enforce"
         f"{FILE}:8: [watch] settle_second: unknown key; did you mean settle_seconds?",
         f"{FILE}:9: [watch] mode: unknown key; "
         "it belongs at the top of the file, above every [table]",
-        f"{FILE}:11: inform: unknown key; known here: activation, metrics, mode, notify, watch",
+        f"{FILE}:11: inform: unknown key; "
+        "known keys: activation, metrics, mode, notify, tables, watch",
     )
 
 
@@ -150,7 +162,8 @@ class TestShippedFile:
         uncommented = re.sub(r"^#(?=[a-z\[])", "", SHIPPED.read_text("utf-8"), flags=re.MULTILINE)
         assert options(uncommented) == AgentOptions()
         written = re.findall(r"^(\w+) = ", uncommented, flags=re.MULTILINE)
-        assert written == list(AgentOptions.__dataclass_fields__)
+        fields = [f for f in AgentOptions.__dataclass_fields__ if f != "tables"]
+        assert written == [*fields, *TableRules.__dataclass_fields__]
 
 
 @given(

@@ -14,6 +14,8 @@ from pf_agent.config.desired import name_fault, value_fault
 from pf_agent.config.saved import from_json, to_json
 from pf_agent.model import BLANKS, DesiredState, Place, Unmanaged
 
+_NO_COUNT = "provenance: 'a': line: it is not a count"
+
 FILE = "/etc/pf-agent/desired.toml"
 DROPIN = "/etc/pf-agent/desired.d/50-site.toml"
 
@@ -73,7 +75,7 @@ def test_there_and_back(state: DesiredState, other: DesiredState | None) -> None
 @pytest.mark.parametrize(
     ("name", "folder", "fact"),
     [
-        ("..", "/x", "'..': it is no instance"),
+        ("..", "/x", "'..': it is not an instance"),
         ("out", None, "'out': it has a wrong config_directory"),
         ("-", "/x", "'-': it has a wrong config_directory"),
         ("out", "x", "'out': config_directory: it is not an absolute path"),
@@ -88,40 +90,48 @@ def test_instances_without_a_folder_of_their_own(name: str, folder: object, fact
 @pytest.mark.parametrize(
     ("member", "value", "fact"),
     [
-        ("settings", [], "settings: it is no object"),
-        ("settings", {"a b": "1"}, "settings: 'a b': it is no parameter's name"),
-        ("settings", {"a": 1}, "settings: 'a': it is no string"),
+        ("settings", [], "settings: it is not an object"),
+        ("settings", {"a b": "1"}, "settings: 'a b': it is not a parameter's name"),
+        ("settings", {"a": 1}, "settings: 'a': it is not a string"),
         ("settings", {"a": "x\ny"}, "settings: 'a': it has no usable value"),
         ("settings", {"a": " x"}, "settings: 'a': it has no usable value"),
         ("settings", {"a": "\udcff"}, "settings: 'a': it has no usable value"),
         ("settings", {"a": "1", "b": "2"}, "a parameter is both set and at its default"),
-        ("use_default", "b", "use_default: it is no array"),
-        ("use_default", [1], "use_default: it is no string"),
-        ("use_default", [["b"]], "use_default: it is no string"),
-        ("use_default", ["#"], "use_default: it holds what is no parameter's name"),
+        ("use_default", "b", "use_default: it is not an array"),
+        ("use_default", [1], "use_default: it is not a string"),
+        ("use_default", [["b"]], "use_default: it is not a string"),
+        ("use_default", ["#"], "use_default: it contains something that is not a parameter's name"),
         ("template", "t", "template: it is not an absolute path"),
-        ("template", 5, "template: it is no string"),
-        ("provenance", None, "provenance: it is no object"),
+        ("template", 5, "template: it is not a string"),
+        ("provenance", None, "provenance: it is not an object"),
         (
             "provenance",
             {"z": {"file": "f", "line": 1}},
-            "provenance names a parameter not spoken of",
+            "provenance names an unknown parameter",
         ),
         (
             "provenance",
             {"a": {"file": "f"}},
-            "provenance: 'a': it has other members than it should",
+            "provenance: 'a': it has unexpected members",
         ),
-        ("provenance", {"a": {"file": 1, "line": 1}}, "provenance: 'a': file: it is no string"),
+        ("provenance", {"a": {"file": 1, "line": 1}}, "provenance: 'a': file: it is not a string"),
         ("provenance", {"a": {"file": "f", "line": 0}}, "provenance: 'a': line: it counts from 1"),
-        ("provenance", {"a": {"file": "f", "line": True}}, "provenance: 'a': line: it is no count"),
-        ("provenance", {"a": {"file": "f", "line": "1"}}, "provenance: 'a': line: it is no count"),
+        (
+            "provenance",
+            {"a": {"file": "f", "line": True}},
+            _NO_COUNT,
+        ),
+        (
+            "provenance",
+            {"a": {"file": "f", "line": "1"}},
+            _NO_COUNT,
+        ),
         ("unmanaged", "drop", "unmanaged: 'drop' is not a valid Unmanaged"),
         ("unmanaged", ["keep"], "unmanaged: ['keep'] is not a valid Unmanaged"),
-        ("ignore", "x", "ignore: it is no array"),
-        ("ignore", [1], "ignore: it is no string"),
-        ("place", {"file": "f"}, "place: it has other members than it should"),
-        ("more", 1, "it has other members than it should"),
+        ("ignore", "x", "ignore: it is not an array"),
+        ("ignore", [1], "ignore: it is not a string"),
+        ("place", {"file": "f"}, "place: it has unexpected members"),
+        ("more", 1, "it has unexpected members"),
     ],
 )
 def test_malformed(member: str, value: object, fact: str) -> None:

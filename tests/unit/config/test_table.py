@@ -186,7 +186,7 @@ class TestSyntax:
             (
                 "# \x01\n",
                 "f.toml:1: not valid TOML: Found invalid character '\\x01' (column 3); "
-                "take the control character out",
+                "remove the control character",
             ),
             (
                 "= 1\n",
@@ -207,8 +207,8 @@ class TestSyntax:
         ("text", "place", "way_out"),
         [
             # tomli writes these in other words from version to version.
-            ("a = 1\n\na = 2", "f.toml:3", "each key and each [table] may stand once"),
-            ("[a]\n[b]\n[a]\n", "f.toml:3", "each key and each [table] may stand once"),
+            ("a = 1\n\na = 2", "f.toml:3", "each key and each [table] may appear once"),
+            ("[a]\n[b]\n[a]\n", "f.toml:3", "each key and each [table] may appear once"),
             ("a b = 1\n", "f.toml:1", "write key = value; odd names need quotes"),
             ("a\n", "f.toml:1", "write key = value; odd names need quotes"),
             ("\n[a\n", "f.toml:2", "close the [table] with ]"),
@@ -386,9 +386,9 @@ class TestUnknownKeys:
                 "f.toml:2: [inner] name: unknown key; "
                 "it belongs at the top of the file, above every [table]",
             ),
-            ("zzz = 1\n", "f.toml:1: zzz: unknown key; known here: inner, name"),
-            ("[inner]\nzzz = 1\n", "f.toml:2: [inner] zzz: unknown key; known here: colour"),
-            ('"z\\nz" = 1\n', 'f.toml:1: "z\\nz": unknown key; known here: inner, name'),
+            ("zzz = 1\n", "f.toml:1: zzz: unknown key; known keys: inner, name"),
+            ("[inner]\nzzz = 1\n", "f.toml:2: [inner] zzz: unknown key; known keys: colour"),
+            ('"z\\nz" = 1\n', 'f.toml:1: "z\\nz": unknown key; known keys: inner, name'),
         ],
     )
     def test_way_out(self, text: str, problem: str) -> None:

@@ -56,7 +56,7 @@ def test_the_watch_does_not_load_them_either(tmp_path: Path) -> None:
     code = f"""
 imports.forgo()
 from pf_agent.watch.watch import Watch
-watch = Watch("{tmp_path}", print)
+watch = Watch("{tmp_path}", print, bool)
 watch.follow("-", "{tmp_path}/main.cf", ("{tmp_path}/aliases",))
 said = watch.ensure()
 print(said, *(name for name in imports._PUT_OFF if type(sys.modules[name]) is not imports._PutOff))

@@ -17,9 +17,12 @@ from pf_agent import names
 from pf_agent.bus.systemd import Systemd
 from pf_agent.daemon.instance import Instance
 from pf_agent.daemon.shared import Shared
+from pf_agent.daemon.suspensions import Suspensions
 from pf_agent.errors import HostError
 from pf_agent.files.configuration import Configuration
+from pf_agent.files.kept_options import KeptOptions
 from pf_agent.files.store import FileStore
+from pf_agent.files.trusted import is_guarded
 from pf_agent.maincf.aliases import Built
 from pf_agent.model import (
     DesiredState,
@@ -39,6 +42,7 @@ from pf_agent.model import (
     Wishes,
 )
 from pf_agent.postfix.errands import Errands
+from pf_agent.reconcile.suspension import suspend
 from pf_agent.reporting.journal import Journal
 from pf_agent.watch.watch import Watch
 from pf_agent.watch.writers import Writers
@@ -59,6 +63,7 @@ class Asked(FakePrograms):
         self.judged: SimpleQueue[bytes] = SimpleQueue()
         self.trouble = ""
         self.things: set[str] = set()
+        self.needed: tuple[str, ...] = ()
         self.named: tuple[Reference, ...] = ()
         self.references_asked = 0
         self.may_build, self.may_answer = threading.Event(), threading.Event()
@@ -69,14 +74,18 @@ class Asked(FakePrograms):
         self.judged.put(text)
         if self.trouble:
             raise HostError(self.trouble)
-        return Judgement()
+        lacking = [
+            path for path in self.needed if path in text.decode() and not os.path.exists(path)
+        ]
+        return Judgement("".join(f"{path}: cannot open file" for path in lacking))
 
     def newaliases(self, databases: Sequence[str] = ()) -> tuple[Built, ...]:
         self.may_build.wait(60)
         return super().newaliases(databases)
 
-    def probe(self, _greeting: object) -> Heard:
-        raise AssertionError("without an SMTP service in master.cf there is no port to ask")
+    def probe(self, greeting: Greeting) -> Heard:
+        assert self.greets_with is not None, "without an SMTP service there is no port to ask"
+        return super().probe(greeting)
 
     def greeting(self) -> Greeting | None:
         self.may_answer.wait(60)
@@ -93,9 +102,6 @@ class Asked(FakePrograms):
 
     def was_stopped(self, unit: UnitState) -> bool | None:
         return False
-
-    def package(self) -> Package:
-        return Package()
 
     def references(self, _text: bytes) -> tuple[Reference, ...]:
         self.references_asked += 1
@@ -123,22 +129,28 @@ class Host:
         self.state.keep_last_good(RIGHT)
         self.state.keep_ran_with(RIGHT)
         self.state.keep_wishes(Wishes(SERVED, SERVED))
-        self.postfix, self.records = Asked(), Records()
+        self.postfix, self.service, self.records = Asked(), FakeService(UP), Records()
         self.posted: SimpleQueue[Trigger] = SimpleQueue()
         self.instance = self.started(etc, limits)
 
     def started(self, etc: Path, limits: Mapping[str, float]) -> Instance:
-        self.configuration = Configuration(str(etc), {}, self.complain)
+        self.watch = Watch(str(etc), self.posted.put, is_guarded)
+        self.configuration = Configuration(
+            str(etc), {}, KeptOptions(self.state.directory), self.complain
+        )
+        self.suspensions = Suspensions(self.state.suspended, self.records, self.complain)
+        self.suspensions.take_on(names.DEFAULT_INSTANCE, self.state.suspended_alone)
         shared = Shared(
             self.configuration,
-            cast(Systemd, FakeService(UP)),
-            Watch(str(etc), self.posted.put),
+            cast(Systemd, self.service),
+            self.watch,
             Writers(),
             self.records,
             Journal(place=str(self.folder / "no journal")),
             self.posted.put,
-            lambda: None,
+            self.suspensions,
             lambda _directory: cast(Errands, self.postfix),
+            str(self.folder / "run" / "tables.lock"),
             **limits,
         )
         shared.configuration.refresh()
@@ -233,6 +245,84 @@ def test_what_could_not_be_told_is_told_soon(host: Host) -> None:
     assert host.instance.status(0.0).phase is Phase.IN_SYNC
 
 
+def test_in_a_contest_it_is_told_when_the_next_restart_is_due(host: Host) -> None:
+    host.start()
+    now = time.time()
+    host.state.note_drifts({"mynetworks": tuple(now - ago for ago in (300, 200, 100))})
+    host.state.note_restarts((now,))
+    assert host.instance.status(now).restart_due is None
+    host.write(WRONG)
+    host.instance.turn({Reason.MAIN_CF})
+    first, again = (host.instance.status(time.time()) for _ in range(2))
+    assert first.phase is Phase.CONTESTED
+    assert first.restart_due is not None
+    assert now < first.restart_due <= time.time() + 10.0
+    assert again == replace(first, next_look=again.next_look), "the same moment reads the same"
+
+
+def test_that_a_start_waits_for_dpkg_is_told(host: Host) -> None:
+    host.start()
+    host.service.become(UnitPhase.DOWN)
+    host.postfix.dpkg = Package(is_locked=True, state="half-installed")
+    host.write(WRONG)
+    host.instance.turn({Reason.MAIN_CF})
+    status = host.instance.status(time.time())
+    waits = "Postfix start is waiting for apt or dpkg to finish"
+    assert (status.phase, status.detail, status.awaited) == (Phase.ACTIVATING, waits, waits)
+    host.service.trouble = "systemd has no such unit"
+    host.instance.turn({Reason.JOB})
+    status = host.instance.status(time.time())
+    assert (status.phase, status.awaited) == (Phase.FAILING, "")
+    host.instance.turn({Reason.JOB})
+    status = host.instance.status(time.time())
+    assert (status.phase, status.awaited) == (Phase.FAILING, waits)
+    host.postfix.dpkg = Package()
+    host.instance.turn({Reason.JOB})
+    assert host.instance.status(time.time()).awaited == ""
+
+
+def test_that_a_start_waits_for_dpkg_is_told_in_a_contest_too(host: Host) -> None:
+    host.start()
+    now = time.time()
+    host.state.note_drifts({"mynetworks": tuple(now - ago for ago in (300, 200, 100))})
+    host.service.become(UnitPhase.DOWN)
+    host.postfix.dpkg = Package(is_locked=True, state="half-installed")
+    host.write(WRONG)
+    host.instance.turn({Reason.MAIN_CF})
+    status = host.instance.status(now)
+    assert status.phase is Phase.CONTESTED
+    assert status.awaited == "Postfix start is waiting for apt or dpkg to finish"
+
+
+def test_what_is_only_looked_at_is_as_old_as_it_was_when_it_was_seen_first(host: Host) -> None:
+    (host.folder / "etc" / names.AGENT_TOML).write_text('mode = "observe"\n')
+    host.configuration.refresh()
+    host.write(WRONG)
+    host.instance.turn({Reason.START})
+    first = host.instance.status(time.time()).last
+    assert first is not None
+    host.instance.turn({Reason.TIMER})
+    assert host.instance.status(time.time()).last == first
+
+
+# --- suspended ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_who_has_suspended_it_before_the_look_is_heard_in_the_midst_of_a_turn(
+    host: Host, alone: bool
+) -> None:
+    """As `restore` does it: it is written down, then the old text is put in place."""
+    host.start()
+    suspend(host.state.suspended_alone if alone else host.state.suspended, "anna", time.time())
+    host.write(WRONG)
+    host.instance.turn({Reason.MAIN_CF})
+    assert host.main_cf.read_bytes() == WRONG
+    assert host.instance.status(time.time()).phase is Phase.SUSPENDED
+    assert host.suspensions.changed() == {names.DEFAULT_INSTANCE if alone else None}
+    assert Event.SUSPENDED in host.records.events()
+
+
 # --- patience -------------------------------------------------------------------------------------
 
 
@@ -254,6 +344,39 @@ def test_while_newaliases_runs_its_next_run_is_not_due(tmp_path: Path) -> None:
 
 
 # --- wishes ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("was_served", [True, False])
+def test_a_wish_is_taken_up_as_soon_as_the_file_comes_that_it_names(
+    host: Host, was_served: bool
+) -> None:
+    path = host.folder / "name" / "mailname"
+    path.parent.mkdir()
+    host.postfix.needed = (str(path),)
+    if was_served:
+        host.start()
+    else:
+        host.state.keep_wishes(Wishes())
+        host.instance.turn({Reason.START})
+    assert host.watch.ensure() == ""
+    try:
+        host.ask_for(f'[settings]\nmynetworks = "127.0.0.0/8"\nmyorigin = "{path}"\n')
+        while b"myorigin" not in host.postfix.judged.get(timeout=60):
+            pass
+        host.instance.turn({Reason.NEWALIASES})
+        assert host.main_cf.read_bytes() == RIGHT
+        path.write_text("mail.example.org\n")
+        heard = host.posted.get(timeout=60)
+        while heard.reason is not Reason.NAMED:
+            heard = host.posted.get(timeout=60)
+        assert str(path) in heard.detail
+        host.instance.turn({Reason.NAMED})
+        while b"myorigin" not in host.main_cf.read_bytes():
+            time.sleep(max(host.instance.patience(), 0.01))
+            host.instance.turn(set())
+    finally:
+        host.watch.close()
+
 
 WISH = '[settings]\nmynetworks = "127.0.0.0/8"\nbiff = "no"\n'
 
@@ -286,11 +409,11 @@ def test_of_a_postfix_that_takes_its_time_it_counts_what_it_said_last(tmp_path: 
 def test_a_postfix_that_somebody_stopped_is_not_asked_before_a_wish(host: Host) -> None:
     host.start()
     course = host.instance._activation.course
-    course.memory = replace(course.memory, left="it was stopped by somebody")
+    course.memory = replace(course.memory, left="it was stopped by an administrator")
     host.ask_for(WISH)
     pending = host.state.pending()
     assert pending is not None
-    assert pending.before == Heard("it was stopped by somebody", greeted=False)
+    assert pending.before == Heard("it was stopped by an administrator", greeted=False)
 
 
 def test_drift_waits_for_nothing(host: Host) -> None:
@@ -327,6 +450,20 @@ def test_what_is_rejected_is_told_of_and_tried_when_what_it_lacked_is_there(host
     desired = host.instance.desired()
     assert desired is not None
     assert desired.settings == asked.settings
+
+
+def test_a_postfix_that_fails_for_its_former_values_is_restarted(host: Host) -> None:
+    host.state.keep_ran_with(b"mynetworks = 127.0.0.0/8\nmyhostname = former.example\n")
+    host.postfix.greets_with = Greeting("127.0.0.1", 25, "mail.example ESMTP")
+    host.postfix.heard = Heard("greets as former.example")
+    host.write(RIGHT + b"myhostname = mail.example\n")
+    host.ask_for('[settings]\nmynetworks = "127.0.0.0/8"\nmyhostname = "mail.example"\n')
+    host.instance.turn({Reason.START})
+    host.await_end(Reason.PROBE)
+    host.instance.turn({Reason.PROBE})
+    pending = host.state.pending()
+    assert pending is not None
+    assert pending.parameters == ("myhostname",)
 
 
 def test_who_is_left_is_asked_for_nothing(host: Host) -> None:
@@ -379,6 +516,21 @@ def look_at_what_is_named(host: Host) -> None:
     while host.postfix.references_asked == asked:
         time.sleep(max(host.instance.patience(), 0.01))
         host.instance.turn(set())
+
+
+def test_a_look_that_is_put_off_is_made_though_another_comes_before(host: Host) -> None:
+    host.start()
+    for _ in range(2):
+        host.instance.turn({Reason.NAMED})
+    asked = host.postfix.references_asked
+    host.write(RIGHT)
+    host.instance.turn({Reason.MAIN_CF})  # which does not look at what is named
+    assert host.postfix.references_asked == asked
+    due = host.instance.patience()
+    assert due <= 1.0
+    time.sleep(due)
+    host.instance.turn(set())
+    assert host.postfix.references_asked > asked
 
 
 def test_a_table_that_is_written_again_and_again_is_not_looked_at_each_time(host: Host) -> None:

@@ -15,9 +15,11 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import IO
@@ -25,13 +27,12 @@ from typing import IO
 import pytest
 
 from pf_agent.daemon import loop as daemon_module
-from pf_agent.daemon.loop import Daemon, Paths, next_batch
-from pf_agent.errors import ConfigError
+from pf_agent.daemon.loop import Paths, next_batch
+from pf_agent.files.kept_options import NAME
 from pf_agent.files.status_file import read_status
 from pf_agent.files.store import FileStore
 from pf_agent.model import Reason, Suspension, Trigger
 from pf_agent.reconcile.suspension import resume
-from pf_agent.reporting.journal import Journal
 from tests.package import AGENT
 
 OPEN = Trigger(Reason.MAIN_CF_OPEN)
@@ -111,8 +112,11 @@ def test_a_flood_of_triggers_is_cut_into_batches() -> None:
 # --- a daemon that observes -----------------------------------------------------------------------
 
 # The journal of the machine that runs the tests is left alone: records are lines of its output.
+# As `pf-agent run` does, it loads no more than it uses: else that is most of what it costs.
 PROGRAM = """
 import sys
+from pf_agent.daemon import imports
+imports.forgo()
 from pf_agent.daemon.loop import Daemon, Paths
 from pf_agent.reporting.journal import Journal
 
@@ -189,8 +193,11 @@ class Running:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
+def site() -> Iterator[Site]:
+    """As on a host, everybody may look into its folders; into pytest's own nobody else may."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield Site(Path(folder))
 
 
 Start = Callable[..., Running]
@@ -236,9 +243,15 @@ def status_of(site: Site) -> dict[str, object]:
     return found
 
 
+def problems_of(site: Site) -> list[object]:
+    found = status_of(site)["problems"]
+    assert isinstance(found, list)
+    return found
+
+
 def test_ready_is_told_after_the_first_look(site: Site, start: Start) -> None:
     daemon = start()
-    assert "STATUS=observing only: drift: " in daemon.told("mynetworks")
+    assert "STATUS=observe mode, would change: " in daemon.told("mynetworks")
     daemon.told("READY=1")
     assert daemon.recorded("").startswith("started pf-agent ")
     assert "10.0.0.0/8" in daemon.recorded("drift-detected mynetworks is ")
@@ -266,7 +279,7 @@ def test_a_write_is_seen_and_left_alone(
         continue
     assert site.main_cf.read_text() == WORSE
     site.main_cf.unlink()
-    daemon.told("STATUS=observing only: drift: main.cf")
+    daemon.told("STATUS=observe mode, would change: main.cf")
     assert not site.main_cf.exists()
 
 
@@ -296,10 +309,10 @@ def test_a_bad_desired_toml_at_start_is_told_of_and_mended_while_it_runs(
     daemon = start()
     daemon.told("READY=1")
     assert f"{site.desired}:2: " in daemon.recorded("config-rejected")
-    assert "there never was a good desired state" in str(status_of(site)["summary"])
+    assert "there has never been a valid desired state" in str(status_of(site)["summary"])
     site.desired.write_text(DESIRED)
     daemon.recorded("drift-detected mynetworks is ")
-    assert "fault" not in daemon.told("STATUS=observing only: drift: ")
+    assert "error" not in daemon.told("STATUS=observe mode, would change: ")
 
 
 def test_under_a_bad_desired_toml_the_last_good_one_stays_in_force(
@@ -312,15 +325,14 @@ def test_under_a_bad_desired_toml_the_last_good_one_stays_in_force(
     site.main_cf.write_text(WORSE)
     while "0.0.0.0/0" not in daemon.recorded("drift-detected mynetworks is "):
         continue
-    assert "1 fault in the configuration" in daemon.told("STATUS=observing only: drift")
+    assert "1 configuration error" in daemon.told("STATUS=observe mode, would change")
 
 
 def test_a_configuration_that_nobody_told_of_is_read_after_main_cf_was_looked_at(
     site: Site, start: Start, tmp_path: Path
 ) -> None:
     elsewhere = tmp_path / "elsewhere.toml"
-    site.desired.rename(elsewhere)
-    site.desired.symlink_to(elsewhere)
+    os.link(site.desired, elsewhere)
     daemon = start()
     daemon.told("READY=1")
     daemon.recorded("drift-detected the desired state changed: ")
@@ -339,19 +351,35 @@ def test_what_is_no_main_cf_stalls_it_until_there_is_one_again(site: Site, start
     daemon.recorded(f"correction-failed {site.main_cf}: ")
     site.main_cf.rmdir()
     site.main_cf.write_text(DRIFTED)
-    daemon.told("STATUS=observing only: drift")
+    daemon.told("STATUS=observe mode, would change")
 
 
 def test_readiness_that_systemd_did_not_hear_is_told_again(start: Start, tmp_path: Path) -> None:
     path = str(tmp_path / "late")
     daemon = start(NOTIFY_SOCKET=path, WATCHDOG_USEC="100000")
-    for _ in range(2):  # how it stands, and that it is ready
-        daemon.recorded("note notify: ")
+    daemon.recorded("note notify: ")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as late:
         late.settimeout(PATIENCE)
         late.bind(path)
         while b"READY=1" not in late.recv(65536):
             continue
+
+
+def test_a_systemd_that_reads_nothing_holds_up_no_look(
+    site: Site, start: Start, tmp_path: Path
+) -> None:
+    daemon = start()
+    daemon.told("READY=1")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as others:
+        others.setblocking(False)
+        with suppress(BlockingIOError):
+            while True:
+                others.sendto(b"STATUS=nobody reads this", str(tmp_path / "notify"))
+    for network in ("10.1.0.0/16", "10.2.0.0/16", "10.3.0.0/16"):
+        renamed_over(site.main_cf, f"mynetworks = {network}\n")
+        assert daemon.recorded(f'drift-detected mynetworks is "{network}"')
+    daemon.told("nobody reads this")
+    daemon.told("STATUS=observe mode")  # again, once there is room
 
 
 def test_a_status_that_cannot_be_written_is_told_of_and_written_later(
@@ -362,7 +390,7 @@ def test_a_status_that_cannot_be_written_is_told_of_and_written_later(
     before = resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (10, before[1]))
     state = FileStore(site.paths.state_directory, site.paths.run_directory)
-    state.keep_suspension(Suspension(time.time(), None, "anna", "a test"))
+    state.suspended.keep_suspension(Suspension(time.time(), None, "anna", "a test"))
     daemon.process.send_signal(signal.SIGHUP)
     daemon.recorded(f"note {site.run_directory}/status.json: File too large; ")
     assert status_of(site)["phase"] == "observing"
@@ -378,7 +406,7 @@ def test_what_stands_in_the_place_of_the_status_is_moved_away(site: Site, start:
     in_its_way = Path(site.run_directory, "status.json")
     in_its_way.mkdir(parents=True)
     daemon = start()
-    daemon.recorded(f"note {in_its_way}: it was no regular file, so it is not the agent's; ")
+    daemon.recorded(f"note {in_its_way}: it was not a regular file, so it is not the agent's; ")
     daemon.told("READY=1")
     assert status_of(site)["phase"] == "observing"
 
@@ -390,37 +418,60 @@ def test_systemds_watchdog_hears_of_it_though_nothing_happens(start: Start) -> N
         daemon.told("WATCHDOG=1")
 
 
-def test_a_bad_agent_toml_ends_the_start(site: Site) -> None:
+def test_with_a_bad_agent_toml_it_starts_and_only_looks(site: Site, start: Start) -> None:
     site.options.write_text('mode = "enforcing"\n')
-    with pytest.raises(ConfigError, match=rf"{site.options}:1: mode: "):
-        Daemon(site.paths, Journal())
+    daemon = start()
+    daemon.recorded(f"config-rejected {site.options}:1: mode: ")
+    daemon.recorded(
+        f"config-rejected {site.options}: no valid version is known, so main.cf is only "
+    )
+    daemon.told("READY=1")
+    assert status_of(site)["phase"] == "observing"
+    assert len(problems_of(site)) == 2
+    assert site.main_cf.read_text() == DRIFTED
+
+
+def test_with_a_bad_agent_toml_it_starts_as_it_was(site: Site, start: Start) -> None:
+    first = start()
+    first.told("READY=1")
+    first.process.terminate()
+    first.process.wait(PATIENCE)
+    site.options.write_text('mode = "enforcing"\n')
+    daemon = start()
+    daemon.recorded(f"config-rejected {site.options}:1: mode: ")
+    daemon.told("READY=1")
+    assert len(problems_of(site)) == 1
+    kept = Path(site.paths.state_directory) / NAME
+    assert kept.read_text() == OBSERVE
+    assert kept.stat().st_mode & 0o777 == 0o600
 
 
 def test_while_suspended_it_looks_and_changes_nothing(site: Site, start: Start) -> None:
     site.options.write_text(OBSERVE.replace("observe", "enforce"))
     state = FileStore(site.paths.state_directory, site.paths.run_directory)
     state.prepare()
-    state.keep_suspension(Suspension(time.time(), None, "anna", "a test"))
+    state.suspended.keep_suspension(Suspension(time.time(), None, "anna", "a test"))
     daemon = start()
-    assert "STATUS=suspended by anna until resumed: a test; drift: mynetworks" in daemon.told(
-        "STATUS="
+    assert (
+        "STATUS=suspended by anna until resumed: a test; would change: mynetworks"
+        in daemon.told("STATUS=")
     )
     daemon.told("READY=1")
     daemon.recorded("suspended suspended by anna")
     assert site.main_cf.read_text() == DRIFTED
     # It ends where it must not correct: there is no Postfix here.
     site.options.write_text(OBSERVE)
-    assert resume(state, "bert", time.time())
+    assert resume(state.suspended, "bert", time.time())
     daemon.process.send_signal(signal.SIGHUP)
     daemon.recorded("resumed resumed by bert")
-    assert "observing only: drift: mynetworks" in daemon.told("STATUS=observing")
+    assert "observe mode, would change: mynetworks" in daemon.told("STATUS=observe mode")
 
 
 def test_a_suspension_ends_by_itself(site: Site, start: Start) -> None:
     state = FileStore(site.paths.state_directory, site.paths.run_directory)
     state.prepare()
-    state.keep_suspension(Suspension(time.time(), time.time() + 1, "anna", ""))
+    state.suspended.keep_suspension(Suspension(time.time(), time.time() + 1, "anna", ""))
     daemon = start()
-    daemon.recorded("resumed resumed by itself: the time is over")
-    assert state.suspension() is None
-    daemon.told("STATUS=observing only: drift")
+    daemon.recorded("resumed resumed by itself: the time is up")
+    assert state.suspended.suspension() is None
+    daemon.told("STATUS=observe mode, would change")

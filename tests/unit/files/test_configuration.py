@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,9 @@ from pf_agent.files.configuration import (
     load_desired,
     load_desired_file,
     load_options,
+    only_observing,
 )
+from pf_agent.files.kept_options import NAME, KeptOptions
 from pf_agent.model import AgentOptions, DesiredState, Mode, Place
 
 GOOD = 'use_default = ["d"]\n[settings]\na = "1"\nb = "1"\n'
@@ -45,7 +49,8 @@ class Etc:
 
     def configuration(self) -> Configuration:
         """What a process that starts now has, before its first look."""
-        return Configuration(str(self.path), self.kept, self.reports.append)
+        options = KeptOptions(str(self.path.parent))
+        return Configuration(str(self.path), self.kept, options, self.reports.append)
 
     def refreshed(self) -> Configuration:
         found = self.configuration()
@@ -172,10 +177,70 @@ def test_nothing_is_asked_for_before_the_files_were_read(etc: Etc) -> None:
     assert etc.reports == []
 
 
-def test_bad_options_at_the_start_are_for_the_caller(etc: Etc) -> None:
+# --- options with a fault when the process begins ------------------------------------------------
+
+BOUND = 'mode = "observe"\n[activation]\nwindow = "02:00-04:00"\n'
+FREE = "[watch]\nlook_every_seconds = 60\n"
+
+
+@pytest.mark.parametrize("text", [BOUND, FREE])
+def test_bad_options_at_the_start_leave_the_last_good_ones_in_force(etc: Etc, text: str) -> None:
+    etc.write("desired.toml", GOOD)
+    etc.write("agent.toml", text)
+    good = etc.refreshed().options
     etc.write("agent.toml", "mode = 3\n")
-    with pytest.raises(ConfigError, match=r"agent\.toml:1: mode: "):
-        etc.configuration()
+    found = etc.configuration()
+    assert found.options == good != AgentOptions()
+    assert etc.reports == []
+    found.refresh()
+    assert found.options == good
+    (told,) = found.problems
+    assert "agent.toml:1: mode: " in told
+    assert etc.reports == [told]
+
+
+def test_bad_options_at_the_start_leave_the_absence_of_a_file_in_force(etc: Etc) -> None:
+    etc.refreshed()
+    etc.write("agent.toml", "mode = 3\n")
+    assert etc.refreshed().options == AgentOptions()
+
+
+@pytest.mark.parametrize("kept", [None, b"", b"mode = 4\n", b"\xff"])
+def test_where_there_never_were_good_ones_nothing_is_changed(etc: Etc, kept: bytes | None) -> None:
+    """The kept ones may be of another version, or damaged; empty ones are the defaults."""
+    if kept is not None:
+        (etc.path.parent / NAME).write_bytes(kept)
+    etc.write("desired.toml", GOOD)
+    etc.write("agent.toml", "mode = 3\n")
+    found = etc.refreshed()
+    assert found.asked == {"-": etc.load()}
+    if kept == b"":
+        assert found.options == AgentOptions()
+        assert len(found.problems) == 1
+        return
+    assert found.options == AgentOptions(mode=Mode.OBSERVE)
+    fault, until = found.problems
+    assert "agent.toml:1: mode: " in fault
+    assert until == only_observing(str(etc.path))
+    assert etc.reports == [fault, until]
+    etc.write("agent.toml", 'mode = "enforce"\n')
+    found.refresh()
+    assert (found.options, found.problems) == (AgentOptions(), ())
+    etc.write("agent.toml", "mode = 3\n")
+    found.refresh()
+    assert found.options == AgentOptions()
+    assert len(found.problems) == 1
+
+
+def test_options_that_cannot_be_kept_are_kept_at_a_later_look(etc: Etc) -> None:
+    etc.write("agent.toml", BOUND)
+    in_its_way = etc.path.parent / NAME
+    in_its_way.mkdir()
+    found = etc.refreshed()
+    assert found.options.mode is Mode.OBSERVE
+    in_its_way.rmdir()
+    found.refresh()
+    assert in_its_way.read_text() == BOUND
 
 
 @pytest.mark.parametrize(
@@ -327,3 +392,59 @@ def test_an_instance_that_is_named_no_more_is_asked_for_no_more(etc: Etc) -> Non
     etc.write("desired.toml", '[settings]\na = "2"\n')
     found.refresh()
     assert found.asked.keys() == {"-"}
+
+
+def test_a_fault_of_a_folder_is_told_once(etc: Etc) -> None:
+    for number in range(3):
+        etc.write(f"desired.d/{number}.toml", "")
+    dropins = etc.path / "desired.d"
+    dropins.chmod(0o777)
+    (problem,) = etc.problems()
+    assert problem.startswith(f"{dropins}: writable by others; ")
+    etc.write("agent.toml", "")
+    etc.write("desired.toml", GOOD)
+    etc_itself = etc.path
+    configuration = etc.configuration()
+    etc_itself.chmod(0o777)
+    configuration.refresh()
+    assert etc.reports == list(configuration.problems)
+    assert len(set(configuration.problems)) == len(configuration.problems)
+    assert any(problem.startswith(f"{etc_itself}: ") for problem in configuration.problems)
+
+
+def test_a_start_with_the_options_that_are_kept_writes_nothing(etc: Etc) -> None:
+    etc.write("agent.toml", 'mode = "observe"\n')
+    etc.configuration()
+    kept = etc.path.parent / NAME
+    before = kept.stat()
+    assert etc.configuration().options.mode is Mode.OBSERVE
+    assert kept.stat().st_ino == before.st_ino
+    etc.write("agent.toml", 'mode = "enforce"\n')
+    etc.configuration()
+    assert kept.read_text() == 'mode = "enforce"\n'
+
+
+# --- who may read it -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def open_etc() -> Iterator[Etc]:
+    """Not pytest's folder: nobody but its owner may look into that."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield Etc(Path(folder))
+
+
+@pytest.mark.parametrize("closed", ["desired.toml", "desired.d/10-x.toml", "desired.d", "."])
+def test_whether_everybody_may_read_what_is_asked_for(open_etc: Etc, closed: str) -> None:
+    open_etc.write("desired.toml", GOOD)
+    open_etc.write("desired.d/10-x.toml", "")
+    found = open_etc.refreshed()
+    path = open_etc.path / closed
+    mode = path.stat().st_mode
+    seen = [found.is_public]
+    for each in (mode & ~0o007, mode):
+        path.chmod(each)
+        found.refresh()
+        seen.append(found.is_public)
+    assert seen == [True, False, True]

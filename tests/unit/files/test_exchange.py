@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import shutil
+import socket
 import stat
 import struct
 import subprocess
@@ -13,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -553,12 +555,7 @@ def test_what_cannot_be_kept_stays_where_it_is(real: RealHost) -> None:
     assert left.read_bytes() == BEFORE
 
 
-def test_a_folder_that_a_crash_left_does_not_block_us(real: RealHost) -> None:
-    """Somebody may have put a folder under main.cf's name in the instant before an exchange."""
-    real.write(BEFORE)
-    real.file.with_name(".main.cf.pf-agent-abc").mkdir()
-    real.exchange(real.read(), AFTER, lose)
-    assert real.read().text == AFTER
+# --- what is no file ------------------------------------------------------------------------------
 
 
 def fifo(path: Path) -> None:
@@ -566,39 +563,173 @@ def fifo(path: Path) -> None:
 
 
 def folder(path: Path) -> None:
+    """With something in it, which is not to be lost, and an ACL for what is made in it."""
     path.mkdir()
+    (path / "inside").write_bytes(SECRET)
+    # acl(5): version 2; the owner, the group and all others may do all.
+    acl = struct.pack("<I", 2) + b"".join(
+        struct.pack("<HHI", tag, 7, 0xFFFFFFFF) for tag in (0x01, 0x04, 0x20)
+    )
+    with suppress(OSError):
+        os.setxattr(path, "system.posix_acl_default", acl)
 
 
-@pytest.mark.parametrize("make", [fifo, folder])
-def test_what_is_no_file_is_an_error_of_one_line(
-    real: RealHost, make: Callable[[Path], None]
+def unix_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+
+
+def device(path: Path) -> None:
+    try:
+        os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    except PermissionError:
+        pytest.skip("no devices can be made here")
+
+
+MISFITS = pytest.mark.parametrize(
+    ("make", "called"),
+    [(fifo, "a FIFO"), (folder, "a directory"), (unix_socket, "a socket"), (device, "a device")],
+    ids=["fifo", "folder", "socket", "device"],
+)
+
+
+def its_stamp(path: Path) -> tuple[int, int]:
+    """Which thing stands there, and of which kind."""
+    found = path.lstat()
+    return found.st_ino, stat.S_IFMT(found.st_mode)
+
+
+def aside(real: RealHost) -> Path:
+    """Where the one thing is that was moved out of the way."""
+    (name,) = left_in(real.file.parent) - {"main.cf"}
+    assert name.startswith("main.cf.no-file-")
+    return real.file.with_name(name)
+
+
+@needs_root
+@MISFITS
+def test_what_is_no_file_is_read_as_what_it_is(
+    real: RealHost, make: Callable[[Path], None], called: str
 ) -> None:
     make(real.file)
-    with pytest.raises(HostError) as caught:
-        real.read()
-    assert str(caught.value).startswith(f"{real.path}: ")
-    assert "\n" not in str(caught.value)
+    found = real.read()
+    assert (found.text, found.kind, found.refused) == (None, FileKind.OTHER, f"it is {called}")
 
 
-def test_a_folder_in_its_place_costs_no_descriptor(real: RealHost) -> None:
-    real.file.mkdir()
-    before = os.listdir("/proc/self/fd")
-    with pytest.raises(HostError):
-        real.read()
-    assert len(os.listdir("/proc/self/fd")) == len(before)
+@needs_root
+@MISFITS
+def test_what_is_no_file_is_moved_aside_and_told(
+    real: RealHost, make: Callable[[Path], None], called: str
+) -> None:
+    make(real.file)
+    before = its_stamp(real.file)
+    displaced = real.exchange(real.read(), AFTER, lose)
+    assert real.read().text == AFTER
+    assert real.read().kind is FileKind.REGULAR
+    place = aside(real)
+    assert displaced == Displaced(None, f"{called} that was there is now {place}")
+    assert its_stamp(place) == before
+    if make is folder:
+        assert (place / "inside").read_bytes() == SECRET
 
 
-@pytest.mark.parametrize("make", [fifo, folder])
-def test_what_is_no_file_is_not_displaced(real: RealHost, make: Callable[[Path], None]) -> None:
+@needs_root
+@MISFITS
+def test_what_is_put_there_right_before_an_exchange_is_moved_aside(
+    real: RealHost, make: Callable[[Path], None], called: str
+) -> None:
     real.write(BEFORE)
     actual = real.read()
     real.remove()
     make(real.file)
-    kind = stat.S_IFMT(real.file.lstat().st_mode)
-    with pytest.raises(HostError):
+    before = its_stamp(real.file)
+    assert called in real.exchange(actual, AFTER, lose).way
+    assert real.read().text == AFTER
+    assert its_stamp(aside(real)) == before
+
+
+@needs_root
+@MISFITS
+def test_what_cannot_be_moved_aside_is_back_in_its_place(
+    real: RealHost, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], None], called: str
+) -> None:
+    make(real.file)
+    actual, before = real.read(), its_stamp(real.file)
+
+    def refuse(_source: str, _target: str) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "rename", refuse)
+    with pytest.raises(HostError, match="Input/output error"):
         real.exchange(actual, AFTER, lose)
-    assert stat.S_IFMT(real.file.lstat().st_mode) == kind
+    assert its_stamp(real.file) == before, called
     assert left_in(real.file.parent) == {"main.cf"}
+
+
+@needs_root
+@MISFITS
+def test_where_two_files_cannot_be_exchanged_it_is_moved_aside_first(
+    tmp_path: Path, make: Callable[[Path], None], called: str
+) -> None:
+    def cannot(_source: str, _target: str) -> bool:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    real = RealHost(tmp_path)
+    host = MainCfFile(real.path, swap=cannot)
+    make(real.file)
+    before = its_stamp(real.file)
+    displaced = host.exchange(host.read(), AFTER, lose)
+    place = aside(real)
+    assert displaced.way.startswith(f"{called} that was there is now {place}; renamed over: ")
+    assert real.read().text == AFTER
+    assert its_stamp(place) == before
+
+
+@needs_root
+@MISFITS
+def test_what_a_crash_left_of_it_beside_main_cf_is_moved_aside(
+    real: RealHost, make: Callable[[Path], None], called: str
+) -> None:
+    """The exchange was done, and then came the end: it has a name of ours."""
+    real.write(AFTER)
+    left = real.file.with_name(".main.cf.pf-agent-abc")
+    make(left)
+    before = its_stamp(left)
+    assert real.is_cut_off(), called
+    with real.locked():
+        real.take_up(lose)
+    assert not real.is_cut_off()
+    assert its_stamp(aside(real)) == before
+
+
+@needs_root
+@MISFITS
+def test_what_is_no_file_in_place_of_the_lock_keeps_nobody_out(
+    real: RealHost, make: Callable[[Path], None], called: str
+) -> None:
+    real.write(BEFORE)
+    make(real.file.with_name("main.cf.tmp"))
+    with real.locked():
+        assert real.file.with_name("main.cf.tmp").is_file(), called
+    assert aside(real).exists()
+
+
+@MISFITS
+def test_of_a_file_that_is_not_our_own_what_is_no_file_is_left_there(
+    tmp_path: Path, make: Callable[[Path], None], called: str
+) -> None:
+    image = tmp_path / "image.cf"
+    make(image)
+    before, open_before = its_stamp(image), handles()
+    host = MainCfFile(str(image), is_own=False)
+    with pytest.raises(HostError, match=f"^{re.escape(str(image))}: .*check what is at") as caught:
+        host.read()
+    assert "\n" not in str(caught.value), called
+    with pytest.raises(HostError):
+        host.exchange(ActualState(BEFORE, FileKind.REGULAR), AFTER, lose)
+    assert its_stamp(image) == before
+    assert left_in(tmp_path) == {"image.cf"}
+    assert handles() == open_before
 
 
 # --- what leads elsewhere, and what is too much ---------------------------------------------------
@@ -616,23 +747,23 @@ def secret(real: RealHost) -> Path:
 
 def link_to_a_secret(real: RealHost) -> str:
     real.file.symlink_to(secret(real))
-    return "no file that everybody may read"
+    return "not to a file that every user can read"
 
 
 def second_name_of_a_secret(real: RealHost) -> str:
     os.link(secret(real), real.file)
-    return "another name of a file that not everybody may read"
+    return "a hard link to a file that not every user can read"
 
 
 def link_of_another(real: RealHost) -> str:
     real.put_symlink(BEFORE)
     os.chown(real.file, 65534, -1, follow_symlinks=False)
-    return "that uid 65534 made"
+    return "owned by uid 65534"
 
 
 def link_to_a_folder(real: RealHost) -> str:
     real.file.symlink_to("/")
-    return "no file that everybody may read"
+    return "not to a file that every user can read"
 
 
 @needs_root
@@ -723,7 +854,7 @@ def test_a_huge_main_cf_is_moved_aside_and_not_read(real: RealHost) -> None:
     displaced = real.exchange(found, AFTER, kept.append)
     assert (displaced.text, kept) == (None, [])
     (aside,) = left_in(real.file.parent) - {"main.cf"}
-    assert displaced.way == f"what stood there is {real.path.removesuffix('main.cf')}{aside} now"
+    assert displaced.way == f"what was there is now {real.path.removesuffix('main.cf')}{aside}"
     assert real.file.with_name(aside).stat().st_size == 1 << 40
     assert real.read().text == AFTER
 
@@ -862,7 +993,7 @@ def test_a_lock_that_cannot_be_made_says_what_to_do(real: RealHost) -> None:
     real.write(BEFORE)
     real.file.unlink()
     real.file.parent.rmdir()
-    told = pytest.raises(HostError, match="No such file or directory; bring the folder back")
+    told = pytest.raises(HostError, match="No such file or directory; restore the directory")
     with told, real.locked():
         pytest.fail("there is no folder")
 

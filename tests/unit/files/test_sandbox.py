@@ -37,7 +37,7 @@ MOUNTS = r"""
 )
 def test_the_record_names_the_dropin_to_write(folder: str, written: str) -> None:
     assert closed(folder, MOUNTS, UNIT) == (
-        "it is so to pf-agent.service alone: write the lines `[Service]` and"
+        "it is read-only for pf-agent.service only: add the lines `[Service]` and"
         f" `ReadWritePaths={written}` to"
         " /etc/systemd/system/pf-agent.service.d/writable.conf, and run `systemctl daemon-reload`"
         " and `systemctl restart pf-agent.service`"

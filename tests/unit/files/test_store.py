@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -23,7 +25,7 @@ from pf_agent.config import saved
 from pf_agent.errors import HostError
 from pf_agent.files import whole
 from pf_agent.files.displaced_texts import DISPLACED_BYTES, DISPLACED_COUNT, DisplacedTexts
-from pf_agent.files.locks import Locks
+from pf_agent.files.locks import REPLACING, Locks, held
 from pf_agent.files.served_states import served_of_all
 from pf_agent.files.status_file import read_status
 from pf_agent.files.store import FileStore
@@ -89,6 +91,72 @@ def test_a_lost_damaged_or_old_counter_gives_no_number_twice(
 def test_a_lost_counter_goes_on_after_the_marker(store: FileStore) -> None:
     store.mark_pending(PENDING)
     assert store.next_cycle() == PENDING.cycle + 1
+
+
+COUNT = """
+import sys
+from pf_agent.files.store import FileStore
+name, lib, run = sys.argv[1:]
+store = FileStore.of_instance(name, lib, run)
+store.prepare()
+for _ in range(40):
+    print(store.life(), store.next_cycle())
+"""
+
+
+def test_no_two_processes_and_no_two_instances_have_a_number_twice(tmp_path: Path) -> None:
+    """Each begins in a folder that is new: one of them gives the life its name."""
+    folders = [str(tmp_path / "lib"), str(tmp_path / "run")]
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", COUNT, name, *folders],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={"PYTHONPATH": str(AGENT)},
+        )
+        for name in ("-", "-", "in", "out")
+    ]
+    found = [line for each in running for line in each.communicate()[0].splitlines()]
+    lives, numbers = zip(*map(str.split, found), strict=True)
+    assert sorted(map(int, numbers)) == list(range(1, 161))
+    assert len(set(lives)) == 1
+
+
+def test_a_life_has_one_name_until_its_folder_is_gone(tmp_path: Path) -> None:
+    first, again = a_store(tmp_path), a_store(tmp_path)
+    inner = FileStore.of_instance("out", first.directory, first.run_directory)
+    assert re.fullmatch("[0-9a-f]{6}", first.life())
+    assert first.life() == again.life() == inner.life()
+    assert [first.next_cycle(), inner.next_cycle(), again.next_cycle()] == [1, 2, 3]
+    shutil.rmtree(tmp_path / "lib")
+    new = a_store(tmp_path)
+    assert new.life() != first.life()
+    assert new.next_cycle() == 1
+
+
+def test_an_upgrade_goes_on_above_all_counters_and_in_the_life_that_has_no_name(
+    tmp_path: Path,
+) -> None:
+    """The version before had a counter for each instance, and told of no life."""
+    inner = tmp_path / "lib" / "instances" / "out"
+    inner.mkdir(parents=True)
+    (tmp_path / "lib" / "cycle").write_bytes(b"000000000004\n")
+    (inner / "cycle").write_bytes(b"000000000109\n")
+    store = a_store(tmp_path)
+    assert store.life() == ""
+    assert [store.next_cycle(), a_store(tmp_path).next_cycle()] == [110, 111]
+    assert store.life() == a_store(tmp_path).life() == ""
+
+
+@pytest.mark.parametrize("damage", [b"", b"a1b2\n", b"\0" * 7, b"a1b2c3\nmore"])
+def test_a_damaged_name_of_a_life_is_none(tmp_path: Path, damage: bytes) -> None:
+    store = a_store(tmp_path)
+    file_of(store, "life").write_bytes(damage)
+    again = a_store(tmp_path)  # nothing was counted yet: it is new
+    assert re.fullmatch("[0-9a-f]{6}", again.life())
+    again.next_cycle()
+    file_of(store, "life").write_bytes(damage)
+    assert a_store(tmp_path).life() == ""
 
 
 # --- the marker -----------------------------------------------------------------------------------
@@ -186,10 +254,11 @@ def test_a_write_that_fails_leaves_nothing(
     def failing_disk(_handle: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
+    before = set(Path(store.directory).iterdir())
     monkeypatch.setattr(os, "fsync", failing_disk)
     with pytest.raises(HostError, match=r"pending.json: Input/output error; "):
         store.mark_pending(PENDING)
-    assert {path.name for path in Path(store.directory).iterdir()} == {"displaced"}
+    assert set(Path(store.directory).iterdir()) == before
 
 
 def half_written(store: FileStore) -> list[Path]:
@@ -338,7 +407,7 @@ def test_what_else_lies_among_the_displaced_texts_is_left_alone(store: FileStore
     assert len(names_there) == 3 + DISPLACED_COUNT
 
 
-@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["a FIFO", "a folder"])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["a FIFO", "a directory"])
 def test_what_is_no_file_is_told_and_holds_nobody_up(
     store: FileStore, make: Callable[[str], None]
 ) -> None:
@@ -348,7 +417,7 @@ def test_what_is_no_file_is_told_and_holds_nobody_up(
         make(os.path.join(store.run_directory, name))
     told = partial(read_status, store.run_directory)
     for read in (store.pending, store.last_good, store.wishes, told):
-        with pytest.raises(HostError, match=r"(no regular file|Is a directory)"):
+        with pytest.raises(HostError, match=r"(not a regular file|Is a directory)"):
             read()
     assert store.restarts() == ()
     assert store.drifts() == {}
@@ -370,11 +439,11 @@ def planted_device(path: str) -> None:
 STRANGE = pytest.mark.parametrize(
     "make",
     [os.mkfifo, os.mkdir, planted_link, planted_device],
-    ids=["a FIFO", "a folder", "a dangling link", "a link to a device"],
+    ids=["a FIFO", "a directory", "a dangling link", "a link to a device"],
 )
-KEPT = ["cycle", "pending.json", "last-good.main.cf", "ran-with.main.cf", "desired.json"]
-KEPT += ["wishes.json", "suspension.json"]
-NOTED = ["lock", "activation.lock", "status.json", "drifts.json"]
+KEPT = ["cycle", "life", "pending.json", "last-good.main.cf", "ran-with.main.cf", "desired.json"]
+KEPT += ["wishes.json", "suspension.json", "suspension-alone.json"]
+NOTED = ["lock", "activation.lock", "tables.lock", "status.json", "drifts.json"]
 NOTED += [names.RESTARTS, names.WISHED_RESTARTS]
 
 
@@ -385,12 +454,14 @@ def use(store: FileStore) -> None:
     for keep in (store.keep_last_good, store.keep_ran_with):
         keep(b"text")
     store.keep_wishes(WISHES)
-    store.keep_suspension(Suspension(1.5, None, "anna", "a test"))
+    for kept in (store.suspended, store.suspended_alone):
+        kept.keep_suspension(Suspension(1.5, None, "anna", "a test"))
+        assert kept.suspension() is not None
     store.write_status({"pid": os.getpid()})
     store.note_restarts((1.5,))
     store.note_restarts((2.5,), names.WISHED_RESTARTS)
     store.note_drifts({"a": (1.5,)})
-    with store.lock():
+    with store.lock(), held(os.path.join(store.run_directory, REPLACING)):
         assert store.hold_activation()
         store.release_activation()
     assert (store.last_good(), store.ran_with()) == (b"text", b"text")
@@ -398,7 +469,6 @@ def use(store: FileStore) -> None:
     assert (store.restarts(), store.restarts(names.WISHED_RESTARTS)) == ((1.5,), (2.5,))
     assert store.drifts() == {"a": (1.5,)}
     assert read_status(store.run_directory) == {"pid": os.getpid()}
-    assert store.suspension() is not None
     assert clear(store, cycle)
     assert store.pending() is None
 
@@ -413,12 +483,13 @@ def test_what_stands_in_the_place_of_a_file_is_moved_away_and_told(
     if prefix:
         places = [str(Path(place).with_name(f".{Path(place).name}.new")) for place in places]
     for place in places:
+        Path(place).unlink(missing_ok=True)
         make(place)
     moved = store.prepare()
     assert len(moved) == len(places)
     for place in places:
         (told,) = (sentence for sentence in moved if sentence.startswith(f"{place}: "))
-        away = told.partition("; it is ")[2].removesuffix(" now")
+        away = told.partition("; it is now ")[2]
         assert os.path.lexists(away)
         assert not os.path.lexists(place)
     assert store.prepare() == ()
@@ -465,6 +536,7 @@ def test_what_a_link_leads_to_is_neither_read_nor_written(store: FileStore, tmp_
     outside.write_bytes(OUTSIDE)
     outside.chmod(0o640)
     for name in (*KEPT, "displaced/00000005.main.cf", "displaced/.00000006.main.cf.new"):
+        file_of(store, name).unlink(missing_ok=True)
         file_of(store, name).symlink_to(outside)
     for name in NOTED:
         Path(store.run_directory, name).symlink_to(outside)
@@ -491,7 +563,7 @@ def test_a_link_in_the_place_of_a_folder_leads_nothing_outside(
     (lib / ("displaced" if instance == names.DEFAULT_INSTANCE else "instances")).symlink_to(outside)
     store = FileStore.of_instance(instance, str(lib), str(run))
     (told,) = store.prepare()
-    assert "it was no folder" in told
+    assert "it was not a directory" in told
     store.keep_displaced(1, b"text")
     assert list(outside.iterdir()) == []
     assert stat.S_IMODE(outside.stat().st_mode) == 0o755

@@ -10,7 +10,7 @@ import pytest
 
 from pf_agent import names
 from pf_agent.errors import ConfigError
-from pf_agent.files.trusted import owners_of, read_source, require_guarded, way_out
+from pf_agent.files.trusted import is_guarded, owners_of, read_source, require_guarded, way_out
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 
@@ -86,13 +86,13 @@ def test_a_link_is_judged_by_both_its_places(file: Path, tmp_path: Path) -> None
 def test_a_fifo_does_not_hold_us_up(file: Path) -> None:
     file.unlink()
     os.mkfifo(file)
-    assert refused(file) == f"{file}: it is no regular file; make it a readable file"
+    assert refused(file) == f"{file}: it is not a regular file; make it a readable file"
 
 
 def test_an_endless_file_is_refused(file: Path) -> None:
     file.unlink()
     file.symlink_to("/dev/zero")
-    assert "it is no regular file" in refused(file)
+    assert "it is not a regular file" in refused(file)
 
 
 def test_a_huge_file_is_refused(file: Path) -> None:
@@ -131,3 +131,18 @@ def test_the_way_out_changes_only_what_is_the_configurations_own() -> None:
     )
     for path in (elsewhere, "/home/eve/x.toml", "/"):
         assert way_out(path, "chown root") == "keep the file where only root can write"
+
+
+def test_whether_a_file_is_obeyed_can_be_asked_before_it_is_there(file: Path) -> None:
+    later = file.with_name("later.toml")
+    for path in (file, later):
+        assert is_guarded(str(path))
+    link = file.with_name("link.toml")
+    link.symlink_to(file)
+    assert is_guarded(str(link))
+    file.chmod(0o666)
+    assert not is_guarded(str(link))
+    file.chmod(0o644)
+    file.parent.chmod(0o777)
+    for path in (file, later, link):
+        assert not is_guarded(str(path))

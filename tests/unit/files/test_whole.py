@@ -46,7 +46,7 @@ def test_a_file_is_read_whole(file: Path, text: bytes) -> None:
     assert read_whole(str(file)) == text
 
 
-@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, huge], ids=["a FIFO", "a folder", "huge"])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, huge], ids=["a FIFO", "a directory", "huge"])
 def test_what_cannot_be_read_whole_is_refused_and_closed(
     file: Path, make: Callable[[str], None]
 ) -> None:
@@ -156,7 +156,9 @@ def test_a_write_that_fails_leaves_what_was_there_and_nothing_beside(
     monkeypatch.setattr(os, "write", full)
     with pytest.raises(HostError) as caught:
         write_whole(str(file), TEXT, 0o600, durable=True)
-    assert str(caught.value) == (f"{file}: No space left on device; free space or mend the folder")
+    assert str(caught.value) == (
+        f"{file}: No space left on device; free space or fix the directory"
+    )
     assert file.read_bytes() == b"before"
     assert list(file.parent.iterdir()) == [file]
     assert handles() == before
@@ -164,7 +166,7 @@ def test_a_write_that_fails_leaves_what_was_there_and_nothing_beside(
 
 def test_a_folder_that_is_not_there_is_an_error(file: Path) -> None:
     file.parent.rmdir()
-    with pytest.raises(HostError, match="No such file or directory; free space or mend the folder"):
+    with pytest.raises(HostError, match="directory; free space or fix the directory"):
         write_whole(str(file), TEXT, 0o600, durable=False)
 
 
@@ -174,5 +176,5 @@ def test_a_file_is_removed_and_one_that_is_not_there_is_no_error(file: Path) -> 
         remove(str(file))
         assert not file.exists()
     file.mkdir()
-    with pytest.raises(HostError, match=f"{file}: .*; mend the folder"):
+    with pytest.raises(HostError, match=f"{file}: .*; fix the directory"):
         remove(str(file))

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from pf_agent.maincf import master_cf
 from pf_agent.maincf.inventory import Inventory
+from pf_agent.maincf.master_cf import MasterCf
 from pf_agent.maincf.references import absences, references
 from pf_agent.maincf.values import flags
 from pf_agent.model import Presence
@@ -65,7 +65,7 @@ def has(path: str) -> bool | None:
 
 
 def inventory(settings: Mapping[str, str], master: str = MASTER) -> Inventory:
-    return Inventory({**SETTINGS, **settings}, TYPES, master_cf.parse(master), has)
+    return Inventory({**SETTINGS, **settings}, TYPES, MasterCf.parse(master.encode()).services, has)
 
 
 def absent(settings: Mapping[str, str], master: str = MASTER) -> list[str]:
@@ -160,8 +160,12 @@ WRONG = [
     ),
     (RCPT, "check_client_access { hash:/no, search_order = cert_fingerprint }", "/no.db"),
     (RCPT, "check_client_access proxy:hash:/etc/postfix/list", "proxy_read_maps does not list"),
-    (RCPT, "check_policy_service unix:private/away", "no service for private/away"),
-    ("smtpd_data_restrictions", "hash:/etc/postfix/there", "must stand before"),
+    (
+        RCPT,
+        "check_policy_service unix:private/away",
+        "no service in master.cf creates private/away",
+    ),
+    ("smtpd_data_restrictions", "hash:/etc/postfix/there", "must come before"),
     ("header_checks", "pcre:/etc/postfix/list", "install postfix-pcre"),
     ("header_checks", "regexpp:/etc/postfix/list", "did you mean regexp?"),
     ("header_checks", "/etc/postfix/list", "Postfix expects type:name"),
@@ -176,7 +180,7 @@ WRONG = [
     ("relay_domains", "hash:/no", "/no.db"),
     ("local_transport", "nosuch:x", 'no service "nosuch"'),
     ("default_transport", "smpt:x", "did you mean smtp?"),
-    ("virtual_transport", "lmtp:unix:private/away", "no service for private/away"),
+    ("virtual_transport", "lmtp:unix:private/away", "in master.cf creates private/away"),
     ("content_filter", "amavis:[127.0.0.1]:10024", 'no service "amavis"'),
     ("cleanup_service_name", "precleanup", 'no service "precleanup"'),
     ("maillog_file", "/var/log/mail.log", 'no service "postlog"'),
@@ -185,11 +189,11 @@ WRONG = [
     ("smtpd_command_filter", "regexp:/no", "there is no file /no"),
     ("mynetworks", "127.0.0.0/8|10.0.0.0/8", "matches nothing"),
     ("mynetworks", "127.0.0.*", "matches nothing"),
-    ("mynetworks", "127.0.0.0 /8", "the mask of an address stands right behind it"),
+    ("mynetworks", "127.0.0.0 /8", "write the mask directly after the address"),
     ("smtpd_tls_chain_files", "/etc/ssl/cert.pem, /no.pem", "/no.pem"),
-    ("smtpd_tls_protocols", "!SSLv2, !TLS1.0", '"TLS1.0" is no version of TLS'),
+    ("smtpd_tls_protocols", "!SSLv2, !TLS1.0", '"TLS1.0" is not a TLS version'),
     ("smtpd_tls_protocols", ">=TLSv1.4", "TLSv1.4"),
-    ("smtpd_tls_ciphers", "strong", "no grade of ciphers; high, medium"),
+    ("smtpd_tls_ciphers", "strong", "not a cipher grade; high, medium"),
     ("smtpd_banner", "$myhostnam ESMTP", "did you mean myhostname?"),
     ("mynetworks", "${nosuch} 127.0.0.0/8", "there is no parameter nosuch"),
 ]

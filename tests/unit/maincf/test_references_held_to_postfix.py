@@ -8,8 +8,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from pf_agent.maincf import master_cf, parameters
+from pf_agent.maincf import parameters
 from pf_agent.maincf.inventory import Inventory
+from pf_agent.maincf.master_cf import MasterCf
 from pf_agent.maincf.references import absences, references
 from tests.references import cases, world
 from tests.references.cases import Case
@@ -36,6 +37,9 @@ MASTER = "smtp inet n - y - - smtpd\n" + "".join(
         *(("tlsmgr", "tlsmgr"), ("postlog", "postlogd"), ("uucp", "pipe"), ("maildrop", "pipe")),
     ]
 )
+NAMES = dict.fromkeys((line.split(" ")[0] for line in parameters.TABLE.split("\n")), "")
+# The default of proxy_read_maps names all lists that smtpd and the resolver read.
+APPROVED = " ".join(f"${name}" for name in NAMES if name.endswith(("_maps", "_restrictions")))
 # Defaults that matter here; the rest may be empty.
 DEFAULTS = {
     "config_directory": "/etc/postfix",
@@ -78,14 +82,13 @@ def expanded(value: str, settings: Mapping[str, str], depth: int = 9) -> str:
 
 def absent(case: Case, version: str) -> list[str]:
     """What is told of the case's main.cf and master.cf."""
-    names = dict.fromkeys((line.split(" ")[0] for line in parameters.TABLE.split("\n")), "")
-    # The default names all lists that smtpd and the resolver read.
-    approved = " ".join(f"${name}" for name in names if name.endswith(("_maps", "_restrictions")))
     explicit = {**world.BASE, **case.settings}
-    raw = {**names, **DEFAULTS, "proxy_read_maps": approved, **explicit}
-    settings = {name: expanded(value, raw) for name, value in raw.items()}
+    raw = {**NAMES, **DEFAULTS, "proxy_read_maps": APPROVED, **explicit}
+    settings = {
+        name: expanded(value, raw) if "$" in value else value for name, value in raw.items()
+    }
     settings["mail_version"] = f"{version}.0"
-    services = master_cf.parse(cases.master_cf(MASTER, case))
+    services = MasterCf.parse(cases.master_cf(MASTER, case).encode()).services
     found = references(explicit, Inventory(settings, TYPES, services, world.has))
     return [f"{each.parameter}: {each.why}" for each in absences(found)]
 

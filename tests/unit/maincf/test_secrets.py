@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pf_agent.maincf.secrets import HIDDEN, masked, masked_lines, secrets, without
+from pf_agent.maincf.secrets import HIDDEN, masked, masked_lines, without_shapes
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_what_is_none_stays_readable(name: str, value: str) -> None:
 def test_credentials_in_a_url_are_hidden(value: str, shown: str) -> None:
     assert masked("x_url", value) == shown
     assert masked_lines([f"x_url = {value}"]) == [f"x_url = {shown}"]
-    assert without(f"bad value: {value}", ()) == f"bad value: {shown}"
+    assert without_shapes(f"bad value: {value}") == f"bad value: {shown}"
 
 
 def test_lines_of_main_cf() -> None:
@@ -94,20 +94,13 @@ def test_lines_of_main_cf() -> None:
     ]
 
 
-def test_what_a_program_quotes_is_hidden() -> None:
-    hidden = secrets([("a_password", "s3cret"), ("b_key", "s3cret-and-more"), ("c", "public")])
-    assert hidden == ("s3cret-and-more", "s3cret")
-    words = 'bad value "s3cret-and-more", not s3cret, public'
-    assert without(words, hidden) == 'bad value "(hidden)", not (hidden), public'
-
-
 @given(st.lists(st.text(max_size=20), max_size=6))
 def test_a_line_stays_a_line(lines: list[str]) -> None:
     assert len(masked_lines(lines)) == len(lines)
     assert masked_lines(masked_lines(lines)) == masked_lines(lines)
 
 
-LONG = 100_000
+LONG = 50_000
 
 
 @pytest.mark.parametrize("name", ["my_password", "x_url"])
@@ -120,4 +113,4 @@ def test_no_value_is_slow_to_look_at(name: str, piece: str) -> None:
     value = piece * LONG
     assert masked(name, f"{value} x://u:s3cret@h").find("s3cret") < 0
     assert len(masked_lines([f"{name} = {value}", value, f"#{value}"])) == 3
-    assert without(value, ("s3cret",)) == without(value, ())
+    assert without_shapes(value).find("s3cret") < 0

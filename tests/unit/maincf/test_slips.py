@@ -24,6 +24,8 @@ KNOWN = (
         ("smtp_tls_cafile", "smtp_tls_CAfile"),
         ("smpt_destination_recipient_limit", "smtp_destination_recipient_limit"),
         ("Biff", "biff"),
+        ("MYDESTINATION", "mydestination"),
+        ("SMTP_TLS_CAFILE", "smtp_tls_CAfile"),
         # The own name of a service that master.cf no longer has, not a slip.
         ("dovecot_destination_recipient_limit", ""),
         ("internal_hosts", ""),

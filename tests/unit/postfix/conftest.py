@@ -1,4 +1,4 @@
-"""What the tests of Postfix's programs, port and log share. They need no running Postfix."""
+"""Shared by the tests of Postfix's programs, port and log. They need no running Postfix."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _needs_postfix(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A configuration directory; Postfix's programs want nothing else in it."""
+    """A configuration directory; Postfix's programs need nothing else in it."""
     (tmp_path / "run").mkdir()
     (tmp_path / "master.cf").write_bytes(MASTER_CF)
     return tmp_path
@@ -46,7 +46,7 @@ def postfix(folder: Path) -> Postfix:
 
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> FakeLog:
-    """What whoever reads the journal finds in it."""
+    """The journal that the code under test reads."""
     found = FakeLog()
     monkeypatch.setitem(sys.modules, "systemd", SimpleNamespace(journal=found))
     return found

@@ -68,9 +68,9 @@ def test_warnings_come_in_the_order_of_main_cf_and_once() -> None:
         "main.cf: undefined parameter: nosuch",
     ]
     assert warnings(lines, {"mynetwork": 9, "foo": 2}, KNOWN) == [
-        "foo: Postfix knows no such parameter, it has no effect",
+        "foo: unknown Postfix parameter, it has no effect",
         "main.cf, line 5: overriding earlier entry: relayhost=",
-        "mynetwork: Postfix knows no such parameter, it has no effect; did you mean mynetworks?",
+        "mynetwork: unknown Postfix parameter, it has no effect; did you mean mynetworks?",
         "main.cf: undefined parameter: nosuch",
     ]
 
@@ -87,7 +87,7 @@ def test_of_very_many_the_first_are_told_and_the_rest_is_counted() -> None:
 @pytest.mark.parametrize("name", ["x" * 5_000_000, "mynetworks" * 100_000])
 def test_no_name_is_slow_to_look_up(name: str) -> None:
     (told,) = warnings([f"main.cf: unused parameter: {name}=1. b"], {}, KNOWN)
-    assert told == f"{name}: Postfix knows no such parameter, it has no effect"
+    assert told == f"{name}: unknown Postfix parameter, it has no effect"
 
 
 def test_what_stood_in_the_hosts_own_main_cf_is_not_quoted() -> None:
@@ -103,7 +103,7 @@ def test_words_that_quote_a_value_of_megabytes_are_cut() -> None:
 
 def test_an_unknown_name_of_master_cf_says_where() -> None:
     (told,) = warnings(["master.cf: unused parameter: biffs=no"], {}, KNOWN)
-    assert told.startswith("master.cf: biffs: Postfix knows no such parameter")
+    assert told.startswith("master.cf: biffs: unknown Postfix parameter")
 
 
 def test_of_two_that_say_the_same_the_longer_is_told() -> None:

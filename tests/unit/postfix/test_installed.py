@@ -109,6 +109,43 @@ class TestGreeting:
         assert found is not None
         assert found.banner == "host.example"
 
+    def test_an_option_without_a_blank_is_read_as_by_the_daemons(
+        self, postfix: Postfix, folder: Path
+    ) -> None:
+        main_cf(folder, "")
+        (folder / "master.cf").write_text("smtp inet n - y - - smtpd -omyhostname=foo.example\n")
+        found = postfix.greeting()
+        assert found is not None
+        assert found.banner.startswith("foo.example ESMTP")
+
+    def test_a_master_cf_that_only_root_may_read_counts_wherever_it_is(
+        self, postfix: Postfix, folder: Path
+    ) -> None:
+        main_cf(folder, "")
+        (folder / "master.cf").rename(folder / "elsewhere")
+        (folder / "elsewhere").chmod(0o600)
+        (folder / "master.cf").symlink_to("elsewhere")
+        assert postfix.greeting() is not None
+
+    @pytest.mark.parametrize(
+        ("text", "why"),
+        [
+            ("smtp inet n - y - - smtpd\nx unix\n", r"master.cf:2: bad field count; correct"),
+            ("smtp tcp n - y - - smtpd\n", r"master.cf:1: invalid type field; correct"),
+            (None, "no Postfix program could read it"),
+        ],
+    )
+    def test_a_master_cf_that_postfix_refuses_tells_nothing(
+        self, postfix: Postfix, folder: Path, text: str | None, why: str
+    ) -> None:
+        main_cf(folder, "")
+        if text is None:
+            (folder / "master.cf").unlink()
+        else:
+            (folder / "master.cf").write_text(text)
+        with pytest.raises(HostError, match=why):
+            postfix.greeting()
+
     def test_where_it_logs(self, postfix: Postfix, folder: Path) -> None:
         main_cf(folder, "")
         assert postfix.mail_log() == MailLog()

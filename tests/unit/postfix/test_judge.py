@@ -11,7 +11,7 @@ import pytest
 from pf_agent.errors import HostError
 from pf_agent.model import Judgement
 from pf_agent.postfix.installed import Postfix
-from pf_agent.postfix.judge import Tools
+from pf_agent.postfix.judge import Remarks, Tools
 from pf_agent.postfix.postconf import POSTCONF
 from pf_agent.postfix.programs import MOST_BYTES
 
@@ -67,7 +67,7 @@ def test_a_broken_program_says_nothing_of_the_text(
     text = b"daemon_directory = /no\nalias_maps =\nalias_database =\n"
     assert not asked.judge(text).fatal
     program(bin_folder / name, does)
-    told = f"/{name}: it does not work, whatever main.cf says: {how}.*; install postfix again"
+    told = f"/{name}: it fails whatever main.cf says: {how}.*; reinstall postfix"
     with pytest.raises(HostError, match=told):
         asked.judge(text)
     assert list((bin_folder / "run").iterdir()) == []
@@ -88,9 +88,7 @@ def test_a_text_that_crashes_a_program_that_works_is_refused(bin_folder: Path) -
 
 def test_output_without_end_does_not_take_the_memory(bin_folder: Path) -> None:
     program(bin_folder / "postconf", "exec cat /dev/zero")
-    with pytest.raises(
-        HostError, match=r"whatever main.cf says: more than 1048576 bytes of output"
-    ):
+    with pytest.raises(HostError, match=r"whatever main.cf says: printed more than 1048576 bytes"):
         postfix_of(bin_folder, most_bytes=1 << 20).judge(b"daemon_directory = /no\n")
 
 
@@ -132,12 +130,22 @@ class TestJudge:
     def test_a_parameter_that_postfix_does_not_know_is_a_warning(self, postfix: Postfix) -> None:
         judgement = postfix.judge(GOOD + b"foo = $nosuch\nmynetwork = 10.0.0.0/8\n")
         assert judgement.fatal == ""
-        unknown = "Postfix knows no such parameter, it has no effect"
+        unknown = "unknown Postfix parameter, it has no effect"
         assert judgement.warnings == (
             f"foo: {unknown}",
             f"mynetwork: {unknown}; did you mean mynetworks?",
             "main.cf: undefined parameter: nosuch",
         )
+
+    def test_a_name_is_one_that_postfix_has_a_use_for(self, postfix: Postfix, folder: Path) -> None:
+        used = ("nets", "relay_destination_concurrency_limit", "ldap_users_server_host")
+        text = GOOD + b"nets = 10.0.0.0/8\nmynetworks = $nets\ntransport_maps = ldap:ldap_users\n"
+        remarks = postfix.remarks(
+            text + b"mynetwork = x", (*used, "mynetwork", "relayhots", "biff")
+        )
+        assert remarks.unknown == {"mynetwork": "mynetworks", "relayhots": "relayhost"}
+        assert postfix.remarks(b"oops\n", ["mynetwork"]) == Remarks()
+        assert list((folder / "run").iterdir()) == []
 
     def test_names_that_come_from_master_cf_are_known(self, postfix: Postfix, folder: Path) -> None:
         text = GOOD + b"relay_destination_concurrency_limit = 3\n"
@@ -184,12 +192,14 @@ class TestJudge:
         postfix = Postfix(str(folder), str(folder / "run"), Tools(seconds=0.5))
         bomb = b"".join(b"a%d = $a%d$a%d\n" % (n, n - 1, n - 1) for n in range(1, 30))
         found = postfix.judge(GOOD + b"a0 = x\n" + bomb + b"mydestination = $a29\n")
-        assert re.fullmatch(r"no end after 0 s, (postconf|postmap) was killed", found.fatal)
+        assert re.fullmatch(
+            r"did not finish within 0 s; (postconf|postmap) was killed", found.fatal
+        )
 
     def test_what_is_said_without_end_is_not_heard_to_it(self, folder: Path) -> None:
         postfix = Postfix(str(folder), str(folder / "run"), Tools(most_bytes=100_000))
         found = postfix.judge(GOOD + b"mydestination = " + b"x" * 200_000 + b"\n")
-        assert found.fatal == "more than 100000 bytes of output, postconf was killed"
+        assert found.fatal == "printed more than 100000 bytes; postconf was killed"
 
     @pytest.mark.parametrize("what", ["fifo", "huge", "secret"])
     def test_a_master_cf_that_no_postfix_could_use_holds_nobody_up_and_is_not_quoted(

@@ -17,6 +17,8 @@ BANNER = "mail.example.org ESMTP"
 GREETING = b"220 mail.example.org ESMTP\r\n"
 PATIENT = 20.0
 IMPATIENT = 0.3
+# Where a server has to get as far as its answer, on a host that has much else to do.
+LESS_PATIENT = 2.0
 
 ANSWERS: Mapping[str, bytes] = {
     "EHLO": b"250-mail.example.org\r\n250-PIPELINING\r\n250 SIZE 10240000\r\n",
@@ -128,7 +130,7 @@ def test_the_wrong_banner() -> None:
     words = ask(server)
     assert words.startswith(f"{HOST}:{server.port}: greets as ")
     assert "elsewhere" in words
-    assert f'expected "{BANNER}"' in words
+    assert f'expected "{BANNER}"; reload Postfix' in words
 
 
 def test_any_banner() -> None:
@@ -172,7 +174,7 @@ def test_a_port_that_accepts_and_hangs() -> None:
     # The kernel accepts on its own; nobody ever reads.
     with socket.create_server((HOST, 0)) as listener:
         words = said_at(listener.getsockname()[1], IMPATIENT)
-    assert "no greeting came" in words
+    assert "no greeting" in words
 
 
 def test_a_command_that_is_never_answered() -> None:
@@ -185,7 +187,7 @@ def test_a_command_that_is_never_answered() -> None:
 
         thread = threading.Thread(target=greet)
         thread.start()
-        words = said_at(listener.getsockname()[1], 1.0)
+        words = said_at(listener.getsockname()[1], LESS_PATIENT)
         thread.join()
     assert "no answer to EHLO" in words
 
@@ -215,7 +217,7 @@ def test_no_greeting_at_first_then_one(first: bytes) -> None:
 
 
 def test_closed_before_a_greeting_for_ever() -> None:
-    words = ask(Server((b"",) * 1000), patience=IMPATIENT)
+    words = ask(Server((b"",) * 1000), patience=LESS_PATIENT)
     assert "closed before a greeting" in words
 
 
@@ -273,7 +275,7 @@ def test_who_refuses_later_serves(verb: str) -> None:
     ],
 )
 def test_trouble_in_place_of_a_greeting(answer: bytes) -> None:
-    heard = hear(Server((answer,) * 1000), patience=IMPATIENT)
+    heard = hear(Server((answer,) * 1000), patience=LESS_PATIENT)
     assert (heard.greeted, heard.code) == (True, int(answer[:3]))
     assert heard.words == answer[4:].decode().strip()
     assert heard.words in heard.trouble

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 from pf_agent.maincf.document import MainCf
-from pf_agent.maincf.master_cf import Service
+from pf_agent.maincf.master_cf import MasterCf
 from pf_agent.model import Fault
 from pf_agent.postfix.questions import (
     faults,
@@ -15,7 +15,8 @@ from pf_agent.postfix.questions import (
     told_by_smtpd,
 )
 
-SERVICE = Service("smtp", "inet", "smtpd", ("-o", "smtpd_banner=x", "-o", "a=proxy:hash:/x"))
+LINE = b"smtp inet n - y - - smtpd -o smtpd_banner=x -o a=proxy:hash:/x\n"
+(SERVICE,) = MasterCf.parse(LINE).services
 
 
 def everything(path: str) -> bool:

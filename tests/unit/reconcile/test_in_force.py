@@ -327,7 +327,7 @@ def test_a_wish_that_names_what_is_not_there_is_refused_until_it_is(world: World
     assert "transport_maps" not in world.parameters()
     rejected = world.in_force.rejected(asked)
     assert rejected is not None
-    assert "transport_maps: there is no hash:/a" in rejected.reason
+    assert "transport_maps: pf-agent refuses it: there is no hash:/a" in rejected.reason
     world.host.write(WRONG)  # meanwhile what is in force is enforced
     assert world.look(asked).result is Result.CORRECTED
     assert not world.in_force.reconsider(asked, world.policy)
@@ -342,8 +342,98 @@ def test_what_waits_with_a_refused_wish_is_named(world: World) -> None:
     world.look(replace(asked, provenance={"biff": Place("/etc/pf-agent/x.toml", 3)}))
     rejected = world.in_force.rejected(asked)
     assert rejected is not None
-    assert rejected.reason.endswith("; nor in force until then: biff (/etc/pf-agent/x.toml:3)")
+    assert rejected.reason.endswith("; not in force until then: biff (/etc/pf-agent/x.toml:3)")
     assert "biff" not in world.parameters()
+
+
+def test_what_goes_back_with_another_wish_is_not_said_to_have_failed(world: World) -> None:
+    first = replace(asking(biff="no"), provenance={"biff": Place("/etc/pf-agent/x.toml", 3)})
+    world.look(first)
+    both = replace(first, settings={**first.settings, "transport_maps": "hash:/a"})
+    world.records.clear()
+    world.look(both)
+    assert "biff" not in world.parameters()
+    told = [r.message for r in world.records if r.event is Event.ROLLED_BACK]
+    assert not any("did not come up" in message for message in told)
+    assert told[-1].startswith(
+        "put back: biff (/etc/pf-agent/x.toml:3): Postfix was not yet seen to serve with it when"
+        " something else that is desired was refused; "
+    )
+    assert "transport_maps: pf-agent refuses it: there is no hash:/a" in told[-1]
+    world.there.add("hash:/a")
+    assert world.in_force.reconsider(both, world.policy)
+    world.look(both)
+    assert world.parameters()["biff"] == "no"
+
+
+def test_what_a_refused_wish_names_is_known(world: World) -> None:
+    asked = asking(transport_maps="hash:/a", biff="no")
+    outcome = world.look(asked)
+    refused = world.in_force.refused(asked, outcome)
+    assert refused is not None
+    assert refused.values == ("no", "hash:/a")
+    assert b"transport_maps = hash:/a" in refused.text
+    world.there.add("hash:/a")
+    assert world.in_force.reconsider(asked, world.policy)
+    assert world.in_force.refused(asked, world.look(asked)) is None
+
+
+def test_what_a_first_state_lacks_is_known(new: World) -> None:
+    asked = asking(biff="poison")
+    outcome = new.look(asked)
+    assert outcome.result is Result.REJECTED
+    refused = new.in_force.refused(asked, outcome)
+    assert refused is not None
+    assert refused.values == ("poison", "127.0.0.0/8")
+
+
+# --- what is asked for no more --------------------------------------------------------------------
+
+
+def left(world: World) -> list[str]:
+    return [m for m in world.summaries() if "no longer managed" in m]
+
+
+def test_what_is_asked_for_no_more_stays_and_is_told_once(world: World) -> None:
+    asked = asking(biff="no")
+    world.look(asked)
+    world.serve()
+    world.records.clear()
+    assert world.look(SERVED).result is Result.IN_SYNC
+    assert left(world) == ['biff: no longer managed; main.cf still says "no" (line 3)']
+    (record,) = world.records
+    assert record.cycle is not None
+    assert record.fields["PF_AGENT_PARAMETER"] == "biff"
+    assert world.parameters()["biff"] == "no"
+    world.look(SERVED)
+    assert len(left(world)) == 1
+    again = FileStore(world.state.directory, world.state.run_directory)
+    assert again.wishes().left == {"biff": "no"}
+    # It is nobody's any more once main.cf says something else, or it is asked for again.
+    world.host.write(RIGHT + b"biff = yes\n")
+    world.look(asking(relay_domains="b"))
+    assert world.state.wishes().left == {}
+
+
+def test_what_is_asked_for_no_more_beside_another_wish_is_told_in_its_cycle(world: World) -> None:
+    world.look(asking(biff="no"))
+    world.serve()
+    world.records.clear()
+    outcome = world.look(asking(relay_domains="b"))
+    assert outcome.result is Result.CORRECTED
+    assert {record.cycle for record in world.records} == {outcome.cycle}
+    assert len(left(world)) == 1
+
+
+def test_what_goes_back_or_is_commented_out_is_not_said_to_stay(world: World) -> None:
+    world.look(asking(biff="no"))
+    world.look(SERVED)  # it was not served with yet
+    assert "biff" not in world.parameters()
+    world.look(asking(biff="no"))
+    world.serve()
+    world.look(replace(SERVED, unmanaged=Unmanaged.COMMENT_OUT))
+    assert "biff" not in world.parameters()
+    assert left(world) == []
 
 
 def test_what_went_after_it_was_served_with_withholds_no_correction(world: World) -> None:
@@ -444,6 +534,16 @@ def test_what_it_runs_without_is_marked(world: World) -> None:
     pending = world.state.pending()
     assert pending is not None
     assert (pending.parameters, pending.wished, pending.rolled_back) == (("mynetworks",), (), False)
+
+
+def test_what_was_adopted_and_it_runs_without_is_marked_as_wished(world: World) -> None:
+    """It is rejected if Postfix does not come up with it, and `status` calls it no drift."""
+    served = world.state.wishes()
+    world.state.keep_wishes(replace(served, before={"relay_domains": None}))
+    world.in_force.mark_unserved(("mynetworks", "relay_domains"), 1_000.0)
+    pending = world.state.pending()
+    assert pending is not None
+    assert pending.wished == ("relay_domains",)
 
 
 def test_a_wish_that_only_comments_out_is_one(world: World) -> None:

@@ -38,7 +38,7 @@ from pf_agent.reconcile.look import MOST_RECORDS, Look
 from pf_agent.reconcile.plan import CorrectionFailed
 from pf_agent.reconcile.ports import Policy
 from pf_agent.reconcile.reconcile import reconcile
-from pf_agent.words.sentences import MOST_NAMES
+from pf_agent.words.sentences import MOST_NAMES, drifted_names
 from tests.fakes import FakeClock, FakeHost, Records
 
 TEMPLATE = "/etc/postfix/main.cf.proto"
@@ -209,6 +209,16 @@ def test_owner_mode_and_kind_are_put_right_without_any_restart(
     assert world.state.pending() is None
 
 
+@pytest.mark.parametrize(("mode", "was_closed"), [(0o640, True), (0o600, True), (0o664, False)])
+def test_why_a_main_cf_is_opened_is_said(world: World, mode: int, was_closed: bool) -> None:
+    world.host.write(IN_SYNC)
+    world.host.actual = replace(world.host.actual, mode=mode)
+    summary = world.look().summary
+    assert ("all users can read it again: sendmail, mailq and other" in summary) is was_closed
+    (record,) = [each for each in world.records if each.event is Event.DRIFT_CORRECTED]
+    assert record.message == summary
+
+
 def test_another_hosts_owner_and_mode_are_none_of_ours(world: World) -> None:
     world.policy = replace(world.policy, own=False)
     world.host.write(IN_SYNC)
@@ -311,7 +321,7 @@ def test_what_was_never_good_and_is_not_looked_into_stays(
     """The template would take the place of settings that nobody has seen."""
     spoil(world.host)
     before = world.host.read()
-    with pytest.raises(HostError, match=r"put a main.cf there that everybody may read"):
+    with pytest.raises(HostError, match=r"put a main.cf there that every user can read"):
         world.look()
     assert world.host.read() == before
 
@@ -422,11 +432,34 @@ def with_fault(fault: Fault, *said: str) -> Callable[[bytes], Judgement]:
 def test_a_value_that_a_daemon_would_end_with_is_refused_where_it_is_asked_for(
     world: World, fault: Fault
 ) -> None:
-    world.policy = replace(world.policy, judge=with_fault(fault))
+    judge = with_fault(fault)
+    stands = world.text()
+    world.policy = replace(
+        world.policy, judge=lambda text: Judgement() if text == stands else judge(text)
+    )
     outcome = world.look()
     assert outcome.result is Result.REJECTED
     assert fault.reason in outcome.summary
     assert world.text() == DRIFTED
+
+
+@pytest.mark.parametrize("was_served", [False, True])
+def test_a_fault_that_runs_already_is_told_of_and_withholds_no_correction(
+    world: World, was_served: bool
+) -> None:
+    """virtual_mailbox_limit, say, where Dovecot delivers and nobody runs virtual(8)."""
+    fault = Fault("virtual_mailbox_limit", "virtual_mailbox_limit is smaller than mynetworks")
+    if was_served:
+        world.host.write(IN_SYNC)
+        world.look()
+        world.state.note_served(None, IN_SYNC, True, True)
+        world.records.clear()
+        world.host.write(DRIFTED)
+    world.policy = replace(world.policy, judge=with_fault(fault))
+    outcome = world.look()
+    assert outcome.summary == f"corrected: mynetworks; but {fault.reason}"
+    assert world.text() == IN_SYNC
+    assert world.look().summary == ""
 
 
 def test_somebodys_own_fault_is_told_of_and_no_reason_to_leave_drift_standing(
@@ -545,7 +578,7 @@ def test_observing_changes_nothing(world: World) -> None:
     world.policy = replace(world.policy, observe_only=True)
     outcome = world.look()
     assert outcome.result is Result.OBSERVED
-    assert outcome.summary == "drift: mynetworks"
+    assert outcome.summary == "would change: mynetworks"
     assert world.text() == DRIFTED
     assert world.displaced() == []
     assert world.state.pending() is None
@@ -561,6 +594,29 @@ def test_observed_drift_is_recorded_once_and_other_drift_anew(world: World) -> N
     world.host.write(DRIFTED.replace(b"0.0.0.0/0", b"10.0.0.0/8"))
     assert world.look().cycle != first.cycle
     assert len(world.records) == 2 * count
+
+
+def test_of_observed_drift_only_what_is_new_is_put_on_record(world: World) -> None:
+    """A wish is judged while the agent observes, and so is the next: each differs a little more."""
+    world.policy = replace(world.policy, observe_only=True)
+    first = world.look()
+    count = len(world.records)
+    asked = replace(DESIRED, settings={**DESIRED.settings, "mailbox_size_limit": "0"})
+    second = world.look(asked)
+    assert second.cycle != first.cycle
+    assert drifted_names(second.drift) == ("mynetworks", "mailbox_size_limit")
+    new = [record.message for record in world.records[count:]]
+    assert len(new) == 2
+    assert new[0].startswith("mailbox_size_limit is not set")
+    assert new[1] == "the desired state changed: mailbox_size_limit"
+    # Lines that move are no news, nor is what is left when something is mended by hand.
+    count = len(world.records)
+    world.host.write(b"# a comment\n" + DRIFTED)
+    assert world.look(asked).cycle == second.cycle
+    rest = world.look(DESIRED)
+    assert rest.cycle == second.cycle
+    assert drifted_names(rest.drift) == ("mynetworks",)
+    assert len(world.records) == count
 
 
 def test_observed_drift_is_corrected_under_its_own_cycle_once_that_is_allowed(

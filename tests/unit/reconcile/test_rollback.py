@@ -188,9 +188,10 @@ def test_each_parameter_has_a_record_and_the_last_says_why_and_what_to_do(world:
     named = [record.fields[names.FIELD_PARAMETER] for record in each]
     assert named == ["inet_interfaces", "smtpd_milters"]
     assert last.message == (
-        "Postfix did not come up with what is newly desired, so it is rejected and the state before"
-        f" is in force again: inet_interfaces ({TOML}:7), smtpd_milters ({TOML}:9): {REASON};"
-        " postfix/master: fatal: bind 127.0.0.9 port 25: Address already in use; mend it, it is"
+        "Postfix did not come up with the new desired state, so it is rejected and the"
+        f" previous state is in force again: inet_interfaces ({TOML}:7), smtpd_milters"
+        f" ({TOML}:9): {REASON};"
+        " postfix/master: fatal: bind 127.0.0.9 port 25: Address already in use; fix it; it is"
         " tried again when it changes, or by `pf-agent apply`"
     )
     assert last.fields[names.FIELD_REASON] == REASON
@@ -310,7 +311,7 @@ def test_the_sentence_has_the_line_that_tells_most(
     world: World, log: tuple[str, ...], telling: str
 ) -> None:
     world.in_force.ended(world.is_down(Standing.REJECTED, *log), world.policy)
-    assert f": {REASON}{telling}; mend it" in world.records[-1].message
+    assert f": {REASON}{telling}; fix it" in world.records[-1].message
 
 
 # --- nothing to go back to ------------------------------------------------------------------------
@@ -575,7 +576,7 @@ def test_what_the_log_names_goes_back_alone(down: World, log: str) -> None:
         "virtual_alias_maps",
         None,
     ]
-    assert "what nobody desires and it did not serve with before was put back" in (
+    assert "unmanaged settings that it had not served with before were put back" in (
         down.records[-1].message
     )
     assert BROKEN in down.displaced()

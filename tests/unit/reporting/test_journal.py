@@ -21,6 +21,7 @@ import pytest
 from pf_agent import names
 from pf_agent.model import Event, Record
 from pf_agent.reporting.journal import MESSAGE_IDS, Journal, console_of
+from pf_agent.words.outgoing import PROCESS
 
 # systemd.journal-fields(7): anything else journald drops without a word.
 VALID_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
@@ -200,6 +201,74 @@ def test_a_fault_of_ours_carries_its_traceback(journald: Journald) -> None:
     assert record.keys() == {"MESSAGE", "PRIORITY", "SYSLOG_IDENTIFIER", "PF_AGENT_TRACEBACK"}
 
 
+# --- a journal that hangs -----------------------------------------------------------------------
+
+
+def fill(journald: Journald) -> tuple[Journal, int]:
+    """A journal that journald does not read, with more records than its socket takes."""
+    journal, count = journald.journal(), 0
+    while journal.catch_up():
+        journal.emit(Record(Event.DRIFT_DETECTED, f"record {count}"))
+        count += 1
+    return journal, count
+
+
+def numbers(records: list[dict[str, bytes]]) -> list[int]:
+    return [int(record["MESSAGE"].split()[1]) for record in records]
+
+
+def test_a_journal_that_reads_nothing_holds_nobody_up_and_gets_all_in_order(
+    journald: Journald,
+) -> None:
+    journal, count = fill(journald)
+    for number in range(count, count + 10):
+        journal.emit(Record(Event.DRIFT_DETECTED, f"record {number}"))
+    found = journald.records()
+    while not journal.catch_up() or len(found) < count + 10:
+        found += journald.records()
+    assert numbers(found) == list(range(count + 10))
+
+
+def test_a_record_too_long_for_a_datagram_waits_in_its_turn(journald: Journald) -> None:
+    journal, count = fill(journald)
+    diff = {names.FIELD_DIFF: "-" * 250_000}
+    journal.emit(Record(Event.DRIFT_CORRECTED, f"record {count}", fields=diff))
+    journal.emit(Record(Event.ACTIVATED, f"record {count + 1}"))
+    found = journald.records()
+    while not journal.catch_up() or len(found) < count + 2:
+        found += journald.records()
+    assert numbers(found) == list(range(count + 2))
+    assert found[-2][names.FIELD_DIFF] == b"-" * 250_000
+
+
+def test_what_was_lost_is_counted_and_told_where_it_is_missing(journald: Journald) -> None:
+    journal, count = fill(journald)
+    for number in range(count, count + 1500):
+        journal.emit(Record(Event.DRIFT_DETECTED, f"record {number}"))
+    found = journald.records()
+    while not journal.catch_up():
+        found += journald.records()
+    found += journald.records()
+    (place,) = (i for i, record in enumerate(found) if b"records were lost" in record["MESSAGE"])
+    lost = int(found[place]["MESSAGE"].split()[0])
+    assert found[place]["PRIORITY"] == b"3"
+    before, after = numbers(found[:place]), numbers(found[place + 1 :])
+    assert [*before, *after] == [*range(len(before)), *range(len(before) + lost, count + 1500)]
+
+
+def test_at_the_end_a_journal_that_hangs_has_some_time_and_no_more(
+    journald: Journald, capsys: pytest.CaptureFixture[str]
+) -> None:
+    journal, count = fill(journald)
+    journal.settle(0.1)
+    said = capsys.readouterr().err
+    assert said.startswith("<3>pf-agent: 1 record was lost: ")
+    found = journald.records()
+    journal.settle(30.0)
+    assert capsys.readouterr().err == ""
+    assert numbers(found + journald.records()) == list(range(count))
+
+
 # --- what a console gets -----------------------------------------------------------------------
 
 
@@ -279,6 +348,24 @@ def test_a_console_that_is_gone_stops_neither_the_agent_nor_the_journal(
     assert len(journald.records()) == 2
 
 
+def test_a_console_that_nobody_reads_holds_nobody_up_and_gets_all_in_order(
+    journald: Journald,
+) -> None:
+    there, here = os.pipe()
+    with open(there, encoding="utf-8") as reader, open(here, "w", encoding="utf-8") as console:
+        journal = journald.journal(console)
+        count = 0
+        while journal.catch_up():
+            journal.note(f"{count} {'é' * 3000}")
+            journald.records()
+            count += 1
+        journal.note("the last")
+        for number in range(count):
+            assert reader.readline() == f"pf-agent: note: {number} {'é' * 3000}\n"
+            journal.catch_up()
+        assert reader.readline() == "pf-agent: note: the last\n"
+
+
 # --- which of both -----------------------------------------------------------------------------
 
 
@@ -300,3 +387,24 @@ def test_a_stream_without_a_file_is_a_console(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("JOURNAL_STREAM", "1:1")
     stream = io.StringIO()
     assert console_of(stream) is stream
+
+
+# --- secrets -------------------------------------------------------------------------------------
+
+
+def test_no_field_and_no_line_has_a_secret_that_was_read(journald: Journald) -> None:
+    PROCESS.read_main_cf(b"relay_pass =\n  Tr0ub4dor&3\n")
+    said = "main.cf: unused parameter: x=Tr0ub4dor&3"
+    console = io.StringIO()
+    journal = journald.journal(console)
+    fields = {f"PF_AGENT_{name}": said for name in ("LOG", "DIFF", "REASON", "WARNINGS", "NEW")}
+    journal.emit(Record(Event.ROLLED_BACK, said, 1, fields))
+    journal.note(said)
+    try:
+        raise KeyError("Tr0ub4dor&3")
+    except KeyError as error:
+        journal.fault("an error", error)
+    told = journald.records()
+    assert len(told) == 3
+    assert all(b"(hidden)" in record["MESSAGE"] for record in told)
+    assert "Tr0ub4dor&3" not in f"{told}{console.getvalue()}"

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from pf_agent import names
 from pf_agent.errors import HostError
 from pf_agent.model import Event, Record
 from pf_agent.reporting.notice import Notice, notice_unit
+from tests.checkout import CHECKOUT
 
 TEMPLATE = "pf-agent-notify@.service"
 TOLD = [
     *(Event.DRIFT_DETECTED, Event.CONTESTED, Event.CORRECTION_FAILED, Event.ACTIVATION_FAILED),
-    *(Event.ROLLED_BACK, Event.CONFIG_REJECTED),
+    *(Event.ROLLED_BACK, Event.CONFIG_REJECTED, Event.TABLE_STALE),
 ]
 
 
@@ -47,6 +50,18 @@ def test_a_failure_that_repeats_itself_is_told_of_once(notice: Notice, started: 
         notice.note(Record(Event.ACTIVATION_FAILED, message, 5))
     notice.note(Record(Event.ACTIVATION_FAILED, "no banner", 6))
     assert started == [f"pf-agent-notify@{cycle}.service" for cycle in (5, 5, 6)]
+
+
+def test_the_mail_to_root_knows_the_same_events() -> None:
+    script = (CHECKOUT / "units/mail-root").read_text(encoding="utf-8")
+    (worth,) = re.findall(r"^worth='(.*)'$", script, re.MULTILINE)
+    assert {event for event in Event if re.fullmatch(worth, event.value)} == set(TOLD)
+
+
+def test_a_table_is_told_of_again_for_another_line(notice: Notice, started: list[str]) -> None:
+    for line in (2, 2, 3):
+        notice.note(Record(Event.TABLE_STALE, f"/t:{line}: no value after the key"))
+    assert started == ["pf-agent-notify@0.service"] * 2
 
 
 def test_what_has_no_cycle(notice: Notice, started: list[str]) -> None:

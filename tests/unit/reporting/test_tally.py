@@ -72,6 +72,23 @@ def test_drift_is_counted_by_parameter_and_instance() -> None:
     }
 
 
+def test_tables_are_counted_and_those_that_are_out_of_date_named() -> None:
+    tally = Tally()
+    assert values(tally)['pf_agent_stale_tables{postfix_instance="-"}'] == 0
+    for event in (Event.TABLE_REBUILT, Event.TABLE_STALE):
+        tally.note(Record(event, "words", fields={names.FIELD_PATH: "/t"}))
+    other = replace(STATUS, stale={'/t"\n': "odd"})
+    found = values(
+        tally, replace(STATUS, stale={"/t": "odd", "/u": "odd"}, instances={"out": other})
+    )
+    assert found['pf_agent_table_rebuilds_total{postfix_instance="-"}'] == 1
+    assert found['pf_agent_failures_total{postfix_instance="-",event="table-stale"}'] == 1
+    assert found['pf_agent_stale_tables{postfix_instance="-"}'] == 2
+    assert found['pf_agent_stale_tables{postfix_instance="out"}'] == 1
+    assert found['pf_agent_table_stale{postfix_instance="-",table="/u"}'] == 1
+    assert found['pf_agent_table_stale{postfix_instance="out",table="/t\\"\\n"}'] == 1
+
+
 def test_made_up_names_do_not_make_series_without_end() -> None:
     tally = Tally()
     for number in range(MOST_PARAMETERS + 50):

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from pf_agent.model import Reason
-from pf_agent.watch.places import Files, Places
+from pf_agent.watch.links import read_link
+from pf_agent.watch.places import Files, Places, way_to
 
 
 def places_in(root: Path) -> Places:
     files = Files(f"{root}/etc/postfix/main.cf", (f"{root}/etc/aliases",))
-    return Places.of({"-": files}, f"{root}/etc/pf-agent", os.path.realpath)
+    return Places.of({"-": files}, f"{root}/etc/pf-agent", read_link)
 
 
 @pytest.fixture
@@ -57,3 +58,25 @@ def test_main_cf_itself_may_be_a_link(root: Path) -> None:
     places = places_in(root)
     assert places.still_hold(os.path.islink)
     assert places.main_cfs == (str(main_cf),)
+
+
+@pytest.mark.parametrize(
+    ("path", "way"),
+    [
+        ("/etc/x", ["/etc/x"]),
+        ("/etc//./y/../x", ["/etc/x"]),
+        ("/etc/one", ["/etc/one", "/srv/two", "/srv/at/end"]),
+        ("/etc/folder/x/y", ["/etc/folder", "/srv/x/y"]),
+        ("/etc/above/x", ["/etc/above", "/x"]),
+        ("/etc/loop", [*["/etc/loop"] * 40, "/etc/loop"]),
+    ],
+)
+def test_the_way_to_what_a_name_means(path: str, way: list[str]) -> None:
+    links = {
+        "/etc/one": "../srv/two",
+        "/srv/two": "at/end",
+        "/etc/folder": "/srv",
+        "/etc/above": "../..",
+        "/etc/loop": "loop",
+    }
+    assert way_to(path, links.get) == way

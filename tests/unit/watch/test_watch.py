@@ -18,6 +18,7 @@ from queue import Empty, SimpleQueue
 import pytest
 from watchdog.observers import inotify_c
 
+from pf_agent.files.trusted import is_guarded
 from pf_agent.model import Reason, Trigger
 from pf_agent.watch.watch import Watch
 from tests.package import AGENT
@@ -49,7 +50,7 @@ class Host:
         self.watch = self.watch_with(self.mailbox.put)
 
     def watch_with(self, post: Callable[[Trigger], None]) -> Watch:
-        watch = Watch(str(self.config), post)
+        watch = Watch(str(self.config), post, is_guarded)
         assert watch.follow("-", str(self.main_cf), (str(self.aliases),)) == ""
         return watch
 
@@ -354,6 +355,153 @@ def test_an_alias_file_behind_a_symbolic_link(host: Host) -> None:
     host.wait_for(Reason.ALIASES, str(target))
 
 
+# --- configuration files that are links -----------------------------------------------------------
+
+
+@pytest.fixture
+def checkout(host: Host) -> Path:
+    """A folder of a checkout that a drop-in and desired.d may lead to."""
+    (host.config / "desired.d").mkdir()
+    hears(host, host.config / "desired.d")
+    found = host.elsewhere / "checkout" / "mail"
+    found.mkdir(parents=True)
+    (found / "50.toml").write_text("[settings]\n")
+    return found
+
+
+def link_a_drop_in(host: Host, target: Path | str) -> None:
+    link = host.config / "desired.d" / "50.toml"
+    link.symlink_to(target)
+    host.wait_for(Reason.CONFIGURATION, str(link))
+    host.watch.ensure()
+    assert host.watch.ensure() == ""
+    host.heard()
+
+
+def hears(host: Host, path: Path) -> None:
+    """The change of it was heard, and a look has followed."""
+    host.wait_for(Reason.CONFIGURATION, str(path))
+    host.watch.ensure()
+    host.heard()
+
+
+@pytest.mark.parametrize("save", [append, rewrite, rename_over, delete, chmod])
+def test_a_drop_in_that_is_a_link_is_heard_at_its_target(
+    host: Host, checkout: Path, save: Callable[[Path], None]
+) -> None:
+    link_a_drop_in(host, checkout / "50.toml")
+    save(checkout / "50.toml")
+    hears(host, checkout / "50.toml")
+    rename_over(checkout / "50.toml")
+    hears(host, checkout / "50.toml")
+
+
+@pytest.mark.parametrize("name", ["agent.toml", "desired.toml"])
+def test_so_is_each_file_of_the_configuration(host: Host, checkout: Path, name: str) -> None:
+    (host.config / name).symlink_to(checkout / "50.toml")
+    hears(host, host.config / name)
+    rewrite(checkout / "50.toml")
+    hears(host, checkout / "50.toml")
+
+
+def test_a_link_over_several_steps_is_heard_at_each(host: Host, checkout: Path) -> None:
+    """As deployments have it that switch a link to a folder: the last step is relative."""
+    current, other = host.elsewhere / "current", host.elsewhere / "other"
+    shutil.copytree(checkout, other)
+    current.symlink_to("checkout/mail")
+    middle = host.elsewhere / "middle"
+    middle.symlink_to(current / "50.toml")
+    link_a_drop_in(host, middle)
+    rewrite(checkout / "50.toml")
+    hears(host, checkout / "50.toml")
+    new = host.elsewhere / "new"
+    new.symlink_to("other")
+    new.rename(current)
+    hears(host, current)
+    rewrite(other / "50.toml")
+    hears(host, other / "50.toml")
+    rewrite(checkout / "50.toml")
+    assert host.heard() == [], "nothing leads there any more"
+    middle.unlink()
+    hears(host, middle)
+
+
+def test_the_link_itself_may_lead_elsewhere_by_now(host: Host, checkout: Path) -> None:
+    link_a_drop_in(host, checkout / "50.toml")
+    rewrite(checkout / "60.toml")
+    assert host.heard() == []
+    new = host.config / "desired.d" / ".new"
+    new.symlink_to(checkout / "60.toml")
+    new.rename(host.config / "desired.d" / "50.toml")
+    hears(host, host.config / "desired.d" / "50.toml")
+    rewrite(checkout / "60.toml")
+    hears(host, checkout / "60.toml")
+
+
+def test_a_checkout_that_is_replaced_is_heard(host: Host, checkout: Path) -> None:
+    link_a_drop_in(host, checkout / "50.toml")
+    shutil.copytree(checkout, checkout.with_name("new"))
+    checkout.rename(checkout.with_name("old"))
+    checkout.with_name("new").rename(checkout)
+    hears(host, checkout)
+    rewrite(checkout / "50.toml")
+    hears(host, checkout / "50.toml")
+
+
+def test_a_checkout_that_is_gone_is_awaited(host: Host, checkout: Path) -> None:
+    link_a_drop_in(host, checkout / "50.toml")
+    shutil.rmtree(checkout.parent)
+    hears(host, checkout)
+    checkout.parent.mkdir()
+    hears(host, checkout.parent)
+    checkout.mkdir()
+    hears(host, checkout)
+    rewrite(checkout / "50.toml")
+    hears(host, checkout / "50.toml")
+
+
+def test_a_folder_of_drop_ins_that_is_a_link_is_heard_at_its_target(
+    host: Host, checkout: Path
+) -> None:
+    (host.config / "desired.d").rmdir()
+    step = host.elsewhere / "step"
+    step.symlink_to(checkout)
+    (host.config / "desired.d").symlink_to(step)
+    hears(host, host.config / "desired.d")
+    rewrite(checkout / "60.toml")
+    hears(host, checkout / "60.toml")
+    shared = host.elsewhere / "shared.toml"
+    rewrite(shared)
+    (checkout / "70.toml").symlink_to(shared)
+    hears(host, checkout / "70.toml")
+    rewrite(shared)
+    hears(host, shared)
+    step.unlink()
+    hears(host, step)
+
+
+def test_a_circle_of_links_holds_nobody_up(host: Host, checkout: Path) -> None:
+    one, other = checkout / "one", checkout / "other"
+    one.symlink_to(other)
+    other.symlink_to(one)
+    link_a_drop_in(host, one)
+    other.unlink()
+    hears(host, other)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.parametrize("whose", ["the file", "the folder"])
+def test_a_link_to_where_others_write_wakes_nobody(host: Host, checkout: Path, whose: str) -> None:
+    """Nobody obeys it, so it is not worth a look either."""
+    os.chown(checkout / "50.toml" if whose == "the file" else checkout, 65534, 65534)
+    link_a_drop_in(host, checkout / "50.toml")
+    rewrite(checkout / "50.toml")
+    assert host.heard() == []
+
+
+# --- the watch itself -----------------------------------------------------------------------------
+
+
 def waits(threads: Iterable[threading.Thread]) -> dict[str, int]:
     """How often each of our threads has begun to wait, and so was woken up before (proc(5))."""
     found = {}
@@ -414,6 +562,28 @@ def test_what_values_name_is_watched_beside_the_rest(host: Host) -> None:
     assert host.watch.follow("-", str(host.main_cf), (str(host.etc / "others"),)) == ""
     named.write_text("a")
     host.wait_for(Reason.NAMED, "closed")
+
+
+def test_sources_of_tables_are_watched_beside_what_values_name(host: Host) -> None:
+    tables = host.etc / "tables"
+    tables.mkdir()
+    named, source = tables / "clients.db", tables / "clients"
+    assert host.watch.follow_tables("-", (str(source),)) == ""
+    assert host.watch.follow_named("-", (str(named),)) == ""
+    host.heard()
+    source.write_text("a")
+    host.wait_for(Reason.NAMED, f"closed: {source}")
+    named.write_text("a")
+    host.wait_for(Reason.NAMED, f"closed: {named}")
+    assert host.watch.follow_tables("-", ()) == ""
+    host.heard()
+    source.write_text("b")
+    assert host.heard() == []
+    # To follow other alias files leaves them watched.
+    assert host.watch.follow_tables("-", (str(source),)) == ""
+    assert host.watch.follow("-", str(host.main_cf), (str(host.etc / "others"),)) == ""
+    source.write_text("c")
+    host.wait_for(Reason.NAMED, f"closed: {source}")
 
 
 def test_a_folder_moved_away_and_made_again(host: Host) -> None:
@@ -571,7 +741,7 @@ from pf_agent.watch.watch import Watch
 limit, main_cf, aliases, config = sys.argv[1:]
 def say(text): print(text, flush=True)
 def post(trigger): say(f"{trigger.reason.value}: {trigger.detail}")
-watch = Watch(config, post)
+watch = Watch(config, post, bool)
 watch.follow("-", main_cf, (aliases,))
 def set_limit(number):
     if limit:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -78,6 +79,20 @@ def assert_named(writers: Writers, folder: Path) -> None:
 
 def test_a_writer_that_is_still_there_is_named(writers: Writers, folder: Path) -> None:
     assert_named(writers, folder)
+
+
+def test_it_is_named_though_the_thread_got_no_processor(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threading.Thread, "start", lambda thread: None)
+    writers = Writers()
+    if not writers.is_permitted or os.geteuid() != 0:
+        pytest.skip("the kernel tells only root who wrote")
+    writers.follow(str(folder))
+    script = 'import sys; print("b = 1", file=open(sys.argv[1], "a"))'
+    subprocess.run(["/usr/bin/python3", "-c", script, str(folder / "main.cf")], check=True)
+    found = writers.fields(str(folder), os.stat(folder / "main.cf").st_ctime)
+    assert found[names.FIELD_WRITER_PID].isdigit()
 
 
 def test_a_writer_in_a_folder_that_was_replaced_is_named(writers: Writers, folder: Path) -> None:

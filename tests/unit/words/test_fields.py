@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 
 from pf_agent import names
-from pf_agent.model import Drift, DriftKind, Exposure, Outcome, Result
+from pf_agent.model import Applied, Drift, DriftKind, Exposure, Outcome, Result
 from pf_agent.words import sentences
 from pf_agent.words.diffs import unified_diff
 from pf_agent.words.fields import (
+    applied_dict,
     diff_dict,
     drift_dict,
     drift_fields,
@@ -56,6 +57,17 @@ def test_the_json_of_an_outcome() -> None:
         "summary": "corrected: b",
         "cycle": 5,
         **diff_dict(drift, "text"),
+    }
+
+
+def test_the_json_of_what_was_applied_has_its_tables() -> None:
+    outcome = Outcome(Result.IN_SYNC, "")
+    rebuilt, stale = {"/t/one": "changed"}, {"/t/tw\x1b": "/t/tw\x1b:2: odd"}
+    assert applied_dict(Applied("-", outcome, "", rebuilt, stale)) == {
+        **outcome_dict(outcome),
+        "failure": None,
+        "rebuilt_tables": ["/t/one"],
+        "stale_tables": {"/t/tw\\x1b": "/t/tw\\x1b:2: odd"},
     }
 
 

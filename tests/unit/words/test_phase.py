@@ -6,7 +6,17 @@ from dataclasses import replace
 
 import pytest
 
-from pf_agent.model import Contest, DesiredState, Mode, Outcome, Phase, Rejected, Result, Suspension
+from pf_agent.model import (
+    UNSERVED_DETAIL,
+    Contest,
+    DesiredState,
+    Mode,
+    Outcome,
+    Phase,
+    Rejected,
+    Result,
+    Suspension,
+)
 from pf_agent.words.phase import Facts, phase_of
 
 IN_SYNC = Outcome(Result.IN_SYNC, "")
@@ -23,7 +33,7 @@ ALL = Facts(
     is_desired=False,
     look_failure="main.cf is immutable",
     failure="no greeting",
-    left="postfix@-.service was stopped by somebody",
+    left="postfix@-.service was stopped by an administrator",
     is_pending=True,
     due="not before 04:00:00",
     suspension=SUSPENDED,
@@ -48,19 +58,19 @@ ALONE = replace(SERVES, contest=None)
         pytest.param(
             replace(NO_LOOK, rejected=None),
             Phase.OBSERVING,
-            "there never was a good desired state",
+            "there has never been a valid desired state",
             id="nothing is desired",
         ),
         pytest.param(
             DESIRED,
             Phase.SUSPENDED,
-            "by anna until resumed: upgrade; Postfix refuses it: bad",
+            "Postfix refuses it: bad",
             id="suspended, and what is found",
         ),
         pytest.param(
             replace(DESIRED, outcome=IN_SYNC),
             Phase.SUSPENDED,
-            "by anna until resumed: upgrade",
+            "",
             id="suspended, and nothing is found",
         ),
         pytest.param(
@@ -68,7 +78,7 @@ ALONE = replace(SERVES, contest=None)
         ),
         pytest.param(RESUMED, Phase.STALLED, "Postfix refuses it: bad", id="refused"),
         pytest.param(
-            TAKEN, Phase.STOPPED, "postfix@-.service was stopped by somebody", id="stopped"
+            TAKEN, Phase.STOPPED, "postfix@-.service was stopped by an administrator", id="stopped"
         ),
         pytest.param(
             STARTED,
@@ -85,11 +95,17 @@ ALONE = replace(SERVES, contest=None)
         pytest.param(
             replace(STARTED, is_served=True),
             Phase.FAILING,
-            "Postfix serves, which cannot be noted: no greeting",
+            "Postfix serves, but that cannot be recorded: no greeting",
             id="served, and the disk is full",
         ),
         pytest.param(replace(ALONE, due=""), Phase.ACTIVATING, "", id="being restarted"),
         pytest.param(ALONE, Phase.ACTIVATING, "not before 04:00:00", id="the restart is due"),
+        pytest.param(
+            replace(ALONE, mode=Mode.OBSERVE, outcome=IN_SYNC),
+            Phase.OBSERVING,
+            UNSERVED_DETAIL,
+            id="only observing, with what Postfix does not run with",
+        ),
         pytest.param(
             replace(ALONE, mode=Mode.OBSERVE, outcome=IN_SYNC, is_pending=False),
             Phase.OBSERVING,
@@ -99,7 +115,7 @@ ALONE = replace(SERVES, contest=None)
         pytest.param(
             replace(ALONE, is_pending=False),
             Phase.IN_SYNC,
-            "but the aliases are old: no space left",
+            "but the aliases are out of date: no space left",
             id="old aliases",
         ),
         pytest.param(Facts(CORRECTED), Phase.IN_SYNC, "", id="corrected and served"),

@@ -16,6 +16,7 @@ from pf_agent.model import (
     LastDrift,
     Phase,
     Status,
+    Suspension,
 )
 from pf_agent.words import sentences
 from pf_agent.words.fields import (
@@ -51,7 +52,7 @@ SENTENCES = [
     ),
     (
         Drift("biff", DriftKind.UNMANAGED, None, "no", 4),
-        'biff is "no", the desired state does not name it (line 4)',
+        'biff is "no", which is not managed (line 4)',
     ),
     (
         Drift("biff", DriftKind.DUPLICATED, "no", "yes", 1),
@@ -59,15 +60,15 @@ SENTENCES = [
     ),
     (
         Drift("", DriftKind.UNREADABLE, None, "<<<< HEAD", 9),
-        'no Postfix program can read "<<<< HEAD" (line 9)',
+        'not a valid main.cf line: "<<<< HEAD" (line 9)',
     ),
     (
         Drift("", DriftKind.MODE, "owner 0:0 mode 0644", "owner 0:0 mode 0600"),
         "main.cf is owner 0:0 mode 0600, must be owner 0:0 mode 0644",
     ),
     (
-        Drift("", DriftKind.ABSENT_FILE, "the last good text", "it holds no setting"),
-        "main.cf: it holds no setting; it begins again as the last good text",
+        Drift("", DriftKind.ABSENT_FILE, "the last good text", "it contains no settings"),
+        "main.cf: it contains no settings; it is recreated as the last good text",
     ),
 ]
 
@@ -124,7 +125,7 @@ def test_a_long_value_does_not_fill_the_screen() -> None:
 def test_nothing_that_is_told_is_longer_than_it_can_be_read(
     kind: DriftKind, character: str
 ) -> None:
-    long = character * 1_000_000
+    long = character * 60_000  # more than any of the limits
     drift = Drift(long, kind, long, long, 1)
     assert len(sentences.drift_sentence(drift)) < 30_000
     assert max(map(len, sentences.drift_row(drift))) < 15_000
@@ -194,13 +195,13 @@ def test_how_long_ago() -> None:
         (Phase.STARTING, "", "starting"),
         (Phase.IN_SYNC, "", "in sync: 21 parameters"),
         (Phase.IN_SYNC, "but why", "in sync: 21 parameters, but why"),
-        (Phase.ACTIVATING, "", "main.cf is right, Postfix restarts"),
-        (Phase.OBSERVING, "drift: a", "observing only: drift: a"),
+        (Phase.ACTIVATING, "", "main.cf is correct; Postfix is restarting"),
+        (Phase.OBSERVING, "would change: a", "observe mode, would change: a"),
         (Phase.SUSPENDED, "", "suspended"),
         (Phase.STALLED, "no template", "stalled: no template"),
         (Phase.CONTESTED, "", "contested"),
         (Phase.FAILING, "no greeting", "failing: no greeting"),
-        (Phase.STOPPED, "by somebody", "stopped: by somebody"),
+        (Phase.STOPPED, "by an administrator", "stopped: by an administrator"),
     ],
 )
 def test_the_sentence_of_each_phase(phase: Phase, detail: str, sentence: str) -> None:
@@ -212,8 +213,51 @@ def test_no_phase_is_without_a_sentence(phase: Phase) -> None:
     assert sentences.summary(Status(phase, NOW), NOW)
 
 
+def test_who_suspended_it_stands_before_what_is_found() -> None:
+    suspension = Suspension(NOW, None, "anna", "upgrade")
+    status = replace(STATUS, phase=Phase.SUSPENDED, suspension=suspension)
+    assert sentences.summary(status, NOW) == "suspended by anna until resumed: upgrade"
+    found = replace(status, detail="would change: biff")
+    said = "suspended by anna until resumed: upgrade; would change: biff"
+    assert sentences.summary(found, NOW) == said
+
+
+def test_in_a_contest_it_says_when_postfix_is_restarted() -> None:
+    status = replace(STATUS, phase=Phase.CONTESTED, detail="x", restart_due=NOW)
+    assert re.fullmatch(
+        r"contested: x; Postfix restart due after \d\d:00:00", sentences.summary(status, NOW)
+    )
+
+
+@pytest.mark.parametrize("phase", [Phase.CONTESTED, Phase.FAILING])
+def test_what_a_start_waits_for_is_named(phase: Phase) -> None:
+    waits = "Postfix start is waiting for apt or dpkg to finish"
+    status = replace(STATUS, phase=phase, detail="x", restart_due=NOW, awaited=waits)
+    assert sentences.summary(status, NOW) == f"{phase.value}: x; {waits}"
+
+
+@pytest.mark.parametrize("most", [1, 4, 9])
+def test_no_name_is_told_twice(most: int) -> None:
+    names = tuple(f"name_{number}" for number in range(most))
+    last = LastDrift(7, NOW, names, corrected_seconds=0.5)
+    for detail in (f"would change: {sentences.listed(names)}", f"{sentences.listed(names)}; done"):
+        status = replace(STATUS, phase=Phase.OBSERVING, detail=detail, last=last)
+        told = "last drift less than a minute ago, corrected in 0.5 s"
+        assert sentences.summary(status, NOW) == f"observe mode, {detail}; {told}"
+    status = replace(status, detail="would change: name")
+    assert sentences.summary(status, NOW).count("name_0") == 1
+
+
+def test_a_long_reason_is_not_the_whole_sentence() -> None:
+    status = replace(STATUS, phase=Phase.STALLED, detail="no room; " * 100)
+    text = sentences.summary(status, NOW)
+    assert len(text) < 220
+    assert text.endswith("no room;...")
+    assert len(sentences.summary(replace(status, detail="x" * 900), NOW)) < 220
+
+
 def test_each_other_instance_has_its_own_sentence() -> None:
-    inner = Status(Phase.STALLED, NOW, detail="no such file")
+    inner = Status(Phase.STALLED, NOW, detail="no such file", last=LAST)
     text = sentences.summary(replace(STATUS, instances={"out": inner, "in": STATUS}), NOW)
     assert text == (
         "in sync: 21 parameters; instance out: stalled: no such file;"
@@ -251,9 +295,10 @@ def test_the_last_drift_in_a_summary(last: LastDrift, words: str) -> None:
 
 def test_faults_of_the_configuration_are_counted_before_the_last_drift() -> None:
     one = sentences.summary(replace(STATUS, problems=("x",), last=LAST), NOW).split("; ")
-    assert one[1].startswith("1 fault in the configuration, ")
-    assert one[2].startswith("last drift ")
-    assert "; 2 faults in " in sentences.summary(replace(STATUS, problems=("x", "y")), NOW)
+    assert one[1:3] == ["1 configuration error", "still using the last good state"]
+    assert one[3].startswith("last drift ")
+    both = sentences.summary(replace(STATUS, problems=("x", "y")), NOW)
+    assert "; 2 configuration errors; " in both
 
 
 @given(ANY_TEXT, ANY_TEXT)

@@ -21,6 +21,8 @@ from tests.unit.words.test_sentences import LAST, NOW, STATUS
         replace(STATUS, last=LastDrift(1, NOW, ())),
         replace(STATUS, instances={"out": replace(STATUS, last=LAST), "in": STATUS}),
         replace(STATUS, suspension=Suspension(NOW, None, "anna", "why")),
+        replace(STATUS, restart_due=NOW + 20),
+        replace(STATUS, awaited="Postfix start is waiting for apt or dpkg to finish"),
     ],
 )
 def test_a_status_comes_back_from_its_json(status: Status) -> None:
@@ -50,8 +52,10 @@ def test_a_status_of_another_make_is_refused(wrong: dict[str, object]) -> None:
 
 def test_what_a_daemon_of_the_version_before_wrote_is_read() -> None:
     """It runs on for a moment, while the package is upgraded."""
-    status = Status(Phase.IN_SYNC, 1.0, absent=("relayhost: there is none",))
+    status = Status(
+        Phase.IN_SYNC, 1.0, absent=("relayhost: there is none",), stale={"/t": "/t: old"}
+    )
     found = status_dict(status, 2.0)
     assert status_from_dict(found) == status
-    del found["absent"]
-    assert status_from_dict(found).absent == ()
+    del found["absent"], found["restart_due"], found["stale_tables"], found["awaited"]
+    assert status_from_dict(found) == replace(status, absent=(), stale={})

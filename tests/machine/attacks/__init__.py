@@ -1,0 +1,1 @@
+"""Attacks on an installed agent: what is tried, and what must hold."""
