@@ -10,6 +10,7 @@ import pytest
 
 from pf_agent import names
 from pf_agent.cli.wish import LOCAL
+from tests.machine.beside import beside
 from tests.machine.site import (
     AGENT_TOML,
     EXTRA,
@@ -206,9 +207,7 @@ def test_nobody_else_on_the_host_can_veto_a_change(site: Site, by: str) -> None:
         "time.sleep(400)'",
     }[by]
     site.machine.run(["newaliases"])
-    unit = ["systemd-run", "--quiet", "--unit=veto", "--property=User=nobody"]
-    site.machine.run([*unit, "sh", "-c", hold])
-    try:
+    with beside(site.machine, "veto", "nobody", ["sh", "-c", hold]):
         since = site.cursor()
         site.machine.run(["pf-agent", "set", "message_size_limit=20000000"], timeout=120)
         site.wait_for("drift-corrected", since)
@@ -220,8 +219,6 @@ def test_nobody_else_on_the_host_can_veto_a_change(site: Site, by: str) -> None:
             "Postfix was asked",
             SETTLE_SECONDS,
         )
-    finally:
-        site.machine.run(["systemctl", "stop", "veto"], check=False)
     site.wait_settled()
     assert site.records("rolled-back", since) == []
     assert b"message_size_limit = 20000000\n" in site.read()

@@ -11,6 +11,7 @@ import pytest
 from pf_agent import names
 from pf_agent.bus.agent1 import NAME, PATH
 from pf_agent.maincf.document import MainCf
+from tests.machine.beside import beside
 from tests.machine.nspawn import Machine
 from tests.machine.site import AGENT_TOML, EXTRA, INTRUDE, SETTLE_SECONDS, Site, eventually
 
@@ -117,12 +118,10 @@ def site(agent_machine: Machine) -> Site:
 def _heard(site: Site) -> Iterator[None]:
     """An ordinary user hears what is said on the bus; afterwards all is as before."""
     machine = site.machine
-    settings = ["-p", "User=nobody", "-p", f"StandardOutput=file:{HEARD}"]
-    listen = ["systemd-run", "--quiet", "--unit=listening", *settings, "python3", "-c", LISTEN]
-    machine.run(listen)
-    machine.wait_until(f"grep -qx listening {HEARD}")
-    yield
-    machine.run(["systemctl", "stop", "listening"])
+    listen = ["python3", "-c", LISTEN]
+    with beside(machine, "listening", "nobody", listen, f"StandardOutput=file:{HEARD}"):
+        machine.wait_until(f"grep -qx listening {HEARD}")
+        yield
     machine.run(["rm", "-f", EXTRA, HEARD])
     machine.run(["pf-agent", "resume"])
     site.put(site.good)
