@@ -44,6 +44,12 @@ class Unmanaged(str, Enum):
     COMMENT_OUT = "comment_out"
 
 
+class DocumentKind(str, Enum):
+    """Which of Postfix's files a document is, and so its grammar."""
+
+    MAIN_CF = "main.cf"
+
+
 @dataclass(frozen=True)
 class DesiredState:
     """What main.cf must say.
@@ -62,6 +68,7 @@ class DesiredState:
     config_directory: str | None = None
     instances: Mapping[str, DesiredState] = field(default_factory=dict)
     place: Place | None = None
+    kind: DocumentKind = DocumentKind.MAIN_CF
 
     def parameters(self) -> frozenset[str]:
         """Every name that the desired state mentions."""

@@ -26,7 +26,7 @@ from pf_agent.maincf.listeners import enabled, on_port_25, smtp_server
 from pf_agent.maincf.master_cf import MasterCf
 from pf_agent.maincf.secrets import masked_lines
 from pf_agent.maincf.values import fault, pair_faults, same
-from pf_agent.model import ActualState, DesiredState, Event, FileKind, Unmanaged
+from pf_agent.model import ActualState, DesiredState, DocumentKind, Event, FileKind, Unmanaged
 from pf_agent.postfix import complaints
 from pf_agent.reconcile.drift import corrected, damage, find_drift, unmanaged_drift
 from pf_agent.reconcile.wishes import taken_back
@@ -199,7 +199,7 @@ def places_of(document: Any) -> Iterator[tuple[Any, Any]]:
 
 def _read_back(kept: FileStore) -> None:
     kept.pending()
-    taken_back(b"a = 2\nb = 3\n", kept.wishes())
+    taken_back(DocumentKind.MAIN_CF, b"a = 2\nb = 3\n", kept.wishes())
     kept.suspended.suspension()
     kept.suspended_alone.suspension()
     kept.restarts()

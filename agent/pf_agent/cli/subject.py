@@ -124,7 +124,7 @@ def newly_asked(subject: Subject) -> frozenset[str]:
 
     What these name must exist (refusal.py). Raises HostError.
     """
-    new = unsaid(subject.desired.settings, subject.host.read().text)
+    new = unsaid(subject.desired.kind, subject.desired.settings, subject.host.read().text)
     kept = kept_wishes(subject)
     served = None if kept is None else kept.served
     return new if served is None else new & differing(served, subject.desired)
@@ -183,7 +183,8 @@ def nearest_known(subject: Subject, name: str) -> str | None:
     with _asking(subject) as postfix:
         if postfix is None:
             return None
-        text = corrected(taken_apart(subject.host.read().text), subject.desired).render()
+        stands = taken_apart(subject.desired.kind, subject.host.read().text)
+        text = corrected(stands, subject.desired).render()
         return postfix.remarks(text, [name]).unknown.get(name)
 
 
@@ -200,7 +201,7 @@ def left_behind(subject: Subject) -> tuple[Parameter, ...]:
     gone = withdrawn(kept, subject.desired)
     found = applied(kept, subject.desired, text).left
     left = {name: value for name, value in found.items() if name not in gone}
-    return still_said(left, subject.desired, taken_apart(text))
+    return still_said(left, subject.desired, taken_apart(subject.desired.kind, text))
 
 
 def placed_left(subject: Subject, parameter: Parameter) -> str:

@@ -90,7 +90,7 @@ def _left(after: Subject, name: str) -> str:
     if name in withdrawn(kept_wishes(after) or Wishes(), desired):
         what = "was never in use, so main.cf goes back to what it said before"
         return f"{name}: no longer managed; it {what}"
-    parameter = taken_apart(text).get(name)
+    parameter = taken_apart(desired.kind, text).get(name)
     if parameter is None:
         return f"{name}: no longer managed; main.cf does not set it"
     drift = after.plan().drift

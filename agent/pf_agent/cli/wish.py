@@ -127,7 +127,7 @@ def judge(
     found = findings_of(after, asked=wishes)
     _refuse_unknown(wishes, found.remarks.unknown, may_be_unknown)
     desired, judgement, runs = after.desired, found.judgement, found.runs
-    new = unsaid(wishes, after.host.read().text)
+    new = unsaid(desired.kind, wishes, after.host.read().text)
     said = (*warnings(desired, judgement, new, runs), *found.remarks.doubts)
     doubts = [told(desired, text) for text in said if _named(wishes, text)]
     refused = refusal(desired, judgement, new, runs)

@@ -23,11 +23,16 @@ _MOST_COUNTED: Final = 10**12
 
 
 class Members:
-    """An object, member by member. `only` lists the allowed members, if others are not allowed."""
+    """An object, member by member.
 
-    def __init__(self, found: object, only: Collection[str] | None = None) -> None:
+    `only` lists the members that it has, if others are not allowed, but for those in `perhaps`.
+    """
+
+    def __init__(
+        self, found: object, only: Collection[str] | None = None, perhaps: Collection[str] = ()
+    ) -> None:
         self._found = _object_of(found)
-        if only is not None and self._found.keys() != set(only):
+        if only is not None and self._found.keys() - perhaps != set(only):
             raise ValueError("it has unexpected members")
 
     def get(self, name: str, reader: Callable[[object], T], *otherwise: T) -> T:

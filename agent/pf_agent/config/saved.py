@@ -10,7 +10,7 @@ from typing import Any
 from pf_agent import names
 from pf_agent.config.desired import instance_fault, name_fault, path_fault, value_fault
 from pf_agent.config.readback import Members, count_of, or_none, table_of, text_of, texts_of
-from pf_agent.model import BLANKS, DesiredState, Place, Unmanaged
+from pf_agent.model import BLANKS, DesiredState, DocumentKind, Place, Unmanaged
 
 # Where the state is written, not what it says.
 _PLACES = ("provenance", "place")
@@ -27,7 +27,7 @@ def to_json(states: Mapping[str, DesiredState]) -> dict[str, Any]:
 
 def members_of(desired: DesiredState) -> dict[str, Any]:
     """Return one state for json.dumps; `saved_state` reads it back."""
-    return {
+    members = {
         "settings": dict(desired.settings),
         "use_default": sorted(desired.use_default),
         "template": desired.template,
@@ -37,6 +37,10 @@ def members_of(desired: DesiredState) -> dict[str, Any]:
         "config_directory": desired.config_directory,
         "place": None if desired.place is None else _place(desired.place),
     }
+    # main.cf's has none: the versions before knew no other document, and must be able to read it.
+    return (
+        members if desired.kind is DocumentKind.MAIN_CF else {**members, "kind": desired.kind.value}
+    )
 
 
 def digests(states: Mapping[str, DesiredState]) -> dict[str, str]:
@@ -56,7 +60,7 @@ def from_json(document: object) -> dict[str, DesiredState]:
 
 def saved_state(document: object) -> DesiredState:
     """Return the state that `members_of` wrote. Raises ValueError if it could not have."""
-    saved = Members(document, _MEMBERS)
+    saved = Members(document, _MEMBERS, ("kind",))
     desired = DesiredState(
         settings=saved.get("settings", lambda found: table_of(found, _setting)),
         use_default=frozenset(saved.get("use_default", _names)),
@@ -66,6 +70,7 @@ def saved_state(document: object) -> DesiredState:
         ignore=saved.get("ignore", texts_of),
         config_directory=saved.get("config_directory", or_none(_path)),
         place=saved.get("place", or_none(lambda found: _place_of("place", found))),
+        kind=saved.get("kind", DocumentKind, DocumentKind.MAIN_CF),
     )
     if not desired.use_default.isdisjoint(desired.settings):
         raise ValueError("a parameter is both set and at its default")

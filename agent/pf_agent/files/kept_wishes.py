@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from pf_agent.config import saved
 from pf_agent.config.readback import Members, or_none, table_of, text_of, texts_of, truth_of
-from pf_agent.maincf.document import MainCf, encoded
-from pf_agent.maincf.values import same
-from pf_agent.model import DesiredState, Rejected, Wishes
+from pf_agent.maincf.document import encoded
+from pf_agent.maincf.grammar import Grammar, grammar_of
+from pf_agent.model import DesiredState, DocumentKind, Rejected, Wishes
 
 
 def agreed(desired: DesiredState, text: bytes) -> DesiredState:
     """Return the part of `desired` that main.cf's `text` agrees with."""
-    says = MainCf.parse(text)
+    grammar = grammar_of(desired.kind)
+    says = grammar.parse(text)
     found = {name: says.get(name) for name in desired.parameters()}
     settings = {
         name: value
         for name, value in desired.settings.items()
-        if (stands := found[name]) is not None and same(name, value, stands.value)
+        if (stands := found[name]) is not None and grammar.same(name, value, stands.value)
     }
     at_default = frozenset(name for name in desired.use_default if found[name] is None)
     places = desired.provenance
@@ -55,20 +57,23 @@ def from_json(document: object) -> Wishes:
     """Return what `to_json` wrote. Raises ValueError if it could not have."""
     found = Members(document)
     state = or_none(saved.saved_state)
+    served, applied = found.get("served", state), found.get("applied", state)
+    either = applied or served
+    grammar = grammar_of(DocumentKind.MAIN_CF if either is None else either.kind)
     return Wishes(
-        found.get("served", state),
-        found.get("applied", state),
-        found.get("before", lambda lines: table_of(lines, _lines)),
+        served,
+        applied,
+        found.get("before", lambda lines: table_of(lines, partial(_lines, grammar))),
         found.get("rejected", or_none(_refused)),
         found.get("left", lambda values: table_of(values, lambda _, value: text_of(value)), {}),
     )
 
 
-def _lines(name: str, value: object) -> str | None:
+def _lines(grammar: Grammar, name: str, value: object) -> str | None:
     if value is None:
         return None
     lines = text_of(value)
-    if MainCf.parse(encoded(lines)).parameters().keys() != {name}:
+    if grammar.parse(encoded(lines)).parameters().keys() != {name}:
         raise ValueError("these are not its lines")
     return lines
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 
 from pf_agent import names
 from pf_agent.errors import HostError
-from pf_agent.maincf.document import HOT_SECONDS, MainCf
+from pf_agent.maincf.document import HOT_SECONDS
+from pf_agent.maincf.grammar import grammar_of
 from pf_agent.model import (
     Drift,
     DriftKind,
@@ -82,7 +83,9 @@ class Correction:
             refused = self.look.refusal(found.candidate)
         last_good = self.look.store.last_good() if refused else None
         if refused and last_good is not None:
-            text = corrected(MainCf.parse(last_good), self.look.desired).render()
+            desired = self.look.desired
+            good = grammar_of(desired.kind).parse(last_good)
+            text = corrected(good, desired).render()
             if text != found.candidate and not self.look.refusal(text):
                 unusable = f"Postfix cannot run with it: {refused.said}"
                 lost = Drift("", DriftKind.ABSENT_FILE, "the last good text", unusable)

@@ -1,15 +1,15 @@
-"""How main.cf differs from the desired state, and the corrected text: both pure."""
+"""How a document differs from the desired state, and the corrected text: both pure."""
 
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
-from pf_agent.maincf.document import GROUP, MODE, OWNER, LogicalLine, MainCf
-from pf_agent.maincf.edit import Edit
-from pf_agent.maincf.values import same
+from pf_agent.maincf.document import GROUP, MODE, OWNER, LogicalLine
+from pf_agent.maincf.grammar import Document, grammar_of
 from pf_agent.model import (
     ActualState,
     DesiredState,
+    DocumentKind,
     Drift,
     DriftKind,
     FileKind,
@@ -26,20 +26,20 @@ def is_too_long(text: bytes | None) -> bool:
     return text is not None and text.count(b"\n") > MOST_LINES
 
 
-def taken_apart(text: bytes | None) -> MainCf:
+def taken_apart(kind: DocumentKind, text: bytes | None) -> Document:
     """Return the parsed text; an empty document if it is too long."""
-    return MainCf.parse(b"" if text is None or is_too_long(text) else text)
+    return grammar_of(kind).parse(b"" if text is None or is_too_long(text) else text)
 
 
 def damage(
     text: bytes | None,
     desired: DesiredState,
     last_good: bytes | None,
-    main_cf: MainCf | None = None,
+    document: Document | None = None,
 ) -> str:
     """Say how main.cf was destroyed; "" if it was not, or was only edited.
 
-    `main_cf` is the result of `taken_apart` for the text, if the caller has it.
+    `document` is the result of `taken_apart` for the text, if the caller has it.
 
     A destroyed file is rebuilt from the last good text (or the template), never from nothing:
     without the settings that the desired state does not name, Postfix may start and never greet.
@@ -48,14 +48,14 @@ def damage(
         return "there is no such file"
     if is_too_long(text):
         return f"it has more than {MOST_LINES} lines"
-    main_cf = main_cf or taken_apart(text)
-    if not main_cf.logical_lines:
+    document = document or taken_apart(desired.kind, text)
+    if not document.logical_lines:
         return "it contains no settings"
     if last_good is None or len(text) >= len(last_good) or not last_good.startswith(text):
         return ""
     # It is the beginning of the former text. The last lines may have been deleted on purpose, so it
     # only counts as truncated if it ends within a line, or if one of our parameters is gone too.
-    before, now = MainCf.parse(last_good).parameters(), main_cf.parameters()
+    before, now = grammar_of(desired.kind).parse(last_good).parameters(), document.parameters()
     within_a_line = now != before and not text.endswith(b"\n")
     if within_a_line or (before.keys() - now.keys()) & desired.settings.keys():
         return f"it was truncated after {len(text)} bytes"
@@ -68,13 +68,13 @@ def find_drift(
     damaged: str = "",
     restorable: bool = False,
     attributes: bool = True,
-    main_cf: MainCf | None = None,
+    document: Document | None = None,
 ) -> tuple[Drift, ...]:
     """Return every difference between `actual` and `desired`, in the order of the file.
 
     `damaged` is the result of `damage`, `restorable` whether there is a last good text. With
     `attributes` False owner and mode are ignored, for a file that is not this host's own main.cf.
-    `main_cf` is the result of `taken_apart` for the text, if the caller has it.
+    `document` is the result of `taken_apart` for the text, if the caller has it.
     """
     drift: list[Drift] = []
     if damaged:
@@ -82,9 +82,9 @@ def find_drift(
         drift.append(Drift("", DriftKind.ABSENT_FILE, source, damaged))
     if attributes and actual.kind is not FileKind.ABSENT:
         drift.extend(_attribute_drift(actual))
-    main_cf = main_cf or taken_apart(actual.text)
-    if main_cf.logical_lines or not damaged:
-        drift.extend(_text_drift(desired, main_cf))
+    document = document or taken_apart(desired.kind, actual.text)
+    if document.logical_lines or not damaged:
+        drift.extend(_text_drift(desired, document))
     return tuple(drift)
 
 
@@ -100,64 +100,64 @@ def _attributes(owner: int, group: int, mode: int) -> str:
     return f"owner {owner}:{group} mode {mode:04o}"
 
 
-def _text_drift(desired: DesiredState, main_cf: MainCf) -> list[Drift]:
+def _text_drift(desired: DesiredState, document: Document) -> list[Drift]:
     drift = [
-        Drift("", DriftKind.UNREADABLE, None, main_cf.text_of(bad), bad.line)
-        for bad in main_cf.unreadable()
+        Drift("", DriftKind.UNREADABLE, None, document.text_of(bad), bad.line)
+        for bad in document.unreadable()
     ]
-    for name, value in desired.settings.items():
-        drift.extend(_setting_drift(main_cf, name, value))
+    for name in desired.settings:
+        drift.extend(_setting_drift(desired, document, name))
     for name in desired.use_default:
-        found = main_cf.get(name)
+        found = document.get(name)
         if found is not None:
             drift.append(Drift(name, DriftKind.UNWANTED, None, found.value, found.line))
     if desired.unmanaged is Unmanaged.COMMENT_OUT:
-        drift.extend(_unmanaged_drift(desired, main_cf))
+        drift.extend(_unmanaged_drift(desired, document))
     return sorted(drift, key=_place)
 
 
-def unmanaged_drift(desired: DesiredState, main_cf: MainCf) -> tuple[Drift, ...]:
+def unmanaged_drift(desired: DesiredState, document: Document) -> tuple[Drift, ...]:
     """Return what is set there but not desired, if that is to be reported and left alone."""
     if desired.unmanaged is not Unmanaged.REPORT:
         return ()
-    return tuple(_unmanaged_drift(desired, main_cf))
+    return tuple(_unmanaged_drift(desired, document))
 
 
-def _unmanaged_drift(desired: DesiredState, main_cf: MainCf) -> list[Drift]:
-    found = (main_cf.get(name) for name in unmanaged_names(desired, main_cf))
+def _unmanaged_drift(desired: DesiredState, document: Document) -> list[Drift]:
+    found = (document.get(name) for name in unmanaged_names(desired, document))
     return [
         Drift(p.name, DriftKind.UNMANAGED, None, p.value, p.line) for p in found if p is not None
     ]
 
 
-def unmanaged_names(desired: DesiredState, main_cf: MainCf) -> list[str]:
-    """Return the parameters in main_cf neither desired nor exempt by a pattern, in order."""
+def unmanaged_names(desired: DesiredState, document: Document) -> list[str]:
+    """Return the parameters in the document neither desired nor exempt by a pattern, in order."""
     managed = desired.parameters()
     return [
         name
-        for name in main_cf.parameters()
+        for name in document.parameters()
         if name not in managed and not any(fnmatchcase(name, pattern) for pattern in desired.ignore)
     ]
 
 
-def _setting_drift(main_cf: MainCf, name: str, value: str) -> list[Drift]:
-    found = main_cf.get(name)
+def _setting_drift(desired: DesiredState, document: Document, name: str) -> list[Drift]:
+    value = desired.settings[name]
+    found = document.get(name)
     if found is None:
         return [Drift(name, DriftKind.MISSING, value, None)]
-    if not same(name, value, found.value):
+    if not grammar_of(desired.kind).same(name, value, found.value):
         return [Drift(name, DriftKind.CHANGED, value, found.value, found.line)]
-    other = _contradiction(main_cf.occurrences(name))
+    other = _contradiction(found, document.occurrences(name))
     return [] if other is None else [Drift(name, DriftKind.DUPLICATED, value, *other)]
 
 
-def _contradiction(places: tuple[LogicalLine, ...]) -> tuple[str, int] | None:
-    """Return the first of `places` that differs from the one in effect; None if none does.
+def _contradiction(found: Parameter, places: tuple[LogicalLine, ...]) -> tuple[str, int] | None:
+    """Return the first of `places` that differs from `found`, the one in effect; None if none does.
 
     Each program of Postfix warns about it, and it takes effect if the last one is deleted. If the
     texts are the same Postfix says nothing (dict_update in util/dict.c), and neither do we.
     """
-    found: list[Parameter] = [p.parameter for p in places if p.parameter is not None]
-    others = (p for p in found[:-1] if p.value != found[-1].value)
+    others = (p.parameter for p in places if p.parameter and p.parameter.value != found.value)
     return next(((p.value, p.line) for p in others), None)
 
 
@@ -166,22 +166,22 @@ def _place(drift: Drift) -> tuple[bool, int, str]:
     return (drift.line is None, drift.line or 0, drift.parameter)
 
 
-def corrected(main_cf: MainCf, desired: DesiredState) -> MainCf:
+def corrected(document: Document, desired: DesiredState) -> Document:
     """Return the document that says what `desired` says, and is otherwise unchanged.
 
     A value that is the same to Postfix stays as it was written.
     """
-    edit = Edit(main_cf)
-    for bad in main_cf.unreadable():
+    edit = grammar_of(desired.kind).edit(document)
+    for bad in document.unreadable():
         edit.comment_out(bad)
     for name, value in desired.settings.items():
-        if _setting_drift(main_cf, name, value):
+        if _setting_drift(desired, document, name):
             edit.set(name, value)
     unwanted = sorted(desired.use_default)
     if desired.unmanaged is Unmanaged.COMMENT_OUT:
-        unwanted += unmanaged_names(desired, main_cf)
+        unwanted += unmanaged_names(desired, document)
     for name in unwanted:
-        for place in main_cf.occurrences(name):
+        for place in document.occurrences(name):
             edit.comment_out(place)
     return edit.result()
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from threading import Lock
 from typing import TypeVar
 
-from pf_agent.maincf.document import MainCf
-from pf_agent.model import Judgement
+from pf_agent.maincf.grammar import grammar_of
+from pf_agent.model import DocumentKind, Judgement
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -24,8 +24,11 @@ class Judge:
     may ask: the second waits for the answer to the first.
     """
 
-    def __init__(self, ask: Callable[[bytes], Judgement]) -> None:
+    def __init__(
+        self, ask: Callable[[bytes], Judgement], kind: DocumentKind = DocumentKind.MAIN_CF
+    ) -> None:
         self._ask = ask
+        self._grammar = grammar_of(kind)
         self._passed: dict[bytes, Judgement] = {}
         self._clean: dict[tuple[tuple[str, str], ...], None] = {}
         self._lock = Lock()
@@ -44,7 +47,7 @@ class Judge:
         known = self._passed.get(text)
         if known is not None:
             return known
-        content = MainCf.parse(text).content()
+        content = self._grammar.parse(text).content()
         found = Judgement() if content in self._clean else self._ask(text)
         if not found.fatal:
             _remember(self._passed, text, found)

@@ -86,7 +86,8 @@ class Look:
         served, ran_with = self.store.wishes().served, self.store.ran_with()
         if served is None:
             return frozenset()
-        return differing(served, self.desired) & unsaid(self.desired.settings, ran_with)
+        asked = self.desired
+        return differing(served, asked) & unsaid(asked.kind, asked.settings, ran_with)
 
     def closed(self) -> ActualState:
         """Read main.cf; give a writer the moment that postconf needs from rename to close.
@@ -135,7 +136,7 @@ class Look:
         new = applied(before, self.desired, text)
         self.store.keep_wishes(new.once_served() if served else new)
         fresh = {name: value for name, value in new.left.items() if name not in before.left}
-        left = still_said(fresh, self.desired, taken_apart(text))
+        left = still_said(fresh, self.desired, taken_apart(self.desired.kind, text))
         number = self.store.next_cycle() if left and number is None else number
         for each in left[:MOST_RECORDS]:
             drift = Drift(each.name, DriftKind.UNMANAGED, None, each.value, each.line, True)

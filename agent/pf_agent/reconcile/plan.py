@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pf_agent.errors import HostError
-from pf_agent.maincf.document import MainCf
+from pf_agent.maincf.grammar import grammar_of
 from pf_agent.model import ActualState, DesiredState, Drift, Outcome
 from pf_agent.reconcile.drift import (
     corrected,
@@ -54,24 +54,24 @@ def plan(
     cannot be read and there has never been a good text.
     """
     too_long = is_too_long(actual.text)
-    main_cf = taken_apart(actual.text)
-    damaged = actual.refused or damage(actual.text, desired, last_good, main_cf)
+    document = taken_apart(desired.kind, actual.text)
+    damaged = actual.refused or damage(actual.text, desired, last_good, document)
     if last_good is None and (actual.refused or too_long):
         raise HostError(f"{host.path}: {damaged}; put a main.cf there that every user can read")
     if actual.is_open and last_good is not None and not damaged:
         # Only half of the text may be written so far. The last good one stands in for it; what is
         # being written counts once its writer has closed the file.
         damaged = "another process has it open for writing"
-        if not find_drift(desired, actual, "", False, own, main_cf):
+        if not find_drift(desired, actual, "", False, own, document):
             damaged = ""
-    drift = find_drift(desired, actual, damaged, last_good is not None, own, main_cf)
-    reported = () if damaged else unmanaged_drift(desired, main_cf)
+    drift = find_drift(desired, actual, damaged, last_good is not None, own, document)
+    reported = () if damaged else unmanaged_drift(desired, document)
     if not drift:
         return Plan(actual, (), actual.text or b"", "", reported)
     if damaged:
         base = _begun(host, desired, actual.text) if last_good is None else last_good
-        main_cf = MainCf.parse(base)
-    candidate = corrected(main_cf, desired).render()
+        document = grammar_of(desired.kind).parse(base)
+    candidate = corrected(document, desired).render()
     shown = None if too_long else actual.text
     diff = unified_diff(shown, candidate, host.path)
     return Plan(actual, drift, candidate, diff, reported)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pf_agent import names
-from pf_agent.maincf.document import MainCf
+from pf_agent.maincf.grammar import Document, grammar_of
 from pf_agent.maincf.mentions import mentioned as named_in
 from pf_agent.model import (
     ActualState,
@@ -91,7 +91,7 @@ class Rollback:
             actual = self._tried()
             if actual is None or actual.text is None:
                 return False
-            text = taken_back(actual.text, wishes)
+            text = taken_back(applied.kind, actual.text, wishes)
             if text == actual.text and is_cut_off(wishes):
                 self.store.keep_wishes(rejected(wishes, kept))
                 return True
@@ -118,8 +118,8 @@ class Rollback:
         with self.host.locked():
             actual = self.host.read()
             if actual.text is not None:
-                back = sorted(untouched(wishes, gone, actual.text))
-                text = put_back(actual.text, {name: gone[name] for name in back})
+                back = sorted(untouched(desired.kind, wishes, gone, actual.text))
+                text = put_back(desired.kind, actual.text, {n: gone[n] for n in back})
                 is_usable = text != actual.text and not self.policy.judge(text).fatal
                 what = "no longer asked for before Postfix had served with it"
                 what = f"{what}: {sentences.listed(back, _MOST_SHOWN)}"
@@ -141,10 +141,11 @@ class Rollback:
             actual = self._tried()
             if actual is None or actual.text is None:
                 return False
-            said = MainCf.parse(served)
+            grammar = grammar_of(desired.kind)
+            said = grammar.parse(served)
             for suspects in self._suspects(actual.text, said, desired):
                 before = {name: said.lines_of(name) for name in suspects}
-                back = MainCf.parse(put_back(actual.text, before))
+                back = grammar.parse(put_back(desired.kind, actual.text, before))
                 text = corrected(back, desired).render()
                 if text != actual.text and not self.policy.judge(text).fatal:
                     # A wish beside it has not been tried by itself yet: it may be to blame as well.
@@ -155,10 +156,11 @@ class Rollback:
         return False
 
     def _suspects(
-        self, text: bytes, served: MainCf, desired: DesiredState
+        self, text: bytes, served: Document, desired: DesiredState
     ) -> Sequence[tuple[str, ...]]:
         """Return what may keep Postfix down: what its log names, then all that is not desired."""
-        now, before = MainCf.parse(text).parameters(), served.parameters()
+        now = grammar_of(desired.kind).parse(text).parameters()
+        before = served.parameters()
         others = {name: now.get(name) for name in now.keys() | before.keys()}
         changed: Mapping[str, str] = {
             name: value or ""

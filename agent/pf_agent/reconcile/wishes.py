@@ -11,11 +11,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from pf_agent.maincf.document import MainCf, encoded
-from pf_agent.maincf.edit import Edit
-from pf_agent.maincf.values import same
+from pf_agent.maincf.document import encoded
+from pf_agent.maincf.grammar import Document, grammar_of
 from pf_agent.model import (
     DesiredState,
+    DocumentKind,
     Drift,
     DriftKind,
     Parameter,
@@ -70,7 +70,7 @@ def marked(
         replace(d, is_wished=True)
         if d.parameter in new
         or (d.kind is DriftKind.UNMANAGED and _leaves(wishes.applied, d.parameter))
-        or (d.parameter not in written and _is_as_before(d, wishes))
+        or (d.parameter not in written and _is_as_before(desired.kind, d, wishes))
         else d
         for d in drift
     )
@@ -88,47 +88,48 @@ def _leaves(desired: DesiredState | None, name: str) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in desired.ignore)
 
 
-def _is_as_before(drift: Drift, wishes: Wishes) -> bool:
+def _is_as_before(kind: DocumentKind, drift: Drift, wishes: Wishes) -> bool:
     if drift.parameter not in wishes.before:
         return False
     lines = wishes.before[drift.parameter]
-    found = MainCf.parse(encoded(lines or "")).get(drift.parameter)
+    found = grammar_of(kind).parse(encoded(lines or "")).get(drift.parameter)
     return drift.actual == (None if found is None else found.value)
 
 
-def _commented_out(desired: DesiredState | None, main_cf: MainCf) -> frozenset[str]:
+def _commented_out(desired: DesiredState | None, document: Document) -> frozenset[str]:
     if desired is None or desired.unmanaged is not Unmanaged.COMMENT_OUT:
         return frozenset()
-    return frozenset(unmanaged_names(desired, main_cf))
+    return frozenset(unmanaged_names(desired, document))
 
 
 def applied(wishes: Wishes, desired: DesiredState, text: bytes | None) -> Wishes:
     """Return `wishes` after main.cf, which said `text`, is made to say `desired`."""
-    main_cf = taken_apart(text)
+    document = taken_apart(desired.kind, text)
     changed = differing(wishes.served, desired)
-    changed |= _commented_out(desired, main_cf) - _commented_out(wishes.served, main_cf)
-    before = {name: wishes.before.get(name, main_cf.lines_of(name)) for name in sorted(changed)}
+    changed |= _commented_out(desired, document) - _commented_out(wishes.served, document)
+    before = {name: wishes.before.get(name, document.lines_of(name)) for name in sorted(changed)}
     # What an earlier wish changed goes back even if this one no longer names it.
     before |= {name: lines for name, lines in wishes.before.items() if name not in before}
-    return replace(wishes, applied=desired, before=before, left=_left(wishes, desired, main_cf))
+    return replace(wishes, applied=desired, before=before, left=_left(wishes, desired, document))
 
 
-def _left(wishes: Wishes, desired: DesiredState, main_cf: MainCf) -> dict[str, str]:
+def _left(wishes: Wishes, desired: DesiredState, document: Document) -> dict[str, str]:
     """Return parameters that main.cf still sets as they were asked for until now, or earlier."""
     asked = {**wishes.left, **(wishes.applied.settings if wishes.applied else {})}
     known = {name: value for name, value in asked.items() if _leaves(desired, name)}
-    return {parameter.name: parameter.value for parameter in still_said(known, desired, main_cf)}
+    return {parameter.name: parameter.value for parameter in still_said(known, desired, document)}
 
 
 def still_said(
-    left: Mapping[str, str], desired: DesiredState, main_cf: MainCf
+    left: Mapping[str, str], desired: DesiredState, document: Document
 ) -> tuple[Parameter, ...]:
     """Return what main.cf still says as once asked for, and the desired state no longer does."""
-    found = {name: main_cf.get(name) for name in left if name not in desired.parameters()}
+    is_same = grammar_of(desired.kind).same
+    found = {name: document.get(name) for name in left if name not in desired.parameters()}
     return tuple(
         parameter
         for name, parameter in found.items()
-        if parameter is not None and same(name, left[name], parameter.value)
+        if parameter is not None and is_same(name, left[name], parameter.value)
     )
 
 
@@ -142,12 +143,12 @@ def rejected(wishes: Wishes, refused: Rejected) -> Wishes:
     return Wishes(wishes.served, wishes.served, {}, refused, wishes.left)
 
 
-def taken_back(text: bytes, wishes: Wishes) -> bytes:
+def taken_back(kind: DocumentKind, text: bytes, wishes: Wishes) -> bytes:
     """Return main.cf's text with all that the wishes since `served` changed set back."""
-    found = put_back(text, wishes.before)
-    return (
-        found if wishes.served is None else corrected(MainCf.parse(found), wishes.served).render()
-    )
+    found = put_back(kind, text, wishes.before)
+    if wishes.served is None:
+        return found
+    return corrected(grammar_of(kind).parse(found), wishes.served).render()
 
 
 def withdrawn(wishes: Wishes, desired: DesiredState) -> dict[str, str | None]:
@@ -160,25 +161,30 @@ def withdrawn(wishes: Wishes, desired: DesiredState) -> dict[str, str | None]:
     }
 
 
-def untouched(wishes: Wishes, names: Iterable[str], text: bytes) -> frozenset[str]:
+def untouched(
+    kind: DocumentKind, wishes: Wishes, names: Iterable[str], text: bytes
+) -> frozenset[str]:
     """Return those of `names` for which main.cf's `text` still says what the wish set."""
-    says, asked = MainCf.parse(text), wishes.applied.settings if wishes.applied else {}
+    grammar, asked = grammar_of(kind), wishes.applied.settings if wishes.applied else {}
+    says = grammar.parse(text)
     values = {name: says.get(name) for name in names}
     return frozenset(
         name
         for name, found in values.items()
         if (found is None) is (name not in asked)
-        and (found is None or same(name, asked[name], found.value))
+        and (found is None or grammar.same(name, asked[name], found.value))
     )
 
 
-def unsaid(settings: Mapping[str, str | None], text: bytes | None) -> frozenset[str]:
+def unsaid(
+    kind: DocumentKind, settings: Mapping[str, str | None], text: bytes | None
+) -> frozenset[str]:
     """Return the parameters for which main.cf's `text` has another value, or none."""
-    says = taken_apart(text).parameters()
+    is_same, says = grammar_of(kind).same, taken_apart(kind, text).parameters()
     return frozenset(
         name
         for name, value in settings.items()
-        if value is not None and not (name in says and same(name, value, says[name]))
+        if value is not None and not (name in says and is_same(name, value, says[name]))
     )
 
 
@@ -186,21 +192,21 @@ def unserved(desired: DesiredState, text: bytes, ran_with: bytes) -> tuple[str, 
     """Return the managed parameters for which `text` differs from what Postfix runs with."""
     if text == ran_with:
         return ()
-    now, before = taken_apart(text).parameters(), MainCf.parse(ran_with).parameters()
-    names = sorted(desired.parameters())
-    return tuple(name for name in names if not _is_same(name, now.get(name), before.get(name)))
+    grammar = grammar_of(desired.kind)
+    now = taken_apart(desired.kind, text).parameters()
+    before = grammar.parse(ran_with).parameters()
+
+    def is_same(name: str) -> bool:
+        one, other = now.get(name), before.get(name)
+        return one is other if one is None or other is None else grammar.same(name, one, other)
+
+    return tuple(name for name in sorted(desired.parameters()) if not is_same(name))
 
 
-def _is_same(name: str, one: str | None, other: str | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    return same(name, one, other)
-
-
-def put_back(text: bytes, before: Mapping[str, str | None]) -> bytes:
+def put_back(kind: DocumentKind, text: bytes, before: Mapping[str, str | None]) -> bytes:
     """Return `text` with the former lines of some parameters put back; None: it had none."""
-    main_cf = MainCf.parse(text)
-    edit = Edit(main_cf)
+    grammar = grammar_of(kind)
+    edit = grammar.edit(grammar.parse(text))
     for name, lines in before.items():
         edit.put_back(name, lines)
     return edit.result().render()

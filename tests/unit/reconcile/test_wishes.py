@@ -14,6 +14,7 @@ from pf_agent.files import kept_wishes
 from pf_agent.maincf.document import MainCf
 from pf_agent.model import (
     DesiredState,
+    DocumentKind,
     Drift,
     DriftKind,
     Exposure,
@@ -27,6 +28,7 @@ from pf_agent.reconcile import wishes
 from pf_agent.reconcile.drift import corrected
 from tests.fuzz.targets import STRANGERS
 
+MAIN_CF = DocumentKind.MAIN_CF
 SERVED = DesiredState(
     {"myorigin": "example.net", "message_size_limit": "1"},
     frozenset({"sendmail_path"}),
@@ -267,7 +269,7 @@ def test_all_goes_back_to_the_byte(text: bytes) -> None:
     known = wishes.applied(Wishes(), asked, text)
     now = corrected(MainCf.parse(text), asked).render()
     assert now != text
-    assert wishes.taken_back(now, known) == text
+    assert wishes.taken_back(MAIN_CF, now, known) == text
 
 
 def test_what_a_wish_added_goes_and_what_it_commented_out_comes_back() -> None:
@@ -275,7 +277,7 @@ def test_what_a_wish_added_goes_and_what_it_commented_out_comes_back() -> None:
     known = wishes.applied(DONE, asked, TEXT)
     now = corrected(MainCf.parse(TEXT), asked).render()
     assert MainCf.parse(now).parameters() == {"relayhost": "x", "myorigin": "example.net"}
-    assert wishes.taken_back(now, known) == TEXT
+    assert wishes.taken_back(MAIN_CF, now, known) == TEXT
 
 
 def test_what_others_have_written_meanwhile_stays() -> None:
@@ -283,14 +285,17 @@ def test_what_others_have_written_meanwhile_stays() -> None:
     now = corrected(MainCf.parse(TEXT), NEW).render()
     by_hand = now.replace(b"# by hand", b"# by anna") + b"relay_domains = y\n"
     expected = TEXT.replace(b"# by hand", b"# by anna") + b"relay_domains = y\n"
-    assert wishes.taken_back(by_hand, known) == expected
+    assert wishes.taken_back(MAIN_CF, by_hand, known) == expected
 
 
 def test_drift_of_what_was_served_with_does_not_come_back() -> None:
     """It stood there at the moment of the wish."""
     known = wishes.applied(DONE, NEW, TEXT.replace(b"limit = 1", b"limit = 666"))
     now = corrected(MainCf.parse(TEXT), NEW).render()
-    assert MainCf.parse(wishes.taken_back(now, known)).parameters()["message_size_limit"] == "1"
+    assert (
+        MainCf.parse(wishes.taken_back(MAIN_CF, now, known)).parameters()["message_size_limit"]
+        == "1"
+    )
 
 
 # --- a wish that is withdrawn before it was served with -------------------------------------------
@@ -315,9 +320,9 @@ def test_what_somebody_has_changed_since_is_not_the_wishes() -> None:
     known = Wishes(SERVED, NEW)
     names = ("relayhost", "sendmail_path", "other")
     text = b"relayhost =  x\n"
-    assert wishes.untouched(known, names, text) == {"relayhost", "sendmail_path", "other"}
+    assert wishes.untouched(MAIN_CF, known, names, text) == {"relayhost", "sendmail_path", "other"}
     text = b"relayhost = y\nsendmail_path = z\nother = 1\n"
-    assert wishes.untouched(known, names, text) == frozenset()
+    assert wishes.untouched(MAIN_CF, known, names, text) == frozenset()
 
 
 # --- of the version before ------------------------------------------------------------------------
@@ -375,7 +380,7 @@ def test_whatever_bytes_main_cf_has_are_read_back(value: bytes, more: bytes) -> 
     kept = wishes.applied(Wishes(), DesiredState({"a": "1"}, frozenset()), text)
     found = kept_wishes.from_json(json.loads(json.dumps(kept_wishes.to_json(kept))))
     assert found == kept
-    assert wishes.put_back(text, found.before) == text
+    assert wishes.put_back(MAIN_CF, text, found.before) == text
 
 
 def damaged(document: Any) -> list[Any]:
@@ -407,7 +412,7 @@ def test_a_damaged_file_is_read_or_refused_and_breaks_nothing() -> None:
             continue
         again = json.loads(json.dumps(kept_wishes.to_json(found)))
         assert kept_wishes.from_json(again) == found
-        wishes.taken_back(TEXT, found)
+        wishes.taken_back(MAIN_CF, TEXT, found)
 
 
 @pytest.mark.parametrize(
