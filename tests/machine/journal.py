@@ -71,14 +71,19 @@ class Journal:
         if self._leader != self._machine.leader or self._following is None:
             self._begin()
         self._synchronize()
+        wanted = self._written()  # what comes later is not waited for: it may be a flood
         deadline, anew = time.monotonic() + _SECONDS, time.monotonic() + _LOST_SECONDS
-        while not self._is_complete():
+        while any(self._newest.get(row, 0) < number for row, number in wanted.items()):
+            known = len(self._entries)
             if time.monotonic() > deadline or not self._read():
                 raise JournalError("journalctl does not follow the journal")
-            if time.monotonic() > anew:
-                # When the journal moves between /run and /var, a follower may lose it.
+            if len(self._entries) > known:  # however slowly, it does
+                deadline, anew = time.monotonic() + _SECONDS, time.monotonic() + _LOST_SECONDS
+            elif time.monotonic() > anew:
+                # When the journal moves between /run and /var, a follower may lose it, and what
+                # was waited for has other numbers.
                 self._begin()
-                anew = deadline
+                wanted, anew = self._written(), deadline
 
     def _begin(self) -> None:
         self.close()
@@ -120,16 +125,17 @@ class Journal:
         except FileNotFoundError:
             return 0.0
 
-    def _is_complete(self) -> bool:
-        """Whether the latest entry of each file was read."""
+    def _written(self) -> dict[str, int]:
+        """Return the number of the latest entry of each sequence."""
+        found: dict[str, int] = {}
         for folder in ("var", "run"):
             for path in self._logs(folder).glob("*/system.journal"):
                 with open(path, "rb") as file:
                     head = file.read(_NEWEST.stop)
                 (newest,) = struct.unpack("<Q", head[_NEWEST])
-                if newest > self._newest.get(head[_ROW].hex(), 0):
-                    return False
-        return True
+                row = head[_ROW].hex()
+                found[row] = max(newest, found.get(row, 0))
+        return found
 
     def _logs(self, folder: str) -> Path:
         return self._machine.files / folder / "log/journal"
