@@ -18,8 +18,10 @@ from pf_agent.activation.activation import Activation
 from pf_agent.activation.states import Clearing, Queueing
 from pf_agent.errors import GaveWay, HostError, NotBegun
 from pf_agent.maincf.aliases import Built, Source
+from pf_agent.maincf.document import ATTRIBUTES
 from pf_agent.model import (
     ActualState,
+    Attributes,
     Displaced,
     Event,
     FileKind,
@@ -55,8 +57,12 @@ class FakeHost:
         self.left: list[bytes] = []  # by interrupted exchanges
         self.before_exchange: list[Callable[[], None]] = []
         self.unlockable = ""
+        self.wanted: Attributes | None = ATTRIBUTES
         if text is not None:
             self.write(text)
+
+    def attributes(self, _actual: ActualState) -> Attributes | None:
+        return self.wanted
 
     def write(self, text: bytes) -> None:
         """Another process saves main.cf, keeping its owner and mode."""

@@ -52,11 +52,12 @@ class DocumentKind(str, Enum):
 
 @dataclass(frozen=True)
 class DesiredState:
-    """What main.cf must say.
+    """What main.cf must say, or another document of the same host.
 
     `ignore` holds the patterns (fnmatch(3)) of parameters that `unmanaged` leaves alone.
     `instances` are the other Postfix instances by name, each with a `config_directory`, a `place`
-    in the configuration (None for the default instance) and no instances of its own.
+    in the configuration (None for the default instance) and no instances of its own. `documents`
+    are the instance's other files by name, such as `hash:/etc/postfix/transport`.
     """
 
     settings: Mapping[str, str]
@@ -69,6 +70,7 @@ class DesiredState:
     instances: Mapping[str, DesiredState] = field(default_factory=dict)
     place: Place | None = None
     kind: DocumentKind = DocumentKind.MAIN_CF
+    documents: Mapping[str, DesiredState] = field(default_factory=dict)
 
     def parameters(self) -> frozenset[str]:
         """Every name that the desired state mentions."""
@@ -79,7 +81,7 @@ class DesiredState:
         return other is not None and self._said() == other._said()
 
     def _said(self) -> DesiredState:
-        return replace(self, provenance={}, place=None, instances={})
+        return replace(self, provenance={}, place=None, instances={}, documents={})
 
 
 class Mode(str, Enum):
@@ -169,6 +171,17 @@ class FileKind(str, Enum):
     SYMLINK = "symbolic link"
     ABSENT = "absent"
     OTHER = "not a regular file"
+
+
+class Attributes(NamedTuple):
+    """Whose a file is, and its mode."""
+
+    owner: int
+    group: int
+    mode: int
+
+    def __str__(self) -> str:
+        return f"owner {self.owner}:{self.group} mode {self.mode:04o}"
 
 
 @dataclass(frozen=True)

@@ -200,7 +200,7 @@ OUTLETS = frozenset(
 # Who reads what may hold a secret: main.cf, master.cf, our own files, the command line.
 READERS = frozenset(
     [
-        *("files.regular", "files.trusted", "files.configuration", "files.store"),
+        *("files.nature", "files.trusted", "files.configuration", "files.store"),
         *("files.wishes_file", "postfix.candidates", "cli.verbs_wish"),
         "cli.explained_services",
     ]

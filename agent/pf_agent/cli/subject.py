@@ -15,6 +15,7 @@ from pf_agent.config.desired import by_instance, main_cf_of
 from pf_agent.errors import HostError
 from pf_agent.files import configuration
 from pf_agent.files.exchange import MainCfFile
+from pf_agent.files.nature import OTHER_MAIN_CF
 from pf_agent.files.store import FileStore
 from pf_agent.model import (
     DesiredState,
@@ -58,7 +59,7 @@ class Subject:
     def plan(self) -> Plan:
         """Compare. Raises HostError."""
         last_good = _readable(self, FileStore.last_good)
-        return plan(self.host, self.desired, self.host.read(), last_good, self.own)
+        return plan(self.host, self.desired, self.host.read(), last_good)
 
 
 def subjects(arguments: argparse.Namespace) -> list[Subject]:
@@ -71,7 +72,7 @@ def subjects(arguments: argparse.Namespace) -> list[Subject]:
     else:
         desired = configuration.load_desired(names.CONFIG_DIRECTORY)
     if arguments.main_cf is not None:
-        host = MainCfFile(arguments.main_cf, False)
+        host = MainCfFile(arguments.main_cf, OTHER_MAIN_CF)
         return [Subject(names.DEFAULT_INSTANCE, desired, host, False)]
     return own_subjects(desired)
 

@@ -19,12 +19,13 @@ from pf_agent.errors import HostError
 from pf_agent.files.edit_lock import LOCK_SECONDS, lock_path, postfix_lock
 from pf_agent.files.leftovers import Leftovers
 from pf_agent.files.linux import close, sync_directory
+from pf_agent.files.nature import OTHER_MAIN_CF, OWN_MAIN_CF, Nature
 from pf_agent.files.regular import is_just, read_if_there, read_regular
 from pf_agent.files.renameat2 import swap_or_move
 from pf_agent.files.replacement import Replacement, cooled
 from pf_agent.files.set_aside import NO_FILE, misfit, misfit_at, set_aside
 from pf_agent.files.whole import host_error
-from pf_agent.model import ActualState, Displaced, FileKind, Late
+from pf_agent.model import ActualState, Attributes, Displaced, FileKind, Late
 
 # Remedies for what keeps the lock file from being created.
 _CURES = {
@@ -39,25 +40,29 @@ _CURES = {
 class MainCfFile:
     """The file main.cf.
 
-    `is_own` is false for a file that is not this host's own main.cf (an image, a checkout): it
-    keeps its owner and mode, and the caller is responsible for where a link leads.
+    Or another document, of another nature.
     """
 
     def __init__(
         self,
         path: str,
-        is_own: bool = True,
+        nature: Nature = OWN_MAIN_CF,
         lock_seconds: float = LOCK_SECONDS,
         swap: Callable[[str, str], bool] = swap_or_move,
     ) -> None:
         """Wait up to `lock_seconds` for Postfix's lock; `swap` exchanges two names."""
         self.path = path
-        self.is_own = is_own
+        self.is_own = nature.is_own
+        self._nature = nature
         self._directory = os.path.dirname(path) or "."
         self._lock_seconds = lock_seconds
         self._swap = swap
-        self._replacement = Replacement(path, is_own)
-        self._leftovers = Leftovers(path, is_own)
+        self._replacement = Replacement(path, nature)
+        self._leftovers = Leftovers(path, nature)
+
+    def attributes(self, actual: ActualState) -> Attributes | None:
+        """Return the owner and mode that it must have; None: whatever it has."""
+        return self._nature.attributes(actual) if self.is_own else None
 
     def read(self) -> ActualState:
         """Return main.cf as it is now. Raises HostError if it cannot be read.
@@ -73,7 +78,7 @@ class MainCfFile:
                 at = entry.st_ctime
                 return ActualState(None, FileKind.OTHER, written_at=at, refused=refused)
             kind = FileKind.SYMLINK if stat.S_ISLNK(entry.st_mode) else FileKind.REGULAR
-            found = read_regular(self.path, self.is_own)
+            found = read_regular(self.path, self._nature)
         except FileNotFoundError:
             return self._absent()
         except OSError as error:
@@ -105,7 +110,7 @@ class MainCfFile:
     def read_template(self, path: str) -> bytes:
         """Return the template's bytes. Raises HostError."""
         try:
-            found = read_regular(path, is_own=False)
+            found = read_regular(path, OTHER_MAIN_CF)
             if found.text is None:
                 raise OSError(errno.EFBIG, found.refused)
             return found.text
@@ -134,6 +139,9 @@ class MainCfFile:
         Raises HostError.
         """
         with ExitStack() as stack:
+            if not self._nature.is_locked:
+                yield
+                return
             try:
                 lock = lock_path(self.path)
                 if self.is_own and misfit_at(lock):
@@ -236,7 +244,7 @@ class MainCfFile:
             if not in_place and error.errno not in (errno.EINVAL, errno.ENOSYS):
                 raise
         aside = self._out_of_the_way(in_place)
-        found = read_if_there(self.path, self.is_own)
+        found = read_if_there(self.path, self._nature)
         before = None if found is None else found.text
         if before is not None:
             keep(before)
@@ -274,7 +282,7 @@ class MainCfFile:
             other = misfit_at(ours) if self.is_own else ""
             if other:
                 return Displaced(None, _aside(other, set_aside(ours, self.path, NO_FILE)))
-            found = read_if_there(ours, self.is_own)
+            found = read_if_there(ours, self._nature)
             before = None if found is None else found.text
             is_open = found is not None and found.is_open
             if before is not None:

@@ -15,6 +15,7 @@ from contextlib import ExitStack, suppress
 
 from pf_agent.errors import HostError
 from pf_agent.files.linux import close, give_name, new_file, stamp, sync_directory
+from pf_agent.files.nature import OTHER_MAIN_CF
 from pf_agent.files.replacement import Replacement
 from pf_agent.files.sandbox import way_out
 from pf_agent.files.whole import half_written
@@ -76,7 +77,7 @@ def _there(source: Source, owner: tuple[int, int] | None) -> ActualState:
 
 def _lay(ours: str, index: int, path: str, actual: ActualState, seen: Stamp) -> None:
     """Write the index next to the old one, whole and synced."""
-    replacement = Replacement(path, is_own=False)
+    replacement = Replacement(path, OTHER_MAIN_CF)
     attributes = replacement.attributes_of(actual)
     with ExitStack() as stack:
         new = new_file(ours)

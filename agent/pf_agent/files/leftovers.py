@@ -14,37 +14,41 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from pf_agent.files.edit_lock import is_abandoned, lock_path
+from pf_agent.files.nature import Nature
 from pf_agent.files.regular import RegularFile, read_regular
 from pf_agent.files.set_aside import NO_FILE, TOO_LARGE, misfit_at, set_aside
 from pf_agent.model import Late
 
-_OURS = ".main.cf.pf-agent-"
-_LATE = ".main.cf.late-"
+_OURS = "pf-agent-"
+_LATE = "late-"
 
 
 class Leftovers:
-    """The files beside the main.cf at `path`; see MainCfFile for `is_own`."""
+    """The files beside the document at `path`."""
 
-    def __init__(self, path: str, is_own: bool) -> None:
+    def __init__(self, path: str, nature: Nature) -> None:
         self._path = path
-        self._is_own = is_own
-        self._directory = os.path.dirname(path) or "."
+        self._nature = nature
+        folder, name = os.path.split(path)
+        self._directory = folder or "."
+        self._ours_begin, self._late_begin = f".{name}.{_OURS}", f".{name}.{_LATE}"
 
     def new_name(self) -> str:
         """Return the path of a new file of ours."""
-        return os.path.join(self._directory, f"{_OURS}{os.getpid()}-{time.time_ns()}")
+        return os.path.join(self._directory, f"{self._ours_begin}{os.getpid()}-{time.time_ns()}")
 
     def is_alone(self) -> bool:
         """Tell whether there is nothing for `is_cut_off` or `late`."""
-        lock = os.path.basename(lock_path(self._path))
+        lock = os.path.basename(lock_path(self._path)) if self._nature.is_locked else ""
+        begins = (self._ours_begin, self._late_begin)
         with suppress(OSError):
             names = os.listdir(self._directory)
-            return not any(name.startswith((_OURS, _LATE)) or name == lock for name in names)
+            return not any(name.startswith(begins) or name == lock for name in names)
         return True
 
     def is_cut_off(self) -> bool:
         """Tell whether a file of ours was left, or the lock file."""
-        return bool(self._ours()) or is_abandoned(self._path)
+        return bool(self._ours()) or (self._nature.is_locked and is_abandoned(self._path))
 
     def take_up(self, keep: Callable[[bytes], None]) -> None:
         """Give `keep` what files of ours hold, and remove them. Raises OSError.
@@ -55,7 +59,7 @@ class Leftovers:
             if misfit_at(path):
                 set_aside(path, self._path, NO_FILE)
                 continue
-            found = read_regular(path, self._is_own) if os.path.isfile(path) else None
+            found = read_regular(path, self._nature) if os.path.isfile(path) else None
             if found is not None and found.text:
                 keep(found.text)
             self.drop(path, found)
@@ -69,7 +73,7 @@ class Leftovers:
 
     def await_writer(self, path: str, instead: bytes) -> None:
         """Let a file of ours wait for its writer; `instead` took its place. Raises OSError."""
-        name = f"{_LATE}{time.time_ns()}-{_digest(instead)}"
+        name = f"{self._late_begin}{time.time_ns()}-{_digest(instead)}"
         os.rename(path, os.path.join(self._directory, name))
 
     def is_awaited(self) -> bool:
@@ -82,7 +86,7 @@ class Leftovers:
         `stands` returns main.cf's current text.
         """
         for path in self._late():
-            found = read_regular(path, self._is_own)
+            found = read_regular(path, self._nature)
             if found.text is None:
                 self.drop(path, found)
             elif not found.is_open:
@@ -91,15 +95,17 @@ class Leftovers:
 
     def _ours(self) -> list[str]:
         with suppress(OSError):
-            found = [entry for entry in os.scandir(self._directory) if entry.name.startswith(_OURS)]
-            return sorted(entry.path for entry in found)
+            return sorted(e.path for e in self._beginning(self._ours_begin))
         return []
 
     def _late(self) -> list[str]:
         with suppress(OSError):
-            found = [entry for entry in os.scandir(self._directory) if entry.name.startswith(_LATE)]
+            found = self._beginning(self._late_begin)
             return sorted(e.path for e in found if e.is_file(follow_symlinks=False))
         return []
+
+    def _beginning(self, begin: str) -> list[os.DirEntry[str]]:
+        return [entry for entry in os.scandir(self._directory) if entry.name.startswith(begin)]
 
 
 def _digest(text: bytes) -> str:

@@ -19,8 +19,8 @@ from contextlib import suppress
 from typing import Final, NamedTuple
 
 from pf_agent.files.linux import READ, contents
+from pf_agent.files.nature import OTHER_MAIN_CF, Nature
 from pf_agent.files.whole import held, opened
-from pf_agent.words.outgoing import PROCESS
 
 # Postfix's own is 27 kB. A larger file than this is not read: it would take our memory.
 MOST_BYTES: Final = 16 * 1024 * 1024
@@ -40,19 +40,19 @@ class _NotTaken(Exception):
     """Why the text that a link leads to is not accepted as main.cf's."""
 
 
-def read_regular(path: str, is_own: bool) -> RegularFile:
+def read_regular(path: str, nature: Nature) -> RegularFile:
     """Read a regular file, and tell whether a process has it open for writing.
 
-    A FIFO or device could block the agent, so it is refused. `is_own`: it is, or was, this host's
-    own main.cf. Raises OSError.
+    A FIFO or device could block the agent, so it is refused. `nature` is that of the document that
+    it is or was. Raises OSError.
     """
     try:
-        handle = _opened(path) if is_own else os.open(path, READ)
+        handle = _opened(path) if nature.is_own else os.open(path, READ)
     except _NotTaken as error:
         return RegularFile(None, os.lstat(path), refused=str(error))
     with held(handle, "it is not a regular file") as file:
         status = file.status
-        if is_own and status.st_nlink > 1 and not status.st_mode & stat.S_IROTH:
+        if nature.is_own and status.st_nlink > 1 and not status.st_mode & stat.S_IROTH:
             refused = "it is a hard link to a file that not every user can read"
             return RegularFile(None, status, refused=refused)
         # Checked before reading: what is written in between is then known to be incomplete.
@@ -61,14 +61,14 @@ def read_regular(path: str, is_own: bool) -> RegularFile:
         if len(text) > MOST_BYTES:
             refused = f"it is larger than {MOST_BYTES} bytes"
             return RegularFile(None, status, is_open, refused, is_too_large=True)
-        PROCESS.read_main_cf(text)
+        nature.note(text)
         return RegularFile(text, status, is_open)
 
 
-def read_if_there(path: str, is_own: bool) -> RegularFile | None:
+def read_if_there(path: str, nature: Nature) -> RegularFile | None:
     """Return the same as `read_regular`; None if nothing is there. Raises OSError."""
     try:
-        return read_regular(path, is_own)
+        return read_regular(path, nature)
     except FileNotFoundError:
         return None
 
@@ -76,7 +76,7 @@ def read_if_there(path: str, is_own: bool) -> RegularFile | None:
 def is_just(path: str, text: bytes) -> bool:
     """Tell whether a file holds exactly this text and no process has it open for writing."""
     with suppress(OSError):
-        found = read_regular(path, is_own=False)
+        found = read_regular(path, OTHER_MAIN_CF)
         return (found.text, found.is_open) == (text, False)
     return False
 

@@ -22,7 +22,8 @@ from pf_agent.files.linux import (
     new_file,
     unless_refused,
 )
-from pf_agent.maincf.document import COOL_SECONDS, GROUP, MODE, OWNER
+from pf_agent.files.nature import Nature
+from pf_agent.maincf.document import COOL_SECONDS
 from pf_agent.model import ActualState, FileKind
 
 
@@ -35,11 +36,11 @@ class _Laid(NamedTuple):
 
 
 class Replacement:
-    """The new file beside the main.cf at `path`; see MainCfFile for `is_own`."""
+    """The new file beside the document at `path`."""
 
-    def __init__(self, path: str, is_own: bool) -> None:
+    def __init__(self, path: str, nature: Nature) -> None:
         self._path = path
-        self._is_own = is_own
+        self._nature = nature
         self._directory = os.path.dirname(path) or "."
         self._laid: _Laid | None = None
 
@@ -51,7 +52,7 @@ class Replacement:
         """
         text = actual.text
         is_there = self._laid is not None and self._laid.text == text
-        if text is None or is_there or not self._is_own:
+        if text is None or is_there or not self._nature.is_own:
             return
         self.lay_no_more()
         with suppress(OSError):
@@ -126,17 +127,16 @@ class Replacement:
         """Give the new file its owner and mode, and the old one's ACL and extended attributes."""
         for name, value in attributes.items():
             unless_refused(partial(os.setxattr, handle, name, value))
-        if self._is_own:
-            made = os.fstat(handle)
-            if (made.st_uid, made.st_gid) != (OWNER, GROUP):  # each change wakes the watchers
-                os.fchown(handle, OWNER, GROUP)
-            os.fchmod(handle, MODE)
-        elif actual.text is not None:
-            os.fchmod(handle, actual.mode)  # only an owner may, unless it has CAP_FOWNER
-            with suppress(PermissionError):  # not root: the file stays the caller's own
-                os.fchown(handle, actual.owner, actual.group)
-        else:
-            os.fchmod(handle, MODE)
+        owner, group, mode = self._nature.attributes(actual)
+        os.fchmod(handle, mode)  # first: only an owner may, unless it has CAP_FOWNER
+        made = os.fstat(handle)
+        if (made.st_uid, made.st_gid) == (owner, group):
+            return  # each change wakes the watchers
+        try:
+            os.fchown(handle, owner, group)
+        except PermissionError:
+            if self._nature.is_own:
+                raise  # otherwise it is not root, and the file stays the caller's own
 
 
 def cooled() -> tuple[float, float]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Final
 
 from pf_agent.maincf.lines import (
     BLANK_BYTES,
@@ -22,7 +23,7 @@ from pf_agent.maincf.lines import (
     logical_text,
     split,
 )
-from pf_agent.model import Parameter
+from pf_agent.model import Attributes, Parameter
 
 # If main.cf was modified less than about a second ago, every Postfix program sleeps and reads it
 # again, since it may be half-written (dict_load_file_xt in util/dict.c): 2 s lost in each program.
@@ -33,9 +34,7 @@ COOL_SECONDS = 3.0
 HOT_SECONDS = 1.0
 # Every user's sendmail and postqueue read main.cf, so it must be world-readable; postconf(1) also
 # leaves it so. Only root may write a file that root's programs obey.
-OWNER = 0
-GROUP = 0
-MODE = 0o644
+ATTRIBUTES: Final = Attributes(0, 0, 0o644)
 
 
 def decoded(data: bytes) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
-from pf_agent.maincf.document import GROUP, MODE, OWNER, LogicalLine
+from pf_agent.maincf.document import ATTRIBUTES, LogicalLine
 from pf_agent.maincf.grammar import Document, grammar_of
 from pf_agent.model import (
     ActualState,
+    Attributes,
     DesiredState,
     DocumentKind,
     Drift,
@@ -67,37 +68,31 @@ def find_drift(
     actual: ActualState,
     damaged: str = "",
     restorable: bool = False,
-    attributes: bool = True,
+    attributes: Attributes | None = ATTRIBUTES,
     document: Document | None = None,
 ) -> tuple[Drift, ...]:
     """Return every difference between `actual` and `desired`, in the order of the file.
 
-    `damaged` is the result of `damage`, `restorable` whether there is a last good text. With
-    `attributes` False owner and mode are ignored, for a file that is not this host's own main.cf.
+    `damaged` is the result of `damage`, `restorable` whether there is a last good text.
+    `attributes` are the owner and mode that the file must have, None for any.
     `document` is the result of `taken_apart` for the text, if the caller has it.
     """
     drift: list[Drift] = []
     if damaged:
         source = "the last good text" if restorable else "the template"
         drift.append(Drift("", DriftKind.ABSENT_FILE, source, damaged))
-    if attributes and actual.kind is not FileKind.ABSENT:
-        drift.extend(_attribute_drift(actual))
+    if attributes is not None and actual.kind is not FileKind.ABSENT:
+        drift.extend(_attribute_drift(actual, attributes))
     document = document or taken_apart(desired.kind, actual.text)
     if document.logical_lines or not damaged:
         drift.extend(_text_drift(desired, document))
     return tuple(drift)
 
 
-def _attribute_drift(actual: ActualState) -> list[Drift]:
-    found = [
-        (FileKind.REGULAR.value, actual.kind.value),
-        (_attributes(OWNER, GROUP, MODE), _attributes(actual.owner, actual.group, actual.mode)),
-    ]
+def _attribute_drift(actual: ActualState, attributes: Attributes) -> list[Drift]:
+    has = Attributes(actual.owner, actual.group, actual.mode)
+    found = [(FileKind.REGULAR.value, actual.kind.value), (str(attributes), str(has))]
     return [Drift("", DriftKind.MODE, want, have) for want, have in found if want != have]
-
-
-def _attributes(owner: int, group: int, mode: int) -> str:
-    return f"owner {owner}:{group} mode {mode:04o}"
 
 
 def _text_drift(desired: DesiredState, document: Document) -> list[Drift]:

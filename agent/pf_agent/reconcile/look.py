@@ -64,7 +64,7 @@ class Look:
 
     def plan_from(self, actual: ActualState, last_good: bytes | None) -> Plan:
         """Do the same with another text as the latest good one. Raises HostError."""
-        return plan(self.host, self.desired, actual, last_good, self.policy.own)
+        return plan(self.host, self.desired, actual, last_good)
 
     def refusal(self, text: bytes) -> Refusal | None:
         """Return why main.cf must not become `text`, None if it may. Raises HostError."""

@@ -46,13 +46,13 @@ def plan(
     desired: DesiredState,
     actual: ActualState,
     last_good: bytes | None,
-    own: bool = True,
 ) -> Plan:
     """Compare, and compute the right text. Changes nothing; `diff` prints what `apply` writes.
 
     Raises HostError if there is neither a main.cf nor a template to start from, or if what is there
     cannot be read and there has never been a good text.
     """
+    attributes = host.attributes(actual)
     too_long = is_too_long(actual.text)
     document = taken_apart(desired.kind, actual.text)
     damaged = actual.refused or damage(actual.text, desired, last_good, document)
@@ -62,9 +62,9 @@ def plan(
         # Only half of the text may be written so far. The last good one stands in for it; what is
         # being written counts once its writer has closed the file.
         damaged = "another process has it open for writing"
-        if not find_drift(desired, actual, "", False, own, document):
+        if not find_drift(desired, actual, "", False, attributes, document):
             damaged = ""
-    drift = find_drift(desired, actual, damaged, last_good is not None, own, document)
+    drift = find_drift(desired, actual, damaged, last_good is not None, attributes, document)
     reported = () if damaged else unmanaged_drift(desired, document)
     if not drift:
         return Plan(actual, (), actual.text or b"", "", reported)

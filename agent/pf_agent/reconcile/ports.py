@@ -10,6 +10,7 @@ from typing import Protocol
 
 from pf_agent.model import (
     ActualState,
+    Attributes,
     Clock,
     Displaced,
     Heard,
@@ -25,6 +26,7 @@ class Host(Protocol):
 
     path: str
 
+    def attributes(self, actual: ActualState) -> Attributes | None: ...
     def read(self) -> ActualState: ...
     def read_template(self, path: str) -> bytes: ...
     def locked(self) -> AbstractContextManager[None]: ...
@@ -66,7 +68,7 @@ class Policy:
     """
 
     observe_only: bool = False
-    own: bool = True  # this host's own main.cf: owner and mode count, a good text is remembered
+    own: bool = True  # this host's own main.cf: a good text is remembered
     judge: Callable[[bytes], Judgement] = lambda _text: Judgement()
     clock: Clock = time.time
     writer: Callable[[float], Mapping[str, str]] = lambda _written_at: {}

@@ -24,6 +24,7 @@ import pytest
 from pf_agent.errors import HostError
 from pf_agent.files import regular
 from pf_agent.files.exchange import MainCfFile
+from pf_agent.files.nature import OTHER_MAIN_CF, OWN_MAIN_CF
 from pf_agent.maincf.document import COOL_SECONDS
 from pf_agent.model import ActualState, Displaced, FileKind, Late
 from tests.fakes import FakeHost
@@ -54,7 +55,7 @@ class RealHost(MainCfFile):
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "main.cf"
-        super().__init__(str(self.file), is_own=IS_ROOT)
+        super().__init__(str(self.file), OWN_MAIN_CF if IS_ROOT else OTHER_MAIN_CF)
 
     def write(self, text: bytes) -> None:
         self.file.write_bytes(text)
@@ -414,7 +415,7 @@ def test_another_hard_link_keeps_the_displaced_text(real: RealHost) -> None:
 
 def test_a_name_of_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    file = MainCfFile("main.cf", is_own=False)
+    file = MainCfFile("main.cf", OTHER_MAIN_CF)
     file.exchange(file.read(), AFTER, lose)
     assert (tmp_path / "main.cf").read_bytes() == AFTER
     assert left_in(tmp_path) == {"main.cf"}
@@ -481,7 +482,7 @@ def test_a_file_that_is_not_our_own_keeps_owner_and_mode(tmp_path: Path) -> None
     path.write_bytes(BEFORE)
     os.chown(path, 65534, 65533)
     path.chmod(0o640)
-    file = MainCfFile(str(path), is_own=False)
+    file = MainCfFile(str(path), OTHER_MAIN_CF)
     file.exchange(file.read(), AFTER, lose)
     found = file.read()
     assert (found.text, found.owner, found.group, found.mode) == (AFTER, 65534, 65533, 0o640)
@@ -721,7 +722,7 @@ def test_of_a_file_that_is_not_our_own_what_is_no_file_is_left_there(
     image = tmp_path / "image.cf"
     make(image)
     before, open_before = its_stamp(image), handles()
-    host = MainCfFile(str(image), is_own=False)
+    host = MainCfFile(str(image), OTHER_MAIN_CF)
     with pytest.raises(HostError, match=f"^{re.escape(str(image))}: .*check what is at") as caught:
         host.read()
     assert "\n" not in str(caught.value), called
@@ -802,7 +803,7 @@ def test_a_link_that_leads_round_in_a_circle_gives_way(real: RealHost) -> None:
 def test_of_a_file_that_is_not_our_own_its_caller_knows_where_it_leads(tmp_path: Path) -> None:
     real = RealHost(tmp_path)
     link_to_a_secret(real)
-    assert MainCfFile(real.path, is_own=False).read().text == SECRET
+    assert MainCfFile(real.path, OTHER_MAIN_CF).read().text == SECRET
 
 
 @needs_root
@@ -981,7 +982,7 @@ def test_a_lock_that_is_never_freed_is_an_error(
     real: RealHost, editor: subprocess.Popen[str]
 ) -> None:
     real.write(BEFORE)
-    impatient = MainCfFile(real.path, real.is_own, lock_seconds=0.0)
+    impatient = MainCfFile(real.path, OWN_MAIN_CF if IS_ROOT else OTHER_MAIN_CF, lock_seconds=0.0)
     with pytest.raises(HostError, match=r"locked for 0 s by another"), impatient.locked():
         impatient.exchange(real.read(), AFTER, lose)
     assert real.read().text == BEFORE

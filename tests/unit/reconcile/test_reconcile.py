@@ -220,7 +220,7 @@ def test_why_a_main_cf_is_opened_is_said(world: World, mode: int, was_closed: bo
 
 
 def test_another_hosts_owner_and_mode_are_none_of_ours(world: World) -> None:
-    world.policy = replace(world.policy, own=False)
+    world.host.wanted = None
     world.host.write(IN_SYNC)
     chmod(world.host)
     assert world.look().result is Result.IN_SYNC

@@ -1,0 +1,50 @@
+"""What sort of file a document is: whose it must be, what else edits it, what is secret in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pf_agent.maincf.document import ATTRIBUTES
+from pf_agent.model import ActualState, Attributes, FileKind
+from pf_agent.words.outgoing import PROCESS
+
+_OTHERS = 0o007
+_NEW_SECRET = 0o600
+
+
+@dataclass(frozen=True)
+class Nature:
+    """A sort of file.
+
+    `is_own`: one of this host's own, not an image or a checkout, for which the caller answers.
+    `attributes` returns the owner and mode that it must have, given what it is now. `is_locked`:
+    Postfix's programs edit it, under a lock (edit_file(3)). `note` is told each text that is read.
+    """
+
+    is_own: bool
+    attributes: Callable[[ActualState], Attributes]
+    is_locked: bool
+    note: Callable[[bytes], None]
+
+
+def _main_cfs(_actual: ActualState) -> Attributes:
+    return ATTRIBUTES
+
+
+def _as_it_is(actual: ActualState) -> Attributes:
+    if actual.text is None:
+        return ATTRIBUTES
+    return Attributes(actual.owner, actual.group, actual.mode)
+
+
+def _closed(actual: ActualState) -> Attributes:
+    """Keep out all but the owner and the group (SASL_README wants 0600)."""
+    if actual.kind is FileKind.ABSENT:
+        return ATTRIBUTES._replace(mode=_NEW_SECRET)
+    found = _as_it_is(actual)
+    return found._replace(mode=found.mode & ~_OTHERS)
+
+
+OWN_MAIN_CF = Nature(True, _main_cfs, True, PROCESS.read_main_cf)
+OTHER_MAIN_CF = Nature(False, _as_it_is, True, PROCESS.read_main_cf)
