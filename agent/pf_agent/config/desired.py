@@ -10,35 +10,19 @@ from __future__ import annotations
 import functools
 import posixpath
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 from pf_agent import names
+from pf_agent.config.entries import read_tables
+from pf_agent.config.layer import Layer
 from pf_agent.config.table import INT64, Source, Table, parse, quoting, shown, shown_key
 from pf_agent.errors import ConfigError
-from pf_agent.model import BLANKS, DesiredState, Place, Unmanaged
+from pf_agent.model import BLANKS, DesiredState, Unmanaged
 
-_TOP_LEVEL = ("ignore", "instances", "settings", "template", "unmanaged", "use_default")
+_TOP_LEVEL = ("ignore", "instances", "settings", "tables", "template", "unmanaged", "use_default")
 # It becomes the name of a directory of ours and, after the "@", of a unit (systemd.unit(5)).
 _INSTANCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,60}")
-
-
-@dataclass(frozen=True)
-class _Layer:
-    """What one file says about one instance; None if it says nothing."""
-
-    settings: Mapping[str, str]
-    use_default: frozenset[str]
-    template: str | None
-    provenance: Mapping[str, Place]
-    unmanaged: Unmanaged | None = None
-    ignore: tuple[str, ...] = ()
-    config_directory: str | None = None
-    place: Place | None = None
-    instances: Mapping[str, _Layer] = field(default_factory=dict)
-
-
-_EMPTY = _Layer({}, frozenset(), None, {})
 
 
 def load(sources: Sequence[Source]) -> DesiredState:
@@ -47,7 +31,7 @@ def load(sources: Sequence[Source]) -> DesiredState:
     Without sources, or if none says anything, the state is empty. Raises ConfigError with all
     problems of all sources.
     """
-    layers: list[_Layer] = []
+    layers: list[Layer] = []
     problems: list[str] = []
     for source in sources:
         try:
@@ -56,7 +40,7 @@ def load(sources: Sequence[Source]) -> DesiredState:
             problems.extend(error.problems)
     if problems:
         raise ConfigError(*problems)
-    desired = _state(functools.reduce(_laid_over, layers, _EMPTY))
+    desired = _state(functools.reduce(Layer.under, layers, Layer()))
     problems = list(_shared_folders(desired))
     if problems:
         raise ConfigError(*problems)
@@ -119,7 +103,7 @@ def instance_fault(name: str) -> str | None:
     return "an instance's name is letters, digits, and . _ - after the first; write another one"
 
 
-def _read(table: Table) -> _Layer:
+def _read(table: Table) -> Layer:
     """Return what one file says. Raises ConfigError with all problems of the file."""
     layer = _read_instance(table)
     section = table.table("instances")
@@ -138,7 +122,7 @@ def _read(table: Table) -> _Layer:
     return replace(layer, instances=instances)
 
 
-def _read_instance(table: Table) -> _Layer:
+def _read_instance(table: Table) -> Layer:
     """Return what the table says about one instance; problems are noted in the table."""
     use_default = table.strings("use_default")
     for name in use_default:
@@ -156,13 +140,14 @@ def _read_instance(table: Table) -> _Layer:
             settings[name] = value
     places = {name: table.place("use_default") for name in use_default}
     places |= {name: section.place(name) for name in settings}
-    return _Layer(
+    return Layer(
         settings,
         frozenset(use_default),
         _path(table, "template"),
         places,
         _unmanaged(table),
         table.strings("ignore"),
+        documents=read_tables(table),
     )
 
 
@@ -219,41 +204,12 @@ def _wrong_type(name: str, value: object) -> str:
     return f"{fact}; {quoting(value)}"
 
 
-def _laid_over(lower: _Layer, upper: _Layer) -> _Layer:
-    """Return both in one; if both mention a parameter, `upper` applies."""
-    kept = {name: value for name, value in lower.settings.items() if name not in upper.use_default}
+def _state(layer: Layer) -> DesiredState:
     instances = {
-        name: _laid_over(lower.instances.get(name, _EMPTY), layer)
-        for name, layer in upper.instances.items()
+        name: inner.state(inner.config_directory or _folder_of(name))
+        for name, inner in layer.instances.items()
     }
-    return _Layer(
-        settings={**kept, **upper.settings},
-        use_default=lower.use_default.difference(upper.settings) | upper.use_default,
-        template=upper.template or lower.template,
-        provenance={**lower.provenance, **upper.provenance},
-        unmanaged=upper.unmanaged or lower.unmanaged,
-        ignore=tuple(dict.fromkeys((*lower.ignore, *upper.ignore))),
-        config_directory=upper.config_directory or lower.config_directory,
-        place=lower.place or upper.place,
-        instances={**lower.instances, **instances},
-    )
-
-
-def _state(layer: _Layer, config_directory: str | None = None) -> DesiredState:
-    return DesiredState(
-        layer.settings,
-        layer.use_default,
-        layer.template,
-        layer.provenance,
-        layer.unmanaged or Unmanaged.KEEP,
-        layer.ignore,
-        config_directory,
-        {
-            name: _state(inner, inner.config_directory or _folder_of(name))
-            for name, inner in layer.instances.items()
-        },
-        layer.place,
-    )
+    return replace(layer.state(), instances=instances)
 
 
 def _folder_of(name: str) -> str:
