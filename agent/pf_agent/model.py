@@ -48,6 +48,8 @@ class DocumentKind(str, Enum):
     """Which of Postfix's files a document is, and so its grammar."""
 
     MAIN_CF = "main.cf"
+    TABLE = "table"
+    ALIASES = "aliases"
 
 
 @dataclass(frozen=True)

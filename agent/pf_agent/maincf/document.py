@@ -94,18 +94,18 @@ class Text(ABC):
     def _read(self, rows: Sequence[int]) -> LogicalLine:
         """Return what Postfix reads in the logical line at `rows`."""
 
-    @staticmethod
+    @classmethod
     @abstractmethod
-    def written(name: str, value: str) -> str:
+    def written(cls, name: str, value: str) -> str:
         """Return the line, without its end, that sets `name` to `value`."""
 
-    @staticmethod
+    @classmethod
     @abstractmethod
-    def commented_name(line: bytes) -> str | None:
+    def commented_name(cls, line: bytes) -> str | None:
         """Return the name that a comment would set without its sign; None if it is prose."""
 
-    @staticmethod
-    def as_read(value: str) -> str:
+    @classmethod
+    def as_read(cls, value: str) -> str:
         """Return what Postfix makes of a value as written."""
         return value
 
@@ -201,12 +201,12 @@ class MainCf(Text):
     def _read(self, rows: Sequence[int]) -> LogicalLine:
         return _logical_line(rows, self.lines)
 
-    @staticmethod
-    def written(name: str, value: str) -> str:
+    @classmethod
+    def written(cls, name: str, value: str) -> str:
         return f"{name} = {value}" if value else f"{name} ="
 
-    @staticmethod
-    def commented_name(line: bytes) -> str | None:
+    @classmethod
+    def commented_name(cls, line: bytes) -> str | None:
         match = _COMMENTED_SETTING.match(line)
         return None if match is None else decoded(match[1])
 
