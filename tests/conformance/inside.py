@@ -2,15 +2,18 @@
 
 Run there as one process for many files: `python3 inside.py FOLDER`, FOLDER on a tmpfs. A request
 is an operation (`L` load, `P` postconf, `M` postconf on a master.cf), the length of the file as
-four bytes, the file. With `D` a daemon is started, and the file is its arguments. A reply is the
-length as four bytes and JSON; in it bytes stand as Latin-1. Python's own library only.
+four bytes, the file. With `D` a daemon is started, and the file is its arguments. `T` (postmap) and
+`A` (postalias) build a table of each of several files, each with its length before it. A reply is
+the length as four bytes and JSON; in it bytes stand as Latin-1. Python's own library only.
 """
 
 from __future__ import annotations
 
 import ctypes
+import io
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -24,6 +27,8 @@ COOL_SECONDS = 5
 MSG_FATAL = 3  # util/msg.h
 DICT_SEQ_FIRST, DICT_SEQ_NEXT = 0, 1  # util/dict.h
 DICT_NAME = b"main"
+
+PROGRAMS = {b"T": "postmap", b"A": "postalias"}
 
 FatalHandler = Callable[[], None]
 _MSG_OUTPUT_FN = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p)
@@ -159,6 +164,38 @@ def daemon(folder: Path, arguments: bytes) -> dict[str, Any]:
     return {"exit": done.returncode, "output": "", "log": latin1(done.stderr).splitlines()}
 
 
+def tables(folder: Path, program: str, texts: bytes) -> list[dict[str, Any]]:
+    """What the program stores of each file, as it lists it, and its warnings."""
+    paths: list[Path] = []
+    stream = io.BytesIO(texts)
+    while size := stream.read(4):
+        paths.append(folder / str(len(paths)))
+        paths[-1].write_bytes(stream.read(int.from_bytes(size, "big")))
+    command = [program, "-c", str(folder)]
+    sources = [f"hash:{path}" for path in paths]
+    built = subprocess.run([*command, *sources], stderr=subprocess.PIPE, check=True)
+    listings = [
+        subprocess.Popen(
+            [*command, "-s", source], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        for source in sources
+    ]
+    outputs = [listing.communicate()[0] for listing in listings]
+    assert not any(listing.returncode for listing in listings)
+    said = built.stderr.splitlines()
+    heads = [
+        re.compile(rb"%b: warning: %b(\.db)?[,:] " % (program.encode(), bytes(p))) for p in paths
+    ]
+    return [
+        {
+            "output": latin1(output),
+            "exit": 0,
+            "log": [latin1(line[head.end() :]) for line in said if (head := start.match(line))],
+        }
+        for start, output in zip(heads, outputs, strict=True)
+    ]
+
+
 def requests(stream: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
     while operation := stream.read(1):
         yield operation, stream.read(int.from_bytes(stream.read(4), "big"))
@@ -175,9 +212,16 @@ def main(folder: Path) -> None:
     beside = folder / "of-master"
     beside.mkdir()
     put(beside / "main.cf", b"")
+    shelf = folder / "of-tables"
+    shelf.mkdir()
+    # As Debian has it; with it, smtputf8_enable is "yes".
+    put(shelf / "main.cf", b"compatibility_level = 3.6\n")
     for operation, text in requests(sys.stdin.buffer):
         library.log.clear()
-        if operation == b"D":
+        found: Any
+        if operation in PROGRAMS:
+            found = tables(shelf, PROGRAMS[operation], text)
+        elif operation == b"D":
             found = daemon(beside, text)
         elif operation == b"M":
             put(beside / "master.cf", text)

@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from tests.conformance.check import check
+from tests.conformance.entries import PROGRAMS, check_entries
+from tests.conformance.entry_strategies import sources
 from tests.conformance.expect import Disagreement
 from tests.conformance.service_strategies import texts
 from tests.conformance.services import check_services
@@ -33,6 +35,14 @@ def run(truth: Truth, files: int, seed_number: int) -> Counter[str]:
 def run_master(truth: Truth, files: int, seed_number: int) -> Counter[str]:
     """Check so many master.cf files, as `run` does. Raises Disagreement."""
     return _run(texts(), check_services, truth, files, seed_number)
+
+
+def run_entries(truth: Truth, files: int, seed_number: int) -> Counter[str]:
+    """Check so many sources of tables and of aliases each, as `run` does. Raises Disagreement."""
+    seen: Counter[str] = Counter()
+    for kind in PROGRAMS:
+        seen += _run(sources(kind), check_entries, truth, files, seed_number)
+    return seen
 
 
 def _run(

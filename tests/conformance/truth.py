@@ -1,9 +1,10 @@
-"""The truth about main.cf and master.cf: the Postfix of a Debian root, asked without booting it."""
+"""The truth about Postfix's files: the Postfix of a Debian root, asked without booting it."""
 
 from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,11 +132,20 @@ class Truth:
             None if parameters is None else _printed(parameters),
         )
 
+    def tables(self, program: str, texts: Sequence[bytes]) -> list[Printed]:
+        """Return what postmap or postalias lists of a table of each text, and warned of.
+
+        Raises TruthEnded.
+        """
+        framed = b"".join(len(text).to_bytes(4, "big") + text for text in texts)
+        operation = {"postmap": b"T", "postalias": b"A"}[program]
+        return list(map(_printed, self._ask(operation, framed)))
+
     def daemon(self, *arguments: str) -> Printed:
         """Return what smtpd says when it is started with these arguments. Raises TruthEnded."""
         return _printed(self._ask(b"D", "\n".join(arguments).encode()))
 
-    def _ask(self, operation: bytes, text: bytes) -> dict[str, Any]:
+    def _ask(self, operation: bytes, text: bytes) -> Any:
         if self._process is None:
             self._process = subprocess.Popen(
                 self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -150,8 +160,7 @@ class Truth:
             self._process.communicate()
             code, self._process = self._process.returncode, None
             raise TruthEnded(f"exit code {code}")
-        reply: dict[str, Any] = json.loads(replies.read(int.from_bytes(head, "big")))
-        return reply
+        return json.loads(replies.read(int.from_bytes(head, "big")))
 
 
 def version(root: Path) -> str:

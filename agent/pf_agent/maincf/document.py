@@ -1,7 +1,8 @@
-"""main.cf as a lossless document: every byte of it, and what Postfix reads in it.
+"""main.cf as a lossless document, and what every document with named parts has in common.
 
-The grammar is that of Postfix's readlline(3)/split_nameval(3) pair (postconf(5), "main.cf" file
-format), as measured on 3.7 and 3.10; `lines.py` has the first of the two. A setting is its head
+Each is a text of logical lines (`lines.py`), of which most set a part. The grammar of main.cf is
+that of Postfix's readlline(3)/split_nameval(3) pair (postconf(5), "main.cf" file format), as
+measured on 3.7 and 3.10; that of tables and alias files is in `entries.py`. A setting is its head
 line and all its text lines, with any comments in between, and an edit (`edit.py`) must never
 separate them.
 
@@ -10,10 +11,12 @@ Names and values are text in which bytes that are not UTF-8 are surrogates (PEP 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import ClassVar, Final, TypeVar
 
 from pf_agent.maincf.lines import (
     BLANK_BYTES,
@@ -24,6 +27,11 @@ from pf_agent.maincf.lines import (
     split,
 )
 from pf_agent.model import Attributes, Parameter
+
+TextT = TypeVar("TextT", bound="Text")
+
+# "#name = ..." as templates and postconf -# write it.
+_COMMENTED_SETTING = re.compile(rb"[ \t]*#+[ \t]*([^\s=#]+)[ \t]*=")
 
 # If main.cf was modified less than about a second ago, every Postfix program sleeps and reads it
 # again, since it may be half-written (dict_load_file_xt in util/dict.c): 2 s lost in each program.
@@ -51,8 +59,9 @@ def encoded(text: str) -> bytes:
 class LogicalLine:
     """A head line and its continuations; `rows` index the physical lines, without comments.
 
-    At most one of `parameter` and `error` is set. Neither is for an orphan: text that starts with a
-    blank before any setting, which Postfix skips with a warning.
+    At most one of `parameter` and `error` is set; `error` says why Postfix cannot read the line.
+    Neither is for an orphan: text that starts with a blank before any setting, which Postfix skips
+    with a warning.
     """
 
     rows: tuple[int, ...]
@@ -65,31 +74,49 @@ class LogicalLine:
         return self.rows[0] + 1
 
 
-def _logical_line(rows: list[int], lines: tuple[bytes, ...]) -> LogicalLine:
-    """Split one logical line as split_nameval(3) does."""
-    if is_orphan(lines[rows[0]]):
-        return LogicalLine(tuple(rows), None)
-    left, equals, value = logical_text(rows, lines).partition(b"=")
-    words = BLANK_RUN.split(left.strip(BLANK_BYTES))
-    if not words[0]:
-        return LogicalLine(tuple(rows), None, "missing attribute name")
-    if not equals or len(words) > 1:
-        return LogicalLine(tuple(rows), None, "missing '=' after attribute name")
-    return LogicalLine(
-        tuple(rows), Parameter(decoded(words[0]), decoded(value.strip(BLANK_BYTES)), rows[0] + 1)
-    )
-
-
 @dataclass(frozen=True)
-class MainCf:
-    """The document. `lines` are the physical lines with their ends; joined, they are the file."""
+class Text(ABC):
+    """A document. `lines` are the physical lines with their ends; joined, they are the file."""
 
     lines: tuple[bytes, ...]
 
+    # Which of several settings of the same name Postfix obeys, as an index.
+    obeyed: ClassVar[int]
+
     @classmethod
-    def parse(cls, data: bytes) -> MainCf:
+    def parse(cls: type[TextT], data: bytes) -> TextT:
         """Parse `data`; any byte string is a document, so nothing is raised."""
         return cls(split(data))
+
+    @abstractmethod
+    def _read(self, rows: Sequence[int]) -> LogicalLine:
+        """Return what Postfix reads in the logical line at `rows`."""
+
+    @classmethod
+    @abstractmethod
+    def written(cls, name: str, value: str) -> str:
+        """Return the line, without its end, that sets `name` to `value`."""
+
+    @classmethod
+    @abstractmethod
+    def commented_name(cls, line: bytes) -> str | None:
+        """Return the name that a comment would set without its sign; None if it is prose."""
+
+    @classmethod
+    def as_read(cls, value: str) -> str:
+        """Return what Postfix makes of a value as written."""
+        return value
+
+    @abstractmethod
+    def contradiction(self, name: str) -> Parameter | None:
+        """Return the first setting of `name`, other than the obeyed one, that Postfix warns about.
+
+        It takes effect if the obeyed one is deleted.
+        """
+
+    @abstractmethod
+    def unreadable(self) -> tuple[LogicalLine, ...]:
+        """Return the lines that every Postfix program refuses to start with."""
 
     def render(self) -> bytes:
         """The file's bytes."""
@@ -98,7 +125,7 @@ class MainCf:
     @cached_property
     def logical_lines(self) -> tuple[LogicalLine, ...]:
         """Everything in the file, in order, including orphans and faulty lines."""
-        return tuple(_logical_line(rows, self.lines) for rows in logical_rows(self.lines))
+        return tuple(map(self._read, logical_rows(self.lines)))
 
     @cached_property
     def _by_name(self) -> Mapping[str, tuple[LogicalLine, ...]]:
@@ -109,21 +136,18 @@ class MainCf:
         return {name: tuple(found) for name, found in named.items()}
 
     def occurrences(self, name: str) -> tuple[LogicalLine, ...]:
-        """Every setting of `name`, in order; Postfix obeys the last one."""
+        """Every setting of `name`, in order; Postfix obeys the one at the index `obeyed`."""
         return self._by_name.get(name, ())
 
     def get(self, name: str) -> Parameter | None:
         """Return what Postfix reads for `name`, None if the file does not set it."""
         found = self.occurrences(name)
-        return found[-1].parameter if found else None
+        return found[self.obeyed].parameter if found else None
 
     def parameters(self) -> dict[str, str]:
         """Return every explicit setting as Postfix reads it, unexpanded."""
-        values = {}
-        for logical in self.logical_lines:
-            if logical.parameter is not None:
-                values[logical.parameter.name] = logical.parameter.value
-        return values
+        obeyed = (found[self.obeyed].parameter for found in self._by_name.values())
+        return {found.name: found.value for found in obeyed if found is not None}
 
     def content(self) -> tuple[tuple[str, str], ...]:
         """What Postfix reads, in order; its verdict is the same for every text with this content.
@@ -147,10 +171,50 @@ class MainCf:
         spans = (range(found.rows[0], found.rows[-1] + 1) for found in self.occurrences(name))
         return [row for span in spans for row in span]
 
-    def unreadable(self) -> tuple[LogicalLine, ...]:
-        """The lines that every Postfix program refuses to start with."""
-        return tuple(logical for logical in self.logical_lines if logical.error)
-
     def text_of(self, logical: LogicalLine) -> str:
         """Return the physical text of `logical`, for a record."""
         return decoded(b"".join(self.lines[row] for row in logical.rows)).strip()
+
+
+def _logical_line(rows: Sequence[int], lines: tuple[bytes, ...]) -> LogicalLine:
+    """Split one logical line as split_nameval(3) does."""
+    if is_orphan(lines[rows[0]]):
+        return LogicalLine(tuple(rows), None)
+    left, equals, value = logical_text(rows, lines).partition(b"=")
+    words = BLANK_RUN.split(left.strip(BLANK_BYTES))
+    if not words[0]:
+        return LogicalLine(tuple(rows), None, "missing attribute name")
+    if not equals or len(words) > 1:
+        return LogicalLine(tuple(rows), None, "missing '=' after attribute name")
+    return LogicalLine(
+        tuple(rows), Parameter(decoded(words[0]), decoded(value.strip(BLANK_BYTES)), rows[0] + 1)
+    )
+
+
+class MainCf(Text):
+    """main.cf."""
+
+    obeyed = -1
+
+    def _read(self, rows: Sequence[int]) -> LogicalLine:
+        return _logical_line(rows, self.lines)
+
+    @classmethod
+    def written(cls, name: str, value: str) -> str:
+        return f"{name} = {value}" if value else f"{name} ="
+
+    @classmethod
+    def commented_name(cls, line: bytes) -> str | None:
+        match = _COMMENTED_SETTING.match(line)
+        return None if match is None else decoded(match[1])
+
+    def contradiction(self, name: str) -> Parameter | None:
+        """Return the first that says something else than the obeyed one.
+
+        If the texts are the same Postfix says nothing (dict_update in util/dict.c).
+        """
+        *others, obeyed = (found.parameter for found in self.occurrences(name))
+        return next((p for p in others if p and obeyed and p.value != obeyed.value), None)
+
+    def unreadable(self) -> tuple[LogicalLine, ...]:
+        return tuple(logical for logical in self.logical_lines if logical.error)

@@ -1,4 +1,4 @@
-"""Edits of main.cf that keep every byte that they are not asked to change.
+"""Edits of a document that keep every byte that they are not asked to change.
 
 A setting and the lines that continue it are never separated, commented-out lines stay where they
 are, and a new line gets the line end of its neighbours.
@@ -9,21 +9,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from typing import Generic
 
-from pf_agent.maincf.document import LogicalLine, MainCf, encoded
-from pf_agent.maincf.lines import BLANK_BYTES
+from pf_agent.maincf.document import LogicalLine, TextT, encoded
+from pf_agent.maincf.lines import BLANK_BYTES, split
 
-# "#name = ..." as templates and postconf -# write it.
-_COMMENTED_SETTING = re.compile(rb"[ \t]*#+[ \t]*([^\s=#]+)[ \t]*=")
 # "#<tab>more" below it: the continuation of a commented-out setting. A single space would be prose.
 _COMMENTED_CONTINUATION = re.compile(rb"#(?:\t|  )[ \t]*\S")
 
 
-class Edit:
-    """Changes collected for one document, then made together in a single pass."""
+class Edit(Generic[TextT]):
+    """Changes of one document, collected and then made together in a single pass."""
 
-    def __init__(self, main_cf: MainCf) -> None:
-        self._main_cf = main_cf
+    def __init__(self, text: TextT) -> None:
+        self._text = text
         self._replaced: dict[int, bytes] = {}
         self._added: dict[int, list[bytes]] = {}
         self._at_end: list[bytes] = []
@@ -34,18 +33,19 @@ class Edit:
         Of several settings the first that already says `value` is kept, else the first one: an
         added line is removed, and the old bytes come back where they were.
         """
-        places = self._main_cf.occurrences(name)
+        setting, read = encoded(self._text.written(name, value)), self._text.as_read(value)
+        places = self._text.occurrences(name)
         if not places:
-            self._add(name, _setting(name, value))
+            self._add(name, setting)
             return
-        right = [p for p in places if p.parameter is not None and p.parameter.value == value]
+        right = [p for p in places if p.parameter is not None and p.parameter.value == read]
         kept = right[0] if right else places[0]
         for place in places:
             if place is not kept:
                 self._remove(place.rows)
             elif not right:
                 head, *tail = place.rows
-                self._replaced[head] = _setting(name, value) + self._line_end(head)
+                self._replaced[head] = setting + self._line_end(head)
                 self._remove(tail)
 
     def comment_out(self, logical: LogicalLine) -> None:
@@ -54,22 +54,22 @@ class Edit:
         Without the second part a tool that sets a parameter over and over would make the file grow
         by a line each time.
         """
-        commented = {row: b"#" + self._main_cf.lines[row] for row in logical.rows}
+        commented = {row: b"#" + self._text.lines[row] for row in logical.rows}
         if all(_without_end(line) in self._comments for line in commented.values()):
             self._remove(logical.rows)
         else:
             self._replaced.update(commented)
 
     def put_back(self, name: str, lines: str | None) -> None:
-        """Give `name` the `lines` that it had, as returned by `MainCf.lines_of`.
+        """Give `name` the `lines` that it had, as returned by `lines_of`.
 
         None: it had none. If they were commented out, they return to their place.
         """
-        before = list(MainCf.parse(encoded(lines or "")).lines)
-        rows = self._main_cf.rows_of(name)
-        if [self._main_cf.lines[row] for row in rows] == before:
+        before = list(split(encoded(lines or "")))
+        rows = self._text.rows_of(name)
+        if [self._text.lines[row] for row in rows] == before:
             return
-        self._remove(row for row in rows if _is_text(self._main_cf.lines[row]))
+        self._remove(row for row in rows if _is_text(self._text.lines[row]))
         if before and rows:
             self._put_in_place(rows[0], before)
         elif before:
@@ -83,7 +83,7 @@ class Edit:
 
     def _put_in_place(self, head: int, before: list[bytes]) -> None:
         """Put `before` in place from row `head` on, reusing those of its comments still there."""
-        lines = self._main_cf.lines
+        lines = self._text.lines
         text = [line for line in before if _is_text(line)]
         comments = [line for line in before if not _is_text(line)]
         below = range(head + 1, head + 1 + len(comments))
@@ -101,7 +101,7 @@ class Edit:
         Not inside a setting that continues below: its tail would become part of these lines.
         """
         wanted = [_without_end(b"#" + line if _is_text(line) else line) for line in before]
-        lines = self._main_cf.lines
+        lines = self._text.lines
         for row in self._comment_rows.get(wanted[0], ()):
             run = range(row, row + len(wanted))
             found = [_without_end(line) for line in lines[run.start : run.stop]]
@@ -110,12 +110,12 @@ class Edit:
         return range(0)
 
     def _end_of(self, row: int) -> bytes:
-        line = self._main_cf.lines[row]
+        line = self._text.lines[row]
         return line[len(_without_end(line)) :]
 
-    def result(self) -> MainCf:
+    def result(self) -> TextT:
         """Return the changed document."""
-        before = self._main_cf.lines
+        before = self._text.lines
         lines: list[bytes] = []
         done = 0
         for row in sorted(self._replaced.keys() | self._added.keys()):
@@ -127,20 +127,20 @@ class Edit:
             done = row + 1
         lines += before[done:]
         if self._at_end:
-            end = self._line_end(len(self._main_cf.lines) - 1)
+            end = self._line_end(len(self._text.lines) - 1)
             _end_last_line(lines, end)
             lines.extend(added + end for added in self._at_end)
-        return MainCf(tuple(filter(None, lines)))
+        return type(self._text)(tuple(filter(None, lines)))
 
     def _remove(self, rows: Iterable[int]) -> None:
         self._replaced.update((row, b"") for row in rows)
 
     def _add(self, name: str, setting: bytes) -> None:
-        row = self._commented_places.get(encoded(name))
+        row = self._commented_places.get(name)
         if row is None:
             self._at_end.append(setting)
             return
-        lines = self._main_cf.lines
+        lines = self._text.lines
         while row + 1 < len(lines) and _COMMENTED_CONTINUATION.match(lines[row + 1]):
             row += 1
         # Inside a setting that continues below, the new line would take over its tail: step past
@@ -150,33 +150,31 @@ class Edit:
 
     @cached_property
     def _comments(self) -> frozenset[bytes]:
-        return frozenset(
-            _without_end(line) for line in self._main_cf.lines if line.startswith(b"#")
-        )
+        return frozenset(_without_end(line) for line in self._text.lines if line.startswith(b"#"))
 
     @cached_property
     def _comment_rows(self) -> Mapping[bytes, list[int]]:
         rows: dict[bytes, list[int]] = {}
-        for row, line in enumerate(self._main_cf.lines):
+        for row, line in enumerate(self._text.lines):
             if line.startswith(b"#"):
                 rows.setdefault(_without_end(line), []).append(row)
         return rows
 
     @cached_property
-    def _commented_places(self) -> Mapping[bytes, int]:
-        """Return the last row of each "#name = ...", by name."""
+    def _commented_places(self) -> Mapping[str, int]:
+        """Return the last row of each setting that is commented out, by name."""
         places = {}
-        for row, line in enumerate(self._main_cf.lines):
-            match = _COMMENTED_SETTING.match(line)
-            if match is not None:
-                places[match[1]] = row
+        for row, line in enumerate(self._text.lines):
+            name = self._text.commented_name(line)
+            if name is not None:
+                places[name] = row
         return places
 
     @cached_property
     def _last_row_under_way(self) -> Mapping[int, int]:
         """Return, for each row within a setting of several lines, the row of its last text line."""
         last_rows = {}
-        for logical in self._main_cf.logical_lines:
+        for logical in self._text.logical_lines:
             orphan = logical.parameter is None and not logical.error
             # A setting put above an orphan would turn the orphan into its continuation.
             first = 0 if orphan else logical.rows[0]
@@ -187,14 +185,10 @@ class Edit:
         """Return the line end for a new line that replaces `row` or goes below it."""
         if row < 0:
             return b"\n"
-        line = self._main_cf.lines[row]
+        line = self._text.lines[row]
         if not line.endswith(b"\n") and row > 0:
-            line = self._main_cf.lines[row - 1]
+            line = self._text.lines[row - 1]
         return b"\r\n" if line.endswith(b"\r\n") else b"\n"
-
-
-def _setting(name: str, value: str) -> bytes:
-    return encoded(f"{name} = {value}" if value else f"{name} =")
 
 
 def _is_text(line: bytes) -> bool:

@@ -1,7 +1,8 @@
 """The grammars of Postfix's files as documents that have named parts.
 
-main.cf's parts are its parameters. Whatever compares, corrects or takes back such parts works with
-what stands here, and asks the grammar for the rest.
+main.cf's parts are its parameters; those of a table or an alias file are its entries. Whatever
+compares, corrects or takes back such parts works with what stands here, and asks the grammar for
+the rest.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any, Final, Protocol
 
 from pf_agent.maincf.document import LogicalLine, MainCf
 from pf_agent.maincf.edit import Edit
+from pf_agent.maincf.entries import AliasSource, TableSource, folded, same_target, same_text
 from pf_agent.maincf.values import same
 from pf_agent.model import DocumentKind, Parameter
 
@@ -24,6 +26,7 @@ class Document(Protocol):
     def logical_lines(self) -> tuple[LogicalLine, ...]: ...
     def occurrences(self, name: str) -> tuple[LogicalLine, ...]: ...
     def get(self, name: str) -> Parameter | None: ...
+    def contradiction(self, name: str) -> Parameter | None: ...
     def parameters(self) -> dict[str, str]: ...
     def content(self) -> tuple[tuple[str, str], ...]: ...
     def lines_of(self, name: str) -> str | None: ...
@@ -44,17 +47,21 @@ class Editor(Protocol):
 class Grammar:
     """How a kind of document is read and changed.
 
-    `edit` takes a document that `parse` returned. `same` tells whether two values of a part, as
-    written, are the same to Postfix.
+    `edit` takes a document that `parse` returned. `same` tells whether Postfix takes a value of a
+    part, as asked for, for the same as one that was read. `name` returns the name of a part for one
+    that a person wrote: Postfix folds the keys of tables, and everything here knows them folded.
     """
 
     parse: Callable[[bytes], Document]
     edit: Callable[[Any], Editor]
     same: Callable[[str, str, str], bool]
+    name: Callable[[str], str] = str
 
 
 _GRAMMARS: Final[Mapping[DocumentKind, Grammar]] = {
     DocumentKind.MAIN_CF: Grammar(MainCf.parse, Edit, same),
+    DocumentKind.TABLE: Grammar(TableSource.parse, Edit, same_text, folded),
+    DocumentKind.ALIASES: Grammar(AliasSource.parse, Edit, same_target, folded),
 }
 
 

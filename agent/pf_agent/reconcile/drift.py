@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
-from pf_agent.maincf.document import ATTRIBUTES, LogicalLine
+from pf_agent.maincf.document import ATTRIBUTES
 from pf_agent.maincf.grammar import Document, grammar_of
 from pf_agent.model import (
     ActualState,
@@ -14,7 +14,6 @@ from pf_agent.model import (
     Drift,
     DriftKind,
     FileKind,
-    Parameter,
     Unmanaged,
 )
 
@@ -142,18 +141,10 @@ def _setting_drift(desired: DesiredState, document: Document, name: str) -> list
         return [Drift(name, DriftKind.MISSING, value, None)]
     if not grammar_of(desired.kind).same(name, value, found.value):
         return [Drift(name, DriftKind.CHANGED, value, found.value, found.line)]
-    other = _contradiction(found, document.occurrences(name))
-    return [] if other is None else [Drift(name, DriftKind.DUPLICATED, value, *other)]
-
-
-def _contradiction(found: Parameter, places: tuple[LogicalLine, ...]) -> tuple[str, int] | None:
-    """Return the first of `places` that differs from `found`, the one in effect; None if none does.
-
-    Each program of Postfix warns about it, and it takes effect if the last one is deleted. If the
-    texts are the same Postfix says nothing (dict_update in util/dict.c), and neither do we.
-    """
-    others = (p.parameter for p in places if p.parameter and p.parameter.value != found.value)
-    return next(((p.value, p.line) for p in others), None)
+    other = document.contradiction(name)
+    if other is None:
+        return []
+    return [Drift(name, DriftKind.DUPLICATED, value, other.value, other.line)]
 
 
 def _place(drift: Drift) -> tuple[bool, int, str]:
