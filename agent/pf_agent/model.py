@@ -59,7 +59,8 @@ class DesiredState:
     `ignore` holds the patterns (fnmatch(3)) of parameters that `unmanaged` leaves alone.
     `instances` are the other Postfix instances by name, each with a `config_directory`, a `place`
     in the configuration (None for the default instance) and no instances of its own. `documents`
-    are the instance's other files by name, such as `hash:/etc/postfix/transport`.
+    are the instance's other files by name, such as `hash:/etc/postfix/transport`. Of such a
+    one, `document` is the name, and if it `is_secret`, its values are passwords.
     """
 
     settings: Mapping[str, str]
@@ -73,6 +74,8 @@ class DesiredState:
     place: Place | None = None
     kind: DocumentKind = DocumentKind.MAIN_CF
     documents: Mapping[str, DesiredState] = field(default_factory=dict)
+    document: str = ""
+    is_secret: bool = False
 
     def parameters(self) -> frozenset[str]:
         """Every name that the desired state mentions."""
@@ -83,7 +86,8 @@ class DesiredState:
         return other is not None and self._said() == other._said()
 
     def _said(self) -> DesiredState:
-        return replace(self, provenance={}, place=None, instances={}, documents={})
+        others = replace(self, instances={}, documents={}, provenance={}, place=None)
+        return replace(others, document="", is_secret=False)
 
 
 class Mode(str, Enum):
@@ -341,7 +345,8 @@ class DriftKind(str, Enum):
 class Drift:
     """One difference. `parameter` is empty if the file itself differs.
 
-    `is_wished`: main.cf was not written; the desired state changed.
+    `document` is empty for main.cf. `is_secret`: its values are not to be shown. `is_wished`: the
+    document was not written; the desired state changed.
     """
 
     parameter: str
@@ -350,6 +355,8 @@ class Drift:
     actual: str | None
     line: int | None = None
     is_wished: bool = False
+    document: str = ""
+    is_secret: bool = False
 
 
 class Reason(str, Enum):
@@ -369,6 +376,7 @@ class Reason(str, Enum):
     BUS = "bus"
     STOP = "stop"
     NAMED = "what a value names"
+    DOCUMENT = "another document"
 
 
 @dataclass(frozen=True)
@@ -709,7 +717,8 @@ class Status:
     explains each thing that main.cf's values name and that does not exist. `restart_due` is the
     moment before which Postfix is not restarted, None if no restart is waiting. `stale` explains
     for each source of an indexed table why the index does not match it. `awaited` is a sentence
-    about what Postfix's start is waiting for, "" if only for time to pass.
+    about what Postfix's start is waiting for, "" if only for time to pass. `documents` tells for
+    each other document that is managed why it is not as desired, "" if it is.
     """
 
     phase: Phase
@@ -727,6 +736,7 @@ class Status:
     restart_due: float | None = None
     stale: Mapping[str, str] = field(default_factory=dict)
     awaited: str = ""
+    documents: Mapping[str, str] = field(default_factory=dict)
 
     def is_in_sync(self) -> bool:
         """Whether main.cf is as desired and Postfix was seen to run with it, as far as is known.
@@ -734,4 +744,5 @@ class Status:
         An agent in observe mode that finds no drift counts.
         """
         finds_nothing = self.phase is Phase.OBSERVING and self.detail == IN_SYNC_DETAIL
-        return self.phase is Phase.IN_SYNC or finds_nothing
+        is_main_cf = self.phase is Phase.IN_SYNC or finds_nothing
+        return is_main_cf and not any(self.documents.values())

@@ -34,6 +34,9 @@ FIELD_CYCLE: Final = "PF_AGENT_CYCLE"
 # Which numbering the cycle belongs to: it starts again with each life of the state directory.
 FIELD_LIFE: Final = "PF_AGENT_LIFE"
 FIELD_PARAMETER: Final = "PF_AGENT_PARAMETER"
+# Of a table's entries, in the place of a parameter of main.cf.
+FIELD_TABLE: Final = "PF_AGENT_TABLE"
+FIELD_KEY: Final = "PF_AGENT_KEY"
 FIELD_KIND: Final = "PF_AGENT_KIND"
 FIELD_EXPECTED: Final = "PF_AGENT_EXPECTED"
 FIELD_ACTUAL: Final = "PF_AGENT_ACTUAL"

@@ -94,6 +94,8 @@ INTERFACE = f"""
 """
 _TOLD_OF_DRIFT = (
     names.FIELD_PARAMETER,
+    names.FIELD_TABLE,
+    names.FIELD_KEY,
     names.FIELD_KIND,
     names.FIELD_EXPECTED,
     names.FIELD_ACTUAL,

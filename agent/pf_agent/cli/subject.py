@@ -208,7 +208,7 @@ def left_behind(subject: Subject) -> tuple[Parameter, ...]:
 def placed_left(subject: Subject, parameter: Parameter) -> str:
     """Return what main.cf still says of a parameter, where, and what can be done about it."""
     way_out = f"`pf-agent unset --default {parameter.name}` keeps it at Postfix's own default"
-    said = sentences.left_sentence(parameter)
+    said = sentences.left_sentence(parameter, subject.desired)
     return f"{subject.host.path}:{parameter.line}: {said}; {way_out}"
 
 

@@ -16,6 +16,7 @@ from pf_agent.activation.pacing import Backoff
 from pf_agent.activation.ports import Turn
 from pf_agent.daemon.alias_files import AliasFiles
 from pf_agent.daemon.before_wish import BeforeWish
+from pf_agent.daemon.documents import Documents
 from pf_agent.daemon.drifts import Drifts
 from pf_agent.daemon.named_things import NamedThings
 from pf_agent.daemon.parts import Told, parts_of
@@ -91,6 +92,7 @@ class Instance:
         self._alias_files = AliasFiles(name, parts.host, parts.aliases, shared)
         self._named = NamedThings(name, main_cf, postfix, self._emit, shared)
         self._tables = Tables(name, parts.host, postfix, self._emit, shared)
+        self._documents = Documents(name, parts.host, state, postfix, self._emit, shared)
         self._before = BeforeWish(name, postfix, parts.activation, parts.in_force, shared)
         self._drifts = Drifts(name, state, self._emit, shared)
         self._saving = Saving()
@@ -111,6 +113,8 @@ class Instance:
     def patience(self) -> float:
         """Seconds until a look or a step of the activation is due, without any trigger."""
         due = [self._next_look - time.monotonic()]
+        if (wait := self._documents.patience()) is not None:
+            due.append(wait)
         if self._named_due is not None:
             due.append(self._named_due - time.monotonic())
         if self.rejected() is not None:
@@ -132,12 +136,13 @@ class Instance:
             is_due = time.monotonic() >= self._reconsider_at or bool(reasons & _MAY_BE_THERE_NOW)
             if is_due and self.rejected() is not None:
                 reasons = reasons | self._reconsider()
-            if reasons:
+            if reasons - {Reason.DOCUMENT}:
                 self._look(reasons)
             if self._may_act() or self._shared.may_only_observe(self.name):
                 self._advance()
             self._alias_files.turn(bool(reasons & _LOOKS_AT_ALIASES))
             self._tables.turn(reasons, self._settled_text)
+            self._documents.turn(reasons)
         except CorrectionFailed as error:
             self._outcome = error.outcome
             self._fail(str(error))
@@ -171,6 +176,7 @@ class Instance:
         """Stop managing this instance; main.cf stays as it is."""
         self._shared.watch.unfollow(self.name)
         self._host.lay_no_more()
+        self._documents.leave()
         try:
             self._in_force.forget()
         except HostError as error:
@@ -183,6 +189,7 @@ class Instance:
         """
         if self._outcome.result is Result.IN_SYNC:
             self._judge(self._host.read().text or b"")
+        self._documents.judge_ahead()
 
     # --- a look -------------------------------------------------------------------------------
 
@@ -242,12 +249,11 @@ class Instance:
             self._host.lay_ahead(actual)
 
     def _policy(self) -> Policy:
-        folder = os.path.dirname(self.main_cf)
-        self._shared.writers.follow(folder)
+        self._shared.writers.follow(self.main_cf)
         return Policy(
             self._shared.may_only_observe(self.name),
             judge=self._judge,
-            writer=lambda written_at: self._shared.writers.fields(folder, written_at),
+            writer=lambda written_at: self._shared.writers.fields(self.main_cf, written_at),
             before=self._before.heard,
             in_sync_at=self._in_sync_at,
         )
@@ -350,6 +356,7 @@ class Instance:
             last=self._drifts.last,
             absent=self._named.absent,
             stale=self._tables.stale,
+            documents=self._documents.troubles(),
             next_look=now + self._next_look - time.monotonic(),
             suspension=self._shared.suspensions.of(self.name),
             restart_due=due,
@@ -386,7 +393,11 @@ class Instance:
                 rejected=self.rejected(),
                 contest=self._drifts.contest,
                 aliases_trouble=self._aliases.trouble,
-                absent=(*self._tables.stale.values(), *self._named.absent),
+                absent=(
+                    *filter(None, self._documents.troubles().values()),
+                    *self._tables.stale.values(),
+                    *self._named.absent,
+                ),
             )
         )
 

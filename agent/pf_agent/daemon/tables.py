@@ -17,7 +17,9 @@ from pf_agent.postfix.errands import Errands
 if TYPE_CHECKING:
     from pf_agent.daemon.table_files import TableFiles
 
-_LOOKS: Final = frozenset({Reason.START, Reason.TIMER, Reason.RELOAD, Reason.NAMED})
+_LOOKS: Final = frozenset(
+    {Reason.START, Reason.TIMER, Reason.RELOAD, Reason.NAMED, Reason.DOCUMENT}
+)
 
 
 class Tables:

@@ -24,6 +24,16 @@ def emit_in_life(state: FileStore, emit: Emit) -> Emit:
     return emit_named
 
 
+def emit_of_document(name: str, emit: Emit) -> Emit:
+    """Return an `emit` that adds to each record which other document than main.cf it is about."""
+
+    def emit_named(record: Record) -> None:
+        message = record.message if name in record.message else f"{name}: {record.message}"
+        emit(replace(record, message=message, fields={**record.fields, names.FIELD_TABLE: name}))
+
+    return emit_named
+
+
 def emit_of(instance: str, emit: Emit) -> Emit:
     """Return an `emit` that adds the instance to each record, unless it is the default one."""
     if instance == names.DEFAULT_INSTANCE:

@@ -25,6 +25,8 @@ CYCLE = "cycle"
 LIFE = "life"
 # Below it each instance but the default one has its directory.
 INSTANCES = "instances"
+# In an instance's directory, that of each of its documents but main.cf.
+DOCUMENTS = "documents"
 
 _DIGITS = 12
 _LIFE_BYTES = 3
@@ -99,6 +101,10 @@ def _traces(directory: str) -> Iterator[int]:
     with suppress(FileNotFoundError):
         inner = os.path.join(directory, INSTANCES)
         folders += [os.path.join(inner, name) for name in os.listdir(inner)]
+    for folder in [*folders]:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            inner = os.path.join(folder, DOCUMENTS)
+            folders += [os.path.join(inner, name) for name in os.listdir(inner)]
     for folder in folders:
         with suppress(FileNotFoundError, NotADirectoryError):
             yield DisplacedTexts(os.path.join(folder, DISPLACED)).newest_cycle()

@@ -46,5 +46,13 @@ def _closed(actual: ActualState) -> Attributes:
     return found._replace(mode=found.mode & ~_OTHERS)
 
 
+def nature_of(is_secret: bool, note: Callable[[bytes], None]) -> Nature:
+    """Return that of a table's source; of one that `is_secret`, only owner and group may read it.
+
+    No program of Postfix's takes a lock on a source.
+    """
+    return Nature(True, _closed if is_secret else _as_it_is, False, note)
+
+
 OWN_MAIN_CF = Nature(True, _main_cfs, True, PROCESS.read_main_cf)
 OTHER_MAIN_CF = Nature(False, _as_it_is, True, PROCESS.read_main_cf)

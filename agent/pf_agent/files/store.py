@@ -13,12 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from pf_agent import names
 from pf_agent.config.readback import array_of, moment_of, table_of
 from pf_agent.errors import HostError
 from pf_agent.files import kept_marker, kept_options, locks
-from pf_agent.files.cycles import CYCLE, INSTANCES, LIFE, Cycles
+from pf_agent.files.cycles import CYCLE, DOCUMENTS, INSTANCES, LIFE, Cycles
 from pf_agent.files.displaced_texts import DISPLACED, DisplacedTexts
 from pf_agent.files.folders import Folders, remove_half_written
 from pf_agent.files.kept_marker import PENDING
@@ -71,6 +72,7 @@ class FileStore:
         self.suspended_alone = KeptSuspension(os.path.join(directory, _SUSPENDED_ALONE))
         self._cycles = Cycles(directory)
         self._wishes = WishesFile(directory, directory, names.DEFAULT_INSTANCE)
+        self._note_text: Callable[[bytes | None], None] = PROCESS.read_main_cf
 
     @classmethod
     def of_instance(cls, name: str, directory: str, run_directory: str) -> FileStore:
@@ -84,6 +86,17 @@ class FileStore:
         store._folders = replace(store._folders, modes=modes, may_be_links=())
         store._wishes = WishesFile(store.directory, directory, name)
         store._cycles = Cycles(directory)
+        return store
+
+    def of_document(self, name: str, note: Callable[[bytes | None], None]) -> FileStore:
+        """Return the store of another document of this instance; `note` is told of its texts."""
+        inner = quote(name, safe="")
+        outer = {os.path.join(self.directory, DOCUMENTS): 0o700}
+        outer[os.path.join(self.run_directory, DOCUMENTS)] = 0o755
+        store = FileStore(*(os.path.join(folder, inner) for folder in outer))
+        modes = {**outer, **store._folders.modes}
+        store._folders = replace(store._folders, modes=modes, may_be_links=())
+        store._cycles, store._note_text = self._cycles, note
         return store
 
     def prepare(self, quickly: bool = False) -> tuple[str, ...]:
@@ -190,16 +203,16 @@ class FileStore:
 
     def keep_displaced(self, cycle: int, text: bytes) -> str:
         """Keep `text` whole under `displaced/` and return its path; the oldest are removed."""
-        PROCESS.read_main_cf(text)
+        self._note_text(text)
         return self._displaced.keep(cycle, text)
 
     def displaced(self, cycle: int) -> bytes | None:
         """Return the text that the cycle replaced, the first of several; None if none is kept."""
-        return _main_cf(self._displaced.of(cycle))
+        return self._noted_text(self._displaced.of(cycle))
 
     def last_good(self) -> bytes | None:
         """Return the latest main.cf that was in sync and that Postfix was seen to serve with."""
-        return _main_cf(self._read(_LAST_GOOD))
+        return self._noted_text(self._read(_LAST_GOOD))
 
     def keep_last_good(self, text: bytes) -> None:
         """Keep `text` in case main.cf is destroyed."""
@@ -207,7 +220,7 @@ class FileStore:
 
     def ran_with(self) -> bytes | None:
         """Return the latest main.cf that Postfix was started with and seen to serve with."""
-        return _main_cf(self._read(_RAN_WITH))
+        return self._noted_text(self._read(_RAN_WITH))
 
     def keep_ran_with(self, text: bytes) -> None:
         """Keep `text` in case Postfix does not come up with another. Raises HostError."""
@@ -281,16 +294,15 @@ class FileStore:
 
     # --- files --------------------------------------------------------------------------------
 
+    def _noted_text(self, text: bytes | None) -> bytes | None:
+        self._note_text(text)
+        return text
+
     def _read(self, name: str) -> bytes | None:
         return read_ours(os.path.join(self.directory, name))
 
     def _write(self, name: str, data: bytes, durable: bool = True) -> None:
         write_whole(os.path.join(self.directory, name), data, 0o600, durable)
-
-
-def _main_cf(text: bytes | None) -> bytes | None:
-    PROCESS.read_main_cf(text)
-    return text
 
 
 def _moments(found: object) -> tuple[float, ...]:

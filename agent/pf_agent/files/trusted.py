@@ -53,11 +53,22 @@ def require_guarded(path: str) -> None:
             raise ConfigError(problem)
 
 
+def require_root_alone(path: str) -> None:
+    """Raise ConfigError if others than root may change the file, or put another in its place."""
+    require_guarded(path)
+    try:
+        problem = _fault(path, os.stat(path))
+    except FileNotFoundError:
+        return
+    if problem:
+        raise ConfigError(problem)
+
+
 def is_guarded(path: str) -> bool:
     """Tell whether only root may change what a file says, whether it exists or not."""
     try:
-        require_guarded(path)
-        return not _fault(path, os.stat(path))
+        require_root_alone(path)
+        return True
     except ConfigError:
         return False
     except OSError:

@@ -78,6 +78,12 @@ def of_settings(settings: Iterable[tuple[str, str]]) -> Iterator[str]:
             yield from _in_any_value(value)
 
 
+def of_values(values: Iterable[str]) -> Iterator[str]:
+    """Yield the secrets in values that are secret as a whole."""
+    for value in values:
+        yield from _pieces(value)
+
+
 def of_master_cf(text: bytes) -> Iterator[str]:
     """Yield the secrets in the options and arguments of master.cf's services."""
     from pf_agent.maincf.document import decoded  # `status` does without

@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 from pf_agent.errors import HostError
 from pf_agent.maincf.aliases import Built
-from pf_agent.maincf.indexed import Draft
+from pf_agent.maincf.indexed import Draft, Table
 from pf_agent.model import Greeting, Heard, OnWarning, Package, UnitState
 from pf_agent.postfix import dpkg, presence, probe
 from pf_agent.postfix.installed import Postfix
@@ -32,6 +32,15 @@ class AtHand(Postfix):
         except OSError as error:  # a system call that is not expected to fail
             place = error.filename or database
             raise HostError(f"{place}: {error.strerror}; check its file system") from error
+
+    def try_source(self, table: Table, text: bytes) -> Draft:
+        """Try a text as the source of a table. Raises HostError."""
+        from pf_agent.postfix.postmap import tried
+
+        try:
+            return tried(self._directory, table, text)
+        except OSError as error:
+            raise HostError(f"{table.path}: {error.strerror}; check /tmp") from error
 
     def probe(self, greeting: Greeting) -> Heard:
         """Return what the port answers."""

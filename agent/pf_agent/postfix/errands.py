@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from pf_agent.errors import HostError
 from pf_agent.maincf.aliases import Built, Source
-from pf_agent.maincf.indexed import Draft, drafted
+from pf_agent.maincf.indexed import Draft, Table, drafted
 from pf_agent.model import (
     Fault,
     Greeting,
@@ -74,6 +74,16 @@ class Errands:
             return drafted(said), index
         except (TypeError, ValueError) as error:
             raise HostError(f"{self._path}: {_UNCLEAR} ({error}); {_WAY_OUT}") from error
+
+    def try_source(self, table: Table, text: bytes) -> Draft:
+        """Have a text tried as the source of a table, as `postmap.tried` does. Raises HostError."""
+        return self._ask(
+            drafted,
+            _TABLE_PATIENCE,
+            errand="source",
+            table=[table.kind, table.path, table.is_of_aliases],
+            text=text.decode("latin-1"),
+        )
 
     def greeting(self) -> Greeting | None:
         """Return what port 25 must say, None without an SMTP service there. Raises HostError."""

@@ -1,7 +1,7 @@
 """What pf-agent-errands.service runs: the work that the sandbox of pf-agent.service forbids.
 
 The agent does not choose which program is run, with which arguments, or what it connects to. It
-names one of twelve errands, and one of Postfix's own instances or the units whose log is read; a
+names one of thirteen errands, and one of Postfix's own instances or the units whose log is read; a
 candidate is sent as text.
 
 systemd passes the listening socket (sd_listen_fds(3)). After some time without an errand the
@@ -25,8 +25,9 @@ from typing import Any, BinaryIO, TextIO, cast
 
 from pf_agent import names
 from pf_agent.errors import HostError
+from pf_agent.maincf.aliases import BUILT
 from pf_agent.maincf.document import MainCf
-from pf_agent.maincf.indexed import Draft
+from pf_agent.maincf.indexed import Draft, Table
 from pf_agent.model import Greeting, OnWarning
 from pf_agent.postfix import presence, probe
 from pf_agent.postfix.installed import Postfix
@@ -136,6 +137,14 @@ class Unit:
                 return AliasBuilder(os.path.normpath(directory)).newaliases(asked)
             case {"errand": "table", "directory": str(directory), "table": [str(index), str(rule)]}:
                 return self._table(directory, index, OnWarning(rule))
+            case {
+                "errand": "source",
+                "directory": str(directory),
+                "table": [str(kind), str(path), bool(is_of_aliases)],
+                "text": str(text),
+            }:
+                table = Table(kind, path, is_of_aliases)
+                return list(self._try_source(directory, table, text.encode("latin-1")))
             case {"errand": "greeting", "directory": str(directory)}:
                 greeting = self._postfix(directory).greeting()
                 return None if greeting is None else astuple(greeting)
@@ -167,6 +176,14 @@ class Unit:
 
         self._postfix(directory)  # raises where it is none
         return draft(os.path.normpath(directory), database, rule)
+
+    def _try_source(self, directory: str, table: Table, text: bytes) -> Draft:
+        from pf_agent.postfix.postmap import tried  # few hosts have entries that are desired
+
+        self._postfix(directory)  # raises where it is none
+        if table.kind not in BUILT:
+            raise ValueError(table)
+        return tried(os.path.normpath(directory), table, text)
 
     # Imported in these: they are for a Postfix that is down.
 

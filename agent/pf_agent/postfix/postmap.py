@@ -124,6 +124,31 @@ def _fit(words: str) -> str:
     return printable(complaints.bounded(words))
 
 
+def tried(
+    directory: str,
+    table: Table,
+    text: bytes,
+    programs: str = PROGRAMS,
+    private: str | None = None,
+) -> Draft:
+    """Return what would become of a text as the source of a table; nothing is installed.
+
+    The arguments are as in `draft`. Raises OSError if it cannot be tried.
+    """
+    folder = tempfile.mkdtemp(prefix="table-", dir=private)
+    try:
+        copy = os.path.join(folder, "table")
+        with open(copy, "xb") as file:
+            file.write(text)
+        job = Job(directory, table, copy, folder, OnWarning.KEEP)
+        found, index = _Workshop(job, programs, copy).build_from_copy(Stamp(0, 0, 0, 0))
+        if index is not None:
+            index.close()
+        return found
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 class _Workshop:
     """One table, and the path `copy` for a copy of its source."""
 
@@ -134,12 +159,16 @@ class _Workshop:
         self._copy = copy
 
     def build(self) -> tuple[Draft, BinaryIO | None]:
-        table, copy = self._table, self._table._replace(path=self._copy)
         try:
             seen = _copied(self._source, self._copy)
         except OSError as error:
             why = _LINK if error.errno in (errno.ELOOP, errno.ENOTDIR) else error.strerror
-            return Draft(f"{table.path}: {why}; fix the file"), None
+            return Draft(f"{self._table.path}: {why}; fix the file"), None
+        return self.build_from_copy(seen)
+
+    def build_from_copy(self, seen: Stamp) -> tuple[Draft, BinaryIO | None]:
+        """Build the index of what is in `copy`, which was the source as `seen`."""
+        table, copy = self._table, self._table._replace(path=self._copy)
         (answer,) = run([Program([*self._command, copy.said], seconds=_SECONDS)])
         if answer.failed:
             return Draft(self._trouble(answer), seen=seen), None

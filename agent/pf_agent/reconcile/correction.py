@@ -21,7 +21,7 @@ from pf_agent.model import (
     Record,
     Result,
 )
-from pf_agent.reconcile.drift import corrected, needs_activation
+from pf_agent.reconcile.drift import corrected, needs_activation, placed
 from pf_agent.reconcile.look import MOST_RECORDS, Look
 from pf_agent.reconcile.plan import Plan
 from pf_agent.reconcile.refusal import Refusal, refusal_sentence, warnings
@@ -88,8 +88,11 @@ class Correction:
             text = corrected(good, desired).render()
             if text != found.candidate and not self.look.refusal(text):
                 unusable = f"Postfix cannot run with it: {refused.said}"
-                lost = Drift("", DriftKind.ABSENT_FILE, "the last good text", unusable)
-                diff = unified_diff(found.actual.text, text, self.look.host.path)
+                (lost,) = placed(
+                    desired, [Drift("", DriftKind.ABSENT_FILE, "the last good text", unusable)]
+                )
+                path, is_secret = self.look.host.path, desired.is_secret
+                diff = unified_diff(found.actual.text, text, path, is_secret)
                 return Plan(found.actual, (lost, *found.drift), text, diff), None
         return found, refused
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from pf_agent.maincf.document import ATTRIBUTES
@@ -85,7 +87,15 @@ def find_drift(
     document = document or taken_apart(desired.kind, actual.text)
     if document.logical_lines or not damaged:
         drift.extend(_text_drift(desired, document))
-    return tuple(drift)
+    return placed(desired, drift)
+
+
+def placed(desired: DesiredState, drift: Iterable[Drift]) -> tuple[Drift, ...]:
+    """Say of each difference in which document it is, and whether it may be shown."""
+    if not desired.document:
+        return tuple(drift)
+    name, is_secret = desired.document, desired.is_secret
+    return tuple(replace(each, document=name, is_secret=is_secret) for each in drift)
 
 
 def _attribute_drift(actual: ActualState, attributes: Attributes) -> list[Drift]:
@@ -114,7 +124,7 @@ def unmanaged_drift(desired: DesiredState, document: Document) -> tuple[Drift, .
     """Return what is set there but not desired, if that is to be reported and left alone."""
     if desired.unmanaged is not Unmanaged.REPORT:
         return ()
-    return tuple(_unmanaged_drift(desired, document))
+    return placed(desired, _unmanaged_drift(desired, document))
 
 
 def _unmanaged_drift(desired: DesiredState, document: Document) -> list[Drift]:

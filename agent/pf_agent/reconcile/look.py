@@ -20,7 +20,7 @@ from pf_agent.model import (
     Record,
     Result,
 )
-from pf_agent.reconcile.drift import taken_apart
+from pf_agent.reconcile.drift import placed, taken_apart
 from pf_agent.reconcile.plan import Plan, plan
 from pf_agent.reconcile.ports import Host, Policy, Store
 from pf_agent.reconcile.refusal import Refusal, refusal, runs_already
@@ -140,7 +140,8 @@ class Look:
         number = self.store.next_cycle() if left and number is None else number
         for each in left[:MOST_RECORDS]:
             drift = Drift(each.name, DriftKind.UNMANAGED, None, each.value, each.line, True)
-            what = f"{sentences.left_sentence(each)} (line {each.line})"
+            (drift,) = placed(self.desired, [drift])
+            what = f"{sentences.left_sentence(each, self.desired)} (line {each.line})"
             self.emit(Record(Event.DRIFT_DETECTED, what, number, drift_fields(drift)))
 
     def cycle_on_record(self, drift: tuple[Drift, ...]) -> int | None:

@@ -48,7 +48,8 @@ class _Account:
         written = moment_in(fields, names.FIELD_WRITTEN_AT)
         if event is Event.DRIFT_DETECTED:
             if names.FIELD_KIND in fields:
-                self._count_drift(fields.get(names.FIELD_PARAMETER) or _FILE)
+                whole = fields.get(names.FIELD_TABLE) or _FILE
+                self._count_drift(fields.get(names.FIELD_PARAMETER) or whole)
             elif written is not None:
                 # Only the record that sums up a cycle, and not one of drift that is only reported.
                 self.exposed_since = min(written, self.exposed_since or written)

@@ -27,10 +27,11 @@ class Files:
     aliases: tuple[str, ...]
     named: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
+    documents: tuple[str, ...] = ()
 
     def things(self) -> tuple[str, ...]:
         """What main.cf's values name, as far as it is watched."""
-        return (*self.named, *self.tables)
+        return (*self.named, *self.tables, *self.documents)
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,8 @@ class Places:
         for instance, files in instances.items():
             for path in files.things():
                 named |= dict.fromkeys(way_to(path, read_link), (Reason.NAMED, instance))
+            for path in files.documents:
+                named |= dict.fromkeys(way_to(path, read_link), (Reason.DOCUMENT, instance))
         named |= dict.fromkeys(linked, (Reason.CONFIGURATION, None))
         for folder in (config_directory, dropins):
             named |= dict.fromkeys(way_to(folder, read_link), (Reason.CONFIGURATION, None))

@@ -134,6 +134,11 @@ class Watch:
         tables = tuple(map(os.path.abspath, paths))
         return self._follow(instance, replace(self._instances[instance], tables=tables))
 
+    def follow_documents(self, instance: str, paths: tuple[str, ...]) -> str:
+        """Watch its other documents, too. Returns what `ensure` returns."""
+        documents = tuple(map(os.path.abspath, paths))
+        return self._follow(instance, replace(self._instances[instance], documents=documents))
+
     def _follow(self, instance: str, files: Files) -> str:
         if self._instances.get(instance) == files:
             return ""

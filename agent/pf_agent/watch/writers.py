@@ -61,11 +61,12 @@ class _Process:
 
 
 class Writers:
-    """Receives which process changes the main.cf in the directories that it follows."""
+    """Receives which process changes the files that it follows."""
 
     def __init__(self) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._fd = self._libc.fanotify_init(_INIT, os.O_RDONLY | os.O_CLOEXEC)
+        self._followed: set[str] = set()
         self._folders: dict[bytes, str] = {}
         self._processes: OrderedDict[int, _Process] = OrderedDict()
         self._last: dict[str, tuple[float, int]] = {}
@@ -78,28 +79,30 @@ class Writers:
         """Whether the kernel reports anything to us."""
         return bool(self._fd >= 0)
 
-    def follow(self, folder: str) -> None:
-        """Follow the main.cf in `folder`; to be called at each look: directories get replaced."""
+    def follow(self, path: str) -> None:
+        """Follow a file; to be called at each look: directories get replaced."""
         if not self.is_permitted:
             return
-        path = os.fsencode(folder)
-        handle = self._handle_of(path)
+        self._followed.add(path)
+        folder = os.path.dirname(path)
+        place = os.fsencode(folder)
+        handle = self._handle_of(place)
         mask = ctypes.c_uint64(_CHANGES | _ON_CHILD)
-        if handle and self._libc.fanotify_mark(self._fd, _ADD, mask, _AT_FDCWD, path) == 0:
+        if handle and self._libc.fanotify_mark(self._fd, _ADD, mask, _AT_FDCWD, place) == 0:
             # One handle per directory: it may be replaced each day for years.
             others = {h: f for h, f in self._folders.items() if f != folder}
             self._folders = {**others, handle: folder}
 
-    def fields(self, folder: str, written_at: float) -> Mapping[str, str]:
-        """Return what wrote the main.cf in `folder` at `written_at`, as fields of a record."""
+    def fields(self, path: str, written_at: float) -> Mapping[str, str]:
+        """Return what wrote the file at `written_at`, as fields of a record."""
         if not self.is_permitted:
             return UNKNOWN
         with self._news:
             self._hear()  # on a busy host the thread may be given a processor too late
-            self._news.wait_for(lambda: self._is_known(folder, written_at), _PATIENCE_SECONDS)
-            if not self._is_known(folder, written_at):
+            self._news.wait_for(lambda: self._is_known(path, written_at), _PATIENCE_SECONDS)
+            if not self._is_known(path, written_at):
                 return UNKNOWN
-            pid = self._last[folder][1]
+            pid = self._last[path][1]
             process = self._processes.get(pid)
         # An old entry may be about another process that had this number.
         if process is None or time.monotonic() > process.seen_at + _SAME_SECONDS:
@@ -110,8 +113,8 @@ class Writers:
             names.FIELD_LOGIN: process.login,
         }
 
-    def _is_known(self, folder: str, written_at: float) -> bool:
-        at, _ = self._last.get(folder, (-1.0, 0))
+    def _is_known(self, path: str, written_at: float) -> bool:
+        at, _ = self._last.get(path, (-1.0, 0))
         return at >= written_at - _SLACK_SECONDS
 
     def _listen(self) -> None:
@@ -134,8 +137,9 @@ class Writers:
                 continue
             self._remember(pid)
             folder = self._folders.get(handle)
-            if folder is not None and name == b"main.cf":
-                self._last[folder] = (time.time(), pid)
+            path = os.path.join(folder or "", os.fsdecode(name))
+            if path in self._followed:
+                self._last[path] = (time.time(), pid)
 
     def _remember(self, pid: int) -> None:
         """Read the name at the first event of a process: by the last one it may have ended."""

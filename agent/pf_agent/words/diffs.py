@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Sequence
 
-from pf_agent.maincf.secrets import masked_lines
+from pf_agent.maincf.secrets import HIDDEN, masked_lines
 from pf_agent.model import BLANKS
 from pf_agent.words.sentences import printable
 
@@ -22,13 +23,14 @@ def as_text(data: bytes | None) -> str:
     return "" if data is None else data.decode("utf-8", "backslashreplace")
 
 
-def unified_diff(before: bytes | None, after: bytes, path: str) -> str:
+def unified_diff(before: bytes | None, after: bytes, path: str, is_secret: bool = False) -> str:
     """Return what a correction changes, in the form of diff -u; "" if nothing differs.
 
     Only the part between the common beginning and the common end is compared line by line, and if
     that is very long it is shown as replaced as a whole: a huge main.cf must not hold us up.
-    Secrets are compared but not shown.
+    Secrets are compared but not shown; if the whole document `is_secret`, only the keys are.
     """
+    mask = _keys_alone if is_secret else masked_lines
     above, old, new = _parts(before or b"", after)
     first = _common(old, new)
     last = _common(old[first:][::-1], new[first:][::-1])
@@ -36,8 +38,8 @@ def unified_diff(before: bytes | None, after: bytes, path: str) -> str:
         return ""
     start = max(first - _CONTEXT, 0)
     tail = max(last - _CONTEXT, 0)
-    old_shown = _shown_lines(old, start, len(old) - tail)
-    new_shown = _shown_lines(new, start, len(new) - tail)
+    old_shown = _shown_lines(old, start, len(old) - tail, mask)
+    new_shown = _shown_lines(new, start, len(new) - tail, mask)
     old, new = old[start : len(old) - tail], new[start : len(new) - tail]
     if len(old) + len(new) > _COMPARED_LINES:
         groups = [[("replace", 0, len(old), 0, len(new))]]
@@ -87,15 +89,34 @@ def _longest(most: int, holds: Callable[[int, int], bool]) -> int:
     return low
 
 
-def _shown_lines(lines: Sequence[str], start: int, end: int) -> list[str]:
+def _shown_lines(
+    lines: Sequence[str],
+    start: int,
+    end: int,
+    mask: Callable[[Sequence[str]], Sequence[str]],
+) -> list[str]:
     """Return the lines without secrets; a value that began above is judged from its beginning."""
     begin = min(start, len(lines) - 1)
     while begin > 0 and lines[begin][:1].encode() in _BELOW_A_NAME:
         begin -= 1
     head = lines[begin:start] if 0 <= begin < start else []
     # Masked before escaping, which would hide that a control character is a blank.
-    shown = masked_lines([*head, *lines[start:end]])[len(head) :]
+    shown = mask([*head, *lines[start:end]])[len(head) :]
     return list(map(printable, shown))
+
+
+def _keys_alone(lines: Sequence[str]) -> list[str]:
+    """Return each line without what follows its first word; of a comment, only that it is one."""
+    return [_key_alone(line) for line in lines]
+
+
+def _key_alone(line: str) -> str:
+    if not line.strip(BLANKS):
+        return line
+    if line[0] in f"{BLANKS}#":
+        return f"{line[0]} {HIDDEN}"
+    key = re.split(f"[{BLANKS}]", line, maxsplit=1)[0]
+    return f"{key} {HIDDEN}"
 
 
 def coloured(diff: str) -> str:

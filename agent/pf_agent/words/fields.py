@@ -19,6 +19,7 @@ def drift_dict(drift: Drift) -> dict[str, Any]:
     """Return one difference for `diff --json`."""
     expected, actual = shown_values(drift)
     return {
+        "document": printable(drift.document) or "main.cf",
         "parameter": drift.parameter,
         "kind": drift.kind.value,
         "expected": expected,
@@ -74,8 +75,11 @@ def stale_dict(stale: Mapping[str, str]) -> dict[str, str]:
 def drift_fields(drift: Drift) -> dict[str, str]:
     """Return one difference as journal fields, without those that do not apply."""
     expected, actual = shown_values(drift)
+    part = {names.FIELD_PARAMETER: drift.parameter}
+    if drift.document:
+        part = {names.FIELD_TABLE: drift.document, names.FIELD_KEY: drift.parameter}
     fields = {
-        names.FIELD_PARAMETER: drift.parameter,
+        **part,
         names.FIELD_KIND: drift.kind.value,
         names.FIELD_EXPECTED: expected,
         names.FIELD_ACTUAL: actual,
@@ -97,12 +101,13 @@ def drift_in(fields: Mapping[str, str]) -> Drift | None:
         return None
     line = fields.get(names.FIELD_LINE, "")
     return Drift(
-        fields.get(names.FIELD_PARAMETER, ""),
+        fields.get(names.FIELD_PARAMETER) or fields.get(names.FIELD_KEY, ""),
         kind,
         fields.get(names.FIELD_EXPECTED),
         fields.get(names.FIELD_ACTUAL),
         int(line) if line.isascii() and line.isdigit() else None,
         fields.get(names.FIELD_WISHED) == _YES,
+        fields.get(names.FIELD_TABLE, ""),
     )
 
 

@@ -128,7 +128,9 @@ def last_drift_of(parameter: str, past: Sequence[PastCycle]) -> PastCycle | None
     """Return the latest cycle in which the parameter drifted."""
 
     def drifted(cycle: PastCycle) -> bool:
-        return any(d.parameter == parameter and not d.is_wished for d in cycle.drift)
+        return any(
+            d.parameter == parameter and not (d.is_wished or d.document) for d in cycle.drift
+        )
 
     return next(filter(drifted, reversed(past)), None)
 
@@ -139,7 +141,7 @@ def _cycle(name: CycleName, instance: str, entries: Sequence[Entry]) -> PastCycl
         for entry in entries
         if entry.event is Event.DRIFT_DETECTED and names.FIELD_KIND in entry.fields
     ]
-    drifted = [fields.get(names.FIELD_PARAMETER) or "main.cf" for fields in found_drift]
+    drifted = [_part(fields) for fields in found_drift]
     taken_back = (e.fields for e in entries if e.event is Event.ROLLED_BACK)
     drifted += [f[names.FIELD_PARAMETER] for f in taken_back if f.get(names.FIELD_PARAMETER)]
     ends = [_OUTCOMES[entry.event] for entry in entries if entry.event in _OUTCOMES]
@@ -162,6 +164,12 @@ def _cycle(name: CycleName, instance: str, entries: Sequence[Entry]) -> PastCycl
         tuple(path for path in _first(entries, names.FIELD_DISPLACED).split("\n") if path),
         tuple(entry.message for entry in entries),
     )
+
+
+def _part(fields: Mapping[str, str]) -> str:
+    """Return what drifted: a parameter, a table's key, or the whole file."""
+    ways = (names.FIELD_PARAMETER, names.FIELD_KEY, names.FIELD_TABLE)
+    return next((fields[way] for way in ways if fields.get(way)), "main.cf")
 
 
 def _outcome(ends: Sequence[str]) -> str:

@@ -33,6 +33,7 @@ _OURS: Final = frozenset(
         names.FIELD_KIND,
         names.FIELD_LINE,
         names.FIELD_PARAMETER,
+        names.FIELD_TABLE,
         names.FIELD_INSTANCE,
         names.FIELD_DISPLACED,
         names.FIELD_WRITER_PID,
@@ -80,6 +81,10 @@ class Outgoing:
     def read_settings(self, settings: Mapping[str, str]) -> None:
         """Note parameters given on the command line."""
         self._learn(known_secrets.of_settings(settings.items()))
+
+    def read_secrets(self, values: Iterable[str]) -> None:
+        """Note values of which each is a secret, whatever it is called."""
+        self._learn(known_secrets.of_values(values))
 
     def read_desired(self, desired: DesiredState | None) -> None:
         """Note a desired state, with those of its instances."""
@@ -139,6 +144,7 @@ class Outgoing:
             stale={self.text(path): self.text(why) for path, why in status.stale.items()},
             instances={name: self.status(inner) for name, inner in status.instances.items()},
             suspension=suspension,
+            documents={self.text(n): self.text(why) for n, why in status.documents.items()},
         )
 
     def document(self, found: Any) -> Any:
@@ -215,5 +221,6 @@ def _withheld(status: Status, is_refused: bool) -> Status:
         problems=(WITHHELD,) * len(status.problems),
         absent=(WITHHELD,) * len(status.absent),
         stale={str(number): WITHHELD for number, _ in enumerate(status.stale, 1)},
+        documents={name: WITHHELD if why else "" for name, why in status.documents.items()},
         instances={name: _withheld(each, is_refused) for name, each in status.instances.items()},
     )

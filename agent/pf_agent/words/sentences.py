@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 
-from pf_agent.maincf.secrets import masked, masked_lines
+from pf_agent.maincf.secrets import HIDDEN, masked, masked_lines
 from pf_agent.model import (
     Contest,
+    DesiredState,
     Drift,
     DriftKind,
     LastDrift,
@@ -85,27 +86,37 @@ def opened(mode: int) -> str:
 def drift_sentence(drift: Drift) -> str:
     """Return one difference in words: what is set, what must be set, where."""
     where = "" if drift.line is None else f" (line {drift.line})"
-    name = _name(drift.parameter)
+    name, file, unset = _name(drift.parameter), _file(drift), _unset(drift)
     want, have = (value or "" for value in shown_values(drift))
     expected, actual = shortened(want), shortened(have)
     have, want = _cut(have, _WORDS_CHARACTERS), _cut(want, _WORDS_CHARACTERS)
     sentence = {
         DriftKind.CHANGED: f"{name} is {actual}, must be {expected}{where}",
         DriftKind.MISSING: f"{name} is not set, must be {expected}",
-        DriftKind.UNWANTED: f"{name} is {actual}, must be left at Postfix's default{where}",
+        DriftKind.UNWANTED: f"{name} is {actual}, must be {unset}{where}",
         DriftKind.UNMANAGED: f"{name} is {actual}, which is not managed{where}",
         DriftKind.DUPLICATED: f"{name} is set more than once, first to {actual}{where}",
         DriftKind.UNREADABLE: f"not a valid main.cf line: {actual}{where}",
-        DriftKind.MODE: f"main.cf is {have}, must be {want}",
-        DriftKind.ABSENT_FILE: f"main.cf: {have}; it is recreated as {want}",
+        DriftKind.MODE: f"{file} is {have}, must be {want}",
+        DriftKind.ABSENT_FILE: f"{file}: {have}; it is recreated as {want}",
     }[drift.kind]
     return f"{sentence}: {WISHED}" if drift.is_wished else sentence
 
 
-def left_sentence(parameter: Parameter) -> str:
-    """Say what main.cf still sets for a parameter that the desired state no longer names."""
-    value = shortened(masked(parameter.name, parameter.value))
-    return f"{_name(parameter.name)}: no longer managed; main.cf still says {value}"
+def _file(drift: Drift) -> str:
+    return printable(drift.document) or "main.cf"
+
+
+def _unset(drift: Drift) -> str:
+    return "absent" if drift.document else "left at Postfix's default"
+
+
+def left_sentence(parameter: Parameter, of: DesiredState) -> str:
+    """Say what the file still sets for a parameter that its desired state no longer names."""
+    file = of.document or "main.cf"
+    value = HIDDEN if of.is_secret else masked(parameter.name, parameter.value)
+    name = _name(parameter.name)
+    return f"{name}: no longer managed; {printable(file)} still says {shortened(value)}"
 
 
 DRIFT_HEADINGS = ("PARAMETER", "IS", "MUST BE", "LINE")
@@ -119,18 +130,21 @@ def drift_row(drift: Drift) -> tuple[str, ...]:
     is_now, must_be = {
         DriftKind.CHANGED: (actual, expected),
         DriftKind.MISSING: ("not set", expected),
-        DriftKind.UNWANTED: (actual, "left at Postfix's default"),
+        DriftKind.UNWANTED: (actual, _unset(drift)),
         DriftKind.UNMANAGED: (actual, "- (not managed)"),
         DriftKind.DUPLICATED: (f"{actual}, then set again", f"{expected}, once"),
         DriftKind.UNREADABLE: (actual, "a valid main.cf line"),
         DriftKind.MODE: (have, want),
         DriftKind.ABSENT_FILE: (have, want),
     }[drift.kind]
-    return _name(drift.parameter) or "main.cf", is_now, must_be, str(drift.line or "")
+    return _name(drift.parameter) or _file(drift), is_now, must_be, str(drift.line or "")
 
 
 def shown_values(drift: Drift) -> tuple[str | None, str | None]:
     """Return the expected and the actual value, fit to be shown."""
+    if drift.is_secret:
+        hidden = [None if value is None else HIDDEN for value in (drift.expected, drift.actual)]
+        return hidden[0], hidden[1]
     if drift.kind is DriftKind.UNREADABLE:
         return drift.expected, "\n".join(masked_lines((drift.actual or "").split("\n")))
     # Masked here, since sentences are cut and half a secret would not be recognised.
@@ -142,8 +156,8 @@ def shown_values(drift: Drift) -> tuple[str | None, str | None]:
 
 
 def drifted_names(drift: Iterable[Drift]) -> tuple[str, ...]:
-    """Return the drifted parameters, each once, with `main.cf` for the file itself."""
-    return tuple(dict.fromkeys(_name(d.parameter) or "main.cf" for d in drift))
+    """Return the drifted parameters, each once, with the file's name for the file itself."""
+    return tuple(dict.fromkeys(_name(d.parameter) or _file(d) for d in drift))
 
 
 def listed(found: Sequence[str], most: int = 4) -> str:

@@ -39,6 +39,7 @@ def status_dict(status: Status, now: float) -> dict[str, Any]:
         "restart_due": status.restart_due,
         "stale_tables": dict(status.stale),
         "awaited": status.awaited,
+        "documents": dict(status.documents),
     }
 
 
@@ -61,6 +62,7 @@ def status_from_dict(document: object) -> Status:
         found.get("restart_due", or_none(moment_of), None),
         found.get("stale_tables", lambda inner: table_of(inner, lambda _, why: text_of(why)), {}),
         found.get("awaited", text_of, ""),
+        found.get("documents", lambda inner: table_of(inner, lambda _, why: text_of(why)), {}),
     )
 
 

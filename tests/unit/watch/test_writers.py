@@ -68,7 +68,7 @@ def assert_named(writers: Writers, folder: Path) -> None:
         written_at = os.stat(folder / "main.cf").st_ctime
         # On a busy host the kernel's word may be taken later than a record waits for it.
         for _ in range(500):
-            found = writers.fields(str(folder), written_at)
+            found = writers.fields(str(folder / "main.cf"), written_at)
             if names.FIELD_WRITER_PID in found:
                 break
             time.sleep(0.02)
@@ -88,10 +88,10 @@ def test_it_is_named_though_the_thread_got_no_processor(
     writers = Writers()
     if not writers.is_permitted or os.geteuid() != 0:
         pytest.skip("the kernel tells only root who wrote")
-    writers.follow(str(folder))
+    writers.follow(str(folder / "main.cf"))
     script = 'import sys; print("b = 1", file=open(sys.argv[1], "a"))'
     subprocess.run(["/usr/bin/python3", "-c", script, str(folder / "main.cf")], check=True)
-    found = writers.fields(str(folder), os.stat(folder / "main.cf").st_ctime)
+    found = writers.fields(str(folder / "main.cf"), os.stat(folder / "main.cf").st_ctime)
     assert found[names.FIELD_WRITER_PID].isdigit()
 
 
@@ -100,20 +100,20 @@ def test_a_writer_in_a_folder_that_was_replaced_is_named(writers: Writers, folde
         folder.rename(folder.with_name(f"old-{number}"))
         folder.mkdir()
         (folder / "main.cf").write_text("a = 1\n")
-        writers.follow(str(folder))
+        writers.follow(str(folder / "main.cf"))
     assert_named(writers, folder)
 
 
 def test_one_that_wrote_before_is_not_taken_for_a_later_one(writers: Writers, folder: Path) -> None:
     subprocess.run(["sed", "-i", "s/1/2/", str(folder / "main.cf")], check=True)
-    assert writers.fields(str(folder), time.time() + 1) == UNKNOWN
+    assert writers.fields(str(folder / "main.cf"), time.time() + 1) == UNKNOWN
 
 
 def test_our_own_writing_is_nobody_elses(writers: Writers, folder: Path) -> None:
     (folder / "main.cf").write_text("a = 3\n")
-    assert writers.fields(str(folder), os.stat(folder / "main.cf").st_ctime) == UNKNOWN
+    assert writers.fields(str(folder / "main.cf"), os.stat(folder / "main.cf").st_ctime) == UNKNOWN
 
 
 def test_a_folder_that_is_not_followed_is_unknown(writers: Writers) -> None:
-    writers.follow("/no/such/folder")
-    assert writers.fields("/no/such/folder", 0.0) == UNKNOWN
+    writers.follow("/no/such/main.cf")
+    assert writers.fields("/no/such/main.cf", 0.0) == UNKNOWN

@@ -1,0 +1,113 @@
+"""One document beside main.cf: looked at and corrected, without any activation of its own.
+
+Its index is rebuilt when its source has changed (tables.py), and Postfix's processes notice that by
+themselves: there is nothing to restart, and no start that could fail because of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from pf_agent.daemon.telling import emit_of_document
+from pf_agent.files.exchange import MainCfFile
+from pf_agent.files.other_documents import OtherDocument, document_on_disk
+from pf_agent.files.store import FileStore
+from pf_agent.maincf.aliases import BUILT
+from pf_agent.maincf.indexed import Draft, Table
+from pf_agent.model import (
+    ActualState,
+    DesiredState,
+    DocumentKind,
+    Emit,
+    Judgement,
+    Outcome,
+    Result,
+)
+from pf_agent.reconcile.in_force import InForce
+from pf_agent.reconcile.judge import Judge
+from pf_agent.reconcile.ports import Policy
+
+# postmap(1) builds no table of the type texthash, and reads its source as that of any other.
+_INSTEAD: Final = "hash"
+
+
+class Tries(Protocol):
+    """Postfix's programs, in the daemon's way or in that of `apply`."""
+
+    def try_source(self, table: Table, text: bytes) -> Draft: ...
+    def is_there(self, thing: str) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Document:
+    """What manages one document. `asked` is what the files ask for, by main.cf as it is.
+
+    None: they ask for what cannot be, as `problems` says.
+    """
+
+    asked: DesiredState | None
+    problems: tuple[str, ...]
+    host: MainCfFile
+    state: FileStore
+    judge: Judge
+    in_force: InForce
+
+    def cycle(self, policy: Policy, last: Outcome | None, actual: ActualState) -> Outcome:
+        """Run one cycle with what is in force; once it is right, it is in use. Raises HostError."""
+        with self.state.lock():
+            asked = self.asked or self.in_force.desired(None)
+            if asked is None:
+                return Outcome(Result.REJECTED, "; ".join(self.problems))
+            outcome = self.in_force.cycle(asked, policy, last, actual)
+        if outcome.result in (Result.IN_SYNC, Result.CORRECTED) and not policy.observe_only:
+            pending = self.state.pending()
+            cycle = None if pending is None else pending.cycle
+            self.state.note_served(cycle, self.host.read().text, is_started=True, is_good=True)
+        return outcome
+
+    def is_as(self, other: Document) -> bool:
+        """Whether the other one would manage the same file in the same way."""
+        ours, theirs = (self.asked, self.problems), (other.asked, other.problems)
+        return ours == theirs and self.host.path == other.host.path
+
+    def trouble(self, outcome: Outcome) -> str:
+        """Return why it is not as desired after a cycle; "" if it is."""
+        rejected = None if self.asked is None else self.in_force.rejected(self.asked)
+        if rejected is not None:
+            return rejected.reason
+        if outcome.result in (Result.IN_SYNC, Result.CORRECTED):
+            return "; ".join(self.problems)
+        return outcome.summary
+
+
+def document_of(
+    name: str,
+    desired: DesiredState,
+    host: MainCfFile,
+    state: FileStore,
+    postfix: Tries,
+    emit: Emit,
+) -> Document:
+    """Return what manages the document `name` of the instance with this main.cf and state.
+
+    Raises ConfigError if others than root could change it, and OSError.
+    """
+    found = document_on_disk(name, desired, host.path)
+    kept = state.of_document(name, found.note)
+    in_force = InForce(found.host, kept, emit_of_document(name, emit), postfix.is_there)
+    asked = None if found.problems else found.desired
+    return Document(asked, found.problems, found.host, kept, _judge_of(found, postfix), in_force)
+
+
+def _judge_of(found: OtherDocument, postfix: Tries) -> Judge:
+    """Return what has Postfix's programs try a text of the document."""
+    kind, _, path = found.desired.document.partition(":")
+    is_of_aliases = found.desired.kind is DocumentKind.ALIASES
+    table = Table(kind if kind in BUILT else _INSTEAD, path, is_of_aliases)
+
+    def ask(text: bytes) -> Judgement:
+        draft = postfix.try_source(table, text)
+        return Judgement(fatal=draft.trouble, warnings=draft.remarks)
+
+    return Judge(ask, found.desired.kind)

@@ -1,0 +1,196 @@
+"""The documents of one instance beside its main.cf, each looked at when there is a reason to.
+
+Each fails and recovers by itself: none holds up main.cf, nor another.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from pf_agent import names
+from pf_agent.activation.pacing import Backoff
+from pf_agent.daemon.document import Document, document_of
+from pf_agent.daemon.saving import Saving
+from pf_agent.daemon.shared import Shared
+from pf_agent.daemon.telling import emit_of_document
+from pf_agent.errors import HostError, PfAgentError
+from pf_agent.files.exchange import MainCfFile
+from pf_agent.files.store import FileStore
+from pf_agent.model import DesiredState, Emit, Event, Outcome, Reason, Record, Result
+from pf_agent.postfix.errands import Errands
+from pf_agent.reconcile.plan import CorrectionFailed
+from pf_agent.reconcile.ports import Policy
+
+# main.cf decides what is a table of passwords, or of aliases.
+_LOOKS: Final = frozenset(
+    {
+        *(Reason.START, Reason.TIMER, Reason.RELOAD, Reason.CONFIGURATION),
+        *(Reason.DOCUMENT, Reason.MAIN_CF),
+    }
+)
+_AGAIN_SECONDS: Final = 0.05
+_AWAITED_SECONDS: Final = 0.5
+
+
+class Documents:
+    """Those of the instance `name`, whose main.cf is `host`."""
+
+    def __init__(
+        self,
+        name: str,
+        host: MainCfFile,
+        state: FileStore,
+        postfix: Errands,
+        emit: Emit,
+        shared: Shared,
+    ) -> None:
+        self._name = name
+        self._shared = shared
+        self._documents: dict[str, _Followed] = {}
+
+        def taken_up(document: str) -> _Followed:
+            def found(desired: DesiredState) -> Document:
+                return document_of(document, desired, host, state, postfix, emit)
+
+            return _Followed(name, emit_of_document(document, emit), shared, found)
+
+        self._taken_up = taken_up
+
+    def troubles(self) -> Mapping[str, str]:
+        """Return for each document why it is not as desired, "" if it is."""
+        return {name: document.trouble for name, document in self._documents.items()}
+
+    def patience(self) -> float | None:
+        """Seconds until one is due without any trigger; None: when a trigger says so."""
+        due = [d.next_look for d in self._documents.values() if d.next_look is not None]
+        return max(0.0, min(due) - time.monotonic()) if due else None
+
+    def turn(self, reasons: set[Reason]) -> None:
+        """Look at each that there is a reason to look at."""
+        asked = self._shared.asked(self._name)
+        wanted = {} if asked is None else asked.documents
+        if not wanted and not self._documents:
+            return
+        for name in self._documents.keys() - wanted.keys():
+            self._documents.pop(name).leave()
+        new = wanted.keys() - self._documents.keys()
+        self._documents |= {name: self._taken_up(name) for name in wanted if name in new}
+        for name, document in self._documents.items():
+            if name in new or reasons & _LOOKS or document.is_due():
+                document.look(wanted[name])
+        paths = (document.path for document in self._documents.values())
+        self._shared.watch.follow_documents(self._name, tuple(filter(None, paths)))
+
+    def leave(self) -> None:
+        """Stop managing any."""
+        for document in self._documents.values():
+            document.leave()
+        self._documents = {}
+
+    def judge_ahead(self) -> None:
+        """Have each text that is right judged before that is needed. Raises HostError."""
+        for document in tuple(self._documents.values()):
+            document.judge_ahead()
+
+
+class _Followed:
+    """One document, and what came of the last look at it."""
+
+    def __init__(
+        self,
+        instance: str,
+        emit: Emit,
+        shared: Shared,
+        found: Callable[[DesiredState], Document],
+    ) -> None:
+        self._instance = instance
+        self._emit = emit
+        self._shared = shared
+        self._find = found
+        self._document: Document | None = None
+        self._outcome: Outcome | None = None
+        self._in_sync_at: float | None = None
+        self._saving = Saving()
+        self._backoff = Backoff()
+        self.trouble = ""
+        self.path = ""
+        self.next_look: float | None = None
+
+    def is_due(self) -> bool:
+        """Whether the time of a look has come."""
+        return self.next_look is not None and time.monotonic() >= self.next_look
+
+    def look(self, desired: DesiredState) -> None:
+        """Look once, and correct what drifted. Never raises, but for an error of ours."""
+        self.next_look = None
+        try:
+            trouble = self._look(desired)
+            self._backoff.reset()
+        except CorrectionFailed as error:
+            self._outcome = error.outcome
+            trouble = self._failed(str(error))
+        except PfAgentError as error:
+            trouble = self._failed(str(error))
+        except OSError as error:
+            trouble = self._failed(f"{error.filename or self.path}: {error.strerror or error}")
+        self.trouble = trouble
+
+    def leave(self) -> None:
+        """Stop managing it; the file stays as it is."""
+        if self._document is None:
+            return
+        try:
+            self._document.in_force.forget()
+        except HostError as error:
+            self._shared.journal.note(str(error))
+
+    def judge_ahead(self) -> None:
+        """Have the text that is there judged, if it is right. Raises HostError."""
+        document, outcome = self._document, self._outcome
+        if document is not None and outcome is not None and outcome.result is Result.IN_SYNC:
+            document.judge(document.host.read().text or b"")
+
+    def _look(self, desired: DesiredState) -> str:
+        document = self._managed(desired)
+        self.path = document.host.path
+        for moved in document.state.prepare():
+            self._shared.journal.note(moved)
+        actual = document.host.read()
+        if self._saving.is_under_way(actual, self._shared.configuration.options.settle_seconds):
+            self.next_look = time.monotonic() + _AGAIN_SECONDS
+            return self.trouble
+        self._outcome = document.cycle(self._policy(document), self._outcome, actual)
+        if self._outcome.result is Result.IN_SYNC:
+            self._in_sync_at = time.time()
+        if document.host.is_awaited():
+            self.next_look = time.monotonic() + _AWAITED_SECONDS
+        return document.trouble(self._outcome)
+
+    def _managed(self, desired: DesiredState) -> Document:
+        """Return what manages it, anew only if that has changed: it remembers judgements."""
+        found = self._find(desired)
+        if self._document is None or not self._document.is_as(found):
+            self._document = found
+            for problem in found.problems:
+                self._emit(Record(Event.CONFIG_REJECTED, problem))
+        return self._document
+
+    def _policy(self, document: Document) -> Policy:
+        path = document.host.path
+        self._shared.writers.follow(path)
+        return Policy(
+            self._shared.may_only_observe(self._instance),
+            judge=document.judge,
+            writer=lambda written_at: self._shared.writers.fields(path, written_at),
+            in_sync_at=self._in_sync_at,
+        )
+
+    def _failed(self, reason: str) -> str:
+        """Record a failed look, once, and try again after a while."""
+        if reason != self.trouble:
+            fields = {names.FIELD_REASON: reason}
+            self._emit(Record(Event.CORRECTION_FAILED, reason, fields=fields))
+        self.next_look = time.monotonic() + self._backoff.grow()
+        return reason

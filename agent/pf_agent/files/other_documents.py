@@ -1,0 +1,74 @@
+"""The documents beside main.cf on this host: which file each is, and how it must be treated.
+
+The agent writes them as root. So it only takes on what root alone can change: elsewhere another
+user could lead it to any file.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
+
+from pf_agent.files.exchange import MainCfFile
+from pf_agent.files.nature import nature_of
+from pf_agent.files.trusted import require_root_alone
+from pf_agent.files.whole import read_if_fit
+from pf_agent.maincf.resolved import resolved, values_of
+from pf_agent.model import DesiredState
+from pf_agent.words.outgoing import PROCESS
+
+
+class OtherDocument(NamedTuple):
+    """A document as it must be, its file, and what is told of each text of it that is read.
+
+    `problems` says what of it cannot be: then the rest is not to be enforced either.
+    """
+
+    desired: DesiredState
+    host: MainCfFile
+    note: Callable[[bytes | None], None]
+    problems: tuple[str, ...]
+
+
+def document_on_disk(name: str, desired: DesiredState, main_cf: str) -> OtherDocument:
+    """Return what a document comes to by the main.cf at that path, as it is now.
+
+    Raises ConfigError if others than root could change it, OSError if that cannot be found out.
+    """
+    found = resolved(name, desired, read_if_fit(main_cf))
+    # Of a link, the target is what is exchanged: replaced, it would no longer lead there.
+    path = os.path.realpath(found.path)
+    require_root_alone(path)
+    # Not every user may see what not every user can read.
+    is_secret = found.is_secret or not _is_public(path)
+    wanted = replace(found.desired, document=name, is_secret=is_secret)
+    note = partial(_note_secrets, wanted) if is_secret else _note_nothing
+    note_settings(wanted)
+    host = MainCfFile(path, nature_of(found.is_secret, note))
+    return OtherDocument(wanted, host, note, found.problems)
+
+
+def note_settings(desired: DesiredState) -> None:
+    """Have what is desired of a secret document hidden wherever it is quoted."""
+    if desired.is_secret:
+        PROCESS.read_secrets(desired.settings.values())
+
+
+def _is_public(path: str) -> bool:
+    try:
+        return bool(os.stat(path).st_mode & stat.S_IROTH)
+    except FileNotFoundError:
+        return True
+
+
+def _note_secrets(desired: DesiredState, text: bytes | None) -> None:
+    if text is not None:
+        PROCESS.read_secrets(values_of(text, desired.kind))
+
+
+def _note_nothing(_text: bytes | None) -> None:
+    """Nothing in it is secret."""
