@@ -129,12 +129,13 @@ class _Check:
         if found is not None:
             is_stored_so = self._entry(name, value)[encoded(name)] == encoded(found.value)
             is_same = self._grammar.same(name, value, found.value)
-            expect_equal("the same", is_same, is_stored_so or value == found.value)
+            expect_equal("the same", is_same, is_stored_so)
 
     def _seen(self, before: Text, texts: Sequence[bytes]) -> Counter[str]:
         read = [line.parameter for line in before.logical_lines if line.parameter]
         return Counter(
             {
+                f"sources of {PROGRAMS[self._case.kind]}": 1,
                 "entries": len(read),
                 "lines that Postfix skips": sum(bool(x.error) for x in before.logical_lines),
                 "entries that came before": len(read) - len(before.parameters()),
@@ -173,8 +174,10 @@ def _warnings(ours: Text, log: Sequence[bytes]) -> None:
         expect_equal("the lines that are skipped", mine, skipped)
     again = Counter(_shown(line) for line in said if line.startswith(_AGAIN))
     names = Counter(x.parameter.name for x in ours.logical_lines if x.parameter)
-    twice = Counter({_again(name): many - 1 for name, many in names.items() if many > 1})
-    expect_equal("the keys that come again", +twice, again - Counter([_again("@")]))
+    twice = Counter(_again(name) for name, many in names.items() for _ in range(many - 1))
+    # postalias adds one "@" itself.
+    own = Counter([_again("@")] if "@" in names else [])
+    expect(twice in (again, again - own), "the keys that come again", twice, again)
 
 
 def _again(name: str) -> bytes:
