@@ -48,6 +48,8 @@ class _Check:
         expect(before.render() == case.text, "not lossless")
         if _is_read_differently(before):
             return Counter({"files that the releases read differently": 1})
+        if _takes_in_an_end(before):
+            return Counter({"files that end within a quote": 1})
         wanted = {self._grammar.name(key): value for key, value in case.settings}
         name, value = next(iter(wanted.items()))
         after_set = self._changed(before, "set", name, value)
@@ -148,12 +150,15 @@ class _Check:
 
 def _is_read_differently(ours: Text) -> bool:
     """Whether 3.7 looks for UTF-8 beyond a NUL that ends a line: 3.10 does not."""
-    for logical in ours.logical_lines:
-        whole = b"".join(ours.lines[row] for row in logical.rows)
-        text, _, beyond = whole.partition(b"\0")
-        if not text.isascii() and not beyond.isascii():
-            return True
-    return False
+    whole = (b"".join(ours.lines[row] for row in x.rows) for x in ours.logical_lines)
+    return not all(text.partition(b"\0")[2].isascii() for text in whole)
+
+
+def _takes_in_an_end(ours: Text) -> bool:
+    """Whether the last line has no end and would read the CR of one: an open quote, for example."""
+    text = ours.render()
+    ended = type(ours).parse(text + b"\r\n")
+    return not text.endswith(b"\n") and ended.content() != ours.content()
 
 
 def _comes_back(before: Text, name: str) -> bool:
