@@ -6,10 +6,11 @@ import argparse
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.conformance.expect import Disagreement
-from tests.conformance.run import run, run_master, write_out
+from tests.conformance.run import run, run_entries, run_master, write_out
 from tests.conformance.truth import Truth, version
 from tests.machine.image import ImageError, cache_dir, image
 
@@ -24,11 +25,14 @@ def main() -> int:
     parser.add_argument("--files", type=int, default=RUN_FILES, help="files for each release")
     parser.add_argument("--release", choices=RELEASES, help="default: one after the other")
     parser.add_argument("--seed", type=int, default=1, help="another number, other files")
-    parser.add_argument("--master", action="store_true", help="master.cf files, not main.cf")
+    other = parser.add_mutually_exclusive_group()
+    other.add_argument("--master", action="store_true", help="master.cf files, not main.cf")
+    other.add_argument("--tables", action="store_true", help="sources of tables and of aliases")
     asked = parser.parse_args()
+    over = run_master if asked.master else run_entries if asked.tables else run
     try:
         for release in [asked.release] if asked.release else RELEASES:
-            _conform(image(release), asked.files, asked.seed, asked.master)
+            _conform(image(release), asked.files, asked.seed, over)
     except Disagreement as failure:
         print(f"{failure}\nkept as {write_out(failure, cache_dir() / 'conformance')}")
         return 1
@@ -38,15 +42,13 @@ def main() -> int:
     return 0
 
 
-def _conform(root: Path, files: int, seed: int, is_master: bool) -> None:
+def _conform(root: Path, files: int, seed: int, over: Callable[..., Counter[str]]) -> None:
     """Check so many files and print what was seen. Raises Disagreement."""
     postfix, start = f"Postfix {version(root)}", time.monotonic()
     seen: Counter[str] = Counter()
     with Truth(root) as truth:
         while seen["files"] < files:
-            seen += (run_master if is_master else run)(
-                truth, min(RUN_FILES, files - seen["files"]), seed
-            )
+            seen += over(truth, min(RUN_FILES, files - seen["files"]), seed)
             seed += 1
             seconds = time.monotonic() - start
             print(f"{postfix}: {seen['files']} files, {seconds:.0f} s", file=sys.stderr, flush=True)

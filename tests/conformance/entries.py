@@ -48,6 +48,8 @@ class _Check:
         expect(before.render() == case.text, "not lossless")
         if _is_read_differently(before):
             return Counter({"files that the releases read differently": 1})
+        if _takes_in_an_end(before):
+            return Counter({"files that end within a quote": 1})
         wanted = {self._grammar.name(key): value for key, value in case.settings}
         name, value = next(iter(wanted.items()))
         after_set = self._changed(before, "set", name, value)
@@ -71,9 +73,11 @@ class _Check:
         expect_equal("corrected", others[4], stored)
         self._settled(desired, fixed)
         self._the_same(name, value, before)
-        if _comes_back(before, name):
+        if len(before.occurrences(name)) == 1:
             expect_equal("the bytes after put_back of set", back, case.text)
-        if _comes_back(before, case.unwanted):
+        # A comment that is there already is not added, and becomes the entry again.
+        is_kept = gone.count(b"\n") == case.text.count(b"\n")
+        if is_kept and len(before.occurrences(case.unwanted)) == 1:
             expect_equal("the bytes after put_back of comment_out", restored, case.text)
         return self._seen(before, texts)
 
@@ -129,12 +133,13 @@ class _Check:
         if found is not None:
             is_stored_so = self._entry(name, value)[encoded(name)] == encoded(found.value)
             is_same = self._grammar.same(name, value, found.value)
-            expect_equal("the same", is_same, is_stored_so or value == found.value)
+            expect_equal("the same", is_same, is_stored_so)
 
     def _seen(self, before: Text, texts: Sequence[bytes]) -> Counter[str]:
         read = [line.parameter for line in before.logical_lines if line.parameter]
         return Counter(
             {
+                f"sources of {PROGRAMS[self._case.kind]}": 1,
                 "entries": len(read),
                 "lines that Postfix skips": sum(bool(x.error) for x in before.logical_lines),
                 "entries that came before": len(read) - len(before.parameters()),
@@ -147,17 +152,16 @@ class _Check:
 
 def _is_read_differently(ours: Text) -> bool:
     """Whether 3.7 looks for UTF-8 beyond a NUL that ends a line: 3.10 does not."""
-    for logical in ours.logical_lines:
-        whole = b"".join(ours.lines[row] for row in logical.rows)
-        text, _, beyond = whole.partition(b"\0")
-        if not text.isascii() and not beyond.isascii():
-            return True
-    return False
+    whole = (b"".join(ours.lines[row] for row in x.rows) for x in ours.logical_lines)
+    return not all(text.partition(b"\0")[2].isascii() for text in whole)
 
 
-def _comes_back(before: Text, name: str) -> bool:
-    """Whether the very bytes must: an entry that is there once."""
-    return len(before.occurrences(name)) == 1
+def _takes_in_an_end(ours: Text) -> bool:
+    """Whether the last line has no end and would read the CR of one: an open quote, for example."""
+    text = ours.render()
+    ended = type(ours).parse(text + b"\r\n")
+    found, others = ([x.parameter for x in each.logical_lines] for each in (ours, ended))
+    return not text.endswith(b"\n") and found != others
 
 
 def _warnings(ours: Text, log: Sequence[bytes]) -> None:
@@ -173,8 +177,10 @@ def _warnings(ours: Text, log: Sequence[bytes]) -> None:
         expect_equal("the lines that are skipped", mine, skipped)
     again = Counter(_shown(line) for line in said if line.startswith(_AGAIN))
     names = Counter(x.parameter.name for x in ours.logical_lines if x.parameter)
-    twice = Counter({_again(name): many - 1 for name, many in names.items() if many > 1})
-    expect_equal("the keys that come again", +twice, again - Counter([_again("@")]))
+    twice = Counter(_again(name) for name, many in names.items() for _ in range(many - 1))
+    # postalias adds one "@" itself.
+    own = Counter([_again("@")] if "@" in names else [])
+    expect(twice in (again, again - own), "the keys that come again", twice, again)
 
 
 def _again(name: str) -> bytes:

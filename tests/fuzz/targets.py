@@ -9,6 +9,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -22,6 +23,8 @@ from pf_agent.files.status_file import read_status
 from pf_agent.files.store import FileStore
 from pf_agent.maincf import aliases, known_secrets
 from pf_agent.maincf.document import MainCf
+from pf_agent.maincf.entry_faults import entry_fault
+from pf_agent.maincf.grammar import grammar_of
 from pf_agent.maincf.listeners import enabled, on_port_25, smtp_server
 from pf_agent.maincf.master_cf import MasterCf
 from pf_agent.maincf.secrets import masked_lines
@@ -29,7 +32,7 @@ from pf_agent.maincf.values import fault, pair_faults, same
 from pf_agent.model import ActualState, DesiredState, DocumentKind, Event, FileKind, Unmanaged
 from pf_agent.postfix import complaints
 from pf_agent.reconcile.drift import corrected, damage, find_drift, unmanaged_drift
-from pf_agent.reconcile.wishes import taken_back
+from pf_agent.reconcile.wishes import put_back, taken_back
 from pf_agent.watch.writers import events
 from pf_agent.words import history, sentences
 from pf_agent.words.diffs import unified_diff
@@ -79,6 +82,45 @@ def _values(document: MainCf) -> None:
     pair_faults(found)
     aliases.faults(found, lambda _path: False)
     aliases.buildable(found, lambda _path: True)
+
+
+_ENTRIES = (
+    DesiredState({}, frozenset()),
+    DesiredState({"a": "x, y", "example.org": "OK"}, frozenset({"b"})),
+    DesiredState({"a": "x"}, frozenset({"b", "c"}), unmanaged=_COMMENTED, ignore=("x*",)),
+)
+
+
+def table(data: bytes) -> None:
+    """A table's source: as `_entries`."""
+    _entries(DocumentKind.TABLE, data)
+
+
+def aliases_file(data: bytes) -> None:
+    """An alias file: as `_entries`; what is read of a value can be asked for."""
+    _entries(DocumentKind.ALIASES, data)
+
+
+def _entries(kind: DocumentKind, data: bytes) -> None:
+    """Lossless; corrected it is right, and not corrected again; what was taken out comes back."""
+    state, text = _ENTRIES[data[0] % len(_ENTRIES)] if data else _ENTRIES[0], data[1:]
+    state = replace(state, kind=kind)
+    grammar = grammar_of(kind)
+    document = grammar.parse(text)
+    assert document.render() == text
+    found = document.parameters()
+    assert all(grammar.name(name) == name for name in found)
+    fixed = corrected(document, state)
+    actual = ActualState(fixed.render(), FileKind.REGULAR, 0, 0, 0o644)
+    assert find_drift(state, actual) == ()
+    assert corrected(grammar.parse(fixed.render()), state).render() == fixed.render()
+    for name in list(found)[:3]:
+        edit = grammar.edit(document)
+        for place in document.occurrences(name):
+            edit.comment_out(place)
+        again = put_back(kind, edit.result().render(), {name: document.lines_of(name)})
+        assert grammar.parse(again).parameters() == found
+        entry_fault(kind, name, found[name])
 
 
 def master_cf(data: bytes) -> None:
@@ -239,5 +281,5 @@ def words(data: bytes) -> None:
         assert len(handle) + len(name) <= len(data)
 
 
-_ALL: tuple[Target, ...] = (main_cf, master_cf, toml, state, words)
+_ALL: tuple[Target, ...] = (main_cf, table, aliases_file, master_cf, toml, state, words)
 TARGETS: dict[str, Target] = {each.__name__: each for each in _ALL}

@@ -8,25 +8,28 @@ from __future__ import annotations
 import os
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from pf_agent.maincf.master_cf import MasterCf
-from pf_agent.model import DesiredState
+from pf_agent.model import DesiredState, DocumentKind
 from tests.conformance.check import check
+from tests.conformance.entries import check_entries
+from tests.conformance.entry_strategies import Entries
 from tests.conformance.expect import Disagreement
 from tests.conformance.master_corpus import FILES as CORPUS
 from tests.conformance.master_corpus import kept, stored
-from tests.conformance.run import run, run_master, write_out
+from tests.conformance.run import run, run_entries, run_master, write_out
 from tests.conformance.services import check_services
 from tests.conformance.strategies import Case
-from tests.conformance.truth import Loaded, Services, Truth
+from tests.conformance.truth import Loaded, Printed, Services, Truth
 from tests.machine.image import cache_dir
 
 FILES = 3_000
 MASTER_FILES = 250
+SOURCES = 100
 SEED = int(os.environ.get("PF_AGENT_SEED") or random.SystemRandom().randrange(1 << 32))
 AGAIN = f"again: PF_AGENT_SEED={SEED}"
 
@@ -82,6 +85,22 @@ def test_generated_master_cf_files_are_read_as_postfix_reads_them(truth: Truth) 
         assert seen[kind] > least, kind
 
 
+def test_generated_sources_of_tables_and_aliases_are_stored_as_we_read_and_change_them(
+    truth: Truth,
+) -> None:
+    seen = agreed(run_entries, truth, SOURCES)
+    for kind, least in (
+        ("sources of postmap", SOURCES // 5),
+        ("sources of postalias", SOURCES // 5),
+        ("entries", 2 * SOURCES),
+        ("lines that Postfix skips", SOURCES // 5),
+        ("entries that came before", SOURCES // 2),
+        ("files with an entry set", SOURCES // 2),
+        ("files with an entry commented out", SOURCES // 2),
+    ):
+        assert seen[kind] > least, kind
+
+
 def test_the_corpus_of_master_cf_is_read_as_postfix_reads_it(truth: Truth, base: Path) -> None:
     answers = stored()
     for path in CORPUS:
@@ -108,13 +127,16 @@ def test_the_daemons_take_options_apart_with_getopt(truth: Truth) -> None:
 
 
 class OtherTruth(Truth):
-    """A Postfix for which a vertical tab is no white space, and a relay is an error."""
+    """A Postfix for which a vertical tab is no white space, and a relay an error."""
 
     def load(self, text: bytes) -> Loaded:
         return super().load(text.replace(b"\v", b"x"))
 
     def services(self, text: bytes) -> Services:
         return super().services(text.replace(b"relay", b"error"))
+
+    def tables(self, program: str, texts: Sequence[bytes]) -> list[Printed]:
+        return super().tables(program, [text.replace(b"example", b"sample") for text in texts])
 
 
 def test_the_check_sees_where_the_two_differ(truth: Truth, base: Path) -> None:
@@ -126,6 +148,10 @@ def test_the_check_sees_where_the_two_differ(truth: Truth, base: Path) -> None:
     assert check_services(truth, text)["options"] == 1
     with OtherTruth(base) as other, pytest.raises(Disagreement, match="a service"):
         check_services(other, text)
+    source = Entries(DocumentKind.TABLE, b"example.org x\n", (("a", "y"),), "a")
+    assert check_entries(truth, source)["entries"] == 1
+    with OtherTruth(base) as other, pytest.raises(Disagreement, match="the entries"):
+        check_entries(other, source)
 
 
 def test_the_image_is_not_written_to(truth: Truth, base: Path) -> None:

@@ -23,6 +23,10 @@ MAIN_CF = (
     b"a = 1\n", b" x\n", b"#\n", b"\\\n", b"a =\n", b"\r\n", b"\0", b"b = 1\n 2\n#\n", b"a", b" ",
     b"a = ${b", b"x1 = {{", b"=\n", b"\xff\n", b"biff = yes\n\n",
 )  # fmt: skip
+SOURCE = (
+    b"a x\n", b"a: x\n", b" x\n", b"#a x\n", b"#a: x\n", b"\\", b'"', b"(", b"[", b"\r\n",
+    b"\0", b",", b"b x\n 2\n#\n", b"\\\"", b"\xff\n", b"a", b"()", b":", b"a<", b'a: "',
+)  # fmt: skip
 MASTER_CF = (
     b"a inet n - y - - smtpd\n", b" -o a=1\n", b" -o {", b" {a = b}\n",
     b"#a inet n - y - - x\n#  -v\n", b"# -o\n", b"#\n", b"#{\n", b"a", b" ", b"{",
@@ -80,6 +84,14 @@ def steps(name: str, data: bytes) -> int:
 @pytest.mark.parametrize("name", ["main_cf", "words"])
 def test_the_work_grows_with_the_size_alone(name: str, piece: bytes) -> None:
     for first in (b"\1", b"\2"):
+        once, twice = (steps(name, first + piece * count) for count in (400, 800))
+        assert twice < STEPS_BELOW_WHICH_IT_IS_NOISE or twice <= MOST_GROWTH * once
+
+
+@pytest.mark.parametrize("piece", SOURCE)
+@pytest.mark.parametrize("name", ["table", "aliases_file"])
+def test_the_work_on_sources_grows_with_the_size_alone(name: str, piece: bytes) -> None:
+    for first in (b"\1", b'\2"', b"\1a: "):
         once, twice = (steps(name, first + piece * count) for count in (400, 800))
         assert twice < STEPS_BELOW_WHICH_IT_IS_NOISE or twice <= MOST_GROWTH * once
 

@@ -22,7 +22,7 @@ from tests.checkout import CHECKOUT
 EVENTS = [event.value for event in Event]
 FIELDS = sorted(value for name, value in vars(names).items() if name.startswith("FIELD_"))
 # What the reader notes, and a table of keys; they are no keys themselves.
-NOTED = ("provenance", "place", "tables")
+NOTED = ("provenance", "place", "tables", "kind")
 KEYS = [
     item.name
     for of in (DesiredState, AgentOptions, TableRules)

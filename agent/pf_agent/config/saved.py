@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from pf_agent import names
 from pf_agent.config.desired import instance_fault, name_fault, path_fault, value_fault
 from pf_agent.config.readback import Members, count_of, or_none, table_of, text_of, texts_of
+from pf_agent.maincf.entries import folded
+from pf_agent.maincf.entry_faults import entry_fault, key_fault
 from pf_agent.model import BLANKS, DesiredState, DocumentKind, Place, Unmanaged
 
 # Where the state is written, not what it says.
@@ -61,16 +64,17 @@ def from_json(document: object) -> dict[str, DesiredState]:
 def saved_state(document: object) -> DesiredState:
     """Return the state that `members_of` wrote. Raises ValueError if it could not have."""
     saved = Members(document, _MEMBERS, ("kind",))
+    kind = saved.get("kind", DocumentKind, DocumentKind.MAIN_CF)
     desired = DesiredState(
-        settings=saved.get("settings", lambda found: table_of(found, _setting)),
-        use_default=frozenset(saved.get("use_default", _names)),
+        settings=saved.get("settings", lambda found: table_of(found, partial(_setting, kind))),
+        use_default=frozenset(saved.get("use_default", partial(_names, kind))),
         template=saved.get("template", or_none(_path)),
         provenance=saved.get("provenance", lambda found: table_of(found, _place_of)),
         unmanaged=saved.get("unmanaged", Unmanaged),
         ignore=saved.get("ignore", texts_of),
         config_directory=saved.get("config_directory", or_none(_path)),
         place=saved.get("place", or_none(lambda found: _place_of("place", found))),
-        kind=saved.get("kind", DocumentKind, DocumentKind.MAIN_CF),
+        kind=kind,
     )
     if not desired.use_default.isdisjoint(desired.settings):
         raise ValueError("a parameter is both set and at its default")
@@ -89,20 +93,28 @@ def _instance(name: str, value: object) -> DesiredState:
     return state
 
 
-def _setting(name: str, value: object) -> str:
+def _setting(kind: DocumentKind, name: str, value: object) -> str:
     text = text_of(value)
-    if name_fault(name) is not None:
+    if not _is_name(kind, name):
         raise ValueError("it is not a parameter's name")
-    if text != text.strip(BLANKS) or value_fault(text):
+    is_main_cf = kind is DocumentKind.MAIN_CF
+    fault = value_fault(text) if is_main_cf else entry_fault(kind, name, text)
+    if text != text.strip(BLANKS) or fault:
         raise ValueError("it has no usable value")
     return text
 
 
-def _names(value: object) -> tuple[str, ...]:
+def _names(kind: DocumentKind, value: object) -> tuple[str, ...]:
     found = texts_of(value)
-    if not all(name_fault(name) is None for name in found):
+    if not all(_is_name(kind, name) for name in found):
         raise ValueError("it contains something that is not a parameter's name")
     return found
+
+
+def _is_name(kind: DocumentKind, name: str) -> bool:
+    if kind is DocumentKind.MAIN_CF:
+        return name_fault(name) is None
+    return key_fault(kind, name) is None and folded(name) == name
 
 
 def _path(value: object) -> str:

@@ -146,8 +146,13 @@ class Text(ABC):
 
     def parameters(self) -> dict[str, str]:
         """Return every explicit setting as Postfix reads it, unexpanded."""
-        obeyed = (found[self.obeyed].parameter for found in self._by_name.values())
-        return {found.name: found.value for found in obeyed if found is not None}
+        values: dict[str, str] = {}
+        first_counts = self.obeyed == 0
+        for logical in self.logical_lines:
+            found = logical.parameter
+            if found is not None and not (first_counts and found.name in values):
+                values[found.name] = found.value
+        return values
 
     def content(self) -> tuple[tuple[str, str], ...]:
         """What Postfix reads, in order; its verdict is the same for every text with this content.

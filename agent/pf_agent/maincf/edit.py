@@ -104,8 +104,11 @@ class Edit(Generic[TextT]):
         lines = self._text.lines
         for row in self._comment_rows.get(wanted[0], ()):
             run = range(row, row + len(wanted))
-            found = [_without_end(line) for line in lines[run.start : run.stop]]
-            if found == wanted and run[-1] not in self._last_row_under_way:
+            # Compared until they differ: there may be many like the first one.
+            is_here = run.stop <= len(lines) and all(
+                _without_end(lines[at]) == line for at, line in zip(run, wanted, strict=True)
+            )
+            if is_here and run[-1] not in self._last_row_under_way:
                 return run
         return range(0)
 

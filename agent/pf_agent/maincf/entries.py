@@ -159,7 +159,7 @@ def same_text(_key: str, ours: str, theirs: str) -> bool:
 
 def same_target(_name: str, ours: str, theirs: str) -> bool:
     """Tell whether postalias stores for `ours`, as written, what was read as `theirs`."""
-    return ours == theirs or AliasSource.as_read(ours) == theirs
+    return AliasSource.as_read(ours) == theirs
 
 
 def _is_utf8(text: bytes) -> bool:

@@ -92,7 +92,7 @@ def _external(token: Token) -> str:
 def _joined(found: Sequence[Token], texts: list[str]) -> str:
     """Join the texts, with blanks where tok822_append_space() puts them, and after each comma."""
     kinds = [token.kind for token in found]
-    for i, (one, other) in enumerate(zip(kinds, [*kinds[1:], ""], strict=True)):
+    for i, (one, other) in enumerate(zip(kinds, [*kinds, ""][1:], strict=True)):
         if one == "," or other == "<" or (len(one) > 1 and len(other) > 1):
             texts[i] += " "
     return "".join(texts)

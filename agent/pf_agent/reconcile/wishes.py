@@ -198,7 +198,9 @@ def unserved(desired: DesiredState, text: bytes, ran_with: bytes) -> tuple[str, 
 
     def is_same(name: str) -> bool:
         one, other = now.get(name), before.get(name)
-        return one is other if one is None or other is None else grammar.same(name, one, other)
+        if one is None or other is None or one == other:
+            return one == other
+        return grammar.same(name, one, other)
 
     return tuple(name for name in sorted(desired.parameters()) if not is_same(name))
 

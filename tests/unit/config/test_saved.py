@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pf_agent.config.desired import name_fault, value_fault
-from pf_agent.config.saved import from_json, to_json
-from pf_agent.model import BLANKS, DesiredState, Place, Unmanaged
+from pf_agent.config.saved import from_json, members_of, saved_state, to_json
+from pf_agent.model import BLANKS, DesiredState, DocumentKind, Place, Unmanaged
 
 _NO_COUNT = "provenance: 'a': line: it is not a count"
 
@@ -160,3 +161,35 @@ def test_arbitrary_json_raises_nothing_but_value_errors(
     except ValueError as error:
         problem = str(error)
     assert problem.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        (DocumentKind.TABLE, {'"a b"@example.org': "OK", "10.0.0.1": "REJECT # a = 1"}),
+        (DocumentKind.ALIASES, {"#a = b": "x, y", "root": '|"/usr/bin/x y"'}),
+    ],
+)
+def test_a_state_of_entries_comes_back(kind: DocumentKind, settings: dict[str, str]) -> None:
+    state = DesiredState(settings, frozenset({"gone = 1" if kind is DocumentKind.ALIASES else "b"}))
+    kept = replace(state, kind=kind)
+    assert saved_state(json.loads(json.dumps(members_of(kept)))) == kept
+
+
+@pytest.mark.parametrize(
+    ("settings", "use_default"),
+    [
+        ({"a b": "x"}, []),
+        ({"a": ""}, []),
+        ({"a": "x\ny"}, []),
+        ({"A": "x"}, []),
+        ({}, ["a b"]),
+        ({}, ["Example.ORG"]),
+    ],
+)
+def test_entries_that_no_source_could_have_are_damage(
+    settings: dict[str, str], use_default: list[str]
+) -> None:
+    members = members_of(DesiredState({}, frozenset(), kind=DocumentKind.TABLE))
+    with pytest.raises(ValueError, match="it "):
+        saved_state({**members, "settings": settings, "use_default": use_default})

@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from pf_agent.config import desired as desired_state
 from pf_agent.config.table import Source
 from pf_agent.maincf.document import MainCf
-from pf_agent.model import ActualState, DesiredState, Drift, DriftKind, FileKind, Unmanaged
+from pf_agent.maincf.entries import TableSource
+from pf_agent.model import (
+    ActualState,
+    DesiredState,
+    DocumentKind,
+    Drift,
+    DriftKind,
+    FileKind,
+    Unmanaged,
+)
 from pf_agent.reconcile.drift import (
     MOST_LINES,
     corrected,
@@ -450,3 +459,37 @@ def test_all_but_owner_and_mode_must_reach_postfix(kind: DriftKind) -> None:
 
 def test_no_drift_needs_no_activation() -> None:
     assert not needs_activation(())
+
+
+# --- entries of tables and aliases -------------------------------------------------------------
+
+
+def entry_drift(kind: DocumentKind, text: bytes, settings: dict[str, str]) -> list[Drift]:
+    state = DesiredState(settings, frozenset({"gone"}), kind=kind)
+    return list(find_drift(state, ActualState(text, FileKind.REGULAR), attributes=False))
+
+
+def test_the_key_that_a_file_writes_in_another_case_is_the_same() -> None:
+    assert entry_drift(DocumentKind.TABLE, b"Example.ORG  OK\n", {"example.org": "OK"}) == []
+    assert entry_drift(DocumentKind.ALIASES, b"ROOT: a,b\n", {"root": "a , b"}) == []
+
+
+def test_of_two_entries_the_first_counts_and_the_second_is_drift() -> None:
+    assert entry_drift(DocumentKind.TABLE, b"a 1\nA 2\n", {"a": "2"}) == [
+        Drift("a", DriftKind.CHANGED, "2", "1", 1)
+    ]
+    for second in ("1", "2"):  # postmap warns of both
+        text = f"a 1\nb 1\nA {second}\n".encode()
+        assert entry_drift(DocumentKind.TABLE, text, {"a": "1"}) == [
+            Drift("a", DriftKind.DUPLICATED, "1", second, 3)
+        ]
+
+
+def test_what_postfix_skips_in_a_table_is_no_drift_and_stays() -> None:
+    text = b"a\n\xff x\na 1\ngone x\n"
+    assert entry_drift(DocumentKind.TABLE, text, {"a": "1"}) == [
+        Drift("gone", DriftKind.UNWANTED, None, "x", 4)
+    ]
+    state = DesiredState({"a": "2"}, frozenset({"gone"}), kind=DocumentKind.TABLE)
+    after = corrected(TableSource.parse(text), state).render()
+    assert after == b"a\n\xff x\na\t2\n#gone x\n"

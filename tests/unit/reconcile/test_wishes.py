@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pf_agent.files import kept_wishes
 from pf_agent.maincf.document import MainCf
+from pf_agent.maincf.grammar import grammar_of
 from pf_agent.model import (
     DesiredState,
     DocumentKind,
@@ -278,6 +279,32 @@ def test_what_a_wish_added_goes_and_what_it_commented_out_comes_back() -> None:
     now = corrected(MainCf.parse(TEXT), asked).render()
     assert MainCf.parse(now).parameters() == {"relayhost": "x", "myorigin": "example.net"}
     assert wishes.taken_back(MAIN_CF, now, known) == TEXT
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        (DocumentKind.TABLE, b"B\tx\n# c\nA   1\n# within\n\t2\nc y\n"),
+        (DocumentKind.ALIASES, b"B: x\r\n\r\nA:  1,2 ,\r\n   3\r\nc: y\r\n"),
+    ],
+)
+def test_entries_go_back_to_the_byte(kind: DocumentKind, text: bytes) -> None:
+    asked = DesiredState({"a": "2", "new": "z"}, frozenset({"b"}), kind=kind)
+    known = wishes.applied(Wishes(), asked, text)
+    kept = kept_wishes.from_json(json.loads(json.dumps(kept_wishes.to_json(known))))
+    assert kept == known
+    grammar = grammar_of(kind)
+    now = corrected(grammar.parse(text), asked).render()
+    assert grammar.parse(now).parameters() == {"a": "2", "new": "z", "c": "y"}
+    assert wishes.taken_back(kind, now, kept) == text
+
+
+def test_an_alias_that_stands_as_it_did_is_served_whatever_would_be_stored_of_it() -> None:
+    """postalias stores `[a]b]`, of which it would make `[a] b]`."""
+    asked = DesiredState({"a": "[a\\]b]"}, frozenset(), kind=DocumentKind.ALIASES)
+    text = b"a: [a\\]b]\n"
+    assert wishes.unserved(asked, text + b"# c\n", text) == ()
+    assert wishes.unserved(asked, b"a: [a]b]\n", text) == ("a",)
 
 
 def test_what_others_have_written_meanwhile_stays() -> None:
