@@ -94,8 +94,6 @@ INTERFACE = f"""
 """
 _TOLD_OF_DRIFT = (
     names.FIELD_PARAMETER,
-    names.FIELD_TABLE,
-    names.FIELD_KEY,
     names.FIELD_KIND,
     names.FIELD_EXPECTED,
     names.FIELD_ACTUAL,
@@ -140,6 +138,9 @@ class DriftSignals:
         # The record that sums up a cycle has no kind.
         if record.event is Event.DRIFT_DETECTED and names.FIELD_KIND in fields:
             values = [_text(fields.get(name, "")) for name in _TOLD_OF_DRIFT]
+            if table := fields.get(names.FIELD_TABLE):
+                # A key alone would be taken for a parameter.
+                values[0] = _text(" ".join(filter(None, (table, fields.get(names.FIELD_KEY)))))
             known, parameters = self._drifted.get(instance, (cycle, []))
             if known != cycle:
                 parameters = []

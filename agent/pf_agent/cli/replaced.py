@@ -15,10 +15,14 @@ from pf_agent.words.history import CycleName, PastCycle
 
 
 class Replaced:
-    """The text that a cycle of an instance replaced. Raises HostError."""
+    """The text that a cycle of an instance replaced. Raises HostError.
 
-    def __init__(self, instance: str, cycle: CycleName) -> None:
-        self.state = FileStore.of_instance(instance, names.STATE_DIRECTORY, names.RUN_DIRECTORY)
+    `state` is that of the document, by default main.cf's.
+    """
+
+    def __init__(self, instance: str, cycle: CycleName, state: FileStore | None = None) -> None:
+        folders = (names.STATE_DIRECTORY, names.RUN_DIRECTORY)
+        self.state = state or FileStore.of_instance(instance, *folders)
         self._instance, self._cycle = instance, cycle
         prepare(self.state)
 

@@ -9,14 +9,17 @@ from dataclasses import dataclass
 from typing import Final
 
 from pf_agent import names
+from pf_agent.cli import documents
 from pf_agent.cli.replaced import Replaced
 from pf_agent.cli.subject import Subject, all_drift
 from pf_agent.cli.verbs_wish import record_order, require_names, tell, tell_of_apply
 from pf_agent.cli.wish import leftovers, require_root, subject_of, wish
+from pf_agent.cli.wish_entries import wish_entries
 from pf_agent.config.desired import value_fault
 from pf_agent.errors import ConfigError, ExitCode, PfAgentError
 from pf_agent.files import configuration
 from pf_agent.maincf.document import MainCf
+from pf_agent.maincf.grammar import Document, grammar_of
 from pf_agent.model import Drift, DriftKind, Event
 from pf_agent.reconcile.drift import damage
 from pf_agent.words.history import CycleName
@@ -30,12 +33,12 @@ class _Source:
     """The text that values are taken from, its path, and the parameters meant if none are named."""
 
     place: str
-    main_cf: MainCf
+    document: Document
     parameters: Sequence[str]
 
     def says(self, name: str) -> str | None:
         """Return the value, None if it is not set. Raises ConfigError if TOML cannot express it."""
-        parameter = self.main_cf.get(name)
+        parameter = self.document.get(name)
         if parameter is not None:
             if value_fault(parameter.value):
                 place = f"{self.place}:{parameter.line}"
@@ -47,6 +50,9 @@ class _Source:
 
 def cmd_adopt(arguments: argparse.Namespace) -> ExitCode:
     """Make values of main.cf, or of the text that a cycle replaced, part of the desired state."""
+    document, keys = documents.taken_apart(arguments.parameters)
+    if document:
+        return _adopt_entries(arguments, document, keys)
     cycle: CycleName | None = arguments.cycle
     asks = cycle is None and not arguments.parameters
     if asks and not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -58,13 +64,37 @@ def cmd_adopt(arguments: argparse.Namespace) -> ExitCode:
     source = _standing(subject, asks) if cycle is None else _replaced(subject, cycle, not given)
     chosen = given or source.parameters
     wishes = {name: source.says(name) for name in chosen}
-    known = {name for name in chosen if name in source.main_cf.parameters()}
+    known = {name for name in chosen if name in source.document.parameters()}
     wished = wish(arguments.instance, wishes, known | subject.desired.parameters())
     number = None if cycle is None else cycle.number
     record_order(Event.ADOPTED, arguments.instance, wished, number)
     # After --cycle main.cf still has the corrected values; the daemon is about to change them.
     rest = leftovers(wished, chosen) if cycle is None else ()
     tell(arguments, wishes, wished, (*wished.warnings, *rest))
+    if cycle is not None:
+        tell_of_apply(arguments)
+    return ExitCode.OK
+
+
+def _adopt_entries(arguments: argparse.Namespace, document: str, keys: Sequence[str]) -> ExitCode:
+    """Make entries of a table, or of the text that a cycle replaced, part of the desired state."""
+    cycle: CycleName | None = arguments.cycle
+    if cycle is None and not keys:
+        raise ConfigError(f"adopt {document}: no key given; name the entries to adopt")
+    require_root("adopt")
+    subject = subject_of(arguments.instance, configuration.load_desired(names.CONFIG_DIRECTORY))
+    found = documents.named(subject, document)
+    place, text = found.host.path, found.host.read().text or b""
+    if cycle is not None:
+        replaced = Replaced(subject.name, cycle, documents.state_of(subject.name, found))
+        place, text = replaced.path, replaced.text()
+        keys = keys or replaced.drifted()
+    source = _Source(place, grammar_of(found.desired.kind).parse(text), keys)
+    wishes = {documents.key_of(found, key): source.says(key) for key in keys}
+    wished = wish_entries(arguments.instance, document, wishes)
+    number = None if cycle is None else cycle.number
+    record_order(Event.ADOPTED, arguments.instance, wished, number, document)
+    tell(arguments, wishes, wished, wished.warnings, document)
     if cycle is not None:
         tell_of_apply(arguments)
     return ExitCode.OK

@@ -25,8 +25,9 @@ from pf_agent.cli.subject import (
 from pf_agent.cli.tables import draw
 from pf_agent.errors import ConfigError, ExitCode, HostError
 from pf_agent.files import configuration
+from pf_agent.files.other_documents import OtherDocument
 from pf_agent.files.status_file import read_status
-from pf_agent.model import Drift
+from pf_agent.model import DesiredState, Drift
 from pf_agent.reconcile.plan import Plan
 from pf_agent.words import sentences
 from pf_agent.words.diffs import coloured
@@ -41,12 +42,16 @@ def cmd_diff(arguments: argparse.Namespace, tables: StaleTables | None = None) -
     """Print the unified diff that `apply` would make; with `tables` also what it would build."""
     looked_at = subjects(arguments)
     found = {subject.name: subject.plan() for subject in looked_at}
+    others = {subject.name: _others(subject) for subject in looked_at}
     stale = {
         subject.name: tables(subject, found[subject.name].candidate) if tables else {}
         for subject in looked_at
     }
     if arguments.json:
-        dicts = {subject.name: _differences(subject, found[subject.name]) for subject in looked_at}
+        dicts = {s.name: _differences(s.desired, found[s.name]) for s in looked_at}
+        for name, documents in others.items():
+            told = {d.desired.document: _differences(d.desired, p) for d, p in documents}
+            dicts[name]["documents"] = told
         if tables:
             dicts = {n: each | {"stale_tables": stale_dict(stale[n])} for n, each in dicts.items()}
         print_json(dicts.pop(names.DEFAULT_INSTANCE) | {"instances": dicts})
@@ -54,19 +59,33 @@ def cmd_diff(arguments: argparse.Namespace, tables: StaleTables | None = None) -
         for name, each in found.items():
             _print_diff(each.diff, arguments.color)
             _tell_drift(prefix(name), all_drift(each))
+            for document, differs in others[name]:
+                _print_diff(differs.diff, arguments.color)
+                _tell_drift(f"{prefix(name)}{document.desired.document}: ", all_drift(differs))
             for sentence in stale[name].values():
                 print(sentences.printable(f"{prefix(name)}{sentence}"), file=sys.stderr)
         for subject in looked_at:
             for left in left_behind(subject):
                 print(sentences.printable(placed_left(subject, left)), file=sys.stderr)
-    return ExitCode.DRIFT if any(map(all_drift, found.values())) else ExitCode.OK
+    plans = (*found.values(), *(plan for each in others.values() for _, plan in each))
+    return ExitCode.DRIFT if any(map(all_drift, plans)) else ExitCode.OK
 
 
-def _differences(subject: Subject, found: Plan) -> dict[str, Any]:
-    """One instance for `diff --json`: beside each difference the place that desires it."""
+def _others(subject: Subject) -> list[tuple[OtherDocument, Plan]]:
+    """Return the other documents of an instance, and how each differs."""
+    if not subject.own or not subject.desired.documents:
+        return []
+    from pf_agent.cli import documents  # `diff` of main.cf alone does without
+
+    found = documents.of_subject(subject)
+    return [(each, documents.planned(subject, each)) for each in found]
+
+
+def _differences(desired: DesiredState, found: Plan) -> dict[str, Any]:
+    """One document for `diff --json`: beside each difference the place that desires it."""
     told = diff_dict(all_drift(found), found.diff)
     for each in told["drift"]:
-        place = subject.desired.provenance.get(each["parameter"])
+        place = desired.provenance.get(each["parameter"])
         each["place"] = None if place is None else str(place)
     return told
 
@@ -101,6 +120,12 @@ def cmd_check(arguments: argparse.Namespace) -> ExitCode:
             problem, warned = judged(subject)
             problems += [problem] if problem else []
             doubts += warned
+            if subject.desired.documents:
+                from pf_agent.cli import documents
+
+                count += sum(len(d.parameters()) for d in subject.desired.documents.values())
+                refused, warnings = documents.problems_of(subject)
+                problems, doubts = [*problems, *refused], [*doubts, *warnings]
             if arguments.references:
                 named += [reference_dict(subject.name, each) for each in references_of(subject)]
     except ConfigError as error:

@@ -10,6 +10,7 @@ from itertools import takewhile
 from typing import Final
 
 from pf_agent import names
+from pf_agent.cli import documents
 from pf_agent.cli.on_record import put_on_record
 from pf_agent.cli.unwish import unwish
 from pf_agent.cli.verbs_look import print_json
@@ -22,6 +23,7 @@ from pf_agent.cli.wish import (
     wish,
     write_configuration,
 )
+from pf_agent.cli.wish_entries import unwish_entries, wish_entries
 from pf_agent.config.desired import name_fault, value_fault
 from pf_agent.config.dropin import Wishes
 from pf_agent.config.table import shown_key
@@ -38,7 +40,10 @@ READY_MADE: Final = "/usr/share/pf-agent/desired"
 
 def cmd_set(arguments: argparse.Namespace) -> ExitCode:
     """Make each NAME=VALUE part of the desired state."""
-    wishes = _given(arguments.settings)
+    document, settings = documents.taken_apart(arguments.settings)
+    if document:
+        return _set_entries(arguments, document, settings)
+    wishes = _given(settings)
     require_root("set")
     wished = wish(arguments.instance, wishes, wishes if arguments.unknown else ())
     record_order(Event.SET, arguments.instance, wished)
@@ -47,8 +52,35 @@ def cmd_set(arguments: argparse.Namespace) -> ExitCode:
     return ExitCode.OK
 
 
+def _set_entries(arguments: argparse.Namespace, document: str, settings: Sequence[str]) -> ExitCode:
+    wishes = _given(settings, is_key=True)
+    require_root("set")
+    wished = wish_entries(arguments.instance, document, wishes)
+    record_order(Event.SET, arguments.instance, wished, document=document)
+    tell(arguments, wishes, wished, wished.warnings, document)
+    tell_of_apply(arguments)
+    return ExitCode.OK
+
+
+def _unset_entries(arguments: argparse.Namespace, document: str, keys: Sequence[str]) -> ExitCode:
+    require_root("unset")
+    if arguments.default:
+        none: Wishes = dict.fromkeys(keys)
+        wished = wish_entries(arguments.instance, document, none)
+        tell(arguments, none, wished, wished.warnings, document)
+        tell_of_apply(arguments)
+    else:
+        wished = unwish_entries(arguments.instance, document, keys)
+        _tell_removed(arguments, keys, wished)
+    record_order(Event.UNSET, arguments.instance, wished, document=document)
+    return ExitCode.OK
+
+
 def cmd_unset(arguments: argparse.Namespace) -> ExitCode:
     """Remove each parameter from the desired state, or ask for Postfix's own default."""
+    document, keys = documents.taken_apart(arguments.parameters)
+    if document:
+        return _unset_entries(arguments, document, tuple(dict.fromkeys(keys)))
     parameters = tuple(dict.fromkeys(arguments.parameters))
     require_names("unset", parameters)
     require_root("unset")
@@ -61,14 +93,18 @@ def cmd_unset(arguments: argparse.Namespace) -> ExitCode:
         return ExitCode.OK
     wished = unwish(arguments.instance, parameters)
     record_order(Event.UNSET, arguments.instance, wished)
+    _tell_removed(arguments, parameters, wished)
+    return ExitCode.OK
+
+
+def _tell_removed(arguments: argparse.Namespace, parameters: Sequence[str], wished: Wished) -> None:
     if arguments.json:
         found = {"files": wished.written, "instance": arguments.instance}
         print_json(found | {"parameters": parameters, "warnings": wished.warnings})
-        return ExitCode.OK
+        return
     for file, gone in wished.written.items():
         print(f"{file}: removed {', '.join(map(printable, gone))}")
     _warn(wished.warnings)
-    return ExitCode.OK
 
 
 def tell_of_apply(arguments: argparse.Namespace) -> None:
@@ -108,14 +144,16 @@ def cmd_init(arguments: argparse.Namespace) -> ExitCode:
     return ExitCode.OK
 
 
-def _given(settings: Sequence[str]) -> dict[str, str]:
-    """Split each NAME=VALUE. Raises ConfigError with all problems."""
+def _given(settings: Sequence[str], is_key: bool = False) -> dict[str, str]:
+    """Split each NAME=VALUE, or KEY=VALUE of a table. Raises ConfigError with all problems."""
     found: dict[str, str] = {}
     problems = []
     _note_typed(settings)
+    if not settings:
+        raise ConfigError("set: no entry given; write KEY=VALUE")
     for setting in settings:
         name, equals, value = (part.strip(BLANKS) for part in setting.partition("="))
-        fault = name_fault(name) or value_fault(value)
+        fault = value_fault(value) if is_key else name_fault(name) or value_fault(value)
         if not equals:
             fault = "no value given; write NAME=VALUE"
         elif name in found:
@@ -143,15 +181,21 @@ def require_names(verb: str, parameters: Iterable[str]) -> None:
         raise ConfigError(*problems)
 
 
-def record_order(event: Event, instance: str, wished: Wished, cycle: int | None = None) -> None:
+def record_order(
+    event: Event, instance: str, wished: Wished, cycle: int | None = None, document: str = ""
+) -> None:
     """Record who changed which parameters; nothing if nothing changed."""
     changed = [name for written in wished.written.values() for name in written]
     if changed:
-        put_on_record(instance, orders.order(event, who_asks(), changed, cycle))
+        put_on_record(instance, orders.order(event, who_asks(), changed, cycle, document))
 
 
 def tell(
-    arguments: argparse.Namespace, wishes: Wishes, wished: Wished, warnings: Sequence[str]
+    arguments: argparse.Namespace,
+    wishes: Wishes,
+    wished: Wished,
+    warnings: Sequence[str],
+    document: str = "",
 ) -> None:
     """Print the parameters, and the files that they were written to."""
     if arguments.json:
@@ -159,6 +203,7 @@ def tell(
         defaults = [name for name, value in wishes.items() if value is None]
         print_json(
             {"files": wished.written, "instance": arguments.instance}
+            | {"document": document or "main.cf"}
             | {"settings": settings, "use_default": defaults, "warnings": list(warnings)}
         )
         return

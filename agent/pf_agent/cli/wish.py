@@ -71,14 +71,14 @@ def wish(instance: str, wishes: Wishes, may_be_unknown: Collection[str] = ()) ->
         new = {n: value for n, value in wishes.items() if not _is_desired(before.desired, n, value)}
         if not new:
             return Wished(before, {}, ())
-        homes = {name: _home(before.desired, name) for name in new}
+        homes = {name: home_of(before.desired, name) for name in new}
         files = [
             _edited(path, {name: new[name] for name in new if homes[name] == path}, instance)
             for path in sorted(set(homes.values()))
         ]
         desired = configuration.load_desired(names.CONFIG_DIRECTORY, files)
         after = subject_of(instance, desired)
-        _refuse_vain(after.desired, homes)
+        refuse_vain(after.desired, homes)
         doubts = judge(before, after, new, may_be_unknown)
         for file in files:
             write_configuration(file.path, file.text)
@@ -86,16 +86,20 @@ def wish(instance: str, wishes: Wishes, may_be_unknown: Collection[str] = ()) ->
     return Wished(after, written, doubts)
 
 
-def _home(desired: DesiredState, name: str) -> str:
+def home_of(desired: DesiredState, name: str) -> str:
+    """Return the file in which a part is to be written."""
     place = desired.provenance.get(name)
     return SITE if place is not None and place.file == SITE else LOCAL
 
 
 def _edited(path: str, wishes: Wishes, instance: str) -> Source:
+    return Source(path, edited(Source(path, head_of(path)), wishes, instance).encode())
+
+
+def head_of(path: str) -> bytes:
+    """Return what a file of ours says, or with what a new one begins. Raises HostError."""
     old = read_configuration(path)
-    return Source(
-        path, edited(Source(path, _HEAD if old is None else old), wishes, instance).encode()
-    )
+    return _HEAD if old is None else old
 
 
 def _is_desired(desired: DesiredState, name: str, value: str | None) -> bool:
@@ -104,7 +108,7 @@ def _is_desired(desired: DesiredState, name: str, value: str | None) -> bool:
     return desired.settings.get(name) == value
 
 
-def _refuse_vain(desired: DesiredState, homes: Mapping[str, str]) -> None:
+def refuse_vain(desired: DesiredState, homes: Mapping[str, str]) -> None:
     """Refuse a wish without effect, which a later drop-in overrides."""
     places = {name: desired.provenance[name] for name in homes}
     problems = [

@@ -24,7 +24,7 @@ from pf_agent.model import DesiredState
 # By parameter: its value, or None for Postfix's own default.
 Wishes = Mapping[str, str | None]
 
-_NOTHING = DesiredState({}, frozenset())
+NOTHING = DesiredState({}, frozenset())
 # An integer that comes back as the same text.
 _INTEGER = re.compile(r"0|[1-9][0-9]{0,17}")
 _WIDTH = 100
@@ -48,7 +48,7 @@ def edited(source: Source, wishes: Wishes, instance: str = names.DEFAULT_INSTANC
     defaults = [n for n, value in wishes.items() if value is None and n not in before.use_default]
     text = source.text.decode("utf-8-sig")
     if settings or defaults:
-        table = _table(instance)
+        table = table_of(instance)
         text = _without_defaults(text, table, settings)
         text = _changed(text, table, settings, defaults)
         text = _with_defaults(text, table, defaults)
@@ -62,7 +62,7 @@ def removed(source: Source, parameters: Sequence[str], instance: str) -> str:
 
     Raises like `edited`.
     """
-    table = _table(instance)
+    table = table_of(instance)
     text = _without_defaults(source.text.decode("utf-8-sig"), table, parameters)
     text = _changed(text, table, {}, (), parameters)
     left = stated(Source(source.path, text.encode()), instance).parameters()
@@ -74,7 +74,7 @@ def removed(source: Source, parameters: Sequence[str], instance: str) -> str:
 
 def stated(source: Source, instance: str) -> DesiredState:
     """Return what this one file says about an instance. Raises ConfigError if it is faulty."""
-    return desired.by_instance(desired.load([source])).get(instance, _NOTHING)
+    return desired.by_instance(desired.load([source])).get(instance, NOTHING)
 
 
 def written(value: str) -> str:
@@ -91,11 +91,22 @@ def _string(text: str) -> str:
     return f'"{"".join(shown(char)[1:-1] for char in text)}"'
 
 
-def _key(name: str) -> str:
+def editor() -> Any:
+    """Return the module tomlkit. Raises HostError if it is not installed."""
+    try:
+        import tomlkit
+    except ImportError as error:
+        raise HostError("tomlkit is missing; install python3-tomlkit") from error
+    return tomlkit
+
+
+def key_of(name: str) -> str:
+    """Return a key in TOML."""
     return name if BARE_KEY.fullmatch(name) else _string(name)
 
 
-def _table(instance: str) -> Path:
+def table_of(instance: str) -> Path:
+    """Return the table of an instance."""
     return () if instance == names.DEFAULT_INSTANCE else ("instances", instance)
 
 
@@ -105,7 +116,7 @@ def _verify(source: Source, wishes: Wishes, instance: str) -> None:
     try:
         found = stated(source, instance)
     except ConfigError as error:
-        found, problem = _NOTHING, f" ({error.problems[0]})"
+        found, problem = NOTHING, f" ({error.problems[0]})"
     for name, value in wishes.items():
         if found.settings.get(name) != value or (value is None) != (name in found.use_default):
             raise ConfigError(f"{source.path}: {name} cannot be added{problem}; edit it by hand")
@@ -136,10 +147,7 @@ def _changed(
     gone: Sequence[str] = (),
 ) -> str:
     """Change or remove existing settings; add to an existing `use_default`."""
-    try:
-        import tomlkit
-    except ImportError as error:
-        raise HostError("tomlkit is missing; install python3-tomlkit") from error
+    tomlkit = editor()
     document = tomlkit.parse(text)
     table: Any = document
     for part in path:
@@ -153,20 +161,20 @@ def _changed(
     for name, value in settings.items():
         if name in section:
             section[name] = tomlkit.value(written(value))
-    return document.as_string()
+    return str(document.as_string())
 
 
 def _with_settings(text: str, path: Path, settings: Mapping[str, str]) -> str:
     """Add the settings that are missing: below the last one, or in a table of their own."""
     section = (*path, "settings")
     spans = {key[-1]: span for key, span in key_spans(text).items() if key[:-1] == section}
-    added = [f"{_key(n)} = {written(value)}" for n, value in settings.items() if n not in spans]
+    added = [f"{key_of(n)} = {written(value)}" for n, value in settings.items() if n not in spans]
     if not added:
         return text
-    header = _headers(text).get(section)
-    if header is None:
-        return _appended(text, [_header(section), *added])
-    return _inserted(text, max([header, *(last for _, last in spans.values())]), added)
+    line = headers(text).get(section)
+    if line is None:
+        return appended(text, [header(section), *added])
+    return inserted(text, max([line, *(last for _, last in spans.values())]), added)
 
 
 def _with_defaults(text: str, path: Path, defaults: Sequence[str]) -> str:
@@ -176,15 +184,15 @@ def _with_defaults(text: str, path: Path, defaults: Sequence[str]) -> str:
     added = [f"use_default = [{', '.join(map(_string, defaults))}]"]
     if len(added[0]) > _WIDTH:
         added = ["use_default = [", *(f"    {_string(name)}," for name in defaults), "]"]
-    headers = _headers(text)
-    if path in headers:
-        return _inserted(text, headers[path], added)
-    if path or not headers:
-        return _appended(text, [_header(path), *added] if path else added)
-    return _inserted(text, _above(text, min(headers.values())), [*added, ""])
+    there = headers(text)
+    if path in there:
+        return inserted(text, there[path], added)
+    if path or not there:
+        return appended(text, [header(path), *added] if path else added)
+    return inserted(text, _above(text, min(there.values())), [*added, ""])
 
 
-def _headers(text: str) -> dict[Path, int]:
+def headers(text: str) -> dict[Path, int]:
     """Return the line of each `[table]`, counted from 1."""
     lines = text.split("\n")
     found: dict[Path, int] = {}
@@ -199,8 +207,9 @@ def _headers(text: str) -> dict[Path, int]:
     return found
 
 
-def _header(path: Path) -> str:
-    return f"[{'.'.join(map(_key, path))}]"
+def header(path: Path) -> str:
+    """Return the line that begins a table."""
+    return f"[{'.'.join(map(key_of, path))}]"
 
 
 def _above(text: str, header: int) -> int:
@@ -212,14 +221,14 @@ def _above(text: str, header: int) -> int:
     return line or header - 1  # a comment at the head of the file belongs to the file
 
 
-def _inserted(text: str, below: int, added: Sequence[str]) -> str:
+def inserted(text: str, below: int, added: Sequence[str]) -> str:
     """Insert lines below the line of that number, counted from 1; 0 puts them first."""
     lines = text.split("\n")
     end = [] if below < len(lines) else [""]
     return "\n".join([*lines[:below], *added, *lines[below:], *end])
 
 
-def _appended(text: str, added: Sequence[str]) -> str:
+def appended(text: str, added: Sequence[str]) -> str:
     """Append lines, after an empty one."""
     end = "" if text.endswith("\n") or not text else "\n"
     gap = "" if text.endswith("\n\n") or not text else "\n"

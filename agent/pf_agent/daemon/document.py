@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from pf_agent.daemon.telling import emit_of_document
 from pf_agent.files.exchange import MainCfFile
-from pf_agent.files.other_documents import OtherDocument, document_on_disk
+from pf_agent.files.other_documents import OtherDocument, document_on_disk, note_settings
 from pf_agent.files.store import FileStore
 from pf_agent.maincf.aliases import BUILT
 from pf_agent.maincf.indexed import Draft, Table
@@ -96,11 +96,13 @@ def document_of(
     found = document_on_disk(name, desired, host.path)
     kept = state.of_document(name, found.note)
     in_force = InForce(found.host, kept, emit_of_document(name, emit), postfix.is_there)
+    if found.desired.is_secret:
+        note_settings(kept.wishes())
     asked = None if found.problems else found.desired
-    return Document(asked, found.problems, found.host, kept, _judge_of(found, postfix), in_force)
+    return Document(asked, found.problems, found.host, kept, judge_of(found, postfix), in_force)
 
 
-def _judge_of(found: OtherDocument, postfix: Tries) -> Judge:
+def judge_of(found: OtherDocument, postfix: Tries) -> Judge:
     """Return what has Postfix's programs try a text of the document."""
     kind, _, path = found.desired.document.partition(":")
     is_of_aliases = found.desired.kind is DocumentKind.ALIASES

@@ -18,7 +18,7 @@ from pf_agent.files.nature import nature_of
 from pf_agent.files.trusted import require_root_alone
 from pf_agent.files.whole import read_if_fit
 from pf_agent.maincf.resolved import resolved, values_of
-from pf_agent.model import DesiredState
+from pf_agent.model import DesiredState, Wishes
 from pf_agent.words.outgoing import PROCESS
 
 
@@ -47,15 +47,17 @@ def document_on_disk(name: str, desired: DesiredState, main_cf: str) -> OtherDoc
     is_secret = found.is_secret or not _is_public(path)
     wanted = replace(found.desired, document=name, is_secret=is_secret)
     note = partial(_note_secrets, wanted) if is_secret else _note_nothing
-    note_settings(wanted)
+    if is_secret:
+        PROCESS.read_secrets(wanted.settings.values())
     host = MainCfFile(path, nature_of(found.is_secret, note))
     return OtherDocument(wanted, host, note, found.problems)
 
 
-def note_settings(desired: DesiredState) -> None:
-    """Have what is desired of a secret document hidden wherever it is quoted."""
-    if desired.is_secret:
-        PROCESS.read_secrets(desired.settings.values())
+def note_settings(kept: Wishes) -> None:
+    """Have what was desired of a secret document hidden wherever it is quoted."""
+    rejected = None if kept.rejected is None else kept.rejected.says
+    for desired in (kept.served, kept.applied, rejected):
+        PROCESS.read_secrets({} if desired is None else desired.settings.values())
 
 
 def _is_public(path: str) -> bool:

@@ -97,6 +97,8 @@ class FileStore:
         modes = {**outer, **store._folders.modes}
         store._folders = replace(store._folders, modes=modes, may_be_links=())
         store._cycles, store._note_text = self._cycles, note
+        own = store.directory
+        store._wishes = WishesFile(own, own, names.DEFAULT_INSTANCE, note)
         return store
 
     def prepare(self, quickly: bool = False) -> tuple[str, ...]:

@@ -30,7 +30,15 @@ class WishesFile:
     The previous version kept one for all instances, in `outer`.
     """
 
-    def __init__(self, directory: str, outer: str, instance: str) -> None:
+    def __init__(
+        self,
+        directory: str,
+        outer: str,
+        instance: str,
+        note: Callable[[bytes | None], None] = PROCESS.read_main_cf,
+    ) -> None:
+        """Tell `note` of the lines of the document that are read."""
+        self._note = note
         self._path = os.path.join(directory, WISHES)
         self._approved = os.path.join(outer, APPROVED)
         self._instance = instance
@@ -47,7 +55,7 @@ class WishesFile:
         if seen is None or self._read is None or seen != self._read[0]:
             try:
                 self._read = (seen, self._load(ran_with))
-                _note_secrets(self._read[1])
+                self._note_secrets(self._read[1])
             except HostError:
                 if self._read is None:
                     raise
@@ -78,10 +86,9 @@ class WishesFile:
             return Wishes(approved, approved)
         return Wishes()
 
-
-def _note_secrets(wishes: Wishes) -> None:
-    rejected = None if wishes.rejected is None else wishes.rejected.says
-    for desired in (wishes.served, wishes.applied, rejected):
-        PROCESS.read_desired(desired)
-    for lines in wishes.before.values():
-        PROCESS.read_main_cf(None if lines is None else encoded(lines))
+    def _note_secrets(self, wishes: Wishes) -> None:
+        rejected = None if wishes.rejected is None else wishes.rejected.says
+        for desired in (wishes.served, wishes.applied, rejected):
+            PROCESS.read_desired(desired)
+        for lines in wishes.before.values():
+            self._note(None if lines is None else encoded(lines))

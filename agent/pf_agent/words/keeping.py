@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from pf_agent import names
-from pf_agent.config.desired import name_fault
+from pf_agent.config.desired import name_fault, value_fault
 from pf_agent.model import Drift, DriftKind
 
 # The command names at most this many parameters; without any it means all that drifted.
@@ -24,7 +24,8 @@ def keepable(drift: Sequence[Drift]) -> tuple[str, ...]:
         return ()
     kept = (d for d in drift if not d.is_wished and d.kind is not DriftKind.DUPLICATED)
     found = dict.fromkeys(each.parameter for each in kept)
-    return tuple(name for name in found if not (name_fault(name) or name.startswith("-")))
+    is_fit = value_fault if any(each.document for each in drift) else name_fault
+    return tuple(name for name in found if not (is_fit(name) or name.startswith("-")))
 
 
 def command(instance: str, drift: Sequence[Drift], cycle: str) -> str:
@@ -36,6 +37,8 @@ def command(instance: str, drift: Sequence[Drift], cycle: str) -> str:
     if not found:
         return ""
     words = ["pf-agent", "adopt"]
+    if document := next(each.document for each in drift):
+        words.append(document)
     if instance != names.DEFAULT_INSTANCE:
         words += ["--instance", instance]
     if cycle:

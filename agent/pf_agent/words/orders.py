@@ -5,7 +5,7 @@ A record names the parameters but no values: other users than root may read the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,11 +35,25 @@ class PastOrder:
     message: str
 
 
-def order(event: Event, who: str, parameters: Sequence[str], cycle: int | None = None) -> Record:
-    """Return the record of an order; `cycle` is the one whose replaced text the values are from."""
+def order(
+    event: Event,
+    who: str,
+    parameters: Sequence[str],
+    cycle: int | None = None,
+    document: str = "",
+) -> Record:
+    """Return the record of an order; `cycle` is the one whose replaced text the values are from.
+
+    If it is about a `document` other than main.cf, the parameters are its keys.
+    """
     source = "" if cycle is None else f" from the text that cycle {cycle} replaced,"
     text = f"{sentences.listed(parameters)} {event.value}{source} by {who}"
-    return Record(event, text, cycle, {names.FIELD_PARAMETER: _joined(parameters)} | _by(who))
+    fields = {names.FIELD_PARAMETER: _joined(parameters)} | _by(who)
+    if document:
+        text = f"{document}: {text}"
+        fields[names.FIELD_TABLE] = document
+        fields[names.FIELD_KEY] = fields.pop(names.FIELD_PARAMETER)
+    return Record(event, text, cycle, fields)
 
 
 def restored(who: str, cycle: int, displaced: Sequence[str]) -> Record:
@@ -100,13 +114,17 @@ def _joined(parameters: Sequence[str]) -> str:
     return text
 
 
+def _parts(fields: Mapping[str, str]) -> str:
+    return fields.get(names.FIELD_PARAMETER) or fields.get(names.FIELD_KEY, "")
+
+
 def _past(entry: Entry) -> PastOrder:
     fields = entry.fields
     return PastOrder(
         entry.event,
         entry.at,
         fields.get(names.FIELD_INSTANCE, names.DEFAULT_INSTANCE),
-        tuple(filter(None, fields.get(names.FIELD_PARAMETER, "").split(_BETWEEN))),
+        tuple(filter(None, _parts(fields).split(_BETWEEN))),
         sentences.printable(fields.get(names.FIELD_BY) or names.UNKNOWN),
         CycleName.of(fields),
         entry.message,

@@ -466,7 +466,7 @@ def test_no_drift_needs_no_activation() -> None:
 
 def entry_drift(kind: DocumentKind, text: bytes, settings: dict[str, str]) -> list[Drift]:
     state = DesiredState(settings, frozenset({"gone"}), kind=kind)
-    return list(find_drift(state, ActualState(text, FileKind.REGULAR), attributes=False))
+    return list(find_drift(state, ActualState(text, FileKind.REGULAR), attributes=None))
 
 
 def test_the_key_that_a_file_writes_in_another_case_is_the_same() -> None:

@@ -1,0 +1,99 @@
+"""Edits the desired entries of a table in a drop-in's text, as dropin.py does the settings.
+
+The entries stand below `[tables."TYPE:/PATH"]` itself, and one that must not be there is `false`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pf_agent.config import desired, dropin
+from pf_agent.config.positions import key_spans
+from pf_agent.config.table import Source
+from pf_agent.errors import ConfigError
+from pf_agent.model import DesiredState
+
+_FALSE = "false"
+
+
+def edited(source: Source, wishes: dropin.Wishes, instance: str, document: str) -> str:
+    """Return the text of `source` with each of `wishes` in it; None: no such entry.
+
+    A key that the file has in upper case is the same key. Raises ConfigError if `source` is
+    faulty, or cannot be edited, and HostError if tomlkit is not installed.
+    """
+    before = stated(source, instance, document)
+    known = {key.casefold(): key for key in before.parameters()}
+    named = {known.get(key.casefold(), key): value for key, value in wishes.items()}
+    changed = {key: value for key, value in named.items() if key in before.parameters()}
+    text = _changed(source.text.decode("utf-8-sig"), instance, document, changed)
+    added = {key: value for key, value in named.items() if key not in changed}
+    text = _with_entries(text, instance, document, added)
+    found = stated(Source(source.path, text.encode()), instance, document)
+    for key, value in named.items():
+        if found.settings.get(key) != value or (value is None) != (key in found.use_default):
+            raise ConfigError(f"{source.path}: {key} cannot be added; edit it by hand")
+    return text
+
+
+def removed(source: Source, keys: Sequence[str], instance: str, document: str) -> str:
+    """Return the text of `source` without what it says of these keys. Raises like `edited`."""
+    before = stated(source, instance, document).parameters()
+    gone = {key.casefold() for key in keys}
+    text = source.text.decode("utf-8-sig")
+    text = _changed(text, instance, document, {}, [k for k in before if k.casefold() in gone])
+    left = stated(Source(source.path, text.encode()), instance, document).parameters()
+    for key in left:
+        if key.casefold() in gone:
+            raise ConfigError(f"{source.path}: {key} cannot be removed; edit it by hand")
+    return text
+
+
+def stated(source: Source, instance: str, document: str) -> DesiredState:
+    """Return what this one file says about a table. Raises ConfigError if it is faulty."""
+    of_instance = desired.by_instance(desired.load([source])).get(instance, dropin.NOTHING)
+    return of_instance.documents.get(document, dropin.NOTHING)
+
+
+def _path(instance: str, document: str) -> tuple[str, ...]:
+    return (*dropin.table_of(instance), "tables", document)
+
+
+def _written(value: str | None) -> str:
+    return _FALSE if value is None else dropin.written(value)
+
+
+def _changed(
+    text: str,
+    instance: str,
+    document: str,
+    changed: Mapping[str, str | None],
+    gone: Sequence[str] = (),
+) -> str:
+    """Change or remove entries that the file has."""
+    if not changed and not gone:
+        return text
+    tomlkit = dropin.editor()
+    whole = tomlkit.parse(text)
+    table: Any = whole
+    for part in _path(instance, document):
+        table = table[part]
+    for key in gone:
+        del table[key]
+    for key, value in changed.items():
+        table[key] = tomlkit.value(_written(value))
+    return str(whole.as_string())
+
+
+def _with_entries(text: str, instance: str, document: str, added: Mapping[str, str | None]) -> str:
+    """Add entries that are missing: below the last one, or in a table of their own."""
+    if not added:
+        return text
+    path = _path(instance, document)
+    lines = [f"{dropin.key_of(key)} = {_written(value)}" for key, value in added.items()]
+    header = dropin.headers(text).get(path)
+    if header is None:
+        return dropin.appended(text, [dropin.header(path), *lines])
+    below = [last for key, (_, last) in key_spans(text).items() if key[:-1] == path]
+    return dropin.inserted(text, max([header, *below]), lines)
