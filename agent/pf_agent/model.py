@@ -545,7 +545,8 @@ class Applied:
     """What `apply` did for one instance; `failure` says why its activation failed, if so.
 
     `rebuilt` has a sentence for each source of a table whose index was rebuilt, `stale` one for
-    each whose index does not match it: why.
+    each whose index does not match it: why. `documents` tells how the cycle of each other document
+    ended.
     """
 
     instance: str
@@ -553,6 +554,7 @@ class Applied:
     failure: str
     rebuilt: Mapping[str, str] = field(default_factory=dict)
     stale: Mapping[str, str] = field(default_factory=dict)
+    documents: Mapping[str, Outcome] = field(default_factory=dict)
 
 
 class Event(str, Enum):

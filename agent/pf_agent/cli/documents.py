@@ -98,6 +98,15 @@ def state_of(instance: str, found: OtherDocument) -> FileStore:
     return outer.of_document(found.desired.document, found.note)
 
 
+def of_cycle(subject: Subject, state: FileStore, cycle: int) -> OtherDocument | None:
+    """Return the document whose text the cycle replaced; None: it was main.cf's, or no text."""
+    for name in state.documents():
+        found = named(subject, name)
+        if state.of_document(name, found.note).displaced(cycle) is not None:
+            return found
+    return None
+
+
 def _folder(subject: Subject) -> str:
     return subject.host.path.rpartition("/")[0]
 

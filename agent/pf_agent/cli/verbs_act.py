@@ -57,14 +57,18 @@ def cmd_apply(arguments: argparse.Namespace) -> ExitCode:
             text = each.failure or each.outcome.summary or "in sync"
             for line in (text, *each.rebuilt.values(), *each.stale.values()):
                 print(sentences.printable(f"{prefix(each.instance)}{line}"))
+            for name, outcome in each.documents.items():
+                text = f"{name}: {outcome.summary or 'in sync'}"
+                print(sentences.printable(f"{prefix(each.instance)}{text}"))
     if any(map(_has_failed, applied)):
         return ExitCode.FAILURE
     return ExitCode.OK
 
 
 def _has_failed(applied: Applied) -> bool:
-    is_rejected = applied.outcome.result is Result.REJECTED
-    return bool(applied.failure or applied.stale or is_rejected)
+    outcomes = (applied.outcome, *applied.documents.values())
+    is_refused = any(each.result in (Result.REJECTED, Result.FAILED) for each in outcomes)
+    return bool(applied.failure or applied.stale or is_refused)
 
 
 def cmd_suspend(arguments: argparse.Namespace) -> ExitCode:

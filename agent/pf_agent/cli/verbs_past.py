@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from pf_agent import names
+from pf_agent.cli import documents
 from pf_agent.cli.explained_services import explain_service
 from pf_agent.cli.explained_tables import table_states
 from pf_agent.cli.moments import moment_of
@@ -25,6 +26,7 @@ from pf_agent.config.table import shown_key
 from pf_agent.errors import ConfigError, ExitCode, HostError
 from pf_agent.files.configuration import load_desired
 from pf_agent.files.exchange import MainCfFile
+from pf_agent.files.store import FileStore
 from pf_agent.maincf.document import MainCf
 from pf_agent.maincf.secrets import masked
 from pf_agent.maincf.values import description
@@ -126,7 +128,8 @@ def _print_cycle(
     what = sentences.listed(cycle.parameters)
     print(f"cycle {name}, {day}: {what and f'{what}: '}{cycle.outcome}{why}")
     if command := history.keep_command(cycle, name):
-        print("main.cf was put back; " if cycle.displaced else "", "to keep the change:", sep="")
+        file = cycle.document or "main.cf"
+        print(f"{file} was put back; " if cycle.displaced else "", "to keep the change:", sep="")
         print(f"    {command}")
     about = (each.message for each in given if orders.is_about(each, cycle))
     for message in (*cycle.messages, *about):
@@ -226,13 +229,16 @@ def cmd_restore(arguments: argparse.Namespace) -> ExitCode:
     desired = by_instance(load_desired(names.CONFIG_DIRECTORY)).get(instance)
     if desired is None:
         raise ConfigError(f"instance {instance}: not configured; see /etc/pf-agent/desired.toml")
-    replaced = Replaced(instance, cycle)
-    state, text = replaced.state, replaced.text()
     host = MainCfFile(main_cf_of(instance, desired))
+    whole = FileStore.of_instance(instance, names.STATE_DIRECTORY, names.RUN_DIRECTORY)
+    other = documents.of_cycle(Subject(instance, desired, host, True), whole, cycle.number)
+    host = host if other is None else other.host
+    replaced = Replaced(instance, cycle, other and documents.state_of(instance, other))
+    state, text = replaced.state, replaced.text()
     reason = f"the text that cycle {cycle} replaced was restored"
     # First of all: the daemon would undo it within milliseconds.
     who = who_asks()
-    suspended = suspend(state.suspended_alone, who, time.time(), reason=reason)
+    suspended = suspend(whole.suspended_alone, who, time.time(), reason=reason)
     wake_daemon()
     with state.lock(), host.locked():
         swap = Swap(host, state, state.next_cycle())

@@ -24,6 +24,7 @@ from pf_agent.cli.wish import (
 )
 from pf_agent.config import dropin_entries
 from pf_agent.config.dropin import Wishes
+from pf_agent.config.dropin_entries import stated
 from pf_agent.config.table import Source, shown_key
 from pf_agent.errors import ConfigError
 from pf_agent.files import configuration
@@ -64,13 +65,7 @@ def unwish_entries(instance: str, document: str, keys: Sequence[str]) -> Wished:
         folded = [documents.key_of(before, key) for key in keys]
         texts = {path: read_configuration(path) for path in (LOCAL, SITE)}
         sources = [Source(path, text) for path, text in texts.items() if text]
-        ours = {
-            each.path: frozenset(
-                documents.key_of(before, key)
-                for key in dropin_entries.stated(each, instance, document).parameters()
-            )
-            for each in sources
-        }
+        ours = {s.path: stated(s, instance, document).parameters() for s in sources}
         _refuse_foreign(before, folded, ours)
         gone = {path: tuple(k for k in folded if k in found) for path, found in ours.items()}
         by_path = {each.path: each for each in sources}

@@ -12,6 +12,7 @@ from pf_agent.config import desired, dropin
 from pf_agent.config.positions import key_spans
 from pf_agent.config.table import Source
 from pf_agent.errors import ConfigError
+from pf_agent.maincf.entries import folded
 from pf_agent.model import DesiredState
 
 _FALSE = "false"
@@ -20,18 +21,16 @@ _FALSE = "false"
 def edited(source: Source, wishes: dropin.Wishes, instance: str, document: str) -> str:
     """Return the text of `source` with each of `wishes` in it; None: no such entry.
 
-    A key that the file has in upper case is the same key. Raises ConfigError if `source` is
-    faulty, or cannot be edited, and HostError if tomlkit is not installed.
+    The keys are as Postfix has them; in the file they may be in upper case. Raises ConfigError if
+    `source` is faulty, or cannot be edited, and HostError if tomlkit is not installed.
     """
-    before = stated(source, instance, document)
-    known = {key.casefold(): key for key in before.parameters()}
-    named = {known.get(key.casefold(), key): value for key, value in wishes.items()}
-    changed = {key: value for key, value in named.items() if key in before.parameters()}
+    before = stated(source, instance, document).parameters()
+    changed = {key: value for key, value in wishes.items() if key in before}
     text = _changed(source.text.decode("utf-8-sig"), instance, document, changed)
-    added = {key: value for key, value in named.items() if key not in changed}
+    added = {key: value for key, value in wishes.items() if key not in changed}
     text = _with_entries(text, instance, document, added)
     found = stated(Source(source.path, text.encode()), instance, document)
-    for key, value in named.items():
+    for key, value in wishes.items():
         if found.settings.get(key) != value or (value is None) != (key in found.use_default):
             raise ConfigError(f"{source.path}: {key} cannot be added; edit it by hand")
     return text
@@ -39,13 +38,10 @@ def edited(source: Source, wishes: dropin.Wishes, instance: str, document: str) 
 
 def removed(source: Source, keys: Sequence[str], instance: str, document: str) -> str:
     """Return the text of `source` without what it says of these keys. Raises like `edited`."""
-    before = stated(source, instance, document).parameters()
-    gone = {key.casefold() for key in keys}
-    text = source.text.decode("utf-8-sig")
-    text = _changed(text, instance, document, {}, [k for k in before if k.casefold() in gone])
+    text = _changed(source.text.decode("utf-8-sig"), instance, document, {}, keys)
     left = stated(Source(source.path, text.encode()), instance, document).parameters()
-    for key in left:
-        if key.casefold() in gone:
+    for key in keys:
+        if key in left:
             raise ConfigError(f"{source.path}: {key} cannot be removed; edit it by hand")
     return text
 
@@ -79,10 +75,11 @@ def _changed(
     table: Any = whole
     for part in _path(instance, document):
         table = table[part]
+    written = {folded(key): key for key in table}
     for key in gone:
-        del table[key]
+        del table[written[key]]
     for key, value in changed.items():
-        table[key] = tomlkit.value(_written(value))
+        table[written[key]] = tomlkit.value(_written(value))
     return str(whole.as_string())
 
 

@@ -2,6 +2,7 @@
 
 The keys are the table's own, so what else is said of one is in a table below it, `rules`. Whether
 Postfix could read an entry depends on the kind of source, which main.cf decides: not checked here.
+The keys are as Postfix has them: in lower case.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from typing import Final
 
 from pf_agent.config.layer import Layer
 from pf_agent.config.table import INT64, Table, shown
-from pf_agent.model import BLANKS, DocumentKind, Unmanaged
+from pf_agent.maincf.entries import folded
+from pf_agent.model import BLANKS, DocumentKind, Place, Unmanaged
 
 # Types whose source has the format of postmap(1) or postalias(1): one entry a line. Those of
 # regexp_table(5), pcre_table(5) and cidr_table(5) are read in order, which entries would not keep.
@@ -45,16 +47,20 @@ _KIND: Final = DocumentKind.TABLE
 
 
 def _read_table(table: Table) -> Layer:
-    settings, absent, places = {}, [], {}
+    settings: dict[str, str] = {}
+    absent: list[str] = []
+    places: dict[str, Place] = {}
     for key in table:
         if key == RULES and isinstance(table.value(key), dict):
             continue
-        value = _value(table, key)
-        places[key] = table.place(key)
+        value, name = _value(table, key), folded(key)
+        if name in places:
+            table.note(key, f"Postfix takes it for the key at {places[name]}; keep one of the two")
+        places[name] = table.place(key)
         if value is None:
-            absent.append(key)
+            absent.append(name)
         else:
-            settings[key] = value
+            settings[name] = value
     rules = table.table(RULES) if isinstance(table.value(RULES), dict) else None
     if rules is None:
         return Layer(settings, frozenset(absent), provenance=places, kind=_KIND)

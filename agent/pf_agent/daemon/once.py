@@ -19,12 +19,13 @@ from pf_agent.activation.inquiry import ask_port
 from pf_agent.activation.ports import Turn
 from pf_agent.bus.systemd import Systemd
 from pf_agent.config.desired import by_instance, main_cf_of
+from pf_agent.daemon.document import document_of
 from pf_agent.daemon.parts import Told, parts_of
 from pf_agent.daemon.progress import Progress, Waiting
 from pf_agent.daemon.shared import opens_in
 from pf_agent.daemon.tables_once import TablesOnce
 from pf_agent.daemon.telling import emit_in_life, emit_of
-from pf_agent.errors import HostError
+from pf_agent.errors import HostError, PfAgentError
 from pf_agent.files import configuration
 from pf_agent.files.locks import REPLACING
 from pf_agent.files.status_file import read_status
@@ -129,6 +130,7 @@ class _Application:
         self._asked = asked
         self._options = options
         self._told = told
+        self._emit = emit_of(name, told.emit)
         self._state = FileStore.of_instance(name, names.STATE_DIRECTORY, names.RUN_DIRECTORY)
         self._postfix = AtHand(os.path.dirname(main_cf), self._state.run_directory)
         self._parts = parts_of(name, main_cf, self._state, self._postfix, systemd, told)
@@ -148,6 +150,7 @@ class _Application:
             # The person who runs it wants it tried, whatever happened to it before.
             self._parts.in_force.try_again()
             outcome = self._look(policy)
+        others = self._correct_others()
         # Before Postfix starts: a table that it cannot open has it defer mail.
         tables = self._tables(wanted.activate)
         failure = ""
@@ -163,13 +166,29 @@ class _Application:
             tables.rebuild(self._parts.host.read().text or b"", of_others=True)
         refused = self._parts.in_force.rejected(self._asked)
         failure = failure or (refused.reason if refused else "")
-        return Applied(self._name, outcome, failure, tables.rebuilt, tables.stale)
+        return Applied(self._name, outcome, failure, tables.rebuilt, tables.stale, others)
+
+    def _correct_others(self) -> dict[str, Outcome]:
+        """Run one cycle of each other document; none keeps another from its own."""
+        found = {}
+        for name, desired in self._asked.documents.items():
+            try:
+                document = document_of(
+                    name, desired, self._parts.host, self._state, self._postfix, self._emit
+                )
+                for moved in document.state.prepare():
+                    self._told.note(moved)
+                document.in_force.try_again()
+                policy = Policy(judge=document.judge)
+                found[name] = document.cycle(policy, None, document.host.read())
+            except (PfAgentError, OSError) as error:
+                found[name] = Outcome(Result.FAILED, str(error))
+        return found
 
     def _tables(self, is_to_build: bool) -> TablesOnce:
         main_cf = self._parts.host.path
-        emit = emit_of(self._name, self._told.emit)
         lock = os.path.join(names.RUN_DIRECTORY, REPLACING)
-        tables = TablesOnce(main_cf, self._options.tables, self._postfix, emit, lock)
+        tables = TablesOnce(main_cf, self._options.tables, self._postfix, self._emit, lock)
         if is_to_build:
             tables.rebuild(self._parts.host.read().text or b"")
         return tables

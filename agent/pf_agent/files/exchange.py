@@ -288,7 +288,7 @@ class MainCfFile:
             if before is not None:
                 keep(before)
                 # A process that was just opening it has it open, or has already written.
-                is_open = is_open or not is_just(ours, before)
+                is_open = is_open or not is_just(ours, before, self._nature)
         except (OSError, HostError) as error:
             self._put_back(ours, text)
             if isinstance(error, OSError):
@@ -308,7 +308,11 @@ class MainCfFile:
         If another process has written since, its text stays in force. What could not be kept then
         remains beside it, for the next exchange to take care of.
         """
-        if self._swap(ours, self.path) and not is_just(ours, text) and self._swap(ours, self.path):
+        if (
+            self._swap(ours, self.path)
+            and not is_just(ours, text, self._nature)
+            and self._swap(ours, self.path)
+        ):
             os.rename(ours, f"{ours}-unkept")
 
 

@@ -9,7 +9,7 @@ from pf_agent.maincf.document import ATTRIBUTES
 from pf_agent.model import ActualState, Attributes, FileKind
 from pf_agent.words.outgoing import PROCESS
 
-_OTHERS = 0o007
+_GROUP, _OTHERS = 0o070, 0o007
 _NEW_SECRET = 0o600
 
 
@@ -43,7 +43,9 @@ def _closed(actual: ActualState) -> Attributes:
     if actual.kind is FileKind.ABSENT:
         return ATTRIBUTES._replace(mode=_NEW_SECRET)
     found = _as_it_is(actual)
-    return found._replace(mode=found.mode & ~_OTHERS)
+    # Somebody chose a group of its own, and for root's own there is no need.
+    kept_out = _OTHERS if found.group else _OTHERS | _GROUP
+    return found._replace(mode=found.mode & ~kept_out)
 
 
 def nature_of(is_secret: bool, note: Callable[[bytes], None]) -> Nature:

@@ -19,7 +19,7 @@ from contextlib import suppress
 from typing import Final, NamedTuple
 
 from pf_agent.files.linux import READ, contents
-from pf_agent.files.nature import OTHER_MAIN_CF, Nature
+from pf_agent.files.nature import Nature
 from pf_agent.files.whole import held, opened
 
 # Postfix's own is 27 kB. A larger file than this is not read: it would take our memory.
@@ -73,10 +73,10 @@ def read_if_there(path: str, nature: Nature) -> RegularFile | None:
         return None
 
 
-def is_just(path: str, text: bytes) -> bool:
+def is_just(path: str, text: bytes, nature: Nature) -> bool:
     """Tell whether a file holds exactly this text and no process has it open for writing."""
     with suppress(OSError):
-        found = read_regular(path, OTHER_MAIN_CF)
+        found = read_regular(path, nature)
         return (found.text, found.is_open) == (text, False)
     return False
 

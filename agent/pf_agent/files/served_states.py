@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from dataclasses import replace
 
 from pf_agent import names
 from pf_agent.config.desired import instance_fault
+from pf_agent.config.entries import is_table
 from pf_agent.errors import HostError
 from pf_agent.files.cycles import INSTANCES
 from pf_agent.files.store import FileStore
@@ -19,12 +21,30 @@ def served_of_all(directory: str, run_directory: str) -> dict[str, DesiredState]
     with suppress(OSError):
         found += sorted(os.listdir(os.path.join(directory, INSTANCES)))
     stores = {name: FileStore.of_instance(name, directory, run_directory) for name in found}
-    served = {name: _served(store) for name, store in stores.items()}
+    served = {name: _whole(store) for name, store in stores.items()}
     return {
         name: desired
         for name, desired in served.items()
         if desired is not None and _is_of(name, desired)
     }
+
+
+def _whole(store: FileStore) -> DesiredState | None:
+    """Return the state of main.cf, with those of the other documents."""
+    found = _served(store)
+    if found is None:
+        return None
+    documents: dict[str, DesiredState] = {}
+    with suppress(HostError):
+        for name in store.documents():
+            inner = _served(store.of_document(name, _unread))
+            if inner is not None and is_table(name):
+                documents[name] = inner
+    return replace(found, documents=documents)
+
+
+def _unread(_lines: bytes | None) -> None:
+    """What is secret in a document depends on main.cf, and is learned when both are read."""
 
 
 def _served(store: FileStore) -> DesiredState | None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from typing import Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from pf_agent import names
 from pf_agent.config.readback import array_of, moment_of, table_of
@@ -100,6 +100,16 @@ class FileStore:
         own = store.directory
         store._wishes = WishesFile(own, own, names.DEFAULT_INSTANCE, note)
         return store
+
+    def documents(self) -> tuple[str, ...]:
+        """Return the names of the documents that have a store. Raises HostError."""
+        folder = os.path.join(self.directory, DOCUMENTS)
+        try:
+            return tuple(sorted(map(unquote, os.listdir(folder))))
+        except FileNotFoundError:
+            return ()
+        except OSError as error:
+            raise host_error(folder, error) from error
 
     def prepare(self, quickly: bool = False) -> tuple[str, ...]:
         """Create the directories and make room in them, see `Folders.prepare`. Raises HostError."""

@@ -56,7 +56,13 @@ def require_guarded(path: str) -> None:
 def require_root_alone(path: str) -> None:
     """Raise ConfigError if others than root may change the file, or put another in its place."""
     require_guarded(path)
+    folder = os.path.dirname(path)
     try:
+        # There anybody could have been first to create the file.
+        if stat.S_IMODE(os.stat(folder).st_mode) & 0o022:
+            raise ConfigError(
+                f"{folder}: writable by others; keep the file where only root can write"
+            )
         problem = _fault(path, os.stat(path))
     except FileNotFoundError:
         return

@@ -6,7 +6,7 @@ A table that main.cf has in its alias_maps or alias_database is a source of alia
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -14,7 +14,7 @@ from pf_agent.maincf.aliases import DEFAULTS, expanded
 from pf_agent.maincf.document import MainCf
 from pf_agent.maincf.entry_faults import entry_fault, key_fault
 from pf_agent.maincf.grammar import grammar_of
-from pf_agent.model import DesiredState, DocumentKind, Place
+from pf_agent.model import DesiredState, DocumentKind
 
 _OF_ALIASES: Final = "$alias_maps $alias_database"
 # postconf(5): smtp_sasl_password_maps, lmtp_sasl_password_maps.
@@ -25,12 +25,13 @@ _OF_PASSWORDS: Final = re.compile(r"\w*password_maps")
 class Resolved:
     """The document as it must be, and why parts of it cannot be.
 
-    `path` is its file. `is_secret`: its values are passwords.
+    `path` is its file. `is_secret`: its values are passwords. `is_named`: main.cf names it.
     """
 
     desired: DesiredState
     path: str
     is_secret: bool
+    is_named: bool
     problems: tuple[str, ...]
 
 
@@ -40,42 +41,27 @@ def resolved(name: str, desired: DesiredState, main_cf: bytes) -> Resolved:
     kind = DocumentKind.TABLE
     if name in _words(expanded(_OF_ALIASES, {**DEFAULTS, **says})):
         kind = DocumentKind.ALIASES
-    found, problems = _folded(replace(desired, kind=kind))
-    return Resolved(found, name.partition(":")[2], is_secret(name, says), problems)
-
-
-def is_secret(name: str, main_cf: Mapping[str, str]) -> bool:
-    """Tell whether the parameters of main.cf call it a table of passwords."""
-    return any(
-        name in _words(value) for each, value in main_cf.items() if _OF_PASSWORDS.fullmatch(each)
-    )
+    found, values = replace(desired, kind=kind), {**DEFAULTS, **says}
+    secret = (expanded(v, values) for n, v in says.items() if _OF_PASSWORDS.fullmatch(n))
+    is_secret = any(name in _words(value) for value in secret)
+    is_named = any(name in _words(expanded(value, values)) for value in values.values())
+    return Resolved(found, name.partition(":")[2], is_secret, is_named, _problems(found))
 
 
 def _words(value: str) -> list[str]:
     return re.split(r"[\s,{}]+", value.replace("proxy:", ""))
 
 
-def _folded(desired: DesiredState) -> tuple[DesiredState, tuple[str, ...]]:
-    """Return it with the keys as Postfix has them, and what is wrong with them."""
-    name_of, kind = grammar_of(desired.kind).name, desired.kind
-    settings: dict[str, str] = {}
-    provenance: dict[str, Place] = {}
+def _problems(desired: DesiredState) -> tuple[str, ...]:
+    """Return what of it Postfix could not read, each with its place."""
     problems: list[str] = []
     for key in (*desired.settings, *sorted(desired.use_default)):
-        place, value = desired.provenance.get(key), desired.settings.get(key)
+        value = desired.settings.get(key)
+        kind, place = desired.kind, desired.provenance.get(key)
         fault = key_fault(kind, key) if value is None else entry_fault(kind, key, value)
-        folded = name_of(key)
-        if folded in provenance:
-            fault = f"Postfix takes it for the key at {provenance[folded]}; keep one of the two"
         if fault is not None:
             problems.append(": ".join(filter(None, (str(place or ""), key, fault))))
-            continue
-        provenance[folded] = place or Place("")
-        if value is not None:
-            settings[folded] = value
-    absent = frozenset(provenance.keys() - settings.keys())
-    found = replace(desired, settings=settings, use_default=absent, provenance=provenance)
-    return found, tuple(problems)
+    return tuple(problems)
 
 
 def values_of(text: bytes, kind: DocumentKind) -> Iterator[str]:

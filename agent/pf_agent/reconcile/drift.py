@@ -80,7 +80,8 @@ def find_drift(
     """
     drift: list[Drift] = []
     if damaged:
-        source = "the last good text" if restorable else "the template"
+        first = "a new file" if desired.document else "the template"
+        source = "the last good text" if restorable else first
         drift.append(Drift("", DriftKind.ABSENT_FILE, source, damaged))
     if attributes is not None and actual.kind is not FileKind.ABSENT:
         drift.extend(_attribute_drift(actual, attributes))
@@ -95,7 +96,9 @@ def placed(desired: DesiredState, drift: Iterable[Drift]) -> tuple[Drift, ...]:
     if not desired.document:
         return tuple(drift)
     name, is_secret = desired.document, desired.is_secret
-    return tuple(replace(each, document=name, is_secret=is_secret) for each in drift)
+    return tuple(
+        replace(each, document=name, is_secret=is_secret and bool(each.parameter)) for each in drift
+    )
 
 
 def _attribute_drift(actual: ActualState, attributes: Attributes) -> list[Drift]:

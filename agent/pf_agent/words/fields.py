@@ -64,6 +64,7 @@ def applied_dict(applied: Applied) -> dict[str, Any]:
         "failure": applied.failure or None,
         "rebuilt_tables": list(map(printable, applied.rebuilt)),
         "stale_tables": stale_dict(applied.stale),
+        "documents": {name: outcome_dict(each) for name, each in applied.documents.items()},
     }
 
 

@@ -98,6 +98,11 @@ class PastCycle:
         """Whether main.cf was not written: only the desired state changed."""
         return bool(self.drift) and all(drift.is_wished for drift in self.drift)
 
+    @property
+    def document(self) -> str:
+        """The document that it was about, "" for main.cf."""
+        return next((drift.document for drift in self.drift if drift.document), "")
+
 
 def cycles(entries: Iterable[Entry]) -> list[PastCycle]:
     """Return the cycles that the records belong to, oldest first; orders are left out."""
@@ -264,6 +269,8 @@ def cycle_row(name: str, past: PastCycle) -> tuple[str, ...]:
     The time has no seconds; the view of a single cycle has them.
     """
     prefix = "" if past.instance == names.DEFAULT_INSTANCE else f"{past.instance}: "
+    if past.document:
+        prefix += f"{past.document.rpartition('/')[2]}: "
     took = None if past.is_wished else past.corrected_seconds
     return (
         name,

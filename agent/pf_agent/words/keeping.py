@@ -25,7 +25,7 @@ def keepable(drift: Sequence[Drift]) -> tuple[str, ...]:
     kept = (d for d in drift if not d.is_wished and d.kind is not DriftKind.DUPLICATED)
     found = dict.fromkeys(each.parameter for each in kept)
     is_fit = value_fault if any(each.document for each in drift) else name_fault
-    return tuple(name for name in found if not (is_fit(name) or name.startswith("-")))
+    return tuple(n for n in found if n and not (is_fit(n) or n.startswith("-")))
 
 
 def command(instance: str, drift: Sequence[Drift], cycle: str) -> str:
