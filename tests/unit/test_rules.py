@@ -203,7 +203,7 @@ READERS = frozenset(
     [
         *("files.nature", "files.trusted", "files.configuration", "files.store"),
         *("files.wishes_file", "postfix.candidates", "cli.verbs_wish"),
-        "cli.explained_services",
+        *("cli.explained_services", "files.other_documents"),
     ]
 )
 # Who cuts or folds what is told, and looks for secrets before that.

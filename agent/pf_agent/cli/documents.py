@@ -83,7 +83,7 @@ def problems_of(subject: Subject) -> tuple[list[str], list[str]]:
         judgement = judged(subject, found)
         if judgement.fatal:
             problems.append(judgement.fatal)
-        doubts += judgement.warnings
+        doubts += (*judgement.warnings, *found.doubts)
     return problems, doubts
 
 

@@ -106,6 +106,23 @@ def _print_diff(diff: str, color: str) -> None:
     sys.stdout.write(coloured(diff) if is_coloured else diff)
 
 
+def _count(desired: DesiredState) -> int:
+    """Return how many parameters and entries are managed."""
+    return len(desired.parameters()) + sum(map(_count, desired.documents.values()))
+
+
+def _judged(subject: Subject) -> tuple[list[str], list[str]]:
+    """Return what is refused of an instance's documents, and what is only reported."""
+    problem, doubts = judged(subject)
+    refused = [problem] if problem else []
+    if not subject.desired.documents:
+        return refused, [*doubts]
+    from pf_agent.cli import documents
+
+    more, warnings = documents.problems_of(subject)
+    return [*refused, *more], [*doubts, *warnings]
+
+
 def cmd_check(arguments: argparse.Namespace) -> ExitCode:
     """Print every fault of the configuration files."""
     problems: list[str] = []
@@ -115,17 +132,11 @@ def cmd_check(arguments: argparse.Namespace) -> ExitCode:
     try:
         desired = configuration.load_desired(names.CONFIG_DIRECTORY)
         own = own_subjects(desired)
-        count = sum(len(subject.desired.parameters()) for subject in own)
+        count = sum(_count(subject.desired) for subject in own)
         for subject in own:
-            problem, warned = judged(subject)
-            problems += [problem] if problem else []
+            refused, warned = _judged(subject)
+            problems += refused
             doubts += warned
-            if subject.desired.documents:
-                from pf_agent.cli import documents
-
-                count += sum(len(d.parameters()) for d in subject.desired.documents.values())
-                refused, warnings = documents.problems_of(subject)
-                problems, doubts = [*problems, *refused], [*doubts, *warnings]
             if arguments.references:
                 named += [reference_dict(subject.name, each) for each in references_of(subject)]
     except ConfigError as error:

@@ -249,7 +249,8 @@ def cmd_restore(arguments: argparse.Namespace) -> ExitCode:
     which, unit = ("", "") if is_default else (f" --instance {instance}", f"@{instance}")
     print(f"{prefix(instance)}pf-agent is {sentences.suspended_sentence(suspended)};")
     print(f"`pf-agent resume{which}` ends that and corrects what differs;")
-    print(f"`systemctl restart postfix{unit}` makes Postfix run with it")
+    in_use = f"systemctl restart postfix{unit}" if other is None else f"postmap {host.path}"
+    print(f"`{in_use}` makes Postfix run with it")
     return ExitCode.OK
 
 

@@ -98,7 +98,7 @@ def _written(
         raise ConfigError(f"{judgement.fatal}; nothing was written")
     for file in files:
         write_configuration(file.path, file.text)
-    return after, judgement.warnings
+    return after, (*judgement.warnings, *found.doubts)
 
 
 def _is_desired(found: OtherDocument, key: str, value: str | None) -> bool:

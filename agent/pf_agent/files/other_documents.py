@@ -21,17 +21,21 @@ from pf_agent.maincf.resolved import resolved, values_of
 from pf_agent.model import DesiredState, Wishes
 from pf_agent.words.outgoing import PROCESS
 
+_UNREAD = "Postfix reads it only if master.cf, or another table, does"
+
 
 class OtherDocument(NamedTuple):
     """A document as it must be, its file, and what is told of each text of it that is read.
 
-    `problems` says what of it cannot be: then the rest is not to be enforced either.
+    `problems` says what of it cannot be: then the rest is not to be enforced either. `doubts` is
+    only to be reported.
     """
 
     desired: DesiredState
     host: MainCfFile
     note: Callable[[bytes | None], None]
     problems: tuple[str, ...]
+    doubts: tuple[str, ...]
 
 
 def document_on_disk(name: str, desired: DesiredState, main_cf: str) -> OtherDocument:
@@ -50,7 +54,8 @@ def document_on_disk(name: str, desired: DesiredState, main_cf: str) -> OtherDoc
     if is_secret:
         PROCESS.read_secrets(wanted.settings.values())
     host = MainCfFile(path, nature_of(found.is_secret, note))
-    return OtherDocument(wanted, host, note, found.problems)
+    doubts = () if found.is_named else (f"{name}: {main_cf} does not name it; {_UNREAD}",)
+    return OtherDocument(wanted, host, note, found.problems, doubts)
 
 
 def note_settings(kept: Wishes) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable
+from contextlib import suppress
 
 from pf_agent import names
 from pf_agent.config.table import Source
@@ -54,18 +55,17 @@ def require_guarded(path: str) -> None:
 
 
 def require_root_alone(path: str) -> None:
-    """Raise ConfigError if others than root may change the file, or put another in its place."""
+    """Raise ConfigError if others than root may change the file, or put another in its place.
+
+    Nor may they create files beside it, as in /tmp: another could be there first.
+    """
     require_guarded(path)
     folder = os.path.dirname(path)
-    try:
-        # There anybody could have been first to create the file.
+    problem = ""
+    with suppress(FileNotFoundError):
         if stat.S_IMODE(os.stat(folder).st_mode) & 0o022:
-            raise ConfigError(
-                f"{folder}: writable by others; keep the file where only root can write"
-            )
-        problem = _fault(path, os.stat(path))
-    except FileNotFoundError:
-        return
+            problem = f"{folder}: writable by others; {way_out(folder, 'chmod go-w')}"
+        problem = problem or _fault(path, os.stat(path))
     if problem:
         raise ConfigError(problem)
 
@@ -73,8 +73,8 @@ def require_root_alone(path: str) -> None:
 def is_guarded(path: str) -> bool:
     """Tell whether only root may change what a file says, whether it exists or not."""
     try:
-        require_root_alone(path)
-        return True
+        require_guarded(path)
+        return not _fault(path, os.stat(path))
     except ConfigError:
         return False
     except OSError:

@@ -135,16 +135,8 @@ class Unit:
             case {"errand": "newaliases", "directory": str(directory), "databases": list(asked)}:
                 self._postfix(directory)  # raises if there is no such instance
                 return AliasBuilder(os.path.normpath(directory)).newaliases(asked)
-            case {"errand": "table", "directory": str(directory), "table": [str(index), str(rule)]}:
-                return self._table(directory, index, OnWarning(rule))
-            case {
-                "errand": "source",
-                "directory": str(directory),
-                "table": [str(kind), str(path), bool(is_of_aliases)],
-                "text": str(text),
-            }:
-                table = Table(kind, path, is_of_aliases)
-                return list(self._try_source(directory, table, text.encode("latin-1")))
+            case {"errand": "table" | "source", "directory": str(directory), "table": list(table)}:
+                return self._of_table(directory, table, asked)
             case {"errand": "greeting", "directory": str(directory)}:
                 greeting = self._postfix(directory).greeting()
                 return None if greeting is None else astuple(greeting)
@@ -167,6 +159,15 @@ class Unit:
                 "since": int() | float() as since,
             }:
                 return self._log(errand, directory, units, since)
+        raise ValueError(asked)
+
+    def _of_table(self, directory: str, table: list[Any], asked: Any) -> Any:
+        match asked["errand"], table, asked.get("text"):
+            case "table", [str(index), str(rule)], None:
+                return self._table(directory, index, OnWarning(rule))
+            case "source", [str(kind), str(path), bool(is_of_aliases)], str(text):
+                source = Table(kind, path, is_of_aliases)
+                return list(self._try_source(directory, source, text.encode("latin-1")))
         raise ValueError(asked)
 
     def _table(

@@ -53,7 +53,7 @@ def writers(folder: Path) -> Writers:
     found = Writers()
     if not found.is_permitted or os.geteuid() != 0:
         pytest.skip("the kernel tells only root who wrote")
-    found.follow(str(folder))
+    found.follow(str(folder / "main.cf"))
     return found
 
 
