@@ -9,7 +9,7 @@ from typing import TypeVar
 from pf_agent import names
 from pf_agent.cli.subject import Subject
 from pf_agent.config.entries import is_table
-from pf_agent.daemon.document import judge_of
+from pf_agent.daemon.document import tries_of
 from pf_agent.errors import ConfigError, HostError
 from pf_agent.files.other_documents import OtherDocument, document_on_disk
 from pf_agent.files.store import FileStore
@@ -72,7 +72,7 @@ def judged(subject: Subject, found: OtherDocument) -> Judgement:
     """Have Postfix's programs try the corrected text. Raises HostError."""
     with tempfile.TemporaryDirectory(prefix="pf-agent-check-") as folder:
         postfix = AtHand(_folder(subject), folder)
-        return judge_of(found, postfix)(planned(subject, found).candidate)
+        return tries_of(found, postfix)(planned(subject, found).candidate)
 
 
 def problems_of(subject: Subject) -> tuple[list[str], list[str]]:

@@ -6,10 +6,12 @@ themselves: there is nothing to restart, and no start that could fail because of
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from pf_agent.daemon.telling import emit_of_document
+from pf_agent.daemon.trials import Trials
 from pf_agent.files.exchange import MainCfFile
 from pf_agent.files.other_documents import OtherDocument, document_on_disk, note_settings
 from pf_agent.files.store import FileStore
@@ -25,7 +27,7 @@ from pf_agent.model import (
     Result,
 )
 from pf_agent.reconcile.in_force import InForce
-from pf_agent.reconcile.judge import Judge
+from pf_agent.reconcile.plan import plan
 from pf_agent.reconcile.ports import Policy
 
 # postmap(1) builds no table of the type texthash, and reads its source as that of any other.
@@ -50,7 +52,7 @@ class Document:
     problems: tuple[str, ...]
     host: MainCfFile
     state: FileStore
-    judge: Judge
+    judge: Trials
     in_force: InForce
 
     def cycle(self, policy: Policy, last: Outcome | None, actual: ActualState) -> Outcome:
@@ -65,6 +67,13 @@ class Document:
             cycle = None if pending is None else pending.cycle
             self.state.note_served(cycle, self.host.read().text, is_started=True, is_good=True)
         return outcome
+
+    def would_say(self, actual: ActualState) -> bytes:
+        """Return the text that would be right. Raises HostError."""
+        desired = self.in_force.desired(self.asked)
+        if desired is None:
+            return actual.text or b""
+        return plan(self.host, desired, actual, self.state.last_good()).candidate
 
     def is_as(self, other: Document) -> bool:
         """Whether the other one would manage the same file in the same way."""
@@ -88,9 +97,11 @@ def document_of(
     state: FileStore,
     postfix: Tries,
     emit: Emit,
+    ended: Callable[[], None] = lambda: None,
 ) -> Document:
     """Return what manages the document `name` of the instance with this main.cf and state.
 
+    `ended` is called, in another thread, once a text was tried that `judge` did not know.
     Raises ConfigError if others than root could change it, and OSError.
     """
     found = document_on_disk(name, desired, host.path)
@@ -99,10 +110,11 @@ def document_of(
     if found.desired.is_secret:
         note_settings(kept.wishes())
     asked = None if found.problems else found.desired
-    return Document(asked, found.problems, found.host, kept, judge_of(found, postfix), in_force)
+    judge = Trials(tries_of(found, postfix), ended)
+    return Document(asked, found.problems, found.host, kept, judge, in_force)
 
 
-def judge_of(found: OtherDocument, postfix: Tries) -> Judge:
+def tries_of(found: OtherDocument, postfix: Tries) -> Callable[[bytes], Judgement]:
     """Return what has Postfix's programs try a text of the document."""
     kind, _, path = found.desired.document.partition(":")
     is_of_aliases = found.desired.kind is DocumentKind.ALIASES
@@ -112,4 +124,4 @@ def judge_of(found: OtherDocument, postfix: Tries) -> Judge:
         draft = postfix.try_source(table, text)
         return Judgement(fatal=draft.trouble, warnings=draft.remarks)
 
-    return Judge(ask, found.desired.kind)
+    return ask

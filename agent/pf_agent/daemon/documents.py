@@ -18,7 +18,7 @@ from pf_agent.daemon.telling import emit_of_document
 from pf_agent.errors import HostError, PfAgentError
 from pf_agent.files.exchange import MainCfFile
 from pf_agent.files.store import FileStore
-from pf_agent.model import DesiredState, Emit, Event, Outcome, Reason, Record, Result
+from pf_agent.model import DesiredState, Emit, Event, Outcome, Reason, Record, Result, Trigger
 from pf_agent.postfix.errands import Errands
 from pf_agent.reconcile.plan import CorrectionFailed
 from pf_agent.reconcile.ports import Policy
@@ -30,6 +30,7 @@ _LOOKS: Final = frozenset(
         *(Reason.DOCUMENT, Reason.MAIN_CF),
     }
 )
+_RETRIES: Final = frozenset({Reason.TIMER, Reason.RELOAD})
 _AGAIN_SECONDS: Final = 0.05
 _AWAITED_SECONDS: Final = 0.5
 
@@ -50,9 +51,12 @@ class Documents:
         self._shared = shared
         self._documents: dict[str, _Followed] = {}
 
+        def ended() -> None:
+            shared.post(Trigger(Reason.DOCUMENT, "a text was tried", name))
+
         def taken_up(document: str) -> _Followed:
             def found(desired: DesiredState) -> Document:
-                return document_of(document, desired, host, state, postfix, emit)
+                return document_of(document, desired, host, state, postfix, emit, ended)
 
             return _Followed(name, emit_of_document(document, emit), shared, found)
 
@@ -79,7 +83,7 @@ class Documents:
         self._documents |= {name: self._taken_up(name) for name in wanted if name in new}
         for name, document in self._documents.items():
             if name in new or reasons & _LOOKS or document.is_due():
-                document.look(wanted[name])
+                document.look(wanted[name], bool(reasons & _RETRIES))
         paths = (document.path for document in self._documents.values())
         self._shared.watch.follow_documents(self._name, tuple(filter(None, paths)))
 
@@ -88,11 +92,6 @@ class Documents:
         for document in self._documents.values():
             document.leave()
         self._documents = {}
-
-    def judge_ahead(self) -> None:
-        """Have each text that is right judged before that is needed. Raises HostError."""
-        for document in tuple(self._documents.values()):
-            document.judge_ahead()
 
 
 class _Followed:
@@ -122,11 +121,14 @@ class _Followed:
         """Whether the time of a look has come."""
         return self.next_look is not None and time.monotonic() >= self.next_look
 
-    def look(self, desired: DesiredState) -> None:
-        """Look once, and correct what drifted. Never raises, but for an error of ours."""
+    def look(self, desired: DesiredState, again: bool) -> None:
+        """Look once, and correct what drifted. Never raises, but for an error of ours.
+
+        `again`: what was refused is tried once more.
+        """
         self.next_look = None
         try:
-            trouble = self._look(desired)
+            trouble = self._look(desired, again)
             self._backoff.reset()
         except CorrectionFailed as error:
             self._outcome = error.outcome
@@ -146,14 +148,11 @@ class _Followed:
         except HostError as error:
             self._shared.journal.note(str(error))
 
-    def judge_ahead(self) -> None:
-        """Have the text that is there judged, if it is right. Raises HostError."""
-        document, outcome = self._document, self._outcome
-        if document is not None and outcome is not None and outcome.result is Result.IN_SYNC:
-            document.judge(document.host.read().text or b"")
-
-    def _look(self, desired: DesiredState) -> str:
+    def _look(self, desired: DesiredState, again: bool) -> str:
         document = self._managed(desired)
+        if again and self.trouble:
+            document.judge.forget()
+            document.in_force.try_again()
         self.path = document.host.path
         for moved in document.state.prepare():
             self._shared.journal.note(moved)
@@ -161,6 +160,8 @@ class _Followed:
         if self._saving.is_under_way(actual, self._shared.configuration.options.settle_seconds):
             self.next_look = time.monotonic() + _AGAIN_SECONDS
             return self.trouble
+        if not document.judge.is_known(document.would_say(actual)):
+            return self.trouble  # a look follows once it is
         self._outcome = document.cycle(self._policy(document), self._outcome, actual)
         if self._outcome.result is Result.IN_SYNC:
             self._in_sync_at = time.time()

@@ -189,7 +189,6 @@ class Instance:
         """
         if self._outcome.result is Result.IN_SYNC:
             self._judge(self._host.read().text or b"")
-        self._documents.judge_ahead()
 
     # --- a look -------------------------------------------------------------------------------
 
