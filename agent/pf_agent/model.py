@@ -48,15 +48,17 @@ class DocumentKind(str, Enum):
     """Which of Postfix's files a document is, and so its grammar."""
 
     MAIN_CF = "main.cf"
+    MASTER_CF = "master.cf"
 
 
 @dataclass(frozen=True)
 class DesiredState:
-    """What main.cf must say.
+    """What main.cf must say, or another document: `kind` tells which.
 
     `ignore` holds the patterns (fnmatch(3)) of parameters that `unmanaged` leaves alone.
     `instances` are the other Postfix instances by name, each with a `config_directory`, a `place`
-    in the configuration (None for the default instance) and no instances of its own.
+    in the configuration (None for the default instance) and no instances of its own. `documents`
+    are what the instance's other files must say: "master.cf"; each is judged and kept by itself.
     """
 
     settings: Mapping[str, str]
@@ -69,6 +71,7 @@ class DesiredState:
     instances: Mapping[str, DesiredState] = field(default_factory=dict)
     place: Place | None = None
     kind: DocumentKind = DocumentKind.MAIN_CF
+    documents: Mapping[str, DesiredState] = field(default_factory=dict)
 
     def parameters(self) -> frozenset[str]:
         """Every name that the desired state mentions."""
@@ -79,7 +82,7 @@ class DesiredState:
         return other is not None and self._said() == other._said()
 
     def _said(self) -> DesiredState:
-        return replace(self, provenance={}, place=None, instances={})
+        return replace(self, provenance={}, place=None, instances={}, documents={})
 
 
 class Mode(str, Enum):
@@ -344,6 +347,7 @@ class Reason(str, Enum):
     TIMER = "timer"
     RELOAD = "reload"
     MAIN_CF = "main.cf"
+    MASTER_CF = "master.cf"
     MAIN_CF_OPEN = "main.cf is being written"
     CONFIGURATION = "configuration"
     ALIASES = "aliases"

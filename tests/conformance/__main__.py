@@ -6,12 +6,15 @@ import argparse
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.conformance.expect import Disagreement
-from tests.conformance.run import run, run_master, write_out
+from tests.conformance.run import run, run_edits, run_master, write_out
 from tests.conformance.truth import Truth, version
 from tests.machine.image import ImageError, cache_dir, image
+
+Check = Callable[[Truth, int, int], "Counter[str]"]
 
 RELEASES = ("bookworm", "trixie")
 # Hypothesis remembers each file of a run so as not to make it twice: longer runs eat memory.
@@ -25,10 +28,12 @@ def main() -> int:
     parser.add_argument("--release", choices=RELEASES, help="default: one after the other")
     parser.add_argument("--seed", type=int, default=1, help="another number, other files")
     parser.add_argument("--master", action="store_true", help="master.cf files, not main.cf")
+    parser.add_argument("--edits", action="store_true", help="changes of master.cf files")
     asked = parser.parse_args()
+    check = run_edits if asked.edits else run_master if asked.master else run
     try:
         for release in [asked.release] if asked.release else RELEASES:
-            _conform(image(release), asked.files, asked.seed, asked.master)
+            _conform(image(release), asked.files, asked.seed, check)
     except Disagreement as failure:
         print(f"{failure}\nkept as {write_out(failure, cache_dir() / 'conformance')}")
         return 1
@@ -38,15 +43,13 @@ def main() -> int:
     return 0
 
 
-def _conform(root: Path, files: int, seed: int, is_master: bool) -> None:
+def _conform(root: Path, files: int, seed: int, check: Check) -> None:
     """Check so many files and print what was seen. Raises Disagreement."""
     postfix, start = f"Postfix {version(root)}", time.monotonic()
     seen: Counter[str] = Counter()
     with Truth(root) as truth:
         while seen["files"] < files:
-            seen += (run_master if is_master else run)(
-                truth, min(RUN_FILES, files - seen["files"]), seed
-            )
+            seen += check(truth, min(RUN_FILES, files - seen["files"]), seed)
             seed += 1
             seconds = time.monotonic() - start
             print(f"{postfix}: {seen['files']} files, {seconds:.0f} s", file=sys.stderr, flush=True)

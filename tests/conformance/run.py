@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.conformance.check import check
 from tests.conformance.expect import Disagreement
+from tests.conformance.service_edits import check_edit, edits
 from tests.conformance.service_strategies import texts
 from tests.conformance.services import check_services
 from tests.conformance.strategies import cases
@@ -33,6 +34,11 @@ def run(truth: Truth, files: int, seed_number: int) -> Counter[str]:
 def run_master(truth: Truth, files: int, seed_number: int) -> Counter[str]:
     """Check so many master.cf files, as `run` does. Raises Disagreement."""
     return _run(texts(), check_services, truth, files, seed_number)
+
+
+def run_edits(truth: Truth, files: int, seed_number: int) -> Counter[str]:
+    """Check so many changes of master.cf files, as `run` does. Raises Disagreement."""
+    return _run(edits(), check_edit, truth, files, seed_number)
 
 
 def _run(

@@ -1,7 +1,8 @@
 """The grammars of Postfix's files as documents that have named parts.
 
-main.cf's parts are its parameters. Whatever compares, corrects or takes back such parts works with
-what stands here, and asks the grammar for the rest.
+main.cf's parts are its parameters, master.cf's its services and what stands in them. Whatever
+compares, corrects or takes back such parts works with what stands here, and asks the grammar for
+the rest.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from pf_agent.maincf import service_parts
 from pf_agent.maincf.document import LogicalLine, MainCf
 from pf_agent.maincf.edit import Edit
+from pf_agent.maincf.service_edit import ServiceEdit
 from pf_agent.maincf.values import same
 from pf_agent.model import DocumentKind, Parameter
 
@@ -55,6 +58,9 @@ class Grammar:
 
 _GRAMMARS: Final[Mapping[DocumentKind, Grammar]] = {
     DocumentKind.MAIN_CF: Grammar(MainCf.parse, Edit, same),
+    DocumentKind.MASTER_CF: Grammar(
+        service_parts.ServiceParts.parse, ServiceEdit, service_parts.same
+    ),
 }
 
 
