@@ -144,10 +144,12 @@ def _says_just_that(edited: Edited, before: Services, after: bytes, now: Service
     mine = [meaning for printed, meaning in has if printed == full_name]
     if before.parameters is None:
         return Counter({"files that postconf refused before": 1})
+    if _is_misread(text):
+        return Counter({"files that postconf itself misreads": 1})
     had = _printed(before)
     expect_equal("the others", _without(has, full_name), _without(had, full_name))
-    if not _is_misread(text) and not _is_misread(after):
-        _options_are(edited, before, now)
+    expect(not _is_misread(after), "postconf misreads it now")
+    _options_are(edited, before, now)
     was = [meaning for printed, meaning in had if printed == full_name]
     expect_equal("the entries above it", mine[:-1], was[:-1] if value or part else [])
     if not part:

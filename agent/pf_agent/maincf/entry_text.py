@@ -234,6 +234,9 @@ class EntryText:
                 option = self.options[number]
                 is_braced = self.text[option.start] == "{"
                 text = setting(name, value, is_braced)
+                is_glued = self.text[option.start - 1] == "o"
+                if is_glued and "o" in text:
+                    text = f" {text}"  # postconf would take the second one for another option
                 entry = entry._replaced(option.start, option.end, text)
         return entry
 

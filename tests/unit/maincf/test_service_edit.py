@@ -174,6 +174,12 @@ def replaced(old: bytes, new: bytes, text: bytes = SUBMISSION) -> bytes:
             id="blanks need braces",
         ),
         pytest.param(
+            "message_size_limit",
+            "$two",
+            replaced(b"-omessage_size_limit=5", b"-o message_size_limit=$two"),
+            id="with a blank, where postconf would see two options in one word",
+        ),
+        pytest.param(
             "new",
             "",
             replaced(b"_limit=5\n", b"_limit=5\n  -o new=\n"),
