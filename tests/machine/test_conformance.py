@@ -19,7 +19,7 @@ from tests.conformance.check import check
 from tests.conformance.expect import Disagreement
 from tests.conformance.master_corpus import FILES as CORPUS
 from tests.conformance.master_corpus import kept, stored
-from tests.conformance.run import run, run_master, write_out
+from tests.conformance.run import run, run_edits, run_master, write_out
 from tests.conformance.services import check_services
 from tests.conformance.strategies import Case
 from tests.conformance.truth import Loaded, Services, Truth
@@ -27,6 +27,7 @@ from tests.machine.image import cache_dir
 
 FILES = 3_000
 MASTER_FILES = 250
+EDITS = 200
 SEED = int(os.environ.get("PF_AGENT_SEED") or random.SystemRandom().randrange(1 << 32))
 AGAIN = f"again: PF_AGENT_SEED={SEED}"
 

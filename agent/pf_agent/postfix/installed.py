@@ -11,6 +11,7 @@ from pf_agent.model import Greeting, Judgement, MailLog, Reference
 from pf_agent.postfix import port_25, questions
 from pf_agent.postfix.candidates import Candidates
 from pf_agent.postfix.judge import TOOLS, Jury, Remarks, Tools
+from pf_agent.postfix.judge_services import ServiceJury
 from pf_agent.postfix.master import lives
 from pf_agent.postfix.own_addresses import own_addresses
 from pf_agent.postfix.postconf import Postconf
@@ -28,10 +29,15 @@ class Postfix:
         self._postconf = Postconf(directory, tools.postconf)
         self._candidates = Candidates(directory, run_directory)
         self._jury = Jury(directory, self._candidates, self._postconf, tools)
+        self._service_jury = ServiceJury(directory, self._candidates, self._postconf, tools)
 
     def judge(self, text: bytes) -> Judgement:
         """Return the verdict of Postfix's own programs on `text`. Raises HostError."""
         return self._jury.judge(text)
+
+    def judge_services(self, text: bytes) -> Judgement:
+        """Return the verdict on `text` as the master.cf beside main.cf. Raises HostError."""
+        return self._service_jury.judge(text)
 
     def references(self, text: bytes) -> tuple[Reference, ...]:
         """Return what the values of `text` name, and whether it exists. Raises HostError."""
