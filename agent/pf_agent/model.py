@@ -273,7 +273,9 @@ class Greeting:
 
     `proxy`: it expects the PROXY protocol first. `tls`: it accepts mail inside TLS only; `wrapped`:
     TLS comes before the greeting. `stranger` is an address of this host outside mynetworks, "" if
-    there is none, or if `address` itself is outside mynetworks.
+    there is none, or if `address` itself is outside mynetworks. `starttls`, `auth` and
+    `auth_in_tls`: whether EHLO's answer must offer STARTTLS, and AUTH before TLS and within it;
+    None: it does not matter.
     """
 
     address: str
@@ -283,6 +285,9 @@ class Greeting:
     tls: bool = False
     stranger: str = ""
     wrapped: bool = False
+    starttls: bool | None = None
+    auth: bool | None = None
+    auth_in_tls: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,14 @@ def test_generated_master_cf_files_are_read_as_postfix_reads_them(truth: Truth) 
         assert seen[kind] > least, kind
 
 
+def test_what_is_set_in_master_cf_is_what_postfix_reads_and_all_else_is_as_before(
+    truth: Truth,
+) -> None:
+    seen = agreed(run_edits, truth, EDITS)
+    for kind in ("options", "fields", "services disabled", "services enabled"):
+        assert seen[kind] > EDITS // 50, kind
+
+
 def test_the_corpus_of_master_cf_is_read_as_postfix_reads_it(truth: Truth, base: Path) -> None:
     answers = stored()
     for path in CORPUS:

@@ -26,14 +26,14 @@ class Surroundings:
     """What a master.cf is judged with.
 
     `settings` are main.cf's, expanded. `has` tells whether a file exists, None if unknown.
-    `port_of` returns the number of a named port, None if services(5) has none. `addresses` are the
-    host's own, empty if unknown.
+    `port_of` returns the number of a named port, None if services(5) has none. `is_own` tells
+    whether an address is the host's own.
     """
 
     settings: Mapping[str, str]
     has: Callable[[str], bool | None]
     port_of: Callable[[str], int | None]
-    addresses: Collection[str] = ()
+    is_own: Callable[[str], bool]
 
 
 def faults(master_cf: MasterCf, around: Surroundings) -> tuple[Fault, ...]:
@@ -77,8 +77,7 @@ def _inet(name: str, service: Service, around: Surroundings) -> Iterator[Fault]:
         yield Fault(name, f"{service.port}: there is no such port in services(5)")
     elif port not in _PORTS:
         yield Fault(name, f"{service.port} is not a port; they are 1 to {_PORTS[-1]}")
-    address = _literal(service.address)
-    if address is not None and around.addresses and not _is_own(address, around):
+    if _is_literal(service.address) and not around.is_own(service.address):
         port_text = f"bind {service.address} port {service.port}"
         yield Fault(name, f"{port_text}: the host has no such address")
 
@@ -103,14 +102,9 @@ def _port(service: Service, around: Surroundings) -> int | None:
     return around.port_of(service.port)
 
 
-def _literal(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _is_literal(address: str) -> bool:
     try:
-        return ipaddress.ip_address(address)
+        ipaddress.ip_address(address)
     except ValueError:
-        return None
-
-
-def _is_own(address: ipaddress.IPv4Address | ipaddress.IPv6Address, around: Surroundings) -> bool:
-    if address.is_loopback or address.is_unspecified or address.is_link_local:
-        return True
-    return str(address) in around.addresses
+        return False
+    return True

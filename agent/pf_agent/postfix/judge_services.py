@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
@@ -18,9 +17,9 @@ from pf_agent.model import Fault, Judgement, Reference
 from pf_agent.postfix import complaints, questions
 from pf_agent.postfix.candidates import Candidates
 from pf_agent.postfix.judge import SMTPD_SECONDS, Tools, fit, inventory, told
-from pf_agent.postfix.own_addresses import own_addresses
+from pf_agent.postfix.own_addresses import port_of
 from pf_agent.postfix.postconf import Postconf
-from pf_agent.postfix.presence import has_file
+from pf_agent.postfix.presence import has_file, is_own
 from pf_agent.postfix.programs import Program, run
 
 # Each is a program that runs; more is not asked of one text.
@@ -62,7 +61,7 @@ class ServiceJury:
             if answer.failed:
                 return Judgement(told(complaints.reason(answer.complaint, said)))
         effective = self._postconf.parameters(said.named(syntax.output))
-        around = master_faults.Surroundings(effective, has_file, _port_of, own_addresses())
+        around = master_faults.Surroundings(effective, has_file, port_of, is_own)
         found = list(master_faults.faults(master_cf, around))
         for service, answer in zip(servers, others, strict=True):
             why = complaints.reason(answer.complaint, said) if answer.failed else ""
@@ -103,10 +102,3 @@ class ServiceJury:
         arguments = questions.smtpd_arguments(service, main_cf.parameters(), self._directory)
         environment = {"MAIL_CONFIG": folder, **questions.UNLOGGED}
         return Program([program, *arguments], environment, SMTPD_SECONDS, is_optional=True)
-
-
-def _port_of(name: str) -> int | None:
-    try:
-        return socket.getservbyname(name, "tcp")
-    except (OSError, ValueError):
-        return None

@@ -9,8 +9,9 @@ from pf_agent.maincf.master_faults import Surroundings, faults
 
 SETTINGS = {"daemon_directory": "/d", "queue_directory": "/q"}
 FILES = {"/d/smtpd", "/d/pipe", "/q/private"}
+OWN = ("192.0.2.1", "127.0.0.1", "::1")
 PORTS = {"smtp": 25, "submission": 587, "smtps": 465, "submissions": 465}
-AROUND = Surroundings(SETTINGS, FILES.__contains__, PORTS.get, ("192.0.2.1",))
+AROUND = Surroundings(SETTINGS, FILES.__contains__, PORTS.get, OWN.__contains__)
 
 
 def found(text: str, around: Surroundings = AROUND) -> list[tuple[str, str]]:
@@ -78,5 +79,5 @@ def test_only_the_last_of_a_name_counts() -> None:
 
 
 def test_what_is_not_known_is_no_fault() -> None:
-    around = Surroundings(SETTINGS, lambda _: None, PORTS.get)
-    assert found("192.0.2.9:25 inet n - y - - x\na/b unix - - n - - x\n", around) == []
+    around = Surroundings(SETTINGS, lambda _: None, PORTS.get, OWN.__contains__)
+    assert found("25 inet n - y - - x\na/b unix - - n - - x\n", around) == []
