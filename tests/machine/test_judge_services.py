@@ -25,6 +25,17 @@ postfix = Postfix("/etc/postfix", "/run/judge")
 judged = [postfix.judge_services(text.encode()) for text in json.load(sys.stdin)]
 print(json.dumps([dataclasses.asdict(judgement) for judgement in judged]))
 """
+READY = "etc/ready/submission.toml"
+# Corrects the master.cf that it reads to that state.
+READY_MADE = f"""
+import sys
+sys.path.insert(0, "{FOLDER}/agent")
+from pf_agent.files.configuration import load_desired_file
+from pf_agent.maincf.service_parts import ServiceParts
+from pf_agent.reconcile.drift import corrected
+desired = load_desired_file("/root/submission.toml").documents["master.cf"]
+sys.stdout.write(corrected(ServiceParts.parse(sys.stdin.buffer.read()), desired).render().decode())
+"""
 NOTHING = {"fatal": "", "warnings": [], "faults": [], "absent": []}
 
 # A line that is added: the part that is named, and why. Master ends as it starts.
@@ -117,6 +128,16 @@ def test_two_names_of_one_port_are_one_service(judge: Judge, serving: Machine, s
         "reason": "465/inet has the same port, 465, and is used",
     }
     assert started(serving, stock + lines)
+
+
+def test_the_ready_made_state_for_submission_is_judged_good(
+    judge: Judge, serving: Machine, stock: str
+) -> None:
+    """The file is not installed with the package yet."""
+    serving.write_text("/root/submission.toml", (CHECKOUT / READY).read_text(encoding="utf-8"))
+    candidate = serving.run(["python3", "-B", "-c", READY_MADE], input=stock).stdout
+    assert candidate != stock
+    assert judge(candidate) == [NOTHING]
 
 
 def test_a_transport_that_main_cf_names_must_stay(judge: Judge, stock: str) -> None:
