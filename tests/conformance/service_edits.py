@@ -68,20 +68,22 @@ def changes(text: bytes, is_safe: bool = False) -> st.SearchStrategy[Change]:
     document = ServiceParts.parse(text)
     commented = [e.found.service for e in document.master_cf.commented]
     off = [s.full_name for s in commented if s is not None and is_nameable(s.name)]
-    here = [*document.live, *off] or list(_NEW)
-    whose = st.sampled_from(here)
-    if not is_safe:
-        whose = st.one_of(whose, whose, whose, st.sampled_from(_NEW))
-    fields = st.sampled_from(
-        [(field, value) for field, values in _FIELDS.items() for value in values]
+    here = [*document.live, *document.live, *off] or list(_NEW)
+    fields = [(field, value) for field, values in _FIELDS.items() for value in values]
+    whose = st.tuples(st.sampled_from(here), st.sampled_from(here if is_safe else _NEW))
+    part = st.tuples(
+        st.sampled_from(fields),
+        st.tuples(st.sampled_from(_OPTIONS), st.sampled_from((*_VALUES, None))),
+        st.sampled_from([("", ENABLED), ("", None)]),
     )
-    options = st.tuples(st.sampled_from(_OPTIONS), st.sampled_from(_VALUES) | st.none())
-    part = st.one_of(fields, options, options, st.sampled_from([("", ENABLED), ("", None)]))
-    return st.tuples(whose, part).map(_change)
+    return st.tuples(st.integers(0, 9), whose, part).map(_change)
 
 
-def _change(drawn: tuple[str, tuple[str, str | None]]) -> Change:
-    full_name, (part, value) = drawn
+def _change(drawn: tuple[int, tuple[str, str], tuple[tuple[str, str | None], ...]]) -> Change:
+    """Of ten changes one is of a new service, two are of the service itself, three of a field."""
+    number, (here, new), (field, option, itself) = drawn
+    full_name = new if number == 0 else here
+    part, value = itself if number < 3 else field if number < 6 else option
     return Change(f"{full_name}/{part}" if part else full_name, value)
 
 

@@ -54,17 +54,20 @@ found = Postfix("/etc/postfix", "/run/judge").service_greetings(names)
 print(json.dumps([[g.port, g.starttls, g.auth, g.auth_in_tls] for g in found]))
 """
 AUTH = "-o smtpd_sasl_auth_enable=yes"
+LEVEL = "-o smtpd_tls_security_level"
+ONLY = "-o smtpd_tls_auth_only=yes"
+WRAPPED = "-o smtpd_tls_wrappermode=yes"
 # Port and options, and what must be offered: STARTTLS, AUTH before TLS, AUTH within it.
 SERVICES: dict[int, tuple[str, tuple[bool | None, bool | None, bool | None]]] = {
-    2601: (f"-o smtpd_tls_security_level=encrypt {AUTH}", (True, False, True)),
-    2602: (f"-o smtpd_tls_wrappermode=yes {AUTH}", (None, None, True)),
-    2603: (f"-o smtpd_tls_security_level=may {AUTH}", (True, True, True)),
-    2604: (f"-o smtpd_use_tls=yes -o smtpd_tls_auth_only=yes {AUTH}", (True, False, True)),
-    2605: (f"-o smtpd_tls_security_level=none {AUTH}", (False, True, None)),
-    2606: ("-o smtpd_tls_security_level=may", (True, False, False)),
-    2607: (f"-o smtpd_tls_security_level= -o smtpd_enforce_tls=yes {AUTH}", (True, False, True)),
-    2608: (f"-o smtpd_tls_auth_only=yes {AUTH}", (False, False, None)),
-    2609: ("-o smtpd_tls_wrappermode=yes", (None, None, False)),
+    2601: (f"{LEVEL}=encrypt {AUTH}", (True, False, True)),
+    2602: (f"{WRAPPED} {AUTH}", (None, None, True)),
+    2603: (f"{LEVEL}=may {AUTH}", (True, True, True)),
+    2604: (f"{LEVEL}=may {ONLY} {AUTH}", (True, False, True)),
+    2605: (f"{LEVEL}=none {AUTH}", (False, True, None)),
+    2606: (f"{LEVEL}=may", (True, False, False)),
+    2607: (f"{LEVEL}= -o smtpd_enforce_tls=yes {AUTH}", (True, False, True)),
+    2608: (f"{LEVEL}=none {ONLY} {AUTH}", (False, False, None)),
+    2609: (WRAPPED, (None, None, False)),
 }
 MAIN_CF = {
     "smtpd_tls_chain_files": CHAIN,

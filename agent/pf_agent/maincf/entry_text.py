@@ -6,7 +6,7 @@ would come to something else, the service is written anew, as Debian writes one;
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, NamedTuple
@@ -157,7 +157,11 @@ class EntryText:
             wanted = Meaning(fields, options, arguments)
             return alive._settled(alive._with_arguments(arguments), wanted)
         wanted = Meaning(fields, {**options, part: value}, arguments)
-        return alive._settled(alive._with_option(part, value), wanted)
+        changed = alive._with_option(part, value)
+        if part not in options and not changed._says(wanted):
+            # Behind a brace that is not closed it would be lost; before it there is a place.
+            changed = alive._added(f"-o {setting(part, value)}", ())
+        return alive._settled(changed, wanted)
 
     def without_option(self, name: str) -> EntryText:
         """Return the text without an option; main.cf's value holds then.
@@ -192,10 +196,13 @@ class EntryText:
 
     def _settled(self, changed: EntryText, wanted: Meaning) -> EntryText:
         """Return the changed text if it is read as wanted, else one written anew, with comments."""
-        if len(changed._words) >= LEAST and changed.meaning == wanted:
+        if changed._says(wanted):
             return changed
         comments = [line for _, line in _lines(self.text) if is_skipped(line)]
         return EntryText(written(wanted, self._line_end()) + "".join(comments))
+
+    def _says(self, wanted: Meaning) -> bool:
+        return len(self._words) >= LEAST and self.meaning == wanted
 
     def _line_end(self) -> str:
         return _end(next(_lines(self.text))[1]) or "\n"
@@ -223,7 +230,7 @@ class EntryText:
         """Set an option once: of several the first that says so is kept, else the first one."""
         mine = [number for number, option in enumerate(self.options) if option.name == name]
         if not mine:
-            return self._added(f"-o {setting(name, value)}")
+            return self._added(f"-o {setting(name, value)}", self.options)
         right = [number for number in mine if self.options[number].value == value]
         kept = (right or mine)[0]
         entry = self
@@ -240,9 +247,9 @@ class EntryText:
                 entry = entry._replaced(option.start, option.end, text)
         return entry
 
-    def _added(self, words_added: str) -> EntryText:
-        """Add options below the last one, or below the command."""
-        options, spans = self.options, self._words
+    def _added(self, words_added: str, options: Sequence[Option]) -> EntryText:
+        """Add options below the last of those given, or below the command."""
+        spans = self._words
         last = options[-1].last if options else _COMMAND
         end = spans[last][1]
         rest = self.text[end:].partition("\n")[0]

@@ -448,3 +448,9 @@ def test_a_comment_that_stood_within_a_service_is_not_there_twice() -> None:
     after = commented_out(text, name)
     assert after == b"a unix - - - - - x\n  -o b=1\n# why c\n# why c\nd unix - - - - - x\n"
     assert put_back(KIND, after, {name: parsed(text).lines_of(name)}) == text
+
+
+def test_an_option_is_added_before_a_brace_that_is_not_closed() -> None:
+    text = b"a unix - - - - - x\n  -o b=1\n  -o {c = d\n"
+    after = b"a unix - - - - - x\n  -o e=2\n  -o b=1\n  -o {c = d\n"
+    assert with_set(text, ("a/unix/e", "2")) == after
