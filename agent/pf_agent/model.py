@@ -50,6 +50,7 @@ class DocumentKind(str, Enum):
     MAIN_CF = "main.cf"
     TABLE = "table"
     ALIASES = "aliases"
+    MASTER_CF = "master.cf"
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class DesiredState:
     `ignore` holds the patterns (fnmatch(3)) of parameters that `unmanaged` leaves alone.
     `instances` are the other Postfix instances by name, each with a `config_directory`, a `place`
     in the configuration (None for the default instance) and no instances of its own. `documents`
-    are the instance's other files by name, such as `hash:/etc/postfix/transport`. Of such a
+    are the instance's other files by name: `master.cf`, `hash:/etc/postfix/transport`. Of such a
     one, `document` is the name, and if it `is_secret`, its values are passwords.
     """
 
@@ -289,7 +290,9 @@ class Greeting:
 
     `proxy`: it expects the PROXY protocol first. `tls`: it accepts mail inside TLS only; `wrapped`:
     TLS comes before the greeting. `stranger` is an address of this host outside mynetworks, "" if
-    there is none, or if `address` itself is outside mynetworks.
+    there is none, or if `address` itself is outside mynetworks. `starttls`, `auth` and
+    `auth_in_tls`: whether EHLO's answer must offer STARTTLS, and AUTH before TLS and within it;
+    None: it does not matter.
     """
 
     address: str
@@ -299,6 +302,9 @@ class Greeting:
     tls: bool = False
     stranger: str = ""
     wrapped: bool = False
+    starttls: bool | None = None
+    auth: bool | None = None
+    auth_in_tls: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -366,6 +372,7 @@ class Reason(str, Enum):
     TIMER = "timer"
     RELOAD = "reload"
     MAIN_CF = "main.cf"
+    MASTER_CF = "master.cf"
     MAIN_CF_OPEN = "main.cf is being written"
     CONFIGURATION = "configuration"
     ALIASES = "aliases"

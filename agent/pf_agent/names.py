@@ -7,6 +7,13 @@ PROGRAM: Final = "pf-agent"
 MAIN_CF: Final = "/etc/postfix/main.cf"
 DEFAULT_ALIASES: Final = "/etc/aliases"
 POSTFIX_UNIT: Final = "postfix.service"
+# What a service of master.cf listens on, and its fields as postconf(1), -F, names them.
+SERVICE_TYPES: Final = ("inet", "unix", "unix-dgram", "fifo", "pass")
+SERVICE_FIELDS: Final = ("private", "unprivileged", "chroot", "wakeup", "process_limit")
+# What a service says that is there, and its other parts that are no option.
+SERVICE_ENABLED: Final = "enabled"
+SERVICE_COMMAND: Final = "command"
+SERVICE_ARGUMENTS: Final = "arguments"
 # postmulti(1)'s name for the instance in /etc/postfix.
 DEFAULT_INSTANCE: Final = "-"
 

@@ -10,9 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.conformance.expect import Disagreement
-from tests.conformance.run import run, run_entries, run_master, write_out
+from tests.conformance.run import run, run_edits, run_entries, run_master, write_out
 from tests.conformance.truth import Truth, version
 from tests.machine.image import ImageError, cache_dir, image
+
+Check = Callable[[Truth, int, int], "Counter[str]"]
 
 RELEASES = ("bookworm", "trixie")
 # Hypothesis remembers each file of a run so as not to make it twice: longer runs eat memory.
@@ -27,9 +29,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="another number, other files")
     other = parser.add_mutually_exclusive_group()
     other.add_argument("--master", action="store_true", help="master.cf files, not main.cf")
+    other.add_argument("--edits", action="store_true", help="changes of master.cf files")
     other.add_argument("--tables", action="store_true", help="sources of tables and of aliases")
     asked = parser.parse_args()
-    over = run_master if asked.master else run_entries if asked.tables else run
+    ways = {run_master: asked.master, run_edits: asked.edits, run_entries: asked.tables}
+    over = next((way for way, is_asked in ways.items() if is_asked), run)
     try:
         for release in [asked.release] if asked.release else RELEASES:
             _conform(image(release), asked.files, asked.seed, over)

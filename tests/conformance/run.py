@@ -16,6 +16,7 @@ from tests.conformance.check import check
 from tests.conformance.entries import check_entries
 from tests.conformance.entry_strategies import sources
 from tests.conformance.expect import Disagreement
+from tests.conformance.service_edits import check_edit, edits
 from tests.conformance.service_strategies import texts
 from tests.conformance.services import check_services
 from tests.conformance.strategies import cases
@@ -42,6 +43,11 @@ def run_entries(truth: Truth, files: int, seed_number: int) -> Counter[str]:
     """Check so many sources of tables or aliases, as `run` does. Raises Disagreement."""
     either = sources(DocumentKind.TABLE) | sources(DocumentKind.ALIASES)
     return _run(either, check_entries, truth, files, seed_number)
+
+
+def run_edits(truth: Truth, files: int, seed_number: int) -> Counter[str]:
+    """Check so many changes of master.cf files, as `run` does. Raises Disagreement."""
+    return _run(edits(), check_edit, truth, files, seed_number)
 
 
 def _run(

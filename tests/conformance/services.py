@@ -49,7 +49,7 @@ def services(ours: MasterCf, theirs: Services) -> Counter[str]:
     misread = [is_misread(ours, entry) for entry in read]
     found = [entry.found.service for entry in read]
     mine = [_entry(service) for service in found if service is not None]
-    for one, other, is_odd in zip(mine, _chunks(theirs.entries), misread, strict=True):
+    for one, other, is_odd in zip(mine, chunks(theirs.entries), misread, strict=True):
         expect_equal("a service", *_comparable(one, other, is_odd))
     _parameters(found, misread, theirs.parameters)
     if not any(misread):
@@ -134,8 +134,8 @@ def _names(found: Sequence[Service | None]) -> list[str]:
     return [service.full_name for service in found if service is not None]
 
 
-def _chunks(printed: Printed) -> list[bytes]:
-    """What was printed of each service: folded lines begin with a blank."""
+def chunks(printed: Printed) -> list[bytes]:
+    """Return what was printed of each service: folded lines begin with a blank."""
     found: list[list[bytes]] = []
     for line in printed.output:
         if line.startswith(b" "):

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from hypothesis import strategies as st
 
-from pf_agent.config.desired import name_fault, value_fault
+from pf_agent.config.values import name_fault, value_fault
 from pf_agent.maincf.document import MainCf
 from pf_agent.model import BLANKS, DesiredState, Unmanaged
 

@@ -15,7 +15,7 @@ from pf_agent.cli.subject import Subject, all_drift
 from pf_agent.cli.verbs_wish import record_order, require_names, tell, tell_of_apply
 from pf_agent.cli.wish import leftovers, require_root, subject_of, wish
 from pf_agent.cli.wish_entries import wish_entries
-from pf_agent.config.desired import value_fault
+from pf_agent.config.values import value_fault
 from pf_agent.errors import ConfigError, ExitCode, PfAgentError
 from pf_agent.files import configuration
 from pf_agent.maincf.document import MainCf

@@ -21,8 +21,9 @@ from pf_agent.cli.tables import print_fields, print_table
 from pf_agent.cli.verbs_act import wake_daemon
 from pf_agent.cli.verbs_look import print_json
 from pf_agent.cli.who import who_asks
-from pf_agent.config.desired import by_instance, main_cf_of, name_fault
+from pf_agent.config.desired import by_instance, main_cf_of
 from pf_agent.config.table import shown_key
+from pf_agent.config.values import name_fault
 from pf_agent.errors import ConfigError, ExitCode, HostError
 from pf_agent.files.configuration import load_desired
 from pf_agent.files.exchange import MainCfFile

@@ -24,9 +24,9 @@ from pf_agent.cli.wish import (
     write_configuration,
 )
 from pf_agent.cli.wish_entries import unwish_entries, wish_entries
-from pf_agent.config.desired import name_fault, value_fault
 from pf_agent.config.dropin import Wishes
 from pf_agent.config.table import shown_key
+from pf_agent.config.values import name_fault, value_fault
 from pf_agent.errors import ConfigError, ExitCode, HostError, PfAgentError
 from pf_agent.files.status_file import read_status
 from pf_agent.maincf.secrets import masked

@@ -14,13 +14,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pf_agent import names
+from pf_agent.config import services
 from pf_agent.config.entries import read_tables
 from pf_agent.config.layer import Layer
-from pf_agent.config.table import INT64, Source, Table, parse, quoting, shown, shown_key
+from pf_agent.config.table import Source, Table, parse, shown, shown_key
+from pf_agent.config.values import name_fault, path_fault, value_of
 from pf_agent.errors import ConfigError
-from pf_agent.model import BLANKS, DesiredState, Unmanaged
+from pf_agent.model import DesiredState, Unmanaged
 
-_TOP_LEVEL = ("ignore", "instances", "settings", "tables", "template", "unmanaged", "use_default")
+_TOP_LEVEL = (
+    *("ignore", "instances", "services", "settings", "tables", "template", "unmanaged"),
+    "use_default",
+)
 # It becomes the name of a directory of ours and, after the "@", of a unit (systemd.unit(5)).
 _INSTANCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,60}")
 
@@ -59,43 +64,6 @@ def main_cf_of(instance: str, desired: DesiredState) -> str:
     return posixpath.join(desired.config_directory, posixpath.basename(names.MAIN_CF))
 
 
-def name_fault(name: str) -> str | None:
-    """Return why Postfix could not read this name in main.cf (postconf(5), "File format")."""
-    if not name:
-        return "a parameter's name may not be empty; write one or remove it"
-    if name.startswith("#"):
-        return 'a parameter\'s name may not begin with "#", which starts a comment; remove it'
-    if any(blank in name for blank in BLANKS):
-        return "a parameter's name may not contain whitespace; remove it"
-    if "=" in name:
-        return 'a parameter\'s name may not contain "="; remove it'
-    return _unwritable("a parameter's name", name)
-
-
-def value_fault(value: str) -> str | None:
-    """Return why this value could not be in main.cf on its parameter's line."""
-    if "\n" in value:
-        return "a value may not contain a line break; put it on one line"
-    return _unwritable("a value", value)
-
-
-def _unwritable(what: str, text: str) -> str | None:
-    if "\0" in text:
-        return f"{what} may not contain a NUL; remove it"
-    if re.search("[\ud800-\udfff]", text):
-        return f"{what} must be valid UTF-8; remove the lone surrogate"
-    return None
-
-
-def path_fault(path: str) -> str | None:
-    """Return why the agent could not open this path."""
-    if not path.startswith("/"):
-        return f"expected an absolute path, got {shown(path)}; start it with /"
-    if "\n" in path:
-        return "a path may not contain a line break; put it on one line"
-    return _unwritable("a path", path)
-
-
 def instance_fault(name: str) -> str | None:
     """Return why an instance cannot have this name."""
     if _INSTANCE_NAME.fullmatch(name):
@@ -131,7 +99,10 @@ def _read_instance(table: Table) -> Layer:
     section = table.table("settings")
     settings = {}
     for name in section:
-        value = _value(section, name)
+        # Below [settings] it would be written as a parameter, and nobody would notice.
+        way = "move it to the top of the file, above [settings]"
+        misplaced = f"{name} is not a parameter; {way}" if name in _TOP_LEVEL else ""
+        value = value_of(section, name, misplaced)
         if name in use_default:
             line = table.place("use_default").line
             also = "use_default" if line is None else f"use_default, line {line}"
@@ -148,6 +119,7 @@ def _read_instance(table: Table) -> Layer:
         _unmanaged(table),
         table.strings("ignore"),
         documents=read_tables(table),
+        services=services.read(table.table("services")),
     )
 
 
@@ -163,45 +135,6 @@ def _unmanaged(table: Table) -> Unmanaged | None:
         return None
     choices = [choice.value for choice in Unmanaged]
     return Unmanaged(table.choice("unmanaged", choices, Unmanaged.KEEP.value))
-
-
-def _value(section: Table, name: str) -> str | None:
-    """Return a setting's value as in main.cf; None, with a problem noted, if it has none."""
-    value = section.value(name)
-    fault = name_fault(name)
-    if name in _TOP_LEVEL:
-        # Below [settings] it would be written as a parameter, and nobody would notice.
-        fault = f"{name} is not a parameter; move it to the top of the file, above [settings]"
-    if isinstance(value, bool):
-        text = "yes" if value else "no"
-    elif isinstance(value, str):
-        text = value.strip(BLANKS)
-    elif isinstance(value, int) and value in INT64:
-        text = str(value)
-    elif isinstance(value, list) and all(isinstance(item, str) for item in value):
-        text = " ".join(value).strip(BLANKS)
-    else:
-        section.note(name, fault or _wrong_type(name, value))
-        return None
-    if fault := fault or value_fault(text):
-        section.note(name, fault)
-        return None
-    return text
-
-
-def _wrong_type(name: str, value: object) -> str:
-    if isinstance(value, list):
-        number, item = next(pair for pair in enumerate(value, 1) if not isinstance(pair[1], str))
-        fact = f"expected an array of strings, but item {number} is {shown(item)}"
-        return f"{fact}; {quoting(item)}"
-    fact = f"expected a string, an integer, true, false or an array of strings, got {shown(value)}"
-    if isinstance(value, dict):
-        inner: object = value
-        while isinstance(inner, dict) and inner:
-            key, inner = next(iter(inner.items()))
-            name = f"{name}.{key}"
-        return f"{fact}; write one string, or quote a name that contains a dot: {shown(name)} = ..."
-    return f"{fact}; {quoting(value)}"
 
 
 def _state(layer: Layer) -> DesiredState:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pf_agent.config import services
+from pf_agent.config.services import NO_PARTS, Parts
 from pf_agent.model import DesiredState, DocumentKind, Place, Unmanaged
 
 
@@ -26,6 +28,7 @@ class Layer:
     instances: Mapping[str, Layer] = field(default_factory=dict)
     kind: DocumentKind = DocumentKind.MAIN_CF
     documents: Mapping[str, Layer] = field(default_factory=dict)
+    services: Parts = NO_PARTS
 
     def under(self, upper: Layer) -> Layer:
         """Return both in one; if both mention a part, `upper` applies."""
@@ -42,6 +45,7 @@ class Layer:
             instances=_each_under(self.instances, upper.instances),
             kind=upper.kind,
             documents=_each_under(self.documents, upper.documents),
+            services=services.laid_over(self.services, upper.services),
         )
 
     def state(self, config_directory: str | None = None) -> DesiredState:
@@ -56,7 +60,10 @@ class Layer:
             config_directory,
             place=self.place,
             kind=self.kind,
-            documents={name: layer.state() for name, layer in self.documents.items()},
+            documents={
+                **services.documents(self.services, config_directory),
+                **{name: layer.state() for name, layer in self.documents.items()},
+            },
         )
 
 

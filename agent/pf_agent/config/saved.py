@@ -9,8 +9,9 @@ from functools import partial
 from typing import Any
 
 from pf_agent import names
-from pf_agent.config.desired import instance_fault, name_fault, path_fault, value_fault
+from pf_agent.config.desired import instance_fault
 from pf_agent.config.readback import Members, count_of, or_none, table_of, text_of, texts_of
+from pf_agent.config.values import name_fault, path_fault, value_fault
 from pf_agent.maincf.entries import folded
 from pf_agent.maincf.entry_faults import entry_fault, key_fault
 from pf_agent.model import BLANKS, DesiredState, DocumentKind, Place, Unmanaged

@@ -73,7 +73,7 @@ def _lines(grammar: Grammar, name: str, value: object) -> str | None:
     if value is None:
         return None
     lines = text_of(value)
-    if grammar.parse(encoded(lines)).parameters().keys() != {name}:
+    if grammar.parse(encoded(lines)).lines_of(name) != lines:
         raise ValueError("these are not its lines")
     return lines
 

@@ -1,6 +1,7 @@
 """The grammars of Postfix's files as documents that have named parts.
 
-main.cf's parts are its parameters; those of a table or an alias file are its entries. Whatever
+main.cf's parts are its parameters, master.cf's its services and what stands in them; those of a
+table or an alias file are its entries. Whatever
 compares, corrects or takes back such parts works with what stands here, and asks the grammar for
 the rest.
 """
@@ -11,9 +12,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from pf_agent.maincf import service_parts
 from pf_agent.maincf.document import LogicalLine, MainCf
 from pf_agent.maincf.edit import Edit
 from pf_agent.maincf.entries import AliasSource, TableSource, folded, same_target, same_text
+from pf_agent.maincf.service_edit import ServiceEdit
 from pf_agent.maincf.values import same
 from pf_agent.model import DocumentKind, Parameter
 
@@ -62,6 +65,9 @@ _GRAMMARS: Final[Mapping[DocumentKind, Grammar]] = {
     DocumentKind.MAIN_CF: Grammar(MainCf.parse, Edit, same),
     DocumentKind.TABLE: Grammar(TableSource.parse, Edit, same_text, folded),
     DocumentKind.ALIASES: Grammar(AliasSource.parse, Edit, same_target, folded),
+    DocumentKind.MASTER_CF: Grammar(
+        service_parts.ServiceParts.parse, ServiceEdit, service_parts.same
+    ),
 }
 
 

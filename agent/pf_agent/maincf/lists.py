@@ -15,20 +15,26 @@ SEPARATORS: Final = ", \t\r\n"
 
 def words(value: str, separators: str = SEPARATORS) -> Iterator[str]:
     """Yield the words of a list: separators split them, but not inside braces (mystrtok.c)."""
-    word, level = "", 0
-    for char in value:
+    return (value[start:end] for start, end in word_spans(value, separators))
+
+
+def word_spans(value: str, separators: str = SEPARATORS) -> Iterator[tuple[int, int]]:
+    """Yield where each word of a list begins and ends."""
+    start, level = -1, 0
+    for at, char in enumerate(value):
         if level == 0 and char in separators:
-            if word:
-                yield word
-            word = ""
+            if start >= 0:
+                yield start, at
+            start = -1
             continue
-        word += char
+        if start < 0:
+            start = at
         if char == "{":
             level += 1
         elif char == "}" and level > 0:
             level -= 1
-    if word:
-        yield word
+    if start >= 0:
+        yield start, len(value)
 
 
 _ADDRESS_CHARACTERS: Final = frozenset("0123456789.abcdefABCDEF:[]/")

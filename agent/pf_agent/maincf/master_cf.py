@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+from pf_agent import names
 from pf_agent.maincf.document import decoded
 from pf_agent.maincf.lines import BLANK_BYTES, is_orphan, logical_rows, logical_text, split
-from pf_agent.maincf.service import TYPES, Reading, Service, read
+from pf_agent.maincf.service import Reading, Service, read
 
 # Most comments are prose, and need no closer look.
-_HEAD = re.compile(rb"#+[ \t]*[^ \t]+[ \t]+(?:%b)[ \t]" % "|".join(TYPES).encode())
+_HEAD = re.compile(rb"#+[ \t]*[^ \t]+[ \t]+(?:%b)[ \t]" % "|".join(names.SERVICE_TYPES).encode())
 # How an argument begins, and prose does not: an option, a brace, a path, `$name` or `name=`.
 _ARGUMENT = re.compile(rb"-[A-Za-z-]|[{/$]|[A-Za-z0-9_]+=")
 
@@ -79,17 +80,23 @@ class MasterCf:
 
     @cached_property
     def commented(self) -> tuple[Entry, ...]:
-        """The services that stand commented out, in order."""
+        """The services that stand commented out, in order.
+
+        Each line has as many signs as the head, and what follows them begins with a blank: others
+        are comments of their own.
+        """
         found: list[list[int]] = []
-        is_open, braces = False, 0
+        is_open, signs, braces = False, 0, 0
         for row, line in enumerate(self.lines):
             bare = _uncommented(line)
             if bare == line or not bare.strip(BLANK_BYTES):
                 is_open = False
             elif _is_head(line):
                 found.append([row])
-                is_open, braces = True, _braces(line)
-            elif is_open and _continues(bare, braces):
+                is_open, signs, braces = True, len(line) - len(bare), _braces(line)
+            elif len(line) - len(bare) == signs and bare[0] not in BLANK_BYTES:
+                is_open = False
+            elif is_open and len(line) - len(bare) == signs and _continues(bare, braces):
                 found[-1].append(row)
                 braces += _braces(line)
         return tuple(Entry(tuple(rows), _read(self.lines, rows)) for rows in found)

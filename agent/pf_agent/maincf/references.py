@@ -68,6 +68,18 @@ def references(explicit: Mapping[str, str], inventory: Inventory) -> tuple[Refer
     return tuple(found)
 
 
+def named_services(effective: Mapping[str, str], inventory: Inventory) -> tuple[Reference, ...]:
+    """Return the services that all parameters name, those at their defaults, too."""
+    found = ((n, v, rule) for n, v in effective.items() for rule in _SERVICE_RULES if v)
+    return tuple(
+        each
+        for name, value, rule in found
+        if rule.name is not None and rule.name.fullmatch(name)
+        for each in rule.find(name, value, inventory)
+        if each.kind == "service"
+    )
+
+
 def _all(explicit: Mapping[str, str], inventory: Inventory) -> Iterator[Reference]:
     for name, raw in explicit.items():
         yield from _parameters(name, raw, inventory)
@@ -261,14 +273,17 @@ def _grade(name: str, value: str, inventory: Inventory) -> Iterator[Reference]:
     yield reference(name, "cipher grade", value, presence, "postconf(5)", why)
 
 
+_SERVICE_RULES: Final = (
+    _Rule("", re.compile(r"\w+_transport|content_filter"), _transport),
+    _Rule("", re.compile(r"(?!postlog)\w+_service_name"), _service),
+)
 # The flags are those of parameters.py; the patterns follow Postfix's own naming of parameters.
 _RULES: Final = (
     _Rule("restrictions", None, restrictions),
     _Rule("maps", re.compile(r"(?:smtp|lmtp|milter)_(?:\w+_)?(?:header|body)_checks"), _maps),
     _Rule("", re.compile(r"\w+_(?:command|reply|delivery_status)_filter"), _maps),
     _Rule("patterns", None, _patterns),
-    _Rule("", re.compile(r"\w+_transport|content_filter"), _transport),
-    _Rule("", re.compile(r"(?!postlog)\w+_service_name"), _service),
+    *_SERVICE_RULES,
     _Rule("", re.compile(r"maillog_file"), _log_file),
     # mail_params_init() of global/mail_params.c, bounce/bounce.c, tls/tls_misc.c.
     _Rule("", re.compile(r"myorigin|bounce_template_file|tls_config_file"), _file),

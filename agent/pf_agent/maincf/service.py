@@ -11,18 +11,18 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
+from pf_agent import names
 from pf_agent.maincf.lists import words
 from pf_agent.model import BLANKS
 
-TYPES: Final = ("inet", "unix", "unix-dgram", "fifo", "pass")
 # As many fields as a service has at least; what follows are the program's arguments.
-_LEAST: Final = 8
+LEAST: Final = 8
 # PCF_MASTER_BLANKS in postconf.h: \v and \f do not separate.
-_SEPARATORS: Final = " \t\r\n"
+SEPARATORS: Final = " \t\r\n"
 _FLAG: Final = re.compile("[yn-]")
 # What a field may contain, in the order in which postconf looks (pcf_check_master_entry()).
 _CHECKS: Final = (
-    ("type", re.compile("|".join(TYPES))),
+    ("type", re.compile("|".join(names.SERVICE_TYPES))),
     ("private", _FLAG),
     ("unprivileged", _FLAG),
     ("chroot", _FLAG),
@@ -75,6 +75,14 @@ class Service(NamedTuple):
             if is_option and (setting := _name_and_value(word))
         )
 
+    def other_words(self) -> tuple[str, ...]:
+        """Return the words of the arguments that set no parameter, `-o` by itself."""
+        found: list[str] = []
+        for is_option, word in _told_apart(self.arguments):
+            if not (is_option and _name_and_value(word)):
+                found += ["-o", word] if is_option else [word]
+        return tuple(found)
+
     def other_arguments(self) -> tuple[str, ...]:
         """Return the arguments that set no parameter."""
         return tuple(
@@ -99,31 +107,44 @@ class Reading(NamedTuple):
 
 def read(text: str, line: int) -> Reading:
     """Read a logical line, whose number is `line`."""
-    found = list(words(text, _SEPARATORS))
-    if len(found) < _LEAST:
+    found = list(words(text, SEPARATORS))
+    if len(found) < LEAST:
         return Reading(None, "bad field count")
     remarks: list[str] = []
-    arguments = tuple(_normalized(found[_LEAST:], remarks))
-    service = Service._make((*found[:_LEAST], arguments, line))
+    arguments = tuple(_normalized(found[LEAST:], remarks))
+    service = Service._make((*found[:LEAST], arguments, line))
     return Reading(service, _refused(service), tuple(remarks))
 
 
+def default_of(kind: str, field: str) -> str:
+    """Return what a field says that asks for the default, of a service of this type.
+
+    master(8) ends at an inet service that is private, which `-` means, too (master_ent.c).
+    """
+    return "n" if (kind, field) == ("inet", "private") else "-"
+
+
+def refused_fields(service: Service) -> tuple[str, ...]:
+    """Return the fields that Postfix refuses, in the order in which it looks."""
+    return tuple(
+        field for field, pattern in _CHECKS if pattern.fullmatch(getattr(service, field)) is None
+    )
+
+
 def _refused(service: Service) -> str:
-    for field, pattern in _CHECKS:
-        value: str = getattr(service, field)
-        if pattern.fullmatch(value) is None:
-            return f'invalid {field} field "{value}"'
-    return ""
+    found = refused_fields(service)
+    return f'invalid {found[0]} field "{getattr(service, found[0])}"' if found else ""
 
 
-def _is_option(word: str) -> bool:
+def is_option_word(word: str) -> bool:
+    """Tell whether getopt(3) takes an argument for an option, unless one before it was none."""
     return word.startswith("-") and word not in ("-", "--")
 
 
 def _normalized(arguments: Sequence[str], remarks: list[str]) -> Iterator[str]:
     """Yield the arguments in their simplest form; `remarks` gets what is wrong with them."""
     left = list(reversed(arguments))
-    while left and _is_option(left[-1]):
+    while left and is_option_word(left[-1]):
         flags, sign, value = left.pop()[1:].partition("o")
         if flags:
             yield f"-{flags}"
@@ -145,10 +166,15 @@ def _told_apart(arguments: Sequence[str]) -> Iterator[tuple[bool, str]]:
         elif is_before and word == "-o":
             is_option = True
         else:
-            is_before = is_before and _is_option(word)
+            is_before = is_before and is_option_word(word)
             yield False, word
     if is_option:
         yield False, "-o"
+
+
+def setting_of(word: str) -> tuple[str, str] | None:
+    """Return the name and the value that an option's word sets; None if it sets nothing."""
+    return _name_and_value(_setting(word, []))
 
 
 def _setting(word: str, remarks: list[str]) -> str:

@@ -28,25 +28,29 @@ class Candidates:
         self._run_directory = run_directory
 
     @contextmanager
-    def holding(self, text: bytes) -> Iterator[tuple[str, bytes]]:
+    def holding(self, text: bytes, master: bytes | None = None) -> Iterator[tuple[str, bytes]]:
         """Yield a private directory with `text` as its main.cf; and the text of master.cf.
+
+        That is `master`, or the host's own.
 
         /run is small, and any program may fill it. A correction must not wait for space there.
         Raises HostError.
         """
         with ExitStack() as stack:
             try:
-                found = stack.enter_context(self._filled(text, self._run_directory))
+                found = stack.enter_context(self._filled(text, master, self._run_directory))
             except OSError:
                 try:
-                    found = stack.enter_context(self._filled(text, None))
+                    found = stack.enter_context(self._filled(text, master, None))
                 except OSError as error:
                     place = f"{self._run_directory}, and {tempfile.gettempdir()}"
                     raise HostError(f"{place}: {error.strerror}; free space") from error
             yield found
 
     @contextmanager
-    def _filled(self, text: bytes, place: str | None) -> Iterator[tuple[str, bytes]]:
+    def _filled(
+        self, text: bytes, master: bytes | None, place: str | None
+    ) -> Iterator[tuple[str, bytes]]:
         prefix = f"{_PREFIX}{os.getpid()}-"
         folder = tempfile.mkdtemp(prefix=prefix, dir=place)
         try:
@@ -56,7 +60,7 @@ class Candidates:
             cool = time.time() - COOL_SECONDS
             os.utime(candidate, (cool, cool))
             # Parameters named after a service (smtp_destination_...) are known from master.cf only.
-            master = _read(self._master_cf)
+            master = _read(self._master_cf) if master is None else master
             if master is not None:
                 with open(os.path.join(folder, "master.cf"), "wb") as file:
                     file.write(master)
@@ -66,6 +70,12 @@ class Candidates:
         finally:
             for _ in range(2):  # a call may fail once; systemd removes the rest
                 shutil.rmtree(folder, ignore_errors=True)
+
+    def main_cf(self) -> bytes:
+        """Return the host's own main.cf; nothing if there is none that can be used."""
+        with suppress(OSError):
+            return _read(os.path.join(self._directory, "main.cf")) or b""
+        return b""
 
     def master_cf(self) -> MasterCf:
         """Return the host's own master.cf. Raises HostError, also if Postfix refuses it."""

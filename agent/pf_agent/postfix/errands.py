@@ -209,9 +209,18 @@ def _reference(said: Any) -> Reference:
 def _greeting(said: Any) -> Greeting | None:
     if said is None:
         return None
-    address, port, banner, proxy, tls, stranger, wrapped = said
+    address, port, banner, proxy, tls, stranger, wrapped, starttls, auth, auth_in_tls = said
     return Greeting(
-        str(address), int(port), str(banner), bool(proxy), bool(tls), str(stranger), bool(wrapped)
+        str(address),
+        int(port),
+        str(banner),
+        bool(proxy),
+        bool(tls),
+        str(stranger),
+        bool(wrapped),
+        _maybe(starttls),
+        _maybe(auth),
+        _maybe(auth_in_tls),
     )
 
 

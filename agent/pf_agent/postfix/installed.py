@@ -8,11 +8,12 @@ from pf_agent.errors import HostError
 from pf_agent.maincf.listeners import behind, enabled, on_port_25
 from pf_agent.maincf.service import Service
 from pf_agent.model import Greeting, Judgement, MailLog, Reference
-from pf_agent.postfix import port_25, questions
+from pf_agent.postfix import port_25, questions, submission
 from pf_agent.postfix.candidates import Candidates
 from pf_agent.postfix.judge import TOOLS, Jury, Remarks, Tools
+from pf_agent.postfix.judge_services import ServiceJury
 from pf_agent.postfix.master import lives
-from pf_agent.postfix.own_addresses import own_addresses
+from pf_agent.postfix.own_addresses import own_addresses, port_of
 from pf_agent.postfix.postconf import Postconf
 
 # master reads these itself: `-o` options of a service do not change them.
@@ -28,10 +29,15 @@ class Postfix:
         self._postconf = Postconf(directory, tools.postconf)
         self._candidates = Candidates(directory, run_directory)
         self._jury = Jury(directory, self._candidates, self._postconf, tools)
+        self._service_jury = ServiceJury(directory, self._candidates, self._postconf, tools)
 
     def judge(self, text: bytes) -> Judgement:
         """Return the verdict of Postfix's own programs on `text`. Raises HostError."""
         return self._jury.judge(text)
+
+    def judge_services(self, text: bytes) -> Judgement:
+        """Return the verdict on `text` as the master.cf beside main.cf. Raises HostError."""
+        return self._service_jury.judge(text)
 
     def references(self, text: bytes) -> tuple[Reference, ...]:
         """Return what the values of `text` name, and whether it exists. Raises HostError."""
@@ -83,10 +89,25 @@ class Postfix:
             wrapped=port_25.is_wrapped(service.command, outer),
         )
 
+    def service_greetings(self, managed: Collection[str]) -> tuple[Greeting, ...]:
+        """Return what each smtpd of master.cf that is among `managed` must show at its port.
+
+        Names are those of postconf(1), `submission/inet`. Not what `master_service_disable` turns
+        off. Raises HostError.
+        """
+        (told,) = self._postconf.ask(["-x", *_MASTER_NAMES])
+        main = questions.settings(told)
+        services = enabled(self._candidates.master_cf().services, main["master_service_disable"])
+        found = (
+            submission.greeting(service, self._settings_of(service), main, port_of)
+            for service in submission.servers(services, managed)
+        )
+        return tuple(greeting for greeting in found if greeting is not None)
+
     def _settings_of(self, service: Service) -> dict[str, str]:
         """Return the service's settings, its options over main.cf. Raises HostError."""
         options = [w for n, v in service.options().items() for w in ("-o", f"{n}={v}")]
-        (told,) = self._postconf.ask(["-x", *options, *port_25.NAMES])
+        (told,) = self._postconf.ask(["-x", *options, *port_25.NAMES, *submission.NAMES])
         return questions.settings(told)
 
     def lives(self) -> bool:

@@ -28,7 +28,7 @@ POSTMAP = "/usr/sbin/postmap"
 # A value may be written to expand to gigabytes, so a judgement needs a limit.
 _JUDGE_SECONDS = 10.0
 # smtpd gives no verdict while a table makes it wait; a correction does not wait longer than this.
-_SMTPD_SECONDS = 2.0
+SMTPD_SECONDS = 2.0
 # For all arguments of a program; execve(2) allows no more than twice that for one of them.
 _MOST_ARGUMENTS = 1 << 16
 
@@ -80,10 +80,10 @@ class Jury:
             self._prove_sound(answers)
         syntax, *others = answers
         if syntax.failed:
-            return Judgement(_told(complaints.reason(syntax.complaint, said)))
+            return Judgement(told(complaints.reason(syntax.complaint, said)))
         effective = self._postconf.parameters(said.named(syntax.output))
-        inventory = _inventory(effective, types, master)
-        absent = absences(references(main_cf.parameters(), inventory))
+        known = inventory(effective, types, master)
+        absent = absences(references(main_cf.parameters(), known))
         faults = questions.faults(main_cf, effective, os.path.exists)
         lines = said.lines(syntax.complaint)
         for answer in others[1:] if not others[0].failed else ():
@@ -94,10 +94,10 @@ class Jury:
         others_said = [line for line in lines if line != fatal and not _is_told(line, absent)]
         warnings = self._warnings(main_cf, others_said)
         return Judgement(
-            _told(fatal),
-            tuple(map(_told, warnings)),
-            tuple(replace(fault, reason=_told(fault.reason)) for fault in faults),
-            _fit(absent),
+            told(fatal),
+            tuple(map(told, warnings)),
+            tuple(replace(fault, reason=told(fault.reason)) for fault in faults),
+            fit(absent),
         )
 
     def references(self, text: bytes) -> tuple[Reference, ...]:
@@ -114,8 +114,8 @@ class Jury:
             return ()
         said = complaints.Folders(folder, self._directory)
         effective = self._postconf.parameters(said.named(syntax.output))
-        found = references(main_cf.parameters(), _inventory(effective, types, master))
-        return _fit(found)
+        found = references(main_cf.parameters(), inventory(effective, types, master))
+        return fit(found)
 
     def remarks(self, text: bytes, asked: Collection[str] = ()) -> Remarks:
         """Return what to say about `text` before a person installs it. Raises HostError.
@@ -135,7 +135,7 @@ class Jury:
             return Remarks()
         effective = self._postconf.parameters(syntax.output)
         unknown = {n: nearest(n, effective) for n in doubtful if n not in effective}
-        return Remarks(unknown, tuple(map(_told, doubts(explicit, effective))))
+        return Remarks(unknown, tuple(map(told, doubts(explicit, effective))))
 
     def _questions(self, main_cf: MainCf, folder: str, master: bytes) -> list[Program]:
         tools = self._tools
@@ -180,7 +180,7 @@ class Jury:
         if sum(map(len, arguments)) > _MOST_ARGUMENTS:
             return None
         environment = {"MAIL_CONFIG": folder, **questions.UNLOGGED}
-        return Program([program, *arguments], environment, _SMTPD_SECONDS, is_optional=True)
+        return Program([program, *arguments], environment, SMTPD_SECONDS, is_optional=True)
 
     def _warnings(self, main_cf: MainCf, lines: Sequence[str]) -> list[str]:
         places = {
@@ -192,22 +192,23 @@ class Jury:
         return complaints.warnings(lines, places, known)
 
 
-def _told(words: str) -> str:
+def told(words: str) -> str:
     """Return a message, masked before it is cut: half a secret would not be recognised."""
     return complaints.bounded(PROCESS.text(words))
 
 
-def _fit(found: Iterable[Reference]) -> tuple[Reference, ...]:
+def fit(found: Iterable[Reference]) -> tuple[Reference, ...]:
     """Return the references fit to be shown: a table may hold a password, `static:anna:secret`."""
     return tuple(
-        replace(each, name=_told(masked(each.parameter, each.name)), why=_told(each.why))
+        replace(each, name=told(masked(each.parameter, each.name)), why=told(each.why))
         for each in found
     )
 
 
-def _inventory(
+def inventory(
     effective: Mapping[str, str], types: frozenset[str] | None, master: bytes
 ) -> Inventory:
+    """Return what exists for values to name, with the services of a master.cf."""
     return Inventory(effective, types, MasterCf.parse(master).services or None, has_file)
 
 

@@ -1,4 +1,4 @@
-"""The addresses of this host, as the kernel lists them (rtnetlink(7)).
+"""The addresses of this host, as the kernel lists them (rtnetlink(7)), and its named ports.
 
 The standard library has no call for this, and `ip` need not be installed. It ranks below
 installed.py, which picks the address to ask port 25 from.
@@ -25,6 +25,14 @@ _ATTRIBUTE = struct.Struct("=HH")
 _ADDRESS_BYTES = {socket.AF_INET: 4, socket.AF_INET6: 16}
 _SECONDS = 2.0
 _READ_BYTES = 1 << 16
+
+
+def port_of(name: str) -> int | None:
+    """Return the number of a TCP port by its name in services(5), None if it has none."""
+    try:
+        return socket.getservbyname(name, "tcp")
+    except (OSError, ValueError):
+        return None
 
 
 def own_addresses() -> tuple[str, ...]:

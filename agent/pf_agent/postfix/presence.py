@@ -30,7 +30,7 @@ def is_there(thing: str) -> bool:
         if thing.startswith("/"):
             return os.path.exists(thing)
         address = thing.strip("[]")
-        return is_address(thing) and _is_own(address) and not _answers(address, _SMTP_PORT)
+        return is_address(thing) and is_own(address) and not _answers(address, _SMTP_PORT)
     return False
 
 
@@ -62,7 +62,8 @@ def _takes(family: int, address: Any) -> bool:
     return False
 
 
-def _is_own(address: str) -> bool:
+def is_own(address: str) -> bool:
+    """Tell whether an address is the host's own: a server can be bound to it."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with suppress(OSError), socket.socket(family) as server:
         server.bind((address, 0))

@@ -129,9 +129,17 @@ class _Call:
             # any of them.
             literal = f"[IPv6:{here}]" if ":" in here else f"[{here}]"
             self._greet(client)
-            self._say(client, "EHLO", literal)
-            if self._greeting.tls and not self._greeting.wrapped and self._start_tls(client):
-                self._say(client, "EHLO", literal)
+            asked = self._greeting
+            offered = self._hello(client, literal)
+            if asked.wrapped:
+                _compare_offer(offered, "AUTH", asked.auth_in_tls, "within TLS")
+            else:
+                _compare_offer(offered, "STARTTLS", asked.starttls, "before TLS")
+                _compare_offer(offered, "AUTH", asked.auth, "before TLS")
+            wants_tls = asked.tls or asked.auth_in_tls is not None
+            if wants_tls and not asked.wrapped and self._start_tls(client):
+                offered = self._hello(client, literal)
+                _compare_offer(offered, "AUTH", asked.auth_in_tls, "within TLS")
             self._say(client, "MAIL", "FROM:<>")
             self._say(client, "RCPT", f"TO:<postmaster@{literal}>")
             self._say(client, "RSET", "")
@@ -209,13 +217,18 @@ class _Call:
         client.file = None
         return True
 
-    def _say(self, client: smtplib.SMTP, verb: str, argument: str) -> None:
-        """Send one command and judge the answer; raises _Failed."""
+    def _hello(self, client: smtplib.SMTP, literal: str) -> frozenset[str]:
+        """Say EHLO; return the words of the answer, among them the keywords."""
+        return frozenset(self._say(client, "EHLO", literal).upper().split())
+
+    def _say(self, client: smtplib.SMTP, verb: str, argument: str) -> str:
+        """Send one command, judge the answer and return its words; raises _Failed."""
         code, words = self._said(client, verb, argument)
         if is_own_trouble(code, words):
             raise _answered(verb, code, words)
         if code == 421:
             raise _Refused  # such as "4.7.1 ... No client certificate presented"; it hangs up
+        return words
 
     def _said(self, client: smtplib.SMTP, verb: str, argument: str) -> tuple[int, str]:
         import smtplib
@@ -241,6 +254,14 @@ class _Call:
     def _left(self) -> float:
         # To the socket a timeout of 0 would mean "do not block".
         return max(self._deadline - time.monotonic(), _LEAST_SECONDS)
+
+
+def _compare_offer(offered: frozenset[str], keyword: str, must: bool | None, when: str) -> None:
+    """Raise _Failed if EHLO's answer offers what it must not, or the other way round."""
+    if must is None or (keyword in offered) is must:
+        return
+    fact = f"does not offer {keyword}" if must else f"offers {keyword}"
+    raise _Failed(f"{fact} {when}, against what is desired; {_SEE_LOG}", Heard())
 
 
 def _answered(verb: str, code: int, words: str) -> _Failed:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from pf_agent import names
-from pf_agent.config.desired import name_fault, value_fault
+from pf_agent.config.values import name_fault, value_fault
 from pf_agent.model import Drift, DriftKind
 
 # The command names at most this many parameters; without any it means all that drifted.

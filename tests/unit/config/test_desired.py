@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pf_agent.config.desired import by_instance, load, main_cf_of, name_fault, value_fault
+from pf_agent.config.desired import by_instance, load, main_cf_of
 from pf_agent.config.saved import from_json, to_json
 from pf_agent.config.table import Source
+from pf_agent.config.values import name_fault, value_fault
 from pf_agent.errors import ConfigError
 from pf_agent.model import DesiredState, Place, Unmanaged
 from tests.checkout import CHECKOUT

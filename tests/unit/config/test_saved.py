@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pf_agent.config.desired import name_fault, value_fault
 from pf_agent.config.saved import from_json, members_of, saved_state, to_json
+from pf_agent.config.values import name_fault, value_fault
 from pf_agent.model import BLANKS, DesiredState, DocumentKind, Place, Unmanaged
 
 _NO_COUNT = "provenance: 'a': line: it is not a count"

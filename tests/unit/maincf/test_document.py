@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pf_agent.config.desired import value_fault
+from pf_agent.config.values import value_fault
 from pf_agent.maincf.document import MainCf, decoded, encoded
 from pf_agent.maincf.edit import Edit
 from pf_agent.model import BLANKS

@@ -416,3 +416,26 @@ def test_the_first_trouble_is_the_one_that_is_told() -> None:
 @pytest.mark.parametrize("stranger", ["192.0.2.77", "2001:db8::77"])
 def test_an_address_that_is_gone_asks_nothing(stranger: str) -> None:
     assert hear_both(TwoFaced(b""), stranger) == Heard()
+
+
+# --- what EHLO's answer offers --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answer", "asked", "trouble"),
+    [
+        (b"250-host\r\n250-STARTTLS\r\n250 AUTH PLAIN\r\n", {"starttls": True, "auth": True}, ""),
+        (b"250-host\r\n250 PIPELINING\r\n", {"starttls": False, "auth": False}, ""),
+        (b"250-host\r\n250 STARTTLS\r\n", {}, ""),
+        (b"250 host\r\n", {"starttls": True}, "does not offer STARTTLS before TLS"),
+        (b"250-host\r\n250 STARTTLS\r\n", {"starttls": False}, "offers STARTTLS before TLS"),
+        (b"250-host\r\n250 AUTH PLAIN\r\n", {"auth": False}, "offers AUTH before TLS"),
+        (b"250-host\r\n250 STARTTLS\r\n", {"auth": True}, "does not offer AUTH before TLS"),
+    ],
+)
+def test_what_is_offered(answer: bytes, asked: dict[str, bool], trouble: str) -> None:
+    server = answering("EHLO", answer)
+    with serving(server):
+        heard = probe(Greeting(HOST, server.port, BANNER, **asked), PATIENT)  # type: ignore[arg-type]
+    assert bool(heard.trouble) is bool(trouble)
+    assert trouble in heard.trouble

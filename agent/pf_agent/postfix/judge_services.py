@@ -1,0 +1,105 @@
+"""Judges a candidate for master.cf: Postfix's programs read it, and what they miss is added."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
+
+from pf_agent.maincf import master_faults
+from pf_agent.maincf.document import MainCf
+from pf_agent.maincf.listeners import enabled
+from pf_agent.maincf.master_cf import MasterCf
+from pf_agent.maincf.references import absences, named_services, references
+from pf_agent.maincf.service import Service
+from pf_agent.model import Fault, Judgement, Reference
+from pf_agent.postfix import complaints, questions
+from pf_agent.postfix.candidates import Candidates
+from pf_agent.postfix.judge import SMTPD_SECONDS, Tools, fit, inventory, told
+from pf_agent.postfix.own_addresses import port_of
+from pf_agent.postfix.postconf import Postconf
+from pf_agent.postfix.presence import has_file, is_own
+from pf_agent.postfix.programs import Program, run
+
+# Each is a program that runs; more is not asked of one text.
+_MOST_SERVERS: Final = 16
+
+
+class ServiceJury:
+    """Postfix's own programs, which together judge a text for the master.cf in `directory`."""
+
+    def __init__(
+        self, directory: str, candidates: Candidates, postconf: Postconf, tools: Tools
+    ) -> None:
+        self._directory = directory
+        self._candidates = candidates
+        self._postconf = postconf
+        self._tools = tools
+
+    def judge(self, text: bytes) -> Judgement:
+        """Have Postfix's programs read `text` beside the host's own main.cf. Raises HostError.
+
+        `postconf -M` checks the fields, and a stand-alone smtpd for each service of it all that
+        would make it exit before it greets. What master would refuse is in master_faults.py. A
+        fault has the name of a part as its parameter. What defaults name counts as absent if the
+        host's own master.cf has it.
+        """
+        main = self._candidates.main_cf()
+        main_cf, master_cf = MainCf.parse(main), MasterCf.parse(text)
+        with self._candidates.holding(main, text) as (folder, _):
+            said = complaints.Folders(folder, self._directory)
+            servers = self._servers(main_cf, master_cf)
+            asked = [
+                Program([self._tools.postconf, "-c", folder, flag], seconds=self._tools.seconds)
+                for flag in ("-M", "-x")
+            ]
+            fields, syntax = run(asked)
+            # Each in turn, 5 ms: of several at once the rest is ended when one has failed.
+            others = [run([self._smtpd(s, main_cf, folder)])[0] for s in servers]
+            types = None if syntax.failed else self._postconf.table_types(folder)
+        for answer in (fields, syntax):
+            if answer.failed:
+                return Judgement(told(complaints.reason(answer.complaint, said)))
+        effective = self._postconf.parameters(said.named(syntax.output))
+        around = master_faults.Surroundings(effective, has_file, port_of, is_own)
+        found = list(master_faults.faults(master_cf, around))
+        for service, answer in zip(servers, others, strict=True):
+            why = complaints.reason(answer.complaint, said) if answer.failed else ""
+            is_told = any(fault.parameter.startswith(service.full_name) for fault in found)
+            if why and not questions.served_nobody(why) and not is_told:
+                found.append(Fault(service.full_name, why))
+        here = inventory(effective, types, text)
+        absent = absences(references(main_cf.parameters(), here))
+        lost = self._lost(effective, types, text)
+        return Judgement(
+            warnings=tuple(map(told, complaints.warnings(said.lines(fields.complaint), {}, ()))),
+            faults=tuple(replace(fault, reason=told(fault.reason)) for fault in found),
+            absent=fit(dict.fromkeys((*absent, *lost))),
+        )
+
+    def _lost(
+        self, effective: Mapping[str, str], types: frozenset[str] | None, text: bytes
+    ) -> list[Reference]:
+        """Return the services that parameters name by default, and only the former text has."""
+        before = inventory(effective, types, self._candidates.master_cf().render())
+        there = set(absences(named_services(effective, before)))
+        now = absences(named_services(effective, inventory(effective, types, text)))
+        return [each for each in now if each not in there]
+
+    def _servers(self, main_cf: MainCf, master_cf: MasterCf) -> list[Service]:
+        """Return the smtpd services that are on, if the installed program is the one they run."""
+        explicit = main_cf.parameters()
+        installed = self._postconf.defaults()["daemon_directory"]
+        is_own = explicit.get("daemon_directory", installed) == installed
+        if not is_own or not os.access(os.path.join(installed, "smtpd"), os.X_OK):
+            return []
+        last = {service.full_name: service for service in master_cf.services}
+        on = enabled(last.values(), explicit.get("master_service_disable", ""))
+        return [service for service in on if service.command == "smtpd"][:_MOST_SERVERS]
+
+    def _smtpd(self, service: Service, main_cf: MainCf, folder: str) -> Program:
+        program = os.path.join(self._postconf.defaults()["daemon_directory"], "smtpd")
+        arguments = questions.smtpd_arguments(service, main_cf.parameters(), self._directory)
+        environment = {"MAIL_CONFIG": folder, **questions.UNLOGGED}
+        return Program([program, *arguments], environment, SMTPD_SECONDS, is_optional=True)
