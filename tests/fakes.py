@@ -7,7 +7,7 @@ state of the world afterwards.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -282,6 +282,9 @@ class FakePrograms:
     def probe(self, greeting: Greeting) -> Heard:
         self.asked.append(greeting)
         return self.heard
+
+    def ask_services(self, _managed: Collection[str]) -> Heard:
+        return Heard()
 
     def lives(self) -> bool:
         return self.is_alive

@@ -276,7 +276,8 @@ class Course:
     def _ask(self, attempt: Attempt, trouble: str = "", since: float | None = None) -> None:
         units = tuple(dict.fromkeys(unit.name for unit in attempt.units))
         since = attempt.began_at if since is None else since
-        work = partial(inquire, self.around.postfix, units, since, trouble, attempt.is_reload)
+        around, is_reload = self.around, attempt.is_reload
+        work = partial(inquire, around.postfix, units, since, trouble, is_reload, around.managed())
         self._inquiry = Aside("probe", work, lambda: self._post(Trigger(Reason.PROBE)))
         self.under_way = states.Probing(attempt)
 

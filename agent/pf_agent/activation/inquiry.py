@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from pf_agent.activation.verdict import Found
@@ -23,30 +23,39 @@ class Askable(Protocol):
 
     def greeting(self) -> Greeting | None: ...
     def probe(self, greeting: Greeting) -> Heard: ...
+    def ask_services(self, managed: Collection[str]) -> Heard: ...
     def lives(self) -> bool: ...
     def log_tail(self, units: Sequence[str], since: float) -> tuple[str, ...]: ...
     def fatal_lines(self, units: Sequence[str], since: float) -> tuple[str, ...]: ...
 
 
-def ask_port(postfix: Askable) -> Heard:
+def ask_port(postfix: Askable, managed: Collection[str] = ()) -> Heard:
     """Return what the port answers. Raises HostError.
 
-    If master.cf has no SMTP service, no trouble is returned: the units are all there is to check.
+    If master.cf has no SMTP service there, no trouble is returned: the units are all there is to
+    check, and the ports of the services of master.cf that are `managed`.
     """
     greeting = postfix.greeting()
-    return Heard() if greeting is None else postfix.probe(greeting)
+    heard = Heard() if greeting is None else postfix.probe(greeting)
+    return postfix.ask_services(managed) if managed and not heard.trouble else heard
 
 
 def inquire(
-    postfix: Askable, units: Sequence[str], since: float, trouble: str = "", is_reload: bool = False
+    postfix: Askable,
+    units: Sequence[str],
+    since: float,
+    trouble: str = "",
+    is_reload: bool = False,
+    managed: Collection[str] = (),
 ) -> Found:
     """Return the state of Postfix. `trouble` says why there is no port to ask. Raises HostError.
 
-    The log is read from `since` on, in seconds since the epoch.
+    `managed` are the services of master.cf that are asked as well. The log is read from `since`
+    on, in seconds since the epoch.
     """
     if is_reload:
         time.sleep(_RELOAD_PAUSE_SECONDS)
-    heard = Heard(trouble, greeted=False) if trouble else ask_port(postfix)
+    heard = Heard(trouble, greeted=False) if trouble else ask_port(postfix, managed)
     if not heard.trouble:
         return Found(heard)
     log, fatal = postfix.log_tail(units, since), postfix.fatal_lines(units, since)

@@ -18,7 +18,7 @@ from pf_agent.names import RESTARTS, WISHED_RESTARTS
 class Surroundings:
     """Gathers what a step needs. `unit` is Postfix's; `read` returns main.cf as it is.
 
-    `took_down`: Postfix ran until we restarted it, and has not been up since.
+    `managed` returns the services of master.cf that are looked after. `took_down`: Postfix ran until we restarted it, and has not been up since.
     """
 
     unit: str
@@ -27,6 +27,7 @@ class Surroundings:
     markers: Markers
     read: Callable[[], ActualState]
     clocks: Clocks = field(default_factory=Clocks)
+    managed: Callable[[], tuple[str, ...]] = tuple
     took_down: bool = False
     _unnoted: tuple[float, ...] = ()  # restarts that could not be written to disk
     _before: tuple[str, tuple[float, ...], bool] = (RESTARTS, (), False)  # the last restart

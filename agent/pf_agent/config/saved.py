@@ -16,6 +16,7 @@ from pf_agent.maincf.entries import folded
 from pf_agent.maincf.entry_faults import entry_fault, key_fault
 from pf_agent.model import BLANKS, DesiredState, DocumentKind, Place, Unmanaged
 
+_OF_ENTRIES = (DocumentKind.TABLE, DocumentKind.ALIASES)
 # Where the state is written, not what it says.
 _PLACES = ("provenance", "place")
 _MEMBERS = (
@@ -98,8 +99,7 @@ def _setting(kind: DocumentKind, name: str, value: object) -> str:
     text = text_of(value)
     if not _is_name(kind, name):
         raise ValueError("it is not a parameter's name")
-    is_main_cf = kind is DocumentKind.MAIN_CF
-    fault = value_fault(text) if is_main_cf else entry_fault(kind, name, text)
+    fault = entry_fault(kind, name, text) if kind in _OF_ENTRIES else value_fault(text)
     if text != text.strip(BLANKS) or fault:
         raise ValueError("it has no usable value")
     return text
@@ -113,9 +113,9 @@ def _names(kind: DocumentKind, value: object) -> tuple[str, ...]:
 
 
 def _is_name(kind: DocumentKind, name: str) -> bool:
-    if kind is DocumentKind.MAIN_CF:
-        return name_fault(name) is None
-    return key_fault(kind, name) is None and folded(name) == name
+    if kind in _OF_ENTRIES:
+        return key_fault(kind, name) is None and folded(name) == name
+    return name_fault(name) is None
 
 
 def _path(value: object) -> str:

@@ -1,7 +1,8 @@
-"""One document beside main.cf: looked at and corrected, without any activation of its own.
+"""One document beside main.cf: looked at, corrected, and in use once it is seen to be.
 
-Its index is rebuilt when its source has changed (tables.py), and Postfix's processes notice that by
-themselves: there is nothing to restart, and no start that could fail because of it.
+A table has no activation of its own: its index is rebuilt when its source has changed (tables.py),
+and Postfix's processes notice that by themselves. With master.cf Postfix must be started, and seen
+to serve, as with main.cf.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class Tries(Protocol):
     """Postfix's programs, in the daemon's way or in that of `apply`."""
 
     def try_source(self, table: Table, text: bytes) -> Draft: ...
+    def judge_services(self, text: bytes) -> Judgement: ...
     def is_there(self, thing: str) -> bool: ...
 
 
@@ -48,6 +50,7 @@ class Document:
     None: they ask for what cannot be, as `problems` says.
     """
 
+    kind: DocumentKind
     asked: DesiredState | None
     problems: tuple[str, ...]
     host: MainCfFile
@@ -56,17 +59,27 @@ class Document:
     in_force: InForce
 
     def cycle(self, policy: Policy, last: Outcome | None, actual: ActualState) -> Outcome:
-        """Run one cycle with what is in force; once it is right, it is in use. Raises HostError."""
+        """Run one cycle with what is in force. Raises HostError."""
         with self.state.lock():
             asked = self.asked or self.in_force.desired(None)
             if asked is None:
                 return Outcome(Result.REJECTED, "; ".join(self.problems))
             outcome = self.in_force.cycle(asked, policy, last, actual)
-        if outcome.result in (Result.IN_SYNC, Result.CORRECTED) and not policy.observe_only:
-            pending = self.state.pending()
-            cycle = None if pending is None else pending.cycle
-            self.state.note_served(cycle, self.host.read().text, is_started=True, is_good=True)
+        is_right = outcome.result in (Result.IN_SYNC, Result.CORRECTED)
+        if is_right and not policy.observe_only and not self.is_started:
+            self.note_served()
         return outcome
+
+    @property
+    def is_started(self) -> bool:
+        """Whether Postfix must be started to use it."""
+        return self.kind is DocumentKind.MASTER_CF
+
+    def note_served(self) -> None:
+        """Note that Postfix uses it as it is. Raises HostError."""
+        pending = self.state.pending()
+        cycle = None if pending is None else pending.cycle
+        self.state.note_served(cycle, self.host.read().text, is_started=True, is_good=True)
 
     def would_say(self, actual: ActualState) -> bytes:
         """Return the text that would be right. Raises HostError."""
@@ -111,11 +124,13 @@ def document_of(
         note_settings(kept.wishes())
     asked = None if found.problems else found.desired
     judge = Trials(tries_of(found, postfix), ended)
-    return Document(asked, found.problems, found.host, kept, judge, in_force)
+    return Document(found.desired.kind, asked, found.problems, found.host, kept, judge, in_force)
 
 
 def tries_of(found: OtherDocument, postfix: Tries) -> Callable[[bytes], Judgement]:
     """Return what has Postfix's programs try a text of the document."""
+    if found.desired.kind is DocumentKind.MASTER_CF:
+        return postfix.judge_services
     kind, _, path = found.desired.document.partition(":")
     is_of_aliases = found.desired.kind is DocumentKind.ALIASES
     table = Table(kind if kind in BUILT else _INSTEAD, path, is_of_aliases)

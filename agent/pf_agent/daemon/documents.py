@@ -50,6 +50,7 @@ class Documents:
         self._name = name
         self._shared = shared
         self._documents: dict[str, _Followed] = {}
+        self._watched: tuple[str, ...] = ()
 
         def ended() -> None:
             shared.post(Trigger(Reason.DOCUMENT, "a text was tried", name))
@@ -71,6 +72,11 @@ class Documents:
         due = [d.next_look for d in self._documents.values() if d.next_look is not None]
         return max(0.0, min(due) - time.monotonic()) if due else None
 
+    def started(self) -> tuple[Document, ...]:
+        """Return those for which Postfix must be started, as the last look found them."""
+        found = (followed.document for followed in self._documents.values())
+        return tuple(each for each in found if each is not None and each.is_started)
+
     def turn(self, reasons: set[Reason]) -> None:
         """Look at each that there is a reason to look at."""
         asked = self._shared.asked(self._name)
@@ -84,8 +90,14 @@ class Documents:
         for name, document in self._documents.items():
             if name in new or reasons & _LOOKS or document.is_due():
                 document.look(wanted[name], bool(reasons & _RETRIES))
-        paths = (document.path for document in self._documents.values())
-        self._shared.watch.follow_documents(self._name, tuple(filter(None, paths)))
+
+    def follow(self) -> None:
+        """Watch them from now on; what changed before that is seen by one more look."""
+        paths = tuple(d.path for d in self._documents.values() if d.path)
+        if paths != self._watched:
+            self._watched = paths
+            self._shared.watch.follow_documents(self._name, paths)
+            self._shared.post(Trigger(Reason.DOCUMENT, "now watched", self._name))
 
     def leave(self) -> None:
         """Stop managing any."""
@@ -108,7 +120,7 @@ class _Followed:
         self._emit = emit
         self._shared = shared
         self._find = found
-        self._document: Document | None = None
+        self.document: Document | None = None
         self._outcome: Outcome | None = None
         self._in_sync_at: float | None = None
         self._saving = Saving()
@@ -141,10 +153,10 @@ class _Followed:
 
     def leave(self) -> None:
         """Stop managing it; the file stays as it is."""
-        if self._document is None:
+        if self.document is None:
             return
         try:
-            self._document.in_force.forget()
+            self.document.in_force.forget()
         except HostError as error:
             self._shared.journal.note(str(error))
 
@@ -172,11 +184,11 @@ class _Followed:
     def _managed(self, desired: DesiredState) -> Document:
         """Return what manages it, anew only if that has changed: it remembers judgements."""
         found = self._find(desired)
-        if self._document is None or not self._document.is_as(found):
-            self._document = found
+        if self.document is None or not self.document.is_as(found):
+            self.document = found
             for problem in found.problems:
                 self._emit(Record(Event.CONFIG_REJECTED, problem))
-        return self._document
+        return self.document
 
     def _policy(self, document: Document) -> Policy:
         path = document.host.path

@@ -22,6 +22,7 @@ from pf_agent.daemon.named_things import NamedThings
 from pf_agent.daemon.parts import Told, parts_of
 from pf_agent.daemon.saving import Saving
 from pf_agent.daemon.shared import Shared, opens_in
+from pf_agent.daemon.started import Started
 from pf_agent.daemon.tables import Tables
 from pf_agent.daemon.telling import emit_of
 from pf_agent.errors import HostError, PfAgentError
@@ -85,7 +86,9 @@ class Instance:
         self._postfix = shared.errands(os.path.dirname(main_cf))
         told = Told(shared.post, shared.emit, shared.journal.note)
         postfix, systemd = self._postfix, shared.systemd
-        parts = parts_of(name, main_cf, state, postfix, systemd, told, shared.retry_seconds)
+        parts = parts_of(
+            name, main_cf, state, postfix, systemd, told, shared.retry_seconds, self._managed
+        )
         self._host, self._judge = parts.host, parts.judge
         self._activation, self._in_force = parts.activation, parts.in_force
         self._aliases = parts.aliases
@@ -93,6 +96,7 @@ class Instance:
         self._named = NamedThings(name, main_cf, postfix, self._emit, shared)
         self._tables = Tables(name, parts.host, postfix, self._emit, shared)
         self._documents = Documents(name, parts.host, state, postfix, self._emit, shared)
+        self._started = Started(self._documents.started, parts.in_force, state)
         self._before = BeforeWish(name, postfix, parts.activation, parts.in_force, shared)
         self._drifts = Drifts(name, state, self._emit, shared)
         self._saving = Saving()
@@ -138,11 +142,12 @@ class Instance:
                 reasons = reasons | self._reconsider()
             if reasons - {Reason.DOCUMENT}:
                 self._look(reasons)
+            self._documents.turn(reasons)
             if self._may_act() or self._shared.may_only_observe(self.name):
                 self._advance()
             self._alias_files.turn(bool(reasons & _LOOKS_AT_ALIASES))
             self._tables.turn(reasons, self._settled_text)
-            self._documents.turn(reasons)
+            self._documents.follow()
         except CorrectionFailed as error:
             self._outcome = error.outcome
             self._fail(str(error))
@@ -165,9 +170,12 @@ class Instance:
         now = time.monotonic()
         if self._named_due is not None and now >= self._named_due:
             reasons = reasons | {Reason.NAMED}
-        if reasons == {Reason.NAMED} and now < self._named_at + _NAMED_SECONDS:
+        if Reason.DOCUMENT in reasons and self._documents.started():
+            reasons = reasons | {Reason.NAMED}  # main.cf names services of master.cf
+        others = reasons - {Reason.NAMED, Reason.DOCUMENT}
+        if Reason.NAMED in reasons and not others and now < self._named_at + _NAMED_SECONDS:
             self._named_due = self._named_at + _NAMED_SECONDS
-            return set()
+            return reasons - {Reason.NAMED}
         if Reason.NAMED in reasons:
             self._named_at, self._named_due = now, None
         return reasons
@@ -236,6 +244,12 @@ class Instance:
         elif refused is not None:
             self._named.await_what_lacks(refused)
 
+    def _managed(self) -> tuple[str, ...]:
+        """Return the services of master.cf that Postfix must be seen to serve with."""
+        with suppress(HostError):
+            return self._started.managed()
+        return ()
+
     def _note_in_sync(self, actual: ActualState) -> None:
         self._in_sync_at = time.time()
         if actual.text != self._in_sync_text:
@@ -299,17 +313,22 @@ class Instance:
         if isinstance(end, NotUp) and turn.may_act:
             self._mend(end)
         elif isinstance(end, Activated):
+            self._started.note_served(end.pending)
             if end.pending is not None:
                 self._drifts.note_activated(end.pending, end.at)
             self._look({Reason.NAMED})  # what was only waiting for Postfix to serve
         # If it fails for its former values, as with a greeting, asking again would never end.
         if turn.may_act and (self._activation.is_at_rest() or self._activation.is_failing()):
             self._activate_the_unserved()
+            self._started.mark()
 
     def _mend(self, end: NotUp) -> None:
         """Postfix is down: revert what is to blame; if nothing is, start it again."""
         policy = Policy(judge=self._judge)
-        if self._in_force.ended(end, policy):
+        if self._started.mend(end):
+            self._activation.forget()
+            self._documents.turn({Reason.DOCUMENT})
+        elif self._in_force.ended(end, policy):
             self._activation.forget()
             self._look(set())
         elif end.pending is None and end.standing is Standing.DOWN:

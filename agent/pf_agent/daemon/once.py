@@ -19,13 +19,14 @@ from pf_agent.activation.inquiry import ask_port
 from pf_agent.activation.ports import Turn
 from pf_agent.bus.systemd import Systemd
 from pf_agent.config.desired import by_instance, main_cf_of
-from pf_agent.daemon.document import document_of
+from pf_agent.daemon.documents_once import DocumentsOnce
 from pf_agent.daemon.parts import Told, parts_of
 from pf_agent.daemon.progress import Progress, Waiting
 from pf_agent.daemon.shared import opens_in
+from pf_agent.daemon.started import Started
 from pf_agent.daemon.tables_once import TablesOnce
 from pf_agent.daemon.telling import emit_in_life, emit_of
-from pf_agent.errors import HostError, PfAgentError
+from pf_agent.errors import HostError
 from pf_agent.files import configuration
 from pf_agent.files.locks import REPLACING
 from pf_agent.files.status_file import read_status
@@ -133,7 +134,12 @@ class _Application:
         self._emit = emit_of(name, told.emit)
         self._state = FileStore.of_instance(name, names.STATE_DIRECTORY, names.RUN_DIRECTORY)
         self._postfix = AtHand(os.path.dirname(main_cf), self._state.run_directory)
-        self._parts = parts_of(name, main_cf, self._state, self._postfix, systemd, told)
+        self._parts = parts_of(
+            name, main_cf, self._state, self._postfix, systemd, told, managed=self._managed
+        )
+        host, note = self._parts.host, told.note
+        self._others = DocumentsOnce(host, self._state, self._postfix, self._emit, note)
+        self._started = Started(self._others.started, self._parts.in_force, self._state)
 
     def run(self, wanted: Wanted, mailbox: SimpleQueue[Trigger], progress: Progress) -> Applied:
         """Run one cycle, with its activation to the end. Raises HostError."""
@@ -150,7 +156,8 @@ class _Application:
             # The person who runs it wants it tried, whatever happened to it before.
             self._parts.in_force.try_again()
             outcome = self._look(policy)
-        others = self._correct_others()
+        others = self._others.correct(self._asked.documents)
+        self._started.mark()
         # Before Postfix starts: a table that it cannot open has it defer mail.
         tables = self._tables(wanted.activate)
         failure = ""
@@ -167,23 +174,6 @@ class _Application:
         refused = self._parts.in_force.rejected(self._asked)
         failure = failure or (refused.reason if refused else "")
         return Applied(self._name, outcome, failure, tables.rebuilt, tables.stale, others)
-
-    def _correct_others(self) -> dict[str, Outcome]:
-        """Run one cycle of each other document; none keeps another from its own."""
-        found = {}
-        for name, desired in self._asked.documents.items():
-            try:
-                document = document_of(
-                    name, desired, self._parts.host, self._state, self._postfix, self._emit
-                )
-                for moved in document.state.prepare():
-                    self._told.note(moved)
-                document.in_force.try_again()
-                policy = Policy(judge=document.judge)
-                found[name] = document.cycle(policy, None, document.host.read())
-            except (PfAgentError, OSError) as error:
-                found[name] = Outcome(Result.FAILED, str(error))
-        return found
 
     def _tables(self, is_to_build: bool) -> TablesOnce:
         main_cf = self._parts.host.path
@@ -255,6 +245,8 @@ class _Application:
         while state.pending() is not None:
             turn = self._turn()
             end = activation.advance(turn)
+            if isinstance(end, Activated):
+                self._started.note_served(end.pending)
             if isinstance(end, NotUp) and self._is_mended(end):
                 activation.forget()
                 continue  # the start with the former state is still to come
@@ -286,6 +278,9 @@ class _Application:
                 with suppress(Empty):
                     mailbox.get(timeout=1.0)
 
+    def _managed(self) -> tuple[str, ...]:
+        return self._started.managed()
+
     def _waiting(self, turn: Turn) -> Waiting:
         activation, daemon = self._parts.activation, self._daemon()
         return Waiting(
@@ -299,7 +294,7 @@ class _Application:
 
     def _is_mended(self, end: NotUp) -> bool:
         policy = Policy(judge=self._parts.judge)
-        return self._parts.in_force.ended(end, policy)
+        return self._started.mend(end) or self._parts.in_force.ended(end, policy)
 
 
 def _in(seconds: float) -> str:

@@ -59,13 +59,17 @@ def parts_of(
     systemd: Service,
     told: Told,
     retry_seconds: float = RETRY_SECONDS,
+    managed: Callable[[], tuple[str, ...]] = tuple,
 ) -> Parts:
-    """Return the parts of the instance `name`; Databases explains `retry_seconds`."""
+    """Return the parts of the instance `name`.
+
+    Databases explains `retry_seconds`, Surroundings `managed`.
+    """
     host = MainCfFile(main_cf)
     emit = emit_of(name, told.emit)
     craft = Newaliases(postfix, is_anothers)
     aliases = Databases(craft, told.post, emit, told.note, stamp, retry_seconds=retry_seconds)
-    around = Surroundings(postfix_unit(name), systemd, postfix, state, host.read)
+    around = Surroundings(postfix_unit(name), systemd, postfix, state, host.read, managed=managed)
     activation = Activation(Course(around, aliases, told.post, emit))
     in_force = InForce(host, state, emit, postfix.is_there)
     return Parts(host, state, Judge(postfix.judge), aliases, activation, in_force)

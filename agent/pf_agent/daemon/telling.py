@@ -9,6 +9,7 @@ from pf_agent import names
 from pf_agent.errors import HostError
 from pf_agent.files.store import FileStore
 from pf_agent.model import Emit, Record
+from pf_agent.words.fields import is_of_table
 
 
 def emit_in_life(state: FileStore, emit: Emit) -> Emit:
@@ -29,7 +30,8 @@ def emit_of_document(name: str, emit: Emit) -> Emit:
 
     def emit_named(record: Record) -> None:
         message = record.message if name in record.message else f"{name}: {record.message}"
-        emit(replace(record, message=message, fields={**record.fields, names.FIELD_TABLE: name}))
+        table = {names.FIELD_TABLE: name} if is_of_table(name) else {}
+        emit(replace(record, message=message, fields={**record.fields, **table}))
 
     return emit_named
 

@@ -35,7 +35,8 @@ def postfix_lock(main_cf: str, seconds: float = LOCK_SECONDS) -> Iterator[None]:
         handle = _open_lock(path)
         try:
             if not _flock_until(handle, deadline):
-                text = f"main.cf.tmp has been locked for {seconds:.0f} s by another program"
+                name = os.path.basename(path)
+                text = f"{name} has been locked for {seconds:.0f} s by another program"
                 raise OSError(errno.EAGAIN, text)
             held = os.fstat(handle)
             if _is_named(path, held):

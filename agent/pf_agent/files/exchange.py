@@ -150,7 +150,7 @@ class MainCfFile:
                     set_aside(lock, self.path, NO_FILE)
                 stack.enter_context(postfix_lock(self.path, self._lock_seconds))
             except OSError as error:
-                way_out = _CURES.get(error.errno or 0, "find that program: fuser main.cf.tmp")
+                way_out = _CURES.get(error.errno or 0, f"find that program: fuser {lock}")
                 raise host_error(self.path, error, way_out) from error
             yield
 

@@ -57,4 +57,5 @@ def nature_of(is_secret: bool, note: Callable[[bytes], None]) -> Nature:
 
 
 OWN_MAIN_CF = Nature(True, _main_cfs, True, PROCESS.read_main_cf)
+OWN_MASTER_CF = Nature(True, _main_cfs, True, PROCESS.read_master_cf)
 OTHER_MAIN_CF = Nature(False, _as_it_is, True, PROCESS.read_main_cf)

@@ -14,11 +14,11 @@ from functools import partial
 from typing import NamedTuple
 
 from pf_agent.files.exchange import MainCfFile
-from pf_agent.files.nature import nature_of
+from pf_agent.files.nature import OWN_MASTER_CF, nature_of
 from pf_agent.files.trusted import require_root_alone
 from pf_agent.files.whole import read_if_fit
 from pf_agent.maincf.resolved import resolved, values_of
-from pf_agent.model import DesiredState, Wishes
+from pf_agent.model import DesiredState, DocumentKind, Wishes
 from pf_agent.words.outgoing import PROCESS
 
 _UNREAD = "Postfix reads it only if master.cf, or another table, does"
@@ -43,6 +43,10 @@ def document_on_disk(name: str, desired: DesiredState, main_cf: str) -> OtherDoc
 
     Raises ConfigError if others than root could change it, OSError if that cannot be found out.
     """
+    if desired.kind is DocumentKind.MASTER_CF:
+        path = os.path.join(os.path.dirname(main_cf), name)
+        wanted = replace(desired, document=name)
+        return OtherDocument(wanted, MainCfFile(path, OWN_MASTER_CF), _note_master_cf, (), ())
     found = resolved(name, desired, read_if_fit(main_cf))
     # Of a link, the target is what is exchanged: replaced, it would no longer lead there.
     path = os.path.realpath(found.path)
@@ -75,6 +79,11 @@ def _is_public(path: str) -> bool:
 def _note_secrets(desired: DesiredState, text: bytes | None) -> None:
     if text is not None:
         PROCESS.read_secrets(values_of(text, desired.kind))
+
+
+def _note_master_cf(text: bytes | None) -> None:
+    if text is not None:
+        PROCESS.read_master_cf(text)
 
 
 def _note_nothing(_text: bytes | None) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import astuple
 from io import FileIO
 from typing import Any, TypeVar
@@ -56,6 +56,14 @@ class Errands:
     def judge(self, text: bytes) -> Judgement:
         """Have Postfix's own programs read `text`, as `Postfix.judge` does. Raises HostError."""
         return self._ask(_judgement, errand="judge", text=text.decode("latin-1"))
+
+    def judge_services(self, text: bytes) -> Judgement:
+        """Have a text judged as master.cf, as `Postfix.judge_services` does. Raises HostError."""
+        return self._ask(_judgement, errand="judge-services", text=text.decode("latin-1"))
+
+    def ask_services(self, managed: Collection[str]) -> Heard:
+        """Ask the ports of these services, as `AtHand.ask_services` does. Raises HostError."""
+        return self._ask(_heard_at_port, _TABLE_PATIENCE, errand="services", managed=list(managed))
 
     def references(self, text: bytes) -> tuple[Reference, ...]:
         """Return what the values of `text` name, as `Postfix.references` does. Raises HostError."""

@@ -1,7 +1,7 @@
 """What pf-agent-errands.service runs: the work that the sandbox of pf-agent.service forbids.
 
 The agent does not choose which program is run, with which arguments, or what it connects to. It
-names one of thirteen errands, and one of Postfix's own instances or the units whose log is read; a
+names one of fifteen errands, and one of Postfix's own instances or the units whose log is read; a
 candidate is sent as text.
 
 systemd passes the listening socket (sd_listen_fds(3)). After some time without an errand the
@@ -129,6 +129,10 @@ class Unit:
         match asked:
             case {"errand": "judge", "directory": str(directory), "text": str(text)}:
                 return astuple(self._postfix(directory).judge(text.encode("latin-1")))
+            case {"errand": "judge-services", "directory": str(directory), "text": str(text)}:
+                return astuple(self._postfix(directory).judge_services(text.encode("latin-1")))
+            case {"errand": "services", "directory": str(directory), "managed": list(managed)}:
+                return astuple(self._postfix(directory).ask_services(tuple(map(str, managed))))
             case {"errand": "references", "directory": str(directory), "text": str(text)}:
                 found = self._postfix(directory).references(text.encode("latin-1"))
                 return list(map(astuple, found))

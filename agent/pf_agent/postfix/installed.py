@@ -7,8 +7,8 @@ from collections.abc import Collection
 from pf_agent.errors import HostError
 from pf_agent.maincf.listeners import behind, enabled, on_port_25
 from pf_agent.maincf.service import Service
-from pf_agent.model import Greeting, Judgement, MailLog, Reference
-from pf_agent.postfix import port_25, questions, submission
+from pf_agent.model import Greeting, Heard, Judgement, MailLog, Reference
+from pf_agent.postfix import port_25, probe, questions, submission
 from pf_agent.postfix.candidates import Candidates
 from pf_agent.postfix.judge import TOOLS, Jury, Remarks, Tools
 from pf_agent.postfix.judge_services import ServiceJury
@@ -88,6 +88,17 @@ class Postfix:
             ),
             wrapped=port_25.is_wrapped(service.command, outer),
         )
+
+    def ask_services(self, managed: Collection[str]) -> Heard:
+        """Return what the first of these services answers that does not serve as it should.
+
+        If all do, no trouble. Raises HostError.
+        """
+        for greeting in self.service_greetings(managed):
+            heard = probe.probe(greeting)
+            if heard.trouble:
+                return heard
+        return Heard()
 
     def service_greetings(self, managed: Collection[str]) -> tuple[Greeting, ...]:
         """Return what each smtpd of master.cf that is among `managed` must show at its port.

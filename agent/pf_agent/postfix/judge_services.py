@@ -50,11 +50,7 @@ class ServiceJury:
         with self._candidates.holding(main, text) as (folder, _):
             said = complaints.Folders(folder, self._directory)
             servers = self._servers(main_cf, master_cf)
-            asked = [
-                Program([self._tools.postconf, "-c", folder, flag], seconds=self._tools.seconds)
-                for flag in ("-M", "-x")
-            ]
-            fields, syntax = run(asked)
+            fields, syntax = run([self._postconf_of(folder, flag) for flag in ("-M", "-x")])
             # Each in turn, 5 ms: of several at once the rest is ended when one has failed.
             others = [run([self._smtpd(s, main_cf, folder)])[0] for s in servers]
             types = None if syntax.failed else self._postconf.table_types(folder)
@@ -86,6 +82,10 @@ class ServiceJury:
         there = set(absences(named_services(effective, before)))
         now = absences(named_services(effective, inventory(effective, types, text)))
         return [each for each in now if each not in there]
+
+    def _postconf_of(self, folder: str, flag: str) -> Program:
+        command = [self._tools.postconf, "-c", folder, flag]
+        return Program(command, seconds=self._tools.seconds)
 
     def _servers(self, main_cf: MainCf, master_cf: MasterCf) -> list[Service]:
         """Return the smtpd services that are on, if the installed program is the one they run."""

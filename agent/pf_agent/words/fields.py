@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from pf_agent import names
-from pf_agent.model import Applied, Drift, DriftKind, Exposure, Outcome, Reference
+from pf_agent.model import Applied, DocumentKind, Drift, DriftKind, Exposure, Outcome, Reference
 from pf_agent.words.sentences import printable, shown_values
 
 # A journal field takes no more (journal.py); what is cut here need not be made printable first.
@@ -77,7 +77,7 @@ def drift_fields(drift: Drift) -> dict[str, str]:
     """Return one difference as journal fields, without those that do not apply."""
     expected, actual = shown_values(drift)
     part = {names.FIELD_PARAMETER: drift.parameter}
-    if drift.document:
+    if is_of_table(drift.document):
         part = {names.FIELD_TABLE: drift.document, names.FIELD_KEY: drift.parameter}
     fields = {
         **part,
@@ -108,8 +108,18 @@ def drift_in(fields: Mapping[str, str]) -> Drift | None:
         fields.get(names.FIELD_ACTUAL),
         int(line) if line.isascii() and line.isdigit() else None,
         fields.get(names.FIELD_WISHED) == _YES,
-        fields.get(names.FIELD_TABLE, ""),
+        fields.get(names.FIELD_TABLE) or _document_of(fields.get(names.FIELD_PARAMETER, "")),
     )
+
+
+def is_of_table(document: str) -> bool:
+    """Tell whether a document other than main.cf is a table: its parts are keys."""
+    return ":" in document
+
+
+def _document_of(parameter: str) -> str:
+    """Return master.cf for `submission/inet/chroot`: no parameter's name has a `/`."""
+    return DocumentKind.MASTER_CF.value if "/" in parameter else ""
 
 
 def _field(value: str) -> str:

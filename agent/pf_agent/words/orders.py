@@ -12,6 +12,7 @@ from typing import Any
 from pf_agent import names
 from pf_agent.model import ORDERS, Event, Record
 from pf_agent.words import sentences
+from pf_agent.words.fields import is_of_table
 from pf_agent.words.history import CycleName, Entry, PastCycle, minute, row_dict
 
 _BETWEEN = ", "
@@ -49,7 +50,7 @@ def order(
     source = "" if cycle is None else f" from the text that cycle {cycle} replaced,"
     text = f"{sentences.listed(parameters)} {event.value}{source} by {who}"
     fields = {names.FIELD_PARAMETER: _joined(parameters)} | _by(who)
-    if document:
+    if is_of_table(document):
         text = f"{document}: {text}"
         fields[names.FIELD_TABLE] = document
         fields[names.FIELD_KEY] = fields.pop(names.FIELD_PARAMETER)

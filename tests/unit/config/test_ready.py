@@ -34,7 +34,7 @@ def test_two_ports_with_tls_and_passwords_and_none_at_25(name: str) -> None:
     assert values["smtp/inet/smtpd_sasl_auth_enable"] == "no"
     assert "smtps/inet" not in values
     after = ActualState(found.render(), FileKind.REGULAR)
-    assert find_drift(services(), after, attributes=False) == ()
+    assert find_drift(services(), after, attributes=None) == ()
 
 
 def test_it_is_enabled_where_debian_has_it_as_a_comment() -> None:

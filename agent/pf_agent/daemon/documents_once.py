@@ -1,0 +1,58 @@
+"""The documents beside main.cf for `apply`: one cycle of each, without the daemon's loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from pf_agent.daemon.document import Document, Tries, document_of
+from pf_agent.errors import HostError, PfAgentError
+from pf_agent.files.exchange import MainCfFile
+from pf_agent.files.store import FileStore
+from pf_agent.model import DesiredState, Emit, Outcome, Result
+from pf_agent.reconcile.ports import Policy
+
+
+class DocumentsOnce:
+    """Those of one instance with this main.cf and state; `note` gets remarks."""
+
+    def __init__(
+        self,
+        host: MainCfFile,
+        state: FileStore,
+        postfix: Tries,
+        emit: Emit,
+        note: Callable[[str], None],
+    ) -> None:
+        self._host = host
+        self._state = state
+        self._postfix = postfix
+        self._emit = emit
+        self._note = note
+        self._found: list[Document] = []
+
+    def started(self) -> list[Document]:
+        """Return those for which Postfix must be started, once they were corrected."""
+        return [document for document in self._found if document.is_started]
+
+    def correct(self, wanted: Mapping[str, DesiredState]) -> dict[str, Outcome]:
+        """Run one cycle of each; none keeps another from its own."""
+        outcomes = {}
+        for name, desired in wanted.items():
+            try:
+                outcomes[name] = self._cycle(name, desired)
+            except HostError as error:
+                outcomes[name] = Outcome(Result.FAILED, str(error))
+            except PfAgentError as error:
+                outcomes[name] = Outcome(Result.REJECTED, str(error))
+            except OSError as error:
+                outcomes[name] = Outcome(Result.FAILED, f"{error.filename}: {error.strerror}")
+        return outcomes
+
+    def _cycle(self, name: str, desired: DesiredState) -> Outcome:
+        found = document_of(name, desired, self._host, self._state, self._postfix, self._emit)
+        for moved in found.state.prepare():
+            self._note(moved)
+        self._found.append(found)
+        # The person who runs it wants it tried, whatever happened to it before.
+        found.in_force.try_again()
+        return found.cycle(Policy(judge=found.judge), None, found.host.read())
