@@ -81,10 +81,10 @@ def changes(text: bytes, is_safe: bool = False) -> st.SearchStrategy[Change]:
 def _change(recipe: Recipe, here: Sequence[str], new: Sequence[str]) -> Change:
     """Of ten changes one is of a new service, one is of the service itself, three of a field."""
     kind = recipe.of(range(10))
-    full_name = recipe.of(new if kind == 0 else here)
-    if kind == 1:
+    full_name = recipe.of(new if kind == 9 else here)
+    if kind == 8:
         return Change(full_name, recipe.of((ENABLED, None)))
-    if kind < 5:
+    if kind in (5, 6, 7):
         field, values = recipe.of(list(_FIELDS.items()))
         return Change(f"{full_name}/{field}", recipe.of(values))
     return Change(f"{full_name}/{recipe.of(_OPTIONS)}", recipe.of((*_VALUES, None)))
@@ -114,7 +114,7 @@ def others(document: ServiceParts, full_name: str) -> list[tuple[int, str, Meani
 def edits() -> st.SearchStrategy[Edited]:
     """Files, generated ones and those of the corpus, each with a change."""
     corpus = st.sampled_from([path.read_bytes() for path in FILES])
-    return (texts() | texts() | corpus).flatmap(
+    return (texts().filter(lambda text: bool(ServiceParts.parse(text).live)) | corpus).flatmap(
         lambda text: changes(text).map(lambda change: Edited(text, change))
     )
 
