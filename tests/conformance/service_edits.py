@@ -79,12 +79,12 @@ def changes(text: bytes, is_safe: bool = False) -> st.SearchStrategy[Change]:
 
 
 def _change(recipe: Recipe, here: Sequence[str], new: Sequence[str]) -> Change:
-    """Of ten changes one is of a new service, one is of the service itself, three of a field."""
+    """Of ten changes one is of a new service, two are of the service itself, three of a field."""
     kind = recipe.of(range(10))
     full_name = recipe.of(new if kind == 9 else here)
-    if kind == 8:
+    if kind in (7, 8):
         return Change(full_name, recipe.of((ENABLED, None)))
-    if kind in (5, 6, 7):
+    if kind in (4, 5, 6):
         field, values = recipe.of(list(_FIELDS.items()))
         return Change(f"{full_name}/{field}", recipe.of(values))
     return Change(f"{full_name}/{recipe.of(_OPTIONS)}", recipe.of((*_VALUES, None)))
