@@ -177,10 +177,13 @@ def _says_just_that(edited: Edited, before: Services, after: bytes, now: Service
 
 
 def _is_broken(entry: Entry) -> bool:
-    """Whether what postconf prints of it is another service, or its program takes in the rest."""
+    """Whether what postconf prints of it is another service, or its program takes in the rest.
+
+    It prints nothing for an argument `{}`.
+    """
     service = entry.found.service
     assert service is not None
-    return bool(entry.found.remarks) or "{" in service.command
+    return bool(entry.found.remarks) or "{" in service.command or "" in service.arguments
 
 
 def _printed(found: Services) -> list[tuple[str, Meaning]]:
