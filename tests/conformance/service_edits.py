@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from pf_agent import names
 from pf_agent.maincf.document import decoded, encoded
 from pf_agent.maincf.entry_text import EntryText, Meaning, arguments_of, meaning_of, written
+from pf_agent.maincf.master_cf import Entry
 from pf_agent.maincf.service import Service, read
 from pf_agent.maincf.service_edit import ServiceEdit
 from pf_agent.maincf.service_parts import (
@@ -27,6 +29,7 @@ from tests.conformance.expect import Difference, Disagreement, expect, expect_eq
 from tests.conformance.master_corpus import FILES
 from tests.conformance.service_strategies import texts
 from tests.conformance.services import chunks, is_misread
+from tests.conformance.strategies import Recipe
 from tests.conformance.truth import Services, Truth
 
 _NEW = ("submission/inet", "new/unix", "2525/inet", "127.0.0.1:10026/inet")
@@ -47,6 +50,7 @@ _VALUES = (
     *("", "yes", "encrypt", "a b", "permit_sasl_authenticated, reject", "${a?{x}:{y}}", "#x"),
     *("$myhostname", "a=b", "= 1", "x\ty", "-o y=z", "ä", "{ a b }", "}", "10"),
 )
+_CHANGE_BYTES = 8
 
 
 class Change(NamedTuple):
@@ -69,22 +73,21 @@ def changes(text: bytes, is_safe: bool = False) -> st.SearchStrategy[Change]:
     commented = [e.found.service for e in document.master_cf.commented]
     off = [s.full_name for s in commented if s is not None and is_nameable(s.name)]
     here = [*document.live, *document.live, *off] or list(_NEW)
-    fields = [(field, value) for field, values in _FIELDS.items() for value in values]
-    whose = st.tuples(st.sampled_from(here), st.sampled_from(here if is_safe else _NEW))
-    part = st.tuples(
-        st.sampled_from(fields),
-        st.tuples(st.sampled_from(_OPTIONS), st.sampled_from((*_VALUES, None))),
-        st.sampled_from([("", ENABLED), ("", None)]),
-    )
-    return st.tuples(st.integers(0, 9), whose, part).map(_change)
+    new = here if is_safe else _NEW
+    drawn = st.binary(min_size=_CHANGE_BYTES, max_size=_CHANGE_BYTES)
+    return drawn.map(lambda found: _change(Recipe(found), here, new))
 
 
-def _change(drawn: tuple[int, tuple[str, str], tuple[tuple[str, str | None], ...]]) -> Change:
+def _change(recipe: Recipe, here: Sequence[str], new: Sequence[str]) -> Change:
     """Of ten changes one is of a new service, two are of the service itself, three of a field."""
-    number, (here, new), (field, option, itself) = drawn
-    full_name = new if number == 0 else here
-    part, value = itself if number < 3 else field if number < 6 else option
-    return Change(f"{full_name}/{part}" if part else full_name, value)
+    kind = recipe.of(range(10))
+    full_name = recipe.of(new if kind == 9 else here)
+    if kind in (7, 8):
+        return Change(full_name, recipe.of((ENABLED, None)))
+    if kind in (4, 5, 6):
+        field, values = recipe.of(list(_FIELDS.items()))
+        return Change(f"{full_name}/{field}", recipe.of(values))
+    return Change(f"{full_name}/{recipe.of(_OPTIONS)}", recipe.of((*_VALUES, None)))
 
 
 def changed(text: bytes, change: Change) -> bytes:
@@ -111,7 +114,7 @@ def others(document: ServiceParts, full_name: str) -> list[tuple[int, str, Meani
 def edits() -> st.SearchStrategy[Edited]:
     """Files, generated ones and those of the corpus, each with a change."""
     corpus = st.sampled_from([path.read_bytes() for path in FILES])
-    return (texts() | texts() | corpus).flatmap(
+    return (texts().filter(lambda text: bool(ServiceParts.parse(text).live)) | corpus).flatmap(
         lambda text: changes(text).map(lambda change: Edited(text, change))
     )
 
@@ -154,6 +157,8 @@ def _says_just_that(edited: Edited, before: Services, after: bytes, now: Service
         return Counter({"enabled services that postconf itself misreads": 1})
     expect(not _is_misread(after), "postconf misreads it now")
     _options_are(edited, before, now)
+    if any(map(_is_broken, ServiceParts.parse(text).live.get(full_name, ()))):
+        return Counter({"services with a remark": 1})
     was = [meaning for printed, meaning in had if printed == full_name]
     expect_equal("the entries above it", mine[:-1], was[:-1] if value or part else [])
     if not part:
@@ -169,6 +174,16 @@ def _says_just_that(edited: Edited, before: Services, after: bytes, now: Service
     is_same = None not in (stood, value) and same(name, stood or "", value or "")
     expect(mine[-1] == wanted or (is_same and mine == was), "not the change", mine[-1], wanted)
     return Counter({"options" if part not in NO_OPTIONS else "fields": 1, "edits": 1})
+
+
+def _is_broken(entry: Entry) -> bool:
+    """Whether what postconf prints of it is another service, or its program takes in the rest.
+
+    It prints nothing for an argument `{}`.
+    """
+    service = entry.found.service
+    assert service is not None
+    return bool(entry.found.remarks) or "{" in service.command or "" in service.arguments
 
 
 def _printed(found: Services) -> list[tuple[str, Meaning]]:

@@ -18,7 +18,8 @@ from pf_agent.names import RESTARTS, WISHED_RESTARTS
 class Surroundings:
     """Gathers what a step needs. `unit` is Postfix's; `read` returns main.cf as it is.
 
-    `managed` returns the services of master.cf that are looked after. `took_down`: Postfix ran until we restarted it, and has not been up since.
+    `managed` returns the services of master.cf that are looked after. `took_down`: Postfix ran
+    until we restarted it, and has not been up since.
     """
 
     unit: str

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import stat
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from pf_agent import names
 from pf_agent.activation.pacing import Backoff
@@ -136,18 +137,34 @@ class Instance:
         reasons = self._spaced(reasons)
         if reasons & _DOUBTS_POSTFIX:
             self._activation.doubt()
-        try:
-            is_due = time.monotonic() >= self._reconsider_at or bool(reasons & _MAY_BE_THERE_NOW)
-            if is_due and self.rejected() is not None:
-                reasons = reasons | self._reconsider()
-            if reasons - {Reason.DOCUMENT}:
-                self._look(reasons)
+        with self._recorded():
+            self._look_if_due(reasons)
+        # Also where main.cf cannot be judged: without master.cf it cannot.
+        with self._recorded():
             self._documents.turn(reasons)
-            if self._may_act() or self._shared.may_only_observe(self.name):
-                self._advance()
-            self._alias_files.turn(bool(reasons & _LOOKS_AT_ALIASES))
-            self._tables.turn(reasons, self._settled_text)
-            self._documents.follow()
+        if not self._failure:
+            with self._recorded():
+                self._go_on(reasons)
+
+    def _look_if_due(self, reasons: set[Reason]) -> None:
+        is_due = time.monotonic() >= self._reconsider_at or bool(reasons & _MAY_BE_THERE_NOW)
+        if is_due and self.rejected() is not None:
+            reasons = reasons | self._reconsider()
+        if reasons - {Reason.DOCUMENT}:
+            self._look(reasons)
+
+    def _go_on(self, reasons: set[Reason]) -> None:
+        if self._may_act() or self._shared.may_only_observe(self.name):
+            self._advance()
+        self._alias_files.turn(bool(reasons & _LOOKS_AT_ALIASES))
+        self._tables.turn(reasons, self._settled_text)
+        self._documents.follow()
+
+    @contextmanager
+    def _recorded(self) -> Iterator[None]:
+        """Record what keeps the work inside from being done; it is tried again later."""
+        try:
+            yield
         except CorrectionFailed as error:
             self._outcome = error.outcome
             self._fail(str(error))

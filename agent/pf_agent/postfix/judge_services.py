@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -20,7 +20,7 @@ from pf_agent.postfix.judge import SMTPD_SECONDS, Tools, fit, inventory, told
 from pf_agent.postfix.own_addresses import port_of
 from pf_agent.postfix.postconf import Postconf
 from pf_agent.postfix.presence import has_file, is_own
-from pf_agent.postfix.programs import Program, run
+from pf_agent.postfix.programs import Answer, Program, run
 
 # Each is a program that runs; more is not asked of one text.
 _MOST_SERVERS: Final = 16
@@ -59,12 +59,8 @@ class ServiceJury:
                 return Judgement(told(complaints.reason(answer.complaint, said)))
         effective = self._postconf.parameters(said.named(syntax.output))
         around = master_faults.Surroundings(effective, has_file, port_of, is_own)
-        found = list(master_faults.faults(master_cf, around))
-        for service, answer in zip(servers, others, strict=True):
-            why = complaints.reason(answer.complaint, said) if answer.failed else ""
-            is_told = any(fault.parameter.startswith(service.full_name) for fault in found)
-            if why and not questions.served_nobody(why) and not is_told:
-                found.append(Fault(service.full_name, why))
+        found = master_faults.faults(master_cf, around)
+        found += tuple(_exits(dict(zip(servers, others, strict=True)), found, said))
         here = inventory(effective, types, text)
         absent = absences(references(main_cf.parameters(), here))
         lost = self._lost(effective, types, text)
@@ -103,3 +99,14 @@ class ServiceJury:
         arguments = questions.smtpd_arguments(service, main_cf.parameters(), self._directory)
         environment = {"MAIL_CONFIG": folder, **questions.UNLOGGED}
         return Program([program, *arguments], environment, SMTPD_SECONDS, is_optional=True)
+
+
+def _exits(
+    answers: Mapping[Service, Answer], known: Collection[Fault], said: complaints.Folders
+) -> Iterator[Fault]:
+    """Yield why a service's smtpd exits before it greets, if no fault of its parts says so."""
+    for service, answer in answers.items():
+        why = complaints.reason(answer.complaint, said) if answer.failed else ""
+        is_told = any(fault.parameter.startswith(service.full_name) for fault in known)
+        if why and not questions.served_nobody(why) and not is_told:
+            yield Fault(service.full_name, why)

@@ -454,3 +454,33 @@ def test_an_option_is_added_before_a_brace_that_is_not_closed() -> None:
     text = b"a unix - - - - - x\n  -o b=1\n  -o {c = d\n"
     after = b"a unix - - - - - x\n  -o e=2\n  -o b=1\n  -o {c = d\n"
     assert with_set(text, ("a/unix/e", "2")) == after
+
+
+def test_what_is_enabled_does_not_take_in_the_text_below_it() -> None:
+    text = b"#a unix - - - - - x\n  -o orphan=1\nb unix - - - - - x\n"
+    after = b"#a unix - - - - - x\n  -o orphan=1\na unix - - - - - x\nb unix - - - - - x\n"
+    assert with_set(text, ("a/unix", ENABLED)) == after
+
+
+def test_a_comment_within_a_service_is_the_same_after_disabling_and_enabling_it() -> None:
+    text = b"a unix - - - - - x\n# why\n#  -o b=0\n  -o b=1\nc unix - - - - - x\n"
+    off = commented_out(text, "a/unix")
+    assert off == b"#a unix - - - - - x\n## why\n##  -o b=0\n#  -o b=1\nc unix - - - - - x\n"
+    assert with_set(off, ("a/unix", ENABLED)) == text
+
+
+@given(texts(), st.data())
+def test_every_byte_of_the_other_lines_stays(text: bytes, data: st.DataObject) -> None:
+    change = data.draw(changes(text))
+    document = parsed(text)
+    full_name, _ = taken_apart(change.name)
+    master_cf = document.master_cf
+    own = {
+        row
+        for entry in (*master_cf.occurrences(full_name), *master_cf.commented_out(full_name))
+        for row in range(entry.rows[0], entry.rows[-1] + 1)
+    }
+    kept = [line for row, line in enumerate(master_cf.lines) if row not in own]
+    after = iter(parsed(changed(text, change)).master_cf.lines)
+    # A last line without an end gets one where another comes below it.
+    assert all(any(line in (new, new.rstrip(b"\r\n")) for new in after) for line in kept)
