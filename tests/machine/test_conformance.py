@@ -102,14 +102,9 @@ def test_what_is_set_in_master_cf_is_what_postfix_reads_and_all_else_is_as_befor
     truth: Truth,
 ) -> None:
     seen = agreed(run_edits, truth, EDITS)
-<<<<<<< HEAD
-    for kind in ("options", "fields", "services disabled", "services enabled"):
-        assert seen[kind] > 0, kind
-=======
     for kind in ("options", "fields"):
-        assert seen[kind] > EDITS // 50, kind
+        assert seen[kind] > 0, kind
     assert seen["services disabled"] + seen["services enabled"] > 0
->>>>>>> services
 
 
 def test_the_corpus_of_master_cf_is_read_as_postfix_reads_it(truth: Truth, base: Path) -> None:

@@ -22,8 +22,8 @@ from tests.checkout import CHECKOUT
 EVENTS = [event.value for event in Event]
 FIELDS = sorted(value for name, value in vars(names).items() if name.startswith("FIELD_"))
 # What the reader notes, and a table of keys; they are no keys themselves.
-NOTED = ("provenance", "place", "tables", "kind")
-KEYS = [
+NOTED = ("provenance", "place", "tables", "kind", "documents", "document", "is_secret")
+KEYS = ["services"] + [
     item.name
     for of in (DesiredState, AgentOptions, TableRules)
     for item in dataclasses.fields(of)
