@@ -21,8 +21,9 @@ from tests.checkout import CHECKOUT
 
 EVENTS = [event.value for event in Event]
 FIELDS = sorted(value for name, value in vars(names).items() if name.startswith("FIELD_"))
-# What the reader notes, and a table of keys; they are no keys themselves.
-NOTED = ("provenance", "place", "tables", "kind")
+# What the reader notes, and tables of keys; they are no keys themselves. A file has `documents` as
+# its table `tables`.
+NOTED = ("provenance", "place", "kind", "documents", "document", "is_secret")
 KEYS = [
     item.name
     for of in (DesiredState, AgentOptions, TableRules)

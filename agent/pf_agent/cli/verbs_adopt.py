@@ -50,7 +50,7 @@ class _Source:
 
 def cmd_adopt(arguments: argparse.Namespace) -> ExitCode:
     """Make values of main.cf, or of the text that a cycle replaced, part of the desired state."""
-    document, keys = documents.taken_apart(arguments.parameters)
+    document, keys = documents.taken_apart("adopt", arguments.parameters)
     if document:
         return _adopt_entries(arguments, document, keys)
     cycle: CycleName | None = arguments.cycle

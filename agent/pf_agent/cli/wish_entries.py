@@ -76,7 +76,11 @@ def unwish_entries(instance: str, document: str, keys: Sequence[str]) -> Wished:
 
         changed = [path for path in gone if gone[path]]
         after, doubts = _written(subject, document, changed, edited, {})
-    left = tuple(f"{document}: {key}: no longer managed; the table keeps it" for key in folded)
+    left = tuple(
+        f"{document}: {key}: no longer managed; the table keeps it"
+        for key in folded
+        if key in before.desired.settings
+    )
     return Wished(after, {path: gone[path] for path in changed}, (*left, *doubts))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from pf_agent import names
 from pf_agent.model import ORDERS, Event, Record
 from pf_agent.words import sentences
-from pf_agent.words.history import CycleName, Entry, PastCycle, minute, row_dict
+from pf_agent.words.history import CycleName, Entry, PastCycle, document_prefix, minute, row_dict
 
 _BETWEEN = ", "
 # The journal's field has room for no more (journal.py); names are left out whole.
@@ -23,7 +23,8 @@ _MOST_CHARACTERS = 3900
 class PastOrder:
     """One order: who gave it, about which parameters; `at` in seconds since the epoch.
 
-    `about` is the cycle whose replaced text the order used, None if it used none.
+    `about` is the cycle whose replaced text the order used, None if it used none. `document` is the
+    one that the parameters are in, "" for main.cf.
     """
 
     event: Event
@@ -33,6 +34,7 @@ class PastOrder:
     by: str
     about: CycleName | None
     message: str
+    document: str
 
 
 def order(
@@ -96,6 +98,7 @@ def order_dict(past: PastOrder) -> dict[str, Any]:
 def order_row(past: PastOrder) -> tuple[str, ...]:
     """Return one order as the columns that history has for a cycle."""
     prefix = "" if past.instance == names.DEFAULT_INSTANCE else f"{past.instance}: "
+    prefix += document_prefix(past.document)
     what = sentences.listed(past.parameters) or "-"
     return ("-", minute(past.at), prefix + what, past.by, "-", past.event.value)
 
@@ -128,4 +131,5 @@ def _past(entry: Entry) -> PastOrder:
         sentences.printable(fields.get(names.FIELD_BY) or names.UNKNOWN),
         CycleName.of(fields),
         entry.message,
+        fields.get(names.FIELD_TABLE, ""),
     )

@@ -164,6 +164,7 @@ def test_set_as_json(server: Server) -> None:
     assert found == {
         "files": {f"/{LOCAL}": ["a"]},
         "instance": "-",
+        "document": "main.cf",
         "settings": {"a": "8", "b": "x y"},
         "use_default": [],
     }
@@ -475,3 +476,27 @@ def test_only_root_may(desk: Desk, pf_agent: Command, arguments: list[str]) -> N
     answer = pf_agent(*arguments)
     assert answer.code == 1
     assert one_line(answer).endswith("belongs to root; run as root")
+
+
+# --- the entries of tables -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", ["set", "unset", "adopt"])
+def test_what_is_no_source_of_entries_is_told(server: Server, verb: str) -> None:
+    answer = server.run(verb, "regexp:/etc/postfix/rules", "a=b")
+    assert answer.code == 2
+    assert "only those of a source of the types hash, btree" in one_line(answer)
+    assert not (server.folder / LOCAL).exists()
+
+
+@pytest.mark.parametrize("verb", ["set", "unset", "adopt"])
+def test_a_table_without_a_key_is_wrong_usage(server: Server, verb: str) -> None:
+    answer = server.run(verb, "hash:/etc/postfix/transport")
+    assert answer.code == 2
+    assert "given" in one_line(answer)
+
+
+def test_a_key_that_postfix_takes_for_another_is_given_twice(server: Server) -> None:
+    answer = server.run("set", "hash:/etc/postfix/transport", "A.example=x", "a.example=y")
+    assert answer.code == 2
+    assert one_line(answer) == 'pf-agent: set "a.example": given twice; keep one of the two'

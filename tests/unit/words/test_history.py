@@ -255,6 +255,21 @@ def test_a_cycle_is_a_row() -> None:
     assert row[2:] == ("mynetworks", "sed", "8 ms", "activated")
 
 
+@pytest.mark.parametrize(
+    ("drift", "what"),
+    [
+        ({names.FIELD_KEY: "example.org", names.FIELD_KIND: "changed"}, "transport: example.org"),
+        ({names.FIELD_KIND: "absent-file"}, "transport"),
+    ],
+)
+def test_the_row_of_a_cycle_of_a_table_begins_with_its_file(
+    drift: Mapping[str, str], what: str
+) -> None:
+    fields = {**SUM, names.FIELD_TABLE: "hash:/etc/postfix/transport", **drift}
+    (past,) = cycles([entry(Event.DRIFT_DETECTED, fields)])
+    assert history.cycle_row("17", past)[2] == what
+
+
 @given(
     st.lists(
         st.builds(
