@@ -56,8 +56,13 @@ class Layer:
             config_directory,
             place=self.place,
             kind=self.kind,
-            documents={name: layer.state() for name, layer in self.documents.items()},
+            documents={n: d.state() for n, d in self.documents.items() if d._says_anything()},
         )
+
+    def _says_anything(self) -> bool:
+        """Whether a document is to be managed: `unset` may have left its table empty."""
+        is_kept = self.unmanaged in (None, Unmanaged.KEEP)
+        return bool(self.settings or self.use_default or not is_kept)
 
 
 def _each_under(lower: Mapping[str, Layer], upper: Mapping[str, Layer]) -> dict[str, Layer]:
