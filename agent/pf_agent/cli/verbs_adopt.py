@@ -18,6 +18,7 @@ from pf_agent.cli.wish_entries import wish_entries
 from pf_agent.config.desired import value_fault
 from pf_agent.errors import ConfigError, ExitCode, PfAgentError
 from pf_agent.files import configuration
+from pf_agent.files.store import FileStore
 from pf_agent.maincf.document import MainCf
 from pf_agent.maincf.grammar import Document, grammar_of
 from pf_agent.model import Drift, DriftKind, Event
@@ -60,6 +61,8 @@ def cmd_adopt(arguments: argparse.Namespace) -> ExitCode:
     require_names("adopt", arguments.parameters)
     require_root("adopt")
     subject = subject_of(arguments.instance, configuration.load_desired(names.CONFIG_DIRECTORY))
+    if cycle is not None and (document := _document_of(subject, cycle)):
+        return _adopt_entries(arguments, document, keys)
     given = arguments.parameters
     source = _standing(subject, asks) if cycle is None else _replaced(subject, cycle, not given)
     chosen = given or source.parameters
@@ -74,6 +77,16 @@ def cmd_adopt(arguments: argparse.Namespace) -> ExitCode:
     if cycle is not None:
         tell_of_apply(arguments)
     return ExitCode.OK
+
+
+def _document_of(subject: Subject, cycle: CycleName) -> str:
+    """Return the other document whose text the cycle replaced, "" for main.cf or none."""
+    folders = (names.STATE_DIRECTORY, names.RUN_DIRECTORY)
+    state = FileStore.of_instance(subject.name, *folders)
+    if state.displaced(cycle.number) is not None:
+        return ""
+    found = documents.of_cycle(subject, state, cycle.number)
+    return "" if found is None else found.desired.document
 
 
 def _adopt_entries(arguments: argparse.Namespace, document: str, keys: Sequence[str]) -> ExitCode:
