@@ -103,7 +103,8 @@ def _adopt_entries(arguments: argparse.Namespace, document: str, keys: Sequence[
         place, text = replaced.path, replaced.text()
         keys = keys or replaced.drifted()
     source = _Source(place, grammar_of(found.desired.kind).parse(text), keys)
-    wishes = {documents.key_of(found, key): source.says(key) for key in keys}
+    stored = [documents.key_of(found, key) for key in keys]
+    wishes = {key: source.says(key) for key in stored}
     wished = wish_entries(arguments.instance, document, wishes)
     number = None if cycle is None else cycle.number
     record_order(Event.ADOPTED, arguments.instance, wished, number, document)

@@ -101,7 +101,8 @@ def _written(
     if judgement.fatal:
         raise ConfigError(f"{judgement.fatal}; nothing was written")
     for file in files:
-        write_configuration(file.path, file.text)
+        # What is removed puts no value into it.
+        write_configuration(file.path, file.text, found.desired.is_secret and bool(homes))
     return after, (*judgement.warnings, *found.doubts)
 
 

@@ -500,3 +500,23 @@ def test_a_key_that_postfix_takes_for_another_is_given_twice(server: Server) -> 
     answer = server.run("set", "hash:/etc/postfix/transport", "A.example=x", "a.example=y")
     assert answer.code == 2
     assert one_line(answer) == 'pf-agent: set "a.example": given twice; keep one of the two'
+
+
+@HAS_POSTFIX
+@pytest.mark.parametrize(("mode", "closed"), [(0o640, 0o600), (0o644, 0o644)])
+def test_values_of_a_table_that_not_all_may_read_are_written_for_root_alone(
+    server: Server, mode: int, closed: int
+) -> None:
+    server.write("etc/postfix/t", "")
+    (server.folder / "etc/postfix/t").chmod(mode)
+    answer = server.run("set", "hash:/etc/postfix/t", "A.example=s3cr3t")
+    assert (answer.code, answer.out) == (0, f"/{LOCAL}: a.example\n{STOPPED}")
+    assert (server.folder / LOCAL).stat().st_mode & 0o7777 == closed
+    assert server.local() == '[tables."hash:/etc/postfix/t"]\n"a.example" = "s3cr3t"\n'
+
+
+def test_adopt_finds_an_entry_by_its_key_in_any_case(server: Server) -> None:
+    server.write("etc/postfix/t", "a.example one\n")
+    server.write(FLEET, '[tables."hash:/etc/postfix/t"]\n"a.example" = "one"\n')
+    answer = server.run("adopt", "hash:/etc/postfix/t", "A.Example")
+    assert (answer.code, answer.out) == (0, "already desired: a.example\n")
