@@ -34,8 +34,9 @@ def taken_apart(verb: str, words: Sequence[str]) -> tuple[str, list[str]]:
     if words and is_table(words[0]):
         return words[0], list(words[1:])
     if words and _OTHER_TABLE.fullmatch(words[0]):
-        way_out = f"only those of a source of the types {', '.join(TYPES)} can be desired"
-        raise ConfigError(f"{verb} {shown_key(words[0])}: its entries cannot be; {way_out}")
+        fault = "not a table whose entries can be desired"
+        way_out = f"name one of the types {', '.join(TYPES)}"
+        raise ConfigError(f"{verb} {shown_key(words[0])}: {fault}; {way_out}")
     return "", list(words)
 
 

@@ -485,7 +485,7 @@ def test_only_root_may(desk: Desk, pf_agent: Command, arguments: list[str]) -> N
 def test_what_is_no_source_of_entries_is_told(server: Server, verb: str) -> None:
     answer = server.run(verb, "regexp:/etc/postfix/rules", "a=b")
     assert answer.code == 2
-    assert "only those of a source of the types hash, btree" in one_line(answer)
+    assert "can be desired; name one of the types hash, btree" in one_line(answer)
     assert not (server.folder / LOCAL).exists()
 
 
