@@ -21,8 +21,9 @@ from tests.checkout import CHECKOUT
 
 EVENTS = [event.value for event in Event]
 FIELDS = sorted(value for name, value in vars(names).items() if name.startswith("FIELD_"))
-# What the reader notes, and a table of keys; they are no keys themselves.
-NOTED = ("provenance", "place", "tables", "kind", "documents", "document", "is_secret")
+# What the reader notes, and tables of keys; they are no keys themselves. A file has `documents` as
+# its table `tables`.
+NOTED = ("provenance", "place", "kind", "documents", "document", "is_secret")
 KEYS = ["services"] + [
     item.name
     for of in (DesiredState, AgentOptions, TableRules)
@@ -287,6 +288,9 @@ def test_apt_asks_in_japanese() -> None:
         (("explain", "subm"), ["submission/inet"]),
         (("explain", "submission/inet/"), ["submission/inet/syslog_name"]),
         (("unset", "subm"), []),
+        (("unset", "hash:/e"), ["/etc/t"]),
+        (("set", "l"), ["lmdb:/u"]),
+        (("explain", "lmdb:"), []),
         (("suspend", "--reason", ""), []),
     ],
 )
@@ -296,6 +300,10 @@ def test_what_is_completed(words: tuple[str, ...], offered: list[str]) -> None:
     _init_completion() {{
         words=("${{COMP_WORDS[@]}}") cword=$COMP_CWORD
         cur=${{words[cword]}} prev=${{words[cword - 1]}}
+    }}
+    # As bash-completion has it: readline takes a colon for the end of a word.
+    __ltrim_colon_completions() {{
+        [[ $1 != *:* ]] || COMPREPLY=("${{COMPREPLY[@]#"${{1%"${{1##*:}}"}}"}}")
     }}
     journalctl() {{
         printf '{{"__CURSOR":"s=1","PF_AGENT_CYCLE":"%s"}}\\n' 3 '$(echo lie)' '-1' 'x'
@@ -307,6 +315,7 @@ def test_what_is_completed(words: tuple[str, ...], offered: list[str]) -> None:
         case $1 in
             -M) printf '%s inet n - y - - smtpd\\n' 127.0.0.1:25 submission ;;
             -P) printf '%s\\n' 'submission/inet/syslog_name = postfix/x' ;;
+            -n) printf '%s\\n' 'a_maps = proxy:hash:/etc/t, regexp:/r' 'b_maps = {{lmdb:/u}}' ;;
             *) printf '%s\\n' mynetworks mynetworks_style myorigin ;;
         esac
     }}

@@ -41,8 +41,8 @@ def parser() -> argparse.ArgumentParser:
 
     add("run", "verbs_run", "watch main.cf and keep it correct (what pf-agent.service runs)")
     status = add("status", "verbs_status", "show what the daemon is doing; works for any user")
-    diff = add("diff", "verbs_look", "show how main.cf differs from the desired state")
-    apply = add("apply", "verbs_act", "check once, correct main.cf and restart Postfix")
+    diff = add("diff", "verbs_look", "show how main.cf and tables differ from the desired state")
+    apply = add("apply", "verbs_act", "check once, correct main.cf and tables, and restart Postfix")
     check = add("check", "verbs_look", "check the configuration files and name every error")
     check.add_argument(
         "--references",
@@ -132,28 +132,30 @@ def _add_past(add: Callable[[str, str, str], Any]) -> list[Any]:
 def _add_wishes(add: Callable[[str, str, str], Any]) -> list[Any]:
     """Add the verbs that change the desired state; return those that can print JSON: all."""
     wish = add("set", "verbs_wish", "set a desired value, once Postfix accepts it")
-    wish.add_argument("settings", nargs="+", metavar="NAME=VALUE")
+    wish.add_argument(
+        "settings",
+        nargs="+",
+        metavar="NAME=VALUE",
+        help="parameters of main.cf; after a table, such as hash:/etc/aliases, its entries",
+    )
     wish.add_argument(
         "--unknown", action="store_true", help="also set parameters that Postfix does not know"
     )
-    unset = add("unset", "verbs_wish", "remove a parameter from the desired state")
-    unset.add_argument("parameters", nargs="+", metavar="PARAMETER")
+    unset = add(
+        "unset", "verbs_wish", "remove a parameter, or an entry of a table, from the desired state"
+    )
     unset.add_argument(
-        "--default", action="store_true", help="and keep it at Postfix's own default from now on"
-    )
-    adopt = add("adopt", "verbs_adopt", "take the current values of main.cf as the desired state")
-    adopt.add_argument(
-        "--cycle",
-        type=_late("verbs_past", "cycle_name"),
-        metavar="CYCLE",
-        help="take the values that this cycle undid (see history) instead of the current ones",
-    )
-    adopt.add_argument(
         "parameters",
-        nargs="*",
-        metavar="PARAMETER",
-        help="without any, ask about each difference, or take all that drifted in the cycle",
+        nargs="+",
+        metavar="NAME",
+        help="parameters of main.cf; after a table, such as hash:/etc/aliases, keys of its entries",
     )
+    unset.add_argument(
+        "--default",
+        action="store_true",
+        help="and keep it at Postfix's own default, or the entry out of its table, from now on",
+    )
+    adopt = _add_adopt(add)
     init = add("init", "verbs_wish", "start from a ready-made desired state")
     which = init.add_mutually_exclusive_group(required=True)
     which.add_argument(
@@ -163,6 +165,28 @@ def _add_wishes(add: Callable[[str, str, str], Any]) -> list[Any]:
     for added in (wish, unset, adopt):
         _add_instance(added)
     return [wish, unset, adopt, init]
+
+
+def _add_adopt(add: Callable[[str, str, str], Any]) -> Any:
+    adopt = add(
+        "adopt",
+        "verbs_adopt",
+        "take the current values of main.cf, or of a table, as the desired state",
+    )
+    adopt.add_argument(
+        "--cycle",
+        type=_late("verbs_past", "cycle_name"),
+        metavar="CYCLE",
+        help="take the values that this cycle undid (see history) instead of the current ones",
+    )
+    adopt.add_argument(
+        "parameters",
+        nargs="*",
+        metavar="NAME",
+        help="parameters of main.cf; after a table, such as hash:/etc/aliases, keys of its entries;"
+        " without any, ask about each difference, or take all that drifted in the cycle",
+    )
+    return adopt
 
 
 def _add_instance(parser: argparse.ArgumentParser) -> None:

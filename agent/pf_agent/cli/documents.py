@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from pf_agent import names
 from pf_agent.cli.subject import Subject
-from pf_agent.config.entries import is_table
+from pf_agent.config.entries import TYPES, is_table
+from pf_agent.config.table import shown_key
 from pf_agent.daemon.document import tries_of
 from pf_agent.errors import ConfigError, HostError
 from pf_agent.files.other_documents import OtherDocument, document_on_disk
@@ -20,12 +22,21 @@ from pf_agent.postfix.at_hand import AtHand
 from pf_agent.reconcile.plan import Plan, plan
 
 T = TypeVar("T")
+# No parameter's name has a colon before a slash, and no service's in master.cf.
+_OTHER_TABLE: Final = re.compile(r"[a-z]+:/[^=]*")
 
 
-def taken_apart(words: Sequence[str]) -> tuple[str, list[str]]:
-    """Return the document that is named first, "" for none, and the rest."""
+def taken_apart(verb: str, words: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the document that is named first, "" for none, and the rest.
+
+    Raises ConfigError if it is a table whose entries cannot be desired.
+    """
     if words and is_table(words[0]):
         return words[0], list(words[1:])
+    if words and _OTHER_TABLE.fullmatch(words[0]):
+        fault = "not a table whose entries can be desired"
+        way_out = f"name one of the types {', '.join(TYPES)}"
+        raise ConfigError(f"{verb} {shown_key(words[0])}: {fault}; {way_out}")
     return "", list(words)
 
 

@@ -18,6 +18,7 @@ from pf_agent.cli.wish_entries import wish_entries
 from pf_agent.config.values import value_fault
 from pf_agent.errors import ConfigError, ExitCode, PfAgentError
 from pf_agent.files import configuration
+from pf_agent.files.store import FileStore
 from pf_agent.maincf.document import MainCf
 from pf_agent.maincf.grammar import Document, grammar_of
 from pf_agent.model import Drift, DriftKind, Event
@@ -50,7 +51,7 @@ class _Source:
 
 def cmd_adopt(arguments: argparse.Namespace) -> ExitCode:
     """Make values of main.cf, or of the text that a cycle replaced, part of the desired state."""
-    document, keys = documents.taken_apart(arguments.parameters)
+    document, keys = documents.taken_apart("adopt", arguments.parameters)
     if document:
         return _adopt_entries(arguments, document, keys)
     cycle: CycleName | None = arguments.cycle
@@ -60,6 +61,8 @@ def cmd_adopt(arguments: argparse.Namespace) -> ExitCode:
     require_names("adopt", arguments.parameters)
     require_root("adopt")
     subject = subject_of(arguments.instance, configuration.load_desired(names.CONFIG_DIRECTORY))
+    if cycle is not None and (document := _document_of(subject, cycle)):
+        return _adopt_entries(arguments, document, keys)
     given = arguments.parameters
     source = _standing(subject, asks) if cycle is None else _replaced(subject, cycle, not given)
     chosen = given or source.parameters
@@ -76,6 +79,16 @@ def cmd_adopt(arguments: argparse.Namespace) -> ExitCode:
     return ExitCode.OK
 
 
+def _document_of(subject: Subject, cycle: CycleName) -> str:
+    """Return the other document whose text the cycle replaced, "" for main.cf or none."""
+    folders = (names.STATE_DIRECTORY, names.RUN_DIRECTORY)
+    state = FileStore.of_instance(subject.name, *folders)
+    if state.displaced(cycle.number) is not None:
+        return ""
+    found = documents.of_cycle(subject, state, cycle.number)
+    return "" if found is None else found.desired.document
+
+
 def _adopt_entries(arguments: argparse.Namespace, document: str, keys: Sequence[str]) -> ExitCode:
     """Make entries of a table, or of the text that a cycle replaced, part of the desired state."""
     cycle: CycleName | None = arguments.cycle
@@ -90,7 +103,8 @@ def _adopt_entries(arguments: argparse.Namespace, document: str, keys: Sequence[
         place, text = replaced.path, replaced.text()
         keys = keys or replaced.drifted()
     source = _Source(place, grammar_of(found.desired.kind).parse(text), keys)
-    wishes = {documents.key_of(found, key): source.says(key) for key in keys}
+    stored = [documents.key_of(found, key) for key in keys]
+    wishes = {key: source.says(key) for key in stored}
     wished = wish_entries(arguments.instance, document, wishes)
     number = None if cycle is None else cycle.number
     record_order(Event.ADOPTED, arguments.instance, wished, number, document)

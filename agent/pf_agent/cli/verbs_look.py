@@ -59,9 +59,9 @@ def cmd_diff(arguments: argparse.Namespace, tables: StaleTables | None = None) -
         for name, each in found.items():
             _print_diff(each.diff, arguments.color)
             _tell_drift(prefix(name), all_drift(each))
-            for document, differs in others[name]:
+            for _, differs in others[name]:
                 _print_diff(differs.diff, arguments.color)
-                _tell_drift(f"{prefix(name)}{document.desired.document}: ", all_drift(differs))
+                _tell_drift(prefix(name), all_drift(differs))
             for sentence in stale[name].values():
                 print(sentences.printable(f"{prefix(name)}{sentence}"), file=sys.stderr)
         for subject in looked_at:
@@ -91,11 +91,13 @@ def _differences(desired: DesiredState, found: Plan) -> dict[str, Any]:
 
 
 def _tell_drift(start: str, found: Sequence[Drift]) -> None:
-    rows = [(f"{start}{name}", *rest) for name, *rest in map(sentences.drift_row, found)]
+    starts = [f"{start}{d.document}: " if d.document and d.parameter else start for d in found]
+    told = zip(starts, map(sentences.drift_row, found), strict=True)
+    rows = [(f"{begin}{name}", *rest) for begin, (name, *rest) in told]
     if not found or draw([sentences.DRIFT_HEADINGS, *rows], sys.stderr):
         return
-    for drift in found:
-        print(f"{start}{sentences.drift_sentence(drift)}", file=sys.stderr)
+    for begin, drift in zip(starts, found, strict=True):
+        print(sentences.printable(f"{begin}{sentences.drift_sentence(drift)}"), file=sys.stderr)
 
 
 def _print_diff(diff: str, color: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -31,7 +32,7 @@ from pf_agent.files.store import FileStore
 from pf_agent.maincf.document import MainCf
 from pf_agent.maincf.secrets import masked
 from pf_agent.maincf.values import description
-from pf_agent.model import DesiredState
+from pf_agent.model import DesiredState, DocumentKind
 from pf_agent.postfix.complaints import no_such_parameter
 from pf_agent.postfix.postconf import POSTCONF, Postconf
 from pf_agent.reconcile.suspension import suspend
@@ -250,9 +251,15 @@ def cmd_restore(arguments: argparse.Namespace) -> ExitCode:
     which, unit = ("", "") if is_default else (f" --instance {instance}", f"@{instance}")
     print(f"{prefix(instance)}pf-agent is {sentences.suspended_sentence(suspended)};")
     print(f"`pf-agent resume{which}` ends that and corrects what differs;")
-    in_use = f"systemctl restart postfix{unit}" if other is None else f"postmap {host.path}"
+    in_use = f"systemctl restart postfix{unit}" if other is None else _build_command(other.desired)
     print(f"`{in_use}` makes Postfix run with it")
     return ExitCode.OK
+
+
+def _build_command(desired: DesiredState) -> str:
+    """Return the command that builds the index of a table from its source."""
+    program = "postalias" if desired.kind is DocumentKind.ALIASES else "postmap"
+    return shlex.join([program, desired.document])
 
 
 def cycle_name(text: str) -> CycleName:

@@ -29,6 +29,7 @@ from pf_agent.config.table import shown_key
 from pf_agent.config.values import name_fault, value_fault
 from pf_agent.errors import ConfigError, ExitCode, HostError, PfAgentError
 from pf_agent.files.status_file import read_status
+from pf_agent.maincf.entries import folded
 from pf_agent.maincf.secrets import masked
 from pf_agent.model import BLANKS, Event
 from pf_agent.words import orders
@@ -40,7 +41,7 @@ READY_MADE: Final = "/usr/share/pf-agent/desired"
 
 def cmd_set(arguments: argparse.Namespace) -> ExitCode:
     """Make each NAME=VALUE part of the desired state."""
-    document, settings = documents.taken_apart(arguments.settings)
+    document, settings = documents.taken_apart("set", arguments.settings)
     if document:
         return _set_entries(arguments, document, settings)
     wishes = _given(settings)
@@ -63,6 +64,8 @@ def _set_entries(arguments: argparse.Namespace, document: str, settings: Sequenc
 
 
 def _unset_entries(arguments: argparse.Namespace, document: str, keys: Sequence[str]) -> ExitCode:
+    if not keys:
+        raise ConfigError(f"unset {document}: no key given; name the entries")
     require_root("unset")
     if arguments.default:
         none: Wishes = dict.fromkeys(keys)
@@ -78,9 +81,9 @@ def _unset_entries(arguments: argparse.Namespace, document: str, keys: Sequence[
 
 def cmd_unset(arguments: argparse.Namespace) -> ExitCode:
     """Remove each parameter from the desired state, or ask for Postfix's own default."""
-    document, keys = documents.taken_apart(arguments.parameters)
+    document, keys = documents.taken_apart("unset", arguments.parameters)
     if document:
-        return _unset_entries(arguments, document, tuple(dict.fromkeys(keys)))
+        return _unset_entries(arguments, document, tuple(dict.fromkeys(map(folded, keys))))
     parameters = tuple(dict.fromkeys(arguments.parameters))
     require_names("unset", parameters)
     require_root("unset")
@@ -108,7 +111,7 @@ def _tell_removed(arguments: argparse.Namespace, parameters: Sequence[str], wish
 
 
 def tell_of_apply(arguments: argparse.Namespace) -> None:
-    """Say how to change main.cf if no daemon is running."""
+    """Say how to change the files if no daemon is running."""
     if not arguments.json and read_status(names.RUN_DIRECTORY) is None:
         print("the daemon is not running; `pf-agent apply` changes main.cf")
 
@@ -148,14 +151,15 @@ def _given(settings: Sequence[str], is_key: bool = False) -> dict[str, str]:
     """Split each NAME=VALUE, or KEY=VALUE of a table. Raises ConfigError with all problems."""
     found: dict[str, str] = {}
     problems = []
-    _note_typed(settings)
     if not settings:
         raise ConfigError("set: no entry given; write KEY=VALUE")
+    _note_typed(settings)
     for setting in settings:
         name, equals, value = (part.strip(BLANKS) for part in setting.partition("="))
+        name = folded(name) if is_key else name
         fault = value_fault(value) if is_key else name_fault(name) or value_fault(value)
         if not equals:
-            fault = "no value given; write NAME=VALUE"
+            fault = f"no value given; write {'KEY' if is_key else 'NAME'}=VALUE"
         elif name in found:
             fault = "given twice; keep one of the two"
         if fault:

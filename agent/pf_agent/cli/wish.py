@@ -194,11 +194,12 @@ def read_configuration(path: str) -> bytes | None:
         raise HostError(f"{path}: {error.strerror}; run as root") from error
 
 
-def write_configuration(path: str, data: bytes) -> None:
+def write_configuration(path: str, data: bytes, is_secret: bool = False) -> None:
     """Replace the file by `data` in one step and durably; a symbolic link remains one.
 
-    A new file is readable by all; an existing one keeps its mode. Raises HostError, and ConfigError
-    if others may change the file: it would not be obeyed.
+    A new file is readable by all; an existing one keeps its mode. One that `is_secret` is closed to
+    all but its owner. Raises HostError, and ConfigError if others may change the file: it would not
+    be obeyed.
     """
     require_guarded(path)
     target = os.path.realpath(path)
@@ -209,7 +210,7 @@ def write_configuration(path: str, data: bytes) -> None:
             mode = stat.S_IMODE(os.stat(target).st_mode)
     except OSError as error:
         raise HostError(f"{path}: {error.strerror}; fix the directory") from error
-    whole.write_whole(target, data, mode, durable=True)
+    whole.write_whole(target, data, mode & 0o600 if is_secret else mode, durable=True)
 
 
 @contextmanager

@@ -76,7 +76,11 @@ def unwish_entries(instance: str, document: str, keys: Sequence[str]) -> Wished:
 
         changed = [path for path in gone if gone[path]]
         after, doubts = _written(subject, document, changed, edited, {})
-    left = tuple(f"{document}: {key}: no longer managed; the table keeps it" for key in folded)
+    left = tuple(
+        f"{document}: {key}: no longer managed; the table keeps it"
+        for key in folded
+        if key in before.desired.settings
+    )
     return Wished(after, {path: gone[path] for path in changed}, (*left, *doubts))
 
 
@@ -97,7 +101,8 @@ def _written(
     if judgement.fatal:
         raise ConfigError(f"{judgement.fatal}; nothing was written")
     for file in files:
-        write_configuration(file.path, file.text)
+        # What is removed puts no value into it.
+        write_configuration(file.path, file.text, found.desired.is_secret and bool(homes))
     return after, (*judgement.warnings, *found.doubts)
 
 

@@ -78,6 +78,11 @@ def _changed(
     written = {folded(key): key for key in table}
     for key in gone:
         del table[written[key]]
+    if not table:
+        above = whole
+        for part in _path(instance, document)[:-1]:
+            above = above[part]
+        del above[document]
     for key, value in changed.items():
         table[written[key]] = tomlkit.value(_written(value))
     return str(whole.as_string())

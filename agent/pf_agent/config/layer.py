@@ -62,9 +62,14 @@ class Layer:
             kind=self.kind,
             documents={
                 **services.documents(self.services, config_directory),
-                **{name: layer.state() for name, layer in self.documents.items()},
+                **{n: d.state() for n, d in self.documents.items() if d._says_anything()},
             },
         )
+
+    def _says_anything(self) -> bool:
+        """Whether a document is to be managed: `unset` may have left its table empty."""
+        is_kept = self.unmanaged in (None, Unmanaged.KEEP)
+        return bool(self.settings or self.use_default or not is_kept)
 
 
 def _each_under(lower: Mapping[str, Layer], upper: Mapping[str, Layer]) -> dict[str, Layer]:

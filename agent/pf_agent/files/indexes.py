@@ -71,7 +71,9 @@ def _there(source: Source, owner: tuple[int, int] | None) -> ActualState:
     if owner is not None and found.st_uid != owner[0]:
         fact = f"it belongs to uid {found.st_uid}, but the table is built as uid {owner[0]}"
         raise HostError(f"{source.database}: {fact}; chown it, or its source")
-    mode = stat.S_IMODE(found.st_mode)
+    # Of a source that was closed, nobody else may read the index any more.
+    closed = ~os.stat(source.path).st_mode & 0o077
+    mode = stat.S_IMODE(found.st_mode) & ~closed
     return ActualState(b"", FileKind.REGULAR, found.st_uid, found.st_gid, mode)
 
 

@@ -91,8 +91,8 @@ class Correction:
                 (lost,) = placed(
                     desired, [Drift("", DriftKind.ABSENT_FILE, "the last good text", unusable)]
                 )
-                path, is_secret = self.look.host.path, desired.is_secret
-                diff = unified_diff(found.actual.text, text, path, is_secret)
+                path, kind = self.look.host.path, desired.kind
+                diff = unified_diff(found.actual.text, text, path, kind, desired.is_secret)
                 return Plan(found.actual, (lost, *found.drift), text, diff), None
         return found, refused
 

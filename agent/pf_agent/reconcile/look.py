@@ -189,5 +189,6 @@ class Look:
                 return Outcome(Result.IN_SYNC, f"but Postfix would not run: {refused.said}")
         if found.reported:
             others = sentences.listed(sentences.drifted_names(found.reported))
-            return Outcome(Result.IN_SYNC, f"but main.cf also sets {others}")
+            file = sentences.printable(self.desired.document) or "main.cf"
+            return Outcome(Result.IN_SYNC, f"but {file} also sets {others}")
         return Outcome(Result.IN_SYNC, "")

@@ -73,7 +73,7 @@ def plan(
         document = grammar_of(desired.kind).parse(base)
     candidate = corrected(document, desired).render()
     shown = None if too_long else actual.text
-    diff = unified_diff(shown, candidate, host.path, desired.is_secret)
+    diff = unified_diff(shown, candidate, host.path, desired.kind, desired.is_secret)
     return Plan(actual, drift, candidate, diff, reported)
 
 

@@ -142,8 +142,9 @@ def _bring_back(look: Look) -> None:
             is_in = swap.put_unless_overtaken(actual, candidate)
             # A text written within these milliseconds is the latest; the look continues.
             message += " is in it now" if is_in else " is kept: it has been written again since"
-            is_secret = look.desired.is_secret
-            fields[names.FIELD_DIFF] = unified_diff(actual.text, candidate, host.path, is_secret)
+            kind, is_secret = look.desired.kind, look.desired.is_secret
+            diff = unified_diff(actual.text, candidate, host.path, kind, is_secret)
+            fields[names.FIELD_DIFF] = diff
         else:
             message += " is kept, not installed: it was changed since, or is refused"
         fields[names.FIELD_DISPLACED] = "\n".join(swap.kept)

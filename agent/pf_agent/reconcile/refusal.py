@@ -161,7 +161,10 @@ def _fault_sentence(fault: Fault) -> str:
 
 def _is_asked_for(desired: DesiredState, fault: Fault) -> bool:
     """Two parameters may contradict each other: setting either one counts as asking for it."""
-    return not desired.settings.keys().isdisjoint(_words(f"{fault.parameter} {fault.reason}"))
+    asked = desired.settings.keys()
+    return fault.parameter in asked or not asked.isdisjoint(
+        _words(f"{fault.parameter} {fault.reason}")
+    )
 
 
 def _words(text: str) -> list[str]:

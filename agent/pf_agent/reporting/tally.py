@@ -169,7 +169,7 @@ class Tally:
             for event in _FAILURES
         ]
         return (
-            _counter("drifts", "Differences found in main.cf, by parameter.", drifts),
+            _counter("drifts", "Differences found, by parameter or table.", drifts),
             self._count("corrections", "Times that main.cf was corrected.", Event.DRIFT_CORRECTED),
             self._count(
                 "activations",

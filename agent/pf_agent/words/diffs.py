@@ -1,4 +1,4 @@
-"""What a correction changes in main.cf, as a unified diff that contains no secret."""
+"""What a correction changes in a document, as a unified diff that contains no secret."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from pf_agent.maincf.secrets import HIDDEN, masked_lines
-from pf_agent.model import BLANKS
+from pf_agent.model import BLANKS, DocumentKind
 from pf_agent.words.sentences import printable
 
 _CONTEXT = 3
@@ -23,14 +23,20 @@ def as_text(data: bytes | None) -> str:
     return "" if data is None else data.decode("utf-8", "backslashreplace")
 
 
-def unified_diff(before: bytes | None, after: bytes, path: str, is_secret: bool = False) -> str:
+def unified_diff(
+    before: bytes | None,
+    after: bytes,
+    path: str,
+    kind: DocumentKind = DocumentKind.MAIN_CF,
+    is_secret: bool = False,
+) -> str:
     """Return what a correction changes, in the form of diff -u; "" if nothing differs.
 
     Only the part between the common beginning and the common end is compared line by line, and if
     that is very long it is shown as replaced as a whole: a huge main.cf must not hold us up.
     Secrets are compared but not shown; if the whole document `is_secret`, only the keys are.
     """
-    mask = _keys_alone if is_secret else masked_lines
+    mask = _keys_alone if is_secret else masked_lines if kind is DocumentKind.MAIN_CF else _as_is
     above, old, new = _parts(before or b"", after)
     first = _common(old, new)
     last = _common(old[first:][::-1], new[first:][::-1])
@@ -103,6 +109,11 @@ def _shown_lines(
     # Masked before escaping, which would hide that a control character is a blank.
     shown = mask([*head, *lines[start:end]])[len(head) :]
     return list(map(printable, shown))
+
+
+def _as_is(lines: Sequence[str]) -> Sequence[str]:
+    """Only main.cf has secrets that their names tell; the others are known on the way out."""
+    return lines
 
 
 def _keys_alone(lines: Sequence[str]) -> list[str]:

@@ -269,17 +269,22 @@ def cycle_row(name: str, past: PastCycle) -> tuple[str, ...]:
     The time has no seconds; the view of a single cycle has them.
     """
     prefix = "" if past.instance == names.DEFAULT_INSTANCE else f"{past.instance}: "
-    if past.document:
-        prefix += f"{past.document.rpartition('/')[2]}: "
+    what = [name for name in past.parameters if name != past.document]
+    prefix += document_prefix(past.document)
     took = None if past.is_wished else past.corrected_seconds
     return (
         name,
         minute(past.at),
-        prefix + sentences.listed(past.parameters),
+        (prefix + sentences.listed(what)).removesuffix(": "),
         written_by(past),
         "-" if took is None else sentences.duration(took),
         past.outcome,
     )
+
+
+def document_prefix(document: str) -> str:
+    """Return what the parameters in a row begin with: the name of their file, unless main.cf."""
+    return f"{sentences.printable(document.rpartition('/')[2])}: " if document else ""
 
 
 def minute(at: float) -> str:

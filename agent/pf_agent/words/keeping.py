@@ -37,11 +37,11 @@ def command(instance: str, drift: Sequence[Drift], cycle: str) -> str:
     if not found:
         return ""
     words = ["pf-agent", "adopt"]
-    if document := next(each.document for each in drift):
-        words.append(document)
     if instance != names.DEFAULT_INSTANCE:
         words += ["--instance", instance]
     if cycle:
         words += ["--cycle", cycle]
         found = found if len(found) <= _MOST_KEPT else ()
-    return shlex.join([*words, *found])
+    # The document stands with its keys: argparse takes the names of one place only.
+    document = [each.document for each in drift if each.document][:1]
+    return shlex.join([*words, *document, *found])

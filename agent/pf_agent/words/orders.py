@@ -13,7 +13,7 @@ from pf_agent import names
 from pf_agent.model import ORDERS, Event, Record
 from pf_agent.words import sentences
 from pf_agent.words.fields import is_of_table
-from pf_agent.words.history import CycleName, Entry, PastCycle, minute, row_dict
+from pf_agent.words.history import CycleName, Entry, PastCycle, document_prefix, minute, row_dict
 
 _BETWEEN = ", "
 # The journal's field has room for no more (journal.py); names are left out whole.
@@ -24,7 +24,8 @@ _MOST_CHARACTERS = 3900
 class PastOrder:
     """One order: who gave it, about which parameters; `at` in seconds since the epoch.
 
-    `about` is the cycle whose replaced text the order used, None if it used none.
+    `about` is the cycle whose replaced text the order used, None if it used none. `document` is the
+    one that the parameters are in, "" for main.cf.
     """
 
     event: Event
@@ -34,6 +35,7 @@ class PastOrder:
     by: str
     about: CycleName | None
     message: str
+    document: str
 
 
 def order(
@@ -97,6 +99,7 @@ def order_dict(past: PastOrder) -> dict[str, Any]:
 def order_row(past: PastOrder) -> tuple[str, ...]:
     """Return one order as the columns that history has for a cycle."""
     prefix = "" if past.instance == names.DEFAULT_INSTANCE else f"{past.instance}: "
+    prefix += document_prefix(past.document)
     what = sentences.listed(past.parameters) or "-"
     return ("-", minute(past.at), prefix + what, past.by, "-", past.event.value)
 
@@ -129,4 +132,5 @@ def _past(entry: Entry) -> PastOrder:
         sentences.printable(fields.get(names.FIELD_BY) or names.UNKNOWN),
         CycleName.of(fields),
         entry.message,
+        fields.get(names.FIELD_TABLE, ""),
     )

@@ -147,28 +147,26 @@ def test_diff_as_json(desk: Desk) -> None:
         "in_sync": False,
         "drift": [
             {
-                **{"parameter": "a", "kind": "changed", "expected": "1", "actual": "2", "line": 1},
+                **{"document": "main.cf", "parameter": "a", "kind": "changed"},
+                **{"expected": "1", "actual": "2", "line": 1},
                 "place": f"{desk.desired}:3",
             },
             {
-                **{
-                    "parameter": "d",
-                    "kind": "unwanted",
-                    "expected": None,
-                    "actual": "4",
-                    "line": 2,
-                },
+                **{"document": "main.cf", "parameter": "d", "kind": "unwanted"},
+                **{"expected": None, "actual": "4", "line": 2},
                 "place": f"{desk.desired}:1",
             },
         ],
         "diff": f"--- {path}\n+++ {path} (desired)\n{DIFF}",
+        "documents": {},
         "instances": {},
     }
     assert answer.err == ""
     desk.main_cf.write_text(RIGHT, encoding="utf-8")
     answer = desk.run("diff", "--json")
     assert answer.code == 0
-    assert answer.json == {"in_sync": True, "drift": [], "diff": "", "instances": {}}
+    in_sync = {"in_sync": True, "drift": [], "diff": ""}
+    assert answer.json == {**in_sync, "documents": {}, "instances": {}}
 
 
 def test_owner_and_mode_of_a_users_own_file_are_his_own_matter(desk: Desk) -> None:
@@ -228,6 +226,7 @@ def test_apply_as_json(desk: Desk) -> None:
         "failure": None,
         "rebuilt_tables": [],
         "stale_tables": {},
+        "documents": {},
         "instances": {},
     }
 

@@ -164,6 +164,7 @@ def test_set_as_json(server: Server) -> None:
     assert found == {
         "files": {f"/{LOCAL}": ["a"]},
         "instance": "-",
+        "document": "main.cf",
         "settings": {"a": "8", "b": "x y"},
         "use_default": [],
     }
@@ -475,3 +476,47 @@ def test_only_root_may(desk: Desk, pf_agent: Command, arguments: list[str]) -> N
     answer = pf_agent(*arguments)
     assert answer.code == 1
     assert one_line(answer).endswith("belongs to root; run as root")
+
+
+# --- the entries of tables -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", ["set", "unset", "adopt"])
+def test_what_is_no_source_of_entries_is_told(server: Server, verb: str) -> None:
+    answer = server.run(verb, "regexp:/etc/postfix/rules", "a=b")
+    assert answer.code == 2
+    assert "can be desired; name one of the types hash, btree" in one_line(answer)
+    assert not (server.folder / LOCAL).exists()
+
+
+@pytest.mark.parametrize("verb", ["set", "unset", "adopt"])
+def test_a_table_without_a_key_is_wrong_usage(server: Server, verb: str) -> None:
+    answer = server.run(verb, "hash:/etc/postfix/transport")
+    assert answer.code == 2
+    assert "given" in one_line(answer)
+
+
+def test_a_key_that_postfix_takes_for_another_is_given_twice(server: Server) -> None:
+    answer = server.run("set", "hash:/etc/postfix/transport", "A.example=x", "a.example=y")
+    assert answer.code == 2
+    assert one_line(answer) == 'pf-agent: set "a.example": given twice; keep one of the two'
+
+
+@HAS_POSTFIX
+@pytest.mark.parametrize(("mode", "closed"), [(0o640, 0o600), (0o644, 0o644)])
+def test_values_of_a_table_that_not_all_may_read_are_written_for_root_alone(
+    server: Server, mode: int, closed: int
+) -> None:
+    server.write("etc/postfix/t", "")
+    (server.folder / "etc/postfix/t").chmod(mode)
+    answer = server.run("set", "hash:/etc/postfix/t", "A.example=s3cr3t")
+    assert (answer.code, answer.out) == (0, f"/{LOCAL}: a.example\n{STOPPED}")
+    assert (server.folder / LOCAL).stat().st_mode & 0o7777 == closed
+    assert server.local() == '[tables."hash:/etc/postfix/t"]\n"a.example" = "s3cr3t"\n'
+
+
+def test_adopt_finds_an_entry_by_its_key_in_any_case(server: Server) -> None:
+    server.write("etc/postfix/t", "a.example one\n")
+    server.write(FLEET, '[tables."hash:/etc/postfix/t"]\n"a.example" = "one"\n')
+    answer = server.run("adopt", "hash:/etc/postfix/t", "A.Example")
+    assert (answer.code, answer.out) == (0, "already desired: a.example\n")

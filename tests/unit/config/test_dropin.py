@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pf_agent import names
-from pf_agent.config import desired
+from pf_agent.config import desired, dropin_entries
 from pf_agent.config.desired import by_instance
 from pf_agent.config.dropin import Wishes, edited, removed, written
 from pf_agent.config.table import Source
@@ -310,3 +310,25 @@ def test_only_the_instance_that_is_meant_loses_it() -> None:
 
 def test_what_is_not_there_is_taken_out_of_nothing() -> None:
     assert without(SHOWN, "relay_domains") == SHOWN
+
+
+@pytest.mark.parametrize("instance", ["-", "postfix-out"])
+def test_a_table_without_its_last_entry_is_no_longer_named(instance: str) -> None:
+    table = "tables" if instance == "-" else f"instances.{instance}.tables"
+    head, left = "# head\n\n", f'[{table}."hash:/b"]\n"y" = "1" # c\n'
+    whole = f'{head}[{table}."hash:/a"]\n"x" = "1"\n\n{left}'
+    text = dropin_entries.removed(Source("f", whole.encode()), ["x"], instance, "hash:/a")
+    assert text == head + left
+    assert dropin_entries.removed(Source("f", text.encode()), ["y"], instance, "hash:/b") == head
+
+
+def test_a_table_with_rules_stays_without_its_last_entry() -> None:
+    whole = '[tables."hash:/a"]\nx = "1"\n[tables."hash:/a".rules]\nunmanaged = "report"\n'
+    text = dropin_entries.removed(Source("f", whole.encode()), ["x"], "-", "hash:/a")
+    assert text == whole.replace('x = "1"\n', "")
+
+
+def test_a_table_of_which_nothing_is_said_is_not_managed() -> None:
+    """An empty one must not create the file."""
+    empty = Source("f", b'[tables."hash:/a"]\n[tables."hash:/b".rules]\nunmanaged = "report"\n')
+    assert list(desired.load([empty]).documents) == ["hash:/b"]

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pf_agent.model import DocumentKind
 from pf_agent.words import sentences
 from pf_agent.words.diffs import as_text, coloured, unified_diff
 from tests.unit.words.test_sentences import shows_raw
@@ -48,6 +49,15 @@ def test_a_secret_is_known_by_any_blank_that_postfix_knows(blank: str) -> None:
     for old, new in ((before, ""), (before, before.replace("d = 4", "d = 5"))):
         diff = unified_diff(old.encode(), new.encode(), "f")
         assert "s3cret" not in diff
+
+
+@pytest.mark.parametrize("kind", [DocumentKind.TABLE, DocumentKind.ALIASES])
+def test_a_diff_of_another_document_shows_what_is_no_line_of_main_cf(kind: DocumentKind) -> None:
+    before, after = b"a.example smtp:[mx1]:25\n", b"a.example smtp:[mx1]:587\n"
+    diff = unified_diff(before, after, "f", kind)
+    assert diff.endswith("-a.example smtp:[mx1]:25\n+a.example smtp:[mx1]:587\n")
+    secret = unified_diff(before, after, "f", kind, is_secret=True)
+    assert secret.endswith("-a.example (hidden)\n+a.example (hidden)\n")
 
 
 def test_no_diff_where_nothing_differs() -> None:

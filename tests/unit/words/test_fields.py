@@ -29,20 +29,35 @@ def test_the_json_of_a_diff() -> None:
     drift = (
         Drift("a", DriftKind.CHANGED, "é", "\udcff\x1b", 3),
         Drift("d", DriftKind.UNWANTED, None, "", 4),
-        Drift("b", DriftKind.MISSING, "1", None),
+        Drift("b", DriftKind.MISSING, "1", None, document="hash:/t"),
     )
     assert json.loads(json.dumps(diff_dict(drift, "text"))) == {
         "in_sync": False,
         "drift": [
             {
+                "document": "main.cf",
                 "parameter": "a",
                 "kind": "changed",
                 "expected": "é",
                 "actual": "\\xff\\x1b",
                 "line": 3,
             },
-            {"parameter": "d", "kind": "unwanted", "expected": None, "actual": "", "line": 4},
-            {"parameter": "b", "kind": "missing", "expected": "1", "actual": None, "line": None},
+            {
+                "document": "main.cf",
+                "parameter": "d",
+                "kind": "unwanted",
+                "expected": None,
+                "actual": "",
+                "line": 4,
+            },
+            {
+                "document": "hash:/t",
+                "parameter": "b",
+                "kind": "missing",
+                "expected": "1",
+                "actual": None,
+                "line": None,
+            },
         ],
         "diff": "text",
     }
@@ -63,11 +78,14 @@ def test_the_json_of_an_outcome() -> None:
 def test_the_json_of_what_was_applied_has_its_tables() -> None:
     outcome = Outcome(Result.IN_SYNC, "")
     rebuilt, stale = {"/t/one": "changed"}, {"/t/tw\x1b": "/t/tw\x1b:2: odd"}
-    assert applied_dict(Applied("-", outcome, "", rebuilt, stale)) == {
+    documents = {"hash:/t/one": Outcome(Result.CORRECTED, "corrected: b", 5)}
+    applied = Applied("-", outcome, "", rebuilt, stale, documents)
+    assert applied_dict(applied) == {
         **outcome_dict(outcome),
         "failure": None,
         "rebuilt_tables": ["/t/one"],
         "stale_tables": {"/t/tw\\x1b": "/t/tw\\x1b:2: odd"},
+        "documents": {name: outcome_dict(each) for name, each in documents.items()},
     }
 
 

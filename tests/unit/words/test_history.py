@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pf_agent import names
+from pf_agent.cli.arguments import parser
 from pf_agent.model import Drift, DriftKind, Event
 from pf_agent.words import history, keeping
 from pf_agent.words.fields import drift_dict, drift_fields
@@ -253,6 +255,30 @@ def test_a_cycle_is_a_row() -> None:
     row = history.cycle_row("17", cycles(WHOLE)[0])
     assert row[0] == "17"
     assert row[2:] == ("mynetworks", "sed", "8 ms", "activated")
+
+
+def test_the_command_that_keeps_an_entry_is_one_that_can_be_given() -> None:
+    """argparse takes the words of a list from one place only."""
+    of = {names.FIELD_TABLE: "hash:/etc/postfix/transport", names.FIELD_KEY: "example.org"}
+    command = keep(of)
+    assert command == "pf-agent adopt --cycle 17 hash:/etc/postfix/transport example.org"
+    given = parser().parse_args(shlex.split(command)[1:])
+    assert given.parameters == ["hash:/etc/postfix/transport", "example.org"]
+
+
+@pytest.mark.parametrize(
+    ("drift", "what"),
+    [
+        ({names.FIELD_KEY: "example.org", names.FIELD_KIND: "changed"}, "transport: example.org"),
+        ({names.FIELD_KIND: "absent-file"}, "transport"),
+    ],
+)
+def test_the_row_of_a_cycle_of_a_table_begins_with_its_file(
+    drift: Mapping[str, str], what: str
+) -> None:
+    fields = {**SUM, names.FIELD_TABLE: "hash:/etc/postfix/transport", **drift}
+    (past,) = cycles([entry(Event.DRIFT_DETECTED, fields)])
+    assert history.cycle_row("17", past)[2] == what
 
 
 @given(

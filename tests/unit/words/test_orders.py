@@ -47,6 +47,14 @@ def test_an_order_about_no_cycle(event: Event) -> None:
     assert orders.order_dict(past)["about"] is None
 
 
+def test_an_order_about_a_table_names_its_file() -> None:
+    record = orders.order(Event.SET, "anna", ["a.example"], document="hash:/etc/postfix/transport")
+    assert record.message == "hash:/etc/postfix/transport: a.example set by anna"
+    (past,) = orders.orders([Entry(0.0, record.event, record.message, record.fields)])
+    assert past.document == "hash:/etc/postfix/transport"
+    assert orders.order_row(past)[2] == "transport: a.example"
+
+
 def test_what_was_restored_and_what_was_there() -> None:
     past = read_back(orders.restored("anna", 17, ["/var/a", "/var/b"]))
     assert past.message == "the text that cycle 17 replaced was restored by anna"
