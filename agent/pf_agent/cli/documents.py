@@ -20,19 +20,24 @@ from pf_agent.maincf.grammar import grammar_of
 from pf_agent.model import DesiredState, DocumentKind, Judgement
 from pf_agent.postfix.at_hand import AtHand
 from pf_agent.reconcile.plan import Plan, plan
+from pf_agent.reconcile.refusal import refusal, warnings
 
 T = TypeVar("T")
 # No parameter's name has a colon before a slash, and no service's in master.cf.
+_PART: Final = re.compile(rf"[^/=\s]+/(?:{'|'.join(names.SERVICE_TYPES)})(?:[/=]|$)")
+MASTER_CF: Final = DocumentKind.MASTER_CF.value
 _OTHER_TABLE: Final = re.compile(r"[a-z]+:/[^=]*")
 
 
 def taken_apart(verb: str, words: Sequence[str]) -> tuple[str, list[str]]:
     """Return the document that is named first, "" for none, and the rest.
 
-    Raises ConfigError if it is a table whose entries cannot be desired.
+    A part of master.cf, as `submission/inet/chroot`, names master.cf by itself. Raises ConfigError if it is a table whose entries cannot be desired.
     """
     if words and is_table(words[0]):
         return words[0], list(words[1:])
+    if words and _PART.match(words[0]):
+        return MASTER_CF, list(words)
     if words and _OTHER_TABLE.fullmatch(words[0]):
         fault = "not a table whose entries can be desired"
         way_out = f"name one of the types {', '.join(TYPES)}"
@@ -62,7 +67,8 @@ def named(subject: Subject, name: str, desired: DesiredState | None = None) -> O
 
     `desired`: what must be in it; by default what the instance's desired state says of it.
     """
-    nothing = DesiredState({}, frozenset(), kind=DocumentKind.TABLE)
+    kind = DocumentKind.MASTER_CF if name == MASTER_CF else DocumentKind.TABLE
+    nothing = DesiredState({}, frozenset(), kind=kind)
     wanted = desired or subject.desired.documents.get(name, nothing)
     try:
         found = document_on_disk(name, wanted, subject.host.path)
@@ -91,11 +97,21 @@ def problems_of(subject: Subject) -> tuple[list[str], list[str]]:
     problems: list[str] = []
     doubts: list[str] = []
     for found in of_subject(subject):
-        judgement = judged(subject, found)
-        if judgement.fatal:
-            problems.append(judgement.fatal)
-        doubts += (*judgement.warnings, *found.doubts)
+        why, warned = verdict(subject, found)
+        problems += [why] if why else []
+        doubts += warned
     return problems, doubts
+
+
+def verdict(subject: Subject, found: OtherDocument) -> tuple[str, tuple[str, ...]]:
+    """Return why the corrected document is refused, "" if it is not, and what is only reported."""
+    desired, judgement = found.desired, judged(subject, found)
+    refused = refusal(desired, judgement, desired.parameters())
+    said = warnings(desired, judgement, desired.parameters())
+    why = "" if refused is None else refused.said
+    place = None if refused is None else desired.provenance.get(refused.parameter)
+    told = ": ".join(filter(None, (str(place or ""), why)))
+    return told, (*said, *found.doubts)
 
 
 def key_of(found: OtherDocument, key: str) -> str:
@@ -112,7 +128,10 @@ def state_of(instance: str, found: OtherDocument) -> FileStore:
 def of_cycle(subject: Subject, state: FileStore, cycle: int) -> OtherDocument | None:
     """Return the document whose text the cycle replaced; None: it was main.cf's, or no text."""
     for name in state.documents():
-        found = named(subject, name)
+        try:
+            found = named(subject, name)
+        except ConfigError:  # not looked after any more, where another user could change it
+            continue
         if state.of_document(name, found.note).displaced(cycle) is not None:
             return found
     return None

@@ -25,6 +25,7 @@ from pf_agent.cli.wish import (
 )
 from pf_agent.cli.wish_entries import unwish_entries, wish_entries
 from pf_agent.config.dropin import Wishes
+from pf_agent.config.dropin_services import part_value
 from pf_agent.config.table import shown_key
 from pf_agent.config.values import name_fault, value_fault
 from pf_agent.errors import ConfigError, ExitCode, HostError, PfAgentError
@@ -54,7 +55,9 @@ def cmd_set(arguments: argparse.Namespace) -> ExitCode:
 
 
 def _set_entries(arguments: argparse.Namespace, document: str, settings: Sequence[str]) -> ExitCode:
-    wishes = _given(settings, is_key=True)
+    wishes: Wishes = _given(settings, is_key=True)
+    if document == documents.MASTER_CF:
+        wishes = {name: part_value(name, value or "") for name, value in wishes.items()}
     require_root("set")
     wished = wish_entries(arguments.instance, document, wishes)
     record_order(Event.SET, arguments.instance, wished, document=document)

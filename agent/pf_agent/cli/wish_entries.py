@@ -22,13 +22,13 @@ from pf_agent.cli.wish import (
     subject_of,
     write_configuration,
 )
-from pf_agent.config import dropin_entries
+from pf_agent.config import dropin_entries, dropin_services
 from pf_agent.config.dropin import Wishes
-from pf_agent.config.dropin_entries import stated
 from pf_agent.config.table import Source, shown_key
 from pf_agent.errors import ConfigError
 from pf_agent.files import configuration
 from pf_agent.files.other_documents import OtherDocument
+from pf_agent.model import DesiredState
 
 
 def wish_entries(instance: str, document: str, wishes: Wishes) -> Wished:
@@ -49,6 +49,8 @@ def wish_entries(instance: str, document: str, wishes: Wishes) -> Wished:
         def edited(path: str) -> Source:
             here = {key: new[key] for key in new if homes[key] == path}
             old = Source(path, head_of(path))
+            if document == documents.MASTER_CF:
+                return Source(path, dropin_services.edited(old, here, instance).encode())
             text = dropin_entries.edited(old, here, instance, document)
             return Source(path, text.encode())
 
@@ -65,13 +67,16 @@ def unwish_entries(instance: str, document: str, keys: Sequence[str]) -> Wished:
         folded = [documents.key_of(before, key) for key in keys]
         texts = {path: read_configuration(path) for path in (LOCAL, SITE)}
         sources = [Source(path, text) for path, text in texts.items() if text]
-        ours = {s.path: stated(s, instance, document).parameters() for s in sources}
+        ours = {s.path: _stated(s, instance, document).parameters() for s in sources}
         _refuse_foreign(before, folded, ours)
         gone = {path: tuple(k for k in folded if k in found) for path, found in ours.items()}
         by_path = {each.path: each for each in sources}
 
         def edited(path: str) -> Source:
-            text = dropin_entries.removed(by_path[path], gone[path], instance, document)
+            if document == documents.MASTER_CF:
+                text = dropin_services.removed(by_path[path], gone[path], instance)
+            else:
+                text = dropin_entries.removed(by_path[path], gone[path], instance, document)
             return Source(path, text.encode())
 
         changed = [path for path in gone if gone[path]]
@@ -97,13 +102,19 @@ def _written(
     after = subject_of(before.name, desired)
     found = documents.named(after, document)
     refuse_vain(found.desired, homes)
-    judgement = documents.judged(after, found)
-    if judgement.fatal:
-        raise ConfigError(f"{judgement.fatal}; nothing was written")
+    why, doubts = documents.verdict(after, found)
+    if why:
+        raise ConfigError(f"{why}; nothing was written")
     for file in files:
         # What is removed puts no value into it.
         write_configuration(file.path, file.text, found.desired.is_secret and bool(homes))
-    return after, (*judgement.warnings, *found.doubts)
+    return after, doubts
+
+
+def _stated(source: Source, instance: str, document: str) -> DesiredState:
+    if document == documents.MASTER_CF:
+        return dropin_services.stated(source, instance)
+    return dropin_entries.stated(source, instance, document)
 
 
 def _is_desired(found: OtherDocument, key: str, value: str | None) -> bool:

@@ -32,7 +32,7 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 _UNENDED = ("'", '"', "'''", '"""')
-_DEEPEST = 4
+_DEEPEST = 6
 
 
 def last_statement(text: str) -> int:
