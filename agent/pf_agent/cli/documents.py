@@ -32,7 +32,8 @@ _OTHER_TABLE: Final = re.compile(r"[a-z]+:/[^=]*")
 def taken_apart(verb: str, words: Sequence[str]) -> tuple[str, list[str]]:
     """Return the document that is named first, "" for none, and the rest.
 
-    A part of master.cf, as `submission/inet/chroot`, names master.cf by itself. Raises ConfigError if it is a table whose entries cannot be desired.
+    A part of master.cf, as `submission/inet/chroot`, names master.cf by itself. Raises ConfigError
+    if it is a table whose entries cannot be desired.
     """
     if words and is_table(words[0]):
         return words[0], list(words[1:])

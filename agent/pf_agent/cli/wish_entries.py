@@ -82,7 +82,7 @@ def unwish_entries(instance: str, document: str, keys: Sequence[str]) -> Wished:
         changed = [path for path in gone if gone[path]]
         after, doubts = _written(subject, document, changed, edited, {})
     left = tuple(
-        f"{document}: {key}: no longer managed; the table keeps it"
+        f"{document}: {key}: no longer managed; the file keeps it"
         for key in folded
         if key in before.desired.settings
     )

@@ -97,7 +97,7 @@ class Instance:
         self._named = NamedThings(name, main_cf, postfix, self._emit, shared)
         self._tables = Tables(name, parts.host, postfix, self._emit, shared)
         self._documents = Documents(name, parts.host, state, postfix, self._emit, shared)
-        self._started = Started(self._documents.started, parts.in_force, state)
+        self._started = Started(self._documents.started, state)
         self._before = BeforeWish(name, postfix, parts.activation, parts.in_force, shared)
         self._drifts = Drifts(name, state, self._emit, shared)
         self._saving = Saving()

@@ -139,7 +139,7 @@ class _Application:
         )
         host, note = self._parts.host, told.note
         self._others = DocumentsOnce(host, self._state, self._postfix, self._emit, note)
-        self._started = Started(self._others.started, self._parts.in_force, self._state)
+        self._started = Started(self._others.started, self._state)
 
     def run(self, wanted: Wanted, mailbox: SimpleQueue[Trigger], progress: Progress) -> Applied:
         """Run one cycle, with its activation to the end. Raises HostError."""

@@ -5,7 +5,6 @@ They have markers of their own, and main.cf's marker stands for all of them: one
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 
 from pf_agent import names
@@ -13,21 +12,14 @@ from pf_agent.daemon.document import Document
 from pf_agent.files.store import FileStore
 from pf_agent.maincf.service_parts import taken_apart
 from pf_agent.model import NotUp, PendingActivation
-from pf_agent.reconcile.in_force import InForce
 from pf_agent.reconcile.ports import Policy
 
 
 class Started:
-    """Those of one instance: `documents` returns them, `in_force` and `state` are main.cf's."""
+    """Those of one instance: `documents` returns them, `state` is main.cf's."""
 
-    def __init__(
-        self,
-        documents: Callable[[], Sequence[Document]],
-        in_force: InForce,
-        state: FileStore,
-    ) -> None:
+    def __init__(self, documents: Callable[[], Sequence[Document]], state: FileStore) -> None:
         self._documents = documents
-        self._in_force = in_force
         self._state = state
 
     def managed(self) -> tuple[str, ...]:
@@ -51,9 +43,9 @@ class Started:
                 self._mark(pending)
 
     def _mark(self, pending: PendingActivation) -> None:
-        now = time.time()
+        """Make it main.cf's marker: what follows is on record as the end of its cycle."""
         with self._state.lock():
-            self._in_force.mark(pending.parameters, now, pending.wished, pending.rolled_back)
+            self._state.mark_pending(pending)
 
     def note_served(self, served: PendingActivation | None) -> None:
         """Note that Postfix serves with those that were right before main.cf's marker was `served`.

@@ -130,7 +130,13 @@ def reload_suffices(names: Iterable[str]) -> bool:
 
 
 def takes_a_reload(name: str) -> bool:
-    """Whether a reload is enough to change this parameter; False if it is unknown."""
+    """Whether a reload is enough to change this parameter; False if it is unknown.
+
+    For a part of master.cf, `submission/inet/chroot`, it is: master reads the file again, and ends
+    the processes that do not serve a client (master(8), "SIGHUP").
+    """
+    if "/" in name:
+        return True
     return name not in parameters.RESTART_NEEDED and _type(name) is not None
 
 

@@ -202,23 +202,10 @@ class InForce:
 
     def mark_unserved(self, parameters: Sequence[str], now: float) -> None:
         """Have Postfix started with main.cf as it is. Raises HostError."""
-        self.mark(parameters, now, wishes.wished_of(self.store.wishes(), parameters))
-
-    def mark(
-        self,
-        parameters: Sequence[str],
-        now: float,
-        wished: Sequence[str],
-        rolled_back: bool = False,
-    ) -> None:
-        """Have Postfix started for these parameters, of main.cf or of another document.
-
-        `wished` are those for which something new is asked. `rolled_back`: what it did not come up
-        with was taken back. Raises HostError.
-        """
-        exposure = Exposure(now, now, now)
-        marker = PendingActivation(self.store.next_cycle(), tuple(parameters), exposure)
-        self.store.mark_pending(replace(marker, wished=tuple(wished), rolled_back=rolled_back))
+        number = self.store.next_cycle()
+        marker = PendingActivation(number, tuple(parameters), Exposure(now, now, now))
+        wished = wishes.wished_of(self.store.wishes(), parameters)
+        self.store.mark_pending(replace(marker, wished=wished))
 
 
 def _beside(desired: DesiredState, changed: Sequence[str], said: str) -> str:
