@@ -19,16 +19,25 @@ MAIN_CF = f"{FOLDER}/main.cf"
 DROPIN = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/60-out.toml"
 BANNER = "out.example.test ESMTP"
 
-# The second Postfix listens on an address of its own.
+# The second Postfix listens on an address of its own. Each program waits for a main.cf that was
+# written just now.
 MAKE = f"""
 set -e
+cool() {{
+    touch -d '-5 seconds' /etc/postfix*/main.cf
+}}
 ip address add 127.0.0.2/8 dev lo
+cool
 postmulti -e init
+cool
 postmulti -I {INSTANCE} -e create
+cool
 postconf -c {FOLDER} -e 'inet_interfaces = 127.0.0.2' 'inet_protocols = ipv4' \
     'master_service_disable =' 'myhostname = out.example.test' 'smtpd_banner = somebody' \
     'mynetworks = 127.0.0.0/8'
+cool
 postmulti -i {INSTANCE} -e enable
+cool
 systemctl daemon-reload
 """
 GREETING = """
