@@ -12,6 +12,8 @@ from pf_agent import names
 from tests.checkout import CHECKOUT
 from tests.machine.site import AGENT_TOML, INTRUDE, MAIN_CF, SETTLE_SECONDS, Site, eventually
 
+pytestmark = pytest.mark.long
+
 AGENT = "pf-agent.service"
 ERRANDS = "pf-agent-errands.service"
 NOTIFY = "pf-agent-notify@.service"
