@@ -10,15 +10,13 @@ shift 2
 trap '' INT TERM HUP
 
 release() {
-    for group; do
-        # A process may fork between the look and the kill: look again until none is left.
-        while pids=$(find "$group" -name cgroup.procs -exec cat {} + 2>/dev/null) && [ -n "$pids" ]; do
-            # shellcheck disable=SC2086 # one word a process
-            kill -KILL $pids 2>/dev/null || true
-            sleep 0.02
-        done
-        find "$group" -depth -type d -exec rmdir {} + 2>/dev/null || true
+    # A process may fork between the look and the kill: look again until none is left.
+    while pids=$(find "$@" -name cgroup.procs -exec cat {} + 2>/dev/null || true); [ -n "$pids" ]; do
+        # shellcheck disable=SC2086 # one word a process
+        kill -KILL $pids 2>/dev/null || true
+        sleep 0.02
     done
+    find "$@" -depth -type d -exec rmdir {} + 2>/dev/null || true
     umount "$folder/root" 2>/dev/null || true
     rm -rf --one-file-system "$folder"
 }

@@ -11,6 +11,8 @@ from tests.checkout import CHECKOUT
 from tests.machine.checking import Checks, checks, checks_in
 from tests.machine.nspawn import Machine
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def inside(machine: Machine) -> Iterator[Checks]:

@@ -14,6 +14,8 @@ from pf_agent import names
 from pf_agent.files.kept_options import NAME as LAST_GOOD_OPTIONS
 from tests.machine.site import AGENT_TOML, DESIRED_TOML, INTRUDE, MAIN_CF, Site, eventually
 
+pytestmark = pytest.mark.long
+
 FAULTY = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/90-faulty.toml"
 EXTRA = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/95-extra.toml"
 STATUS_JSON = f"{names.RUN_DIRECTORY}/status.json"

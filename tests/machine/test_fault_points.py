@@ -13,6 +13,7 @@ from tests.machine.nspawn import Machine
 from tests.machine.points import spread
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.quiet,  # what takes long without a word is a fault
     pytest.mark.skipif(
         platform.machine() != tracer.MACHINE,

@@ -13,6 +13,8 @@ from pf_agent import names
 from tests.machine.nspawn import Machine
 from tests.machine.site import EXTRA, INTRUDE, MAIN_CF, SETTLE_SECONDS, Site, eventually
 
+pytestmark = pytest.mark.long
+
 # What the site has of its own, and the desired state does not name.
 OWN = """
 # our own certificate

@@ -16,6 +16,8 @@ from tests.checkout import CHECKOUT
 from tests.machine.nspawn import CommandFailed, Machine
 from tests.machine.site import DESIRED_TOML, DROPIN, INTRUDE, MAIN_CF, SITE, Site, eventually
 
+pytestmark = pytest.mark.long
+
 TEMPLATE = "/etc/postfix/main.cf.proto"
 SHIPPED = CHECKOUT / "etc" / names.DESIRED_TOML
 # An unattended installation writes the machine's own names into 50-site.toml.

@@ -17,6 +17,8 @@ from tests.machine.site import AGENT_TOML, MAIN_CF, SETTLE_SECONDS, Site, eventu
 from tests.machine.test_instances import completed
 from tests.machine.test_notify import MAILBOX
 
+pytestmark = pytest.mark.long
+
 KEEP = "main.cf was put back; to keep the change:"
 SECRET = "Pl4nted-by-anna"
 SASL = "smtp_sasl_password_maps"

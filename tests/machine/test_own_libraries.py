@@ -13,7 +13,7 @@ UNIT_TESTS = r"""
 cd /root/pf-agent
 mount -o remount,bind,rw /proc/sys
 exec python3 -m pytest -q -p no:cacheprovider -p tests.machine.inside_own_libraries \
-    --hypothesis-profile=few --ignore=tests/machine --ignore=tests/unit/test_long_run.py tests
+    --hypothesis-profile=few --ignore=tests/machine -m 'not once' tests
 """
 
 

@@ -17,6 +17,8 @@ import pytest
 from tests.machine.nspawn import Machine
 from tests.machine.site import MAIN_CF, Site
 
+pytestmark = pytest.mark.long
+
 MASTER_CF = "/etc/postfix/master.cf"
 UNITS = ["postfix.service", "postfix@-.service"]
 # Of the machine's own; no mynetworks holds them.

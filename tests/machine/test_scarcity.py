@@ -10,6 +10,8 @@ import pytest
 from tests.machine.calm import Calm
 from tests.machine.site import INTRUDE, MAIN_CF, Site, eventually
 
+pytestmark = pytest.mark.long
+
 # Limits of a user namespace hold for whoever is in it: the machine's neighbours keep theirs.
 USERS = "[Service]\nPrivateUsers=yes\n"
 LIMIT = "echo {} > /proc/sys/user/max_inotify_watches"

@@ -180,6 +180,17 @@ def leaks(found: dict[str, str]) -> dict[str, list[str]]:
     return {place: leaked for place, leaked in where.items() if leaked}
 
 
+def mailed(site: Site) -> str:
+    """All mails to root. main.cf must be right: sendmail cannot read any other."""
+    machine = site.machine
+    # One mail may have gone already, about less; the next would wait for a quarter of an hour.
+    machine.sh("rm -f /var/lib/pf-agent-notify/mailed")
+    machine.run(["systemctl", "start", "pf-agent-notify@digest.service"], check=False)
+    mails = f"find {MAILS} -type f -exec cat '{{}}' +"
+    eventually(lambda: "drift" in machine.sh(mails, check=False), "a mail", SETTLE_SECONDS)
+    return machine.sh(mails)
+
+
 def test_no_secret_is_let_out(site: Site) -> None:
     machine = site.machine
     since = site.cursor()
@@ -231,17 +242,12 @@ def test_no_secret_is_let_out(site: Site) -> None:
     ):
         found[arguments[:6]] = machine.sh(f"pf-agent set {arguments} 2>&1", check=False)
     machine.run(["rm", "-f", "/etc/pf-agent/desired.d/50-local.toml"])
+    found["mail"] = mailed(site)
     # And what is shown of a main.cf that is left as it is.
     machine.run(["pf-agent", "suspend"])
     site.put(drifted)
     eventually(lambda: "would change" in site.agent("status").stdout, "the drift that is left")
-    # One mail may have gone already, about less; the next would wait for a quarter of an hour.
-    machine.sh("rm -f /var/lib/pf-agent-notify/mailed")
-    machine.run(["systemctl", "start", "pf-agent-notify@digest.service"], check=False)
     found |= outputs(site)
-    mails = f"find {MAILS} -type f -exec cat '{{}}' +"
-    eventually(lambda: "drift" in machine.sh(mails, check=False), "a mail", SETTLE_SECONDS)
-    found["mail"] = machine.sh(mails)
     machine.run(["postconf", "-PX", SERVICE])
     for place in ("root: diff", "nobody: diff", "records", "signals", "mail"):
         assert "(hidden)" in found[place], place

@@ -8,7 +8,7 @@ from tests.campaigns.soak import calm, faults, prepare, sample, soak
 from tests.machine.nspawn import Machine
 from tests.machine.site import UNUSED, mapped_by_the_agent
 
-pytestmark = pytest.mark.quiet
+pytestmark = [pytest.mark.long, pytest.mark.quiet]
 
 # In so short a time the allocator has not come to rest.
 MOST_GROWTH_KIB = 8 * 1024

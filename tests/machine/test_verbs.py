@@ -23,6 +23,8 @@ from tests.machine.site import (
     eventually,
 )
 
+pytestmark = pytest.mark.long
+
 RIGHT = "127.0.0.0/8 [::1]/128 172.16.0.0/12 [fe80::]/64"
 WRONG = "0.0.0.0/0"
 INTRUDE = f"sed -i 's|^mynetworks *=.*|mynetworks = {WRONG}|' {MAIN_CF}"

@@ -12,6 +12,8 @@ from pf_agent import names
 from tests.machine.site import AGENT_TOML, DESIRED_TOML, INTRUDE, MAIN_CF, Site, eventually
 from tests.machine.site import DROPIN as SITE
 
+pytestmark = pytest.mark.long
+
 LOCAL = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/50-local.toml"
 # Read after that one, they win.
 FLEET = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/60-fleet.toml"

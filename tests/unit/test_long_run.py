@@ -74,6 +74,8 @@ from tests.fakes import (
     newaliases_at_once,
 )
 
+pytestmark = pytest.mark.once
+
 HOUR, DAY = 3600.0, 86400.0
 TEMPLATE = "/etc/postfix/main.cf.proto"
 DESIRED = DesiredState(

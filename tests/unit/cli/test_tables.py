@@ -47,9 +47,11 @@ SENTENCES = (
 SGR = re.compile(r"\x1b\[[0-9;]*m")
 
 
-@pytest.fixture(scope="module")
-def rich() -> None:
+@pytest.fixture(autouse=True)
+def _needs_rich(request: pytest.FixtureRequest) -> None:
     """Debian has python3-rich; without it a skip, and a failure under CI."""
+    if request.node.get_closest_marker("rich") is None:
+        return
     try:
         import rich  # noqa: F401
     except ImportError:
@@ -137,7 +139,7 @@ def test_a_table_of_columns_that_do_not_yield_is_shown_whole() -> None:
     assert columns([["A"], ["x" * 70]], ["B"])[1] == "x" * 70
 
 
-@pytest.mark.usefixtures("rich")
+@pytest.mark.rich
 def test_history_fits_a_terminal_with_rich() -> None:
     row = ("1234567", "2026-01-31 14:30", "mynetworks, " * 9, "sed (anna)", "119 min", "activated")
     code = f"""
@@ -171,7 +173,7 @@ def test_a_terminal_too_narrow_for_rich_gets_plain_text(code: str) -> None:
 
 @BOTH
 @pytest.mark.parametrize("width", [40, 80, 200])
-@pytest.mark.usefixtures("rich")
+@pytest.mark.rich
 def test_rich_shows_all_and_obeys_nothing(code: str, width: int) -> None:
     screen = on_terminal(python(code), width)
     assert bare(screen).endswith(bare(SHOWN))
@@ -179,7 +181,7 @@ def test_rich_shows_all_and_obeys_nothing(code: str, width: int) -> None:
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", SGR.sub("", screen))
 
 
-@pytest.mark.usefixtures("rich")
+@pytest.mark.rich
 def test_colours_are_of_the_column_and_not_of_the_value() -> None:
     screen = on_terminal(python(TABLE))
     assert "\x1b[31mshort" in screen
@@ -189,7 +191,7 @@ def test_colours_are_of_the_column_and_not_of_the_value() -> None:
     assert "\x1b[3" not in plain
 
 
-@pytest.mark.usefixtures("rich")
+@pytest.mark.rich
 def test_diff_on_a_terminal_ends_with_a_table(diff: list[str]) -> None:
     screen = on_terminal(diff)
     assert "\x1b[31m-a = 2\x1b[m\n" in screen
@@ -200,7 +202,7 @@ def test_diff_on_a_terminal_ends_with_a_table(diff: list[str]) -> None:
     assert "\x1b[3" not in on_terminal(diff, NO_COLOR="1")
 
 
-@pytest.mark.usefixtures("rich")
+@pytest.mark.rich
 def test_diff_into_a_file_is_as_it_is_without_rich(diff: list[str], tmp_path: Path) -> None:
     with open(tmp_path / "out", "wb") as output:
         assert on_terminal(diff, output=output.fileno()) == SENTENCES

@@ -9,7 +9,10 @@ import pytest
 
 from tests.campaigns.power import Unmountable, cuts
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="root alone may mount")
+pytestmark = [
+    pytest.mark.once,  # the file system decides, and each cut is a mount
+    pytest.mark.skipif(os.geteuid() != 0, reason="root alone may mount"),
+]
 ways = pytest.mark.parametrize("is_ahead", [False, True], ids=["laid when needed", "lies ready"])
 
 
