@@ -71,9 +71,10 @@ def _there(source: Source, owner: tuple[int, int] | None) -> ActualState:
     if owner is not None and found.st_uid != owner[0]:
         fact = f"it belongs to uid {found.st_uid}, but the table is built as uid {owner[0]}"
         raise HostError(f"{source.database}: {fact}; chown it, or its source")
+    mode = stat.S_IMODE(found.st_mode)
     # Of a source that was closed, nobody else may read the index any more.
-    closed = ~os.stat(source.path).st_mode & 0o077
-    mode = stat.S_IMODE(found.st_mode) & ~closed
+    for reads, bits in ((stat.S_IRGRP, stat.S_IRWXG), (stat.S_IROTH, stat.S_IRWXO)):
+        mode &= -1 if os.stat(source.path).st_mode & reads else ~bits
     return ActualState(b"", FileKind.REGULAR, found.st_uid, found.st_gid, mode)
 
 

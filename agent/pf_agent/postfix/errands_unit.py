@@ -128,14 +128,13 @@ class Unit:
         """Do one errand. Raises HostError, and ValueError for an invalid request."""
         match asked:
             case {"errand": "judge", "directory": str(directory), "text": str(text)}:
-                return astuple(self._postfix(directory).judge(text.encode("latin-1")))
+                return astuple(self._postfix(directory).judge(_bytes(text)))
             case {"errand": "judge-services", "directory": str(directory), "text": str(text)}:
-                return astuple(self._postfix(directory).judge_services(text.encode("latin-1")))
+                return astuple(self._postfix(directory).judge_services(_bytes(text)))
             case {"errand": "services", "directory": str(directory), "managed": list(managed)}:
                 return astuple(self._postfix(directory).ask_services(tuple(map(str, managed))))
             case {"errand": "references", "directory": str(directory), "text": str(text)}:
-                found = self._postfix(directory).references(text.encode("latin-1"))
-                return list(map(astuple, found))
+                return list(map(astuple, self._postfix(directory).references(_bytes(text))))
             case {"errand": "newaliases", "directory": str(directory), "databases": list(asked)}:
                 self._postfix(directory)  # raises if there is no such instance
                 return AliasBuilder(os.path.normpath(directory)).newaliases(asked)
@@ -171,7 +170,7 @@ class Unit:
                 return self._table(directory, index, OnWarning(rule))
             case "source", [str(kind), str(path), bool(is_of_aliases)], str(text):
                 source = Table(kind, path, is_of_aliases)
-                return list(self._try_source(directory, source, text.encode("latin-1")))
+                return list(self._try_source(directory, source, _bytes(text)))
         raise ValueError(asked)
 
     def _table(
@@ -257,6 +256,11 @@ class Unit:
             raise ValueError(units)
         read = fatal_lines if errand == "fatal" else log_tail
         return read(units, since, self._postfix(directory).mail_log())
+
+
+def _bytes(text: str) -> bytes:
+    """Return a candidate, which was sent as text with a character for each byte."""
+    return text.encode("latin-1")
 
 
 def _without_stranger(members: Sequence[object]) -> list[object]:

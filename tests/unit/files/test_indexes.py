@@ -74,6 +74,19 @@ def test_a_first_index_is_as_readable_as_its_source(table: Table, source: int, i
     assert table.mode() == index
 
 
+@pytest.mark.parametrize(
+    ("source", "before", "after"), [(0o600, 0o644, 0o600), (0o640, 0o644, 0o640)]
+)
+def test_who_may_no_longer_read_the_source_may_not_read_the_index(
+    table: Table, source: int, before: int, after: int
+) -> None:
+    table.index.write_bytes(b"old")
+    table.index.chmod(before)
+    table.text.chmod(source)
+    assert table.put()
+    assert table.mode() == after
+
+
 def test_it_has_the_date_of_its_source(table: Table) -> None:
     assert table.put()
     assert table.index.stat().st_mtime_ns == table.text.stat().st_mtime_ns
