@@ -17,6 +17,7 @@ from pf_agent.maincf.aliases import BUILT
 from pf_agent.maincf.indexed import Draft, Table
 from pf_agent.model import (
     ActualState,
+    Attributes,
     DesiredState,
     DocumentKind,
     Emit,
@@ -24,6 +25,7 @@ from pf_agent.model import (
     Outcome,
     Result,
 )
+from pf_agent.reconcile.drift import find_drift
 from pf_agent.reconcile.in_force import InForce
 from pf_agent.reconcile.judge import Judge
 from pf_agent.reconcile.ports import Policy
@@ -52,6 +54,7 @@ class Document:
     state: FileStore
     judge: Judge
     in_force: InForce
+    attributes: Attributes | None
 
     def cycle(self, policy: Policy, last: Outcome | None, actual: ActualState) -> Outcome:
         """Run one cycle with what is in force; once it is right, it is in use. Raises HostError."""
@@ -61,15 +64,25 @@ class Document:
                 return Outcome(Result.REJECTED, "; ".join(self.problems))
             outcome = self.in_force.cycle(asked, policy, last, actual)
         if outcome.result in (Result.IN_SYNC, Result.CORRECTED) and not policy.observe_only:
-            pending = self.state.pending()
-            cycle = None if pending is None else pending.cycle
-            self.state.note_served(cycle, self.host.read().text, is_started=True, is_good=True)
+            self._note_in_use(asked)
         return outcome
+
+    def _note_in_use(self, asked: DesiredState) -> None:
+        """Note that what is there is in use, unless it was written again, which is seen next."""
+        actual, pending = self.host.read(), self.state.pending()
+        desired = self.in_force.desired(asked)
+        is_known = pending is None and actual.text == self.state.last_good()
+        if desired is None or actual.text is None or actual.is_open:
+            return
+        if is_known or not find_drift(desired, actual, attributes=None):
+            cycle = None if pending is None else pending.cycle
+            self.state.note_served(cycle, actual.text, is_started=True, is_good=True)
 
     def is_as(self, other: Document) -> bool:
         """Whether the other one would manage the same file in the same way."""
         ours, theirs = (self.asked, self.problems), (other.asked, other.problems)
-        return ours == theirs and self.host.path == other.host.path
+        is_file = (self.host.path, self.attributes) == (other.host.path, other.attributes)
+        return ours == theirs and is_file
 
     def trouble(self, outcome: Outcome) -> str:
         """Return why it is not as desired after a cycle; "" if it is."""
@@ -81,25 +94,37 @@ class Document:
         return outcome.summary
 
 
+@dataclass(frozen=True)
+class Owner:
+    """The instance that documents belong to: its main.cf, its state, and Postfix's programs."""
+
+    main_cf: str
+    state: FileStore
+    postfix: Tries
+    emit: Emit
+
+
 def document_of(
     name: str,
     desired: DesiredState,
-    host: MainCfFile,
-    state: FileStore,
-    postfix: Tries,
-    emit: Emit,
+    owner: Owner,
+    text: bytes | None,
+    before: Attributes | None = None,
 ) -> Document:
-    """Return what manages the document `name` of the instance with this main.cf and state.
+    """Return what manages the document `name` of an instance, by the `text` of its main.cf.
 
-    Raises ConfigError if others than root could change it, and OSError.
+    `before` is as in `document_on_disk`. Raises ConfigError if others than root could change it,
+    HostError, and OSError.
     """
-    found = document_on_disk(name, desired, host.path)
+    found = document_on_disk(name, desired, owner.main_cf, text, before)
+    state, postfix, emit = owner.state, owner.postfix, owner.emit
     kept = state.of_document(name, found.note)
     in_force = InForce(found.host, kept, emit_of_document(name, emit), postfix.is_there)
     if found.desired.is_secret:
         note_settings(kept.wishes())
     asked = None if found.problems else found.desired
-    return Document(asked, found.problems, found.host, kept, judge_of(found, postfix), in_force)
+    judge = judge_of(found, postfix)
+    return Document(asked, found.problems, found.host, kept, judge, in_force, found.attributes)
 
 
 def judge_of(found: OtherDocument, postfix: Tries) -> Judge:

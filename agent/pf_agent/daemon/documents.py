@@ -6,19 +6,30 @@ Each fails and recovers by itself: none holds up main.cf, nor another.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from pf_agent import names
 from pf_agent.activation.pacing import Backoff
-from pf_agent.daemon.document import Document, document_of
+from pf_agent.daemon.document import Document, Owner, document_of
 from pf_agent.daemon.saving import Saving
 from pf_agent.daemon.shared import Shared
 from pf_agent.daemon.telling import emit_of_document
 from pf_agent.errors import HostError, PfAgentError
 from pf_agent.files.exchange import MainCfFile
+from pf_agent.files.other_documents import path_of
 from pf_agent.files.store import FileStore
-from pf_agent.model import DesiredState, Emit, Event, Outcome, Reason, Record, Result
+from pf_agent.model import (
+    Attributes,
+    DesiredState,
+    Emit,
+    Event,
+    Outcome,
+    Reason,
+    Record,
+    Result,
+    Wishes,
+)
 from pf_agent.postfix.errands import Errands
 from pf_agent.reconcile.plan import CorrectionFailed
 from pf_agent.reconcile.ports import Policy
@@ -48,15 +59,17 @@ class Documents:
     ) -> None:
         self._name = name
         self._shared = shared
+        self._host = host
+        self._owner = Owner(host.path, state, postfix, emit)
         self._documents: dict[str, _Followed] = {}
+        self._main_cf: bytes | None = None
+        self._is_begun = False
 
-        def taken_up(document: str) -> _Followed:
-            def found(desired: DesiredState) -> Document:
-                return document_of(document, desired, host, state, postfix, emit)
+    def _taken_up(self, name: str) -> _Followed:
+        def found(desired: DesiredState, before: Attributes | None) -> Document:
+            return document_of(name, desired, self._owner, self._main_cf, before)
 
-            return _Followed(name, emit_of_document(document, emit), shared, found)
-
-        self._taken_up = taken_up
+        return _Followed(self._name, emit_of_document(name, self._owner.emit), self._shared, found)
 
     def troubles(self) -> Mapping[str, str]:
         """Return for each document why it is not as desired, "" if it is."""
@@ -67,12 +80,20 @@ class Documents:
         due = [d.next_look for d in self._documents.values() if d.next_look is not None]
         return max(0.0, min(due) - time.monotonic()) if due else None
 
-    def turn(self, reasons: set[Reason]) -> None:
-        """Look at each that there is a reason to look at."""
+    def turn(self, reasons: set[Reason], settled: bytes | None) -> None:
+        """Look at each that there is a reason to look at.
+
+        `settled` is the last main.cf that was in sync or only observed, None if there was none yet.
+        Raises HostError.
+        """
         asked = self._shared.asked(self._name)
         wanted = {} if asked is None else asked.documents
+        if asked is not None and not self._is_begun:
+            self._forget_others(wanted)
         if not wanted and not self._documents:
             return
+        # Of a main.cf that drifts, a file of aliases could be taken for a table.
+        self._main_cf = self._host.read().text if settled is None else settled
         for name in self._documents.keys() - wanted.keys():
             self._documents.pop(name).leave()
         new = wanted.keys() - self._documents.keys()
@@ -80,8 +101,21 @@ class Documents:
         for name, document in self._documents.items():
             if name in new or reasons & _LOOKS or document.is_due():
                 document.look(wanted[name])
-        paths = (document.path for document in self._documents.values())
-        self._shared.watch.follow_documents(self._name, tuple(filter(None, paths)))
+        paths = tuple(map(path_of, self._documents))
+        self._shared.watch.follow_documents(self._name, paths)
+
+    def _forget_others(self, wanted: Collection[str]) -> None:
+        """Forget what was desired of those that are managed no more since before the start."""
+        state = self._owner.state
+        self._is_begun = True
+        for name in set(state.documents()).difference(wanted):
+            kept = state.of_document(name, lambda _text: None)
+            try:
+                kept.prepare()
+                with kept.lock():
+                    kept.keep_wishes(Wishes())
+            except HostError as error:
+                self._shared.journal.note(str(error))
 
     def leave(self) -> None:
         """Stop managing any."""
@@ -103,13 +137,14 @@ class _Followed:
         instance: str,
         emit: Emit,
         shared: Shared,
-        found: Callable[[DesiredState], Document],
+        found: Callable[[DesiredState, Attributes | None], Document],
     ) -> None:
         self._instance = instance
         self._emit = emit
         self._shared = shared
         self._find = found
         self._document: Document | None = None
+        self._attributes: Attributes | None = None
         self._outcome: Outcome | None = None
         self._in_sync_at: float | None = None
         self._saving = Saving()
@@ -170,7 +205,8 @@ class _Followed:
 
     def _managed(self, desired: DesiredState) -> Document:
         """Return what manages it, anew only if that has changed: it remembers judgements."""
-        found = self._find(desired)
+        found = self._find(desired, self._attributes)
+        self._attributes = found.attributes
         if self._document is None or not self._document.is_as(found):
             self._document = found
             for problem in found.problems:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import stat
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from pf_agent import names
 from pf_agent.activation.pacing import Backoff
@@ -61,7 +63,10 @@ _SAME_SECONDS = 2.0
 # main.cf was written: what does not matter for seeing what was written waits for another look.
 URGENT = frozenset({Reason.MAIN_CF, Reason.MAIN_CF_OPEN})
 _LOOKS_AT_ALIASES = frozenset(
-    {Reason.START, Reason.TIMER, Reason.RELOAD, Reason.ALIASES, Reason.NEWALIASES}
+    {
+        *(Reason.START, Reason.TIMER, Reason.RELOAD),
+        *(Reason.ALIASES, Reason.NEWALIASES, Reason.DOCUMENT),
+    }
 )
 # In the other phases no start is due.
 _STARTS_POSTFIX = frozenset({Phase.ACTIVATING, Phase.CONTESTED, Phase.FAILING})
@@ -113,7 +118,7 @@ class Instance:
     def patience(self) -> float:
         """Seconds until a look or a step of the activation is due, without any trigger."""
         due = [self._next_look - time.monotonic()]
-        if (wait := self._documents.patience()) is not None:
+        if (wait := self._documents.patience()) is not None and not self._is_just_corrected():
             due.append(wait)
         if self._named_due is not None:
             due.append(self._named_due - time.monotonic())
@@ -132,17 +137,28 @@ class Instance:
         reasons = self._spaced(reasons)
         if reasons & _DOUBTS_POSTFIX:
             self._activation.doubt()
+        self._guarded(partial(self._turn_main_cf, reasons))
+        if not self._is_just_corrected():  # what we wrote has us look again
+            self._guarded(partial(self._documents.turn, reasons, self._settled_text))
+
+    def _is_just_corrected(self) -> bool:
+        """Whether main.cf has yet to be seen as it was corrected: it decides what is in tables."""
+        return self._outcome.result is Result.CORRECTED and not self._failure
+
+    def _turn_main_cf(self, reasons: set[Reason]) -> None:
+        is_due = time.monotonic() >= self._reconsider_at or bool(reasons & _MAY_BE_THERE_NOW)
+        if is_due and self.rejected() is not None:
+            reasons = reasons | self._reconsider()
+        if reasons - {Reason.DOCUMENT}:
+            self._look(reasons)
+        if self._may_act() or self._shared.may_only_observe(self.name):
+            self._advance()
+        self._alias_files.turn(bool(reasons & _LOOKS_AT_ALIASES))
+        self._tables.turn(reasons, self._settled_text)
+
+    def _guarded(self, step: Callable[[], None]) -> None:
         try:
-            is_due = time.monotonic() >= self._reconsider_at or bool(reasons & _MAY_BE_THERE_NOW)
-            if is_due and self.rejected() is not None:
-                reasons = reasons | self._reconsider()
-            if reasons - {Reason.DOCUMENT}:
-                self._look(reasons)
-            if self._may_act() or self._shared.may_only_observe(self.name):
-                self._advance()
-            self._alias_files.turn(bool(reasons & _LOOKS_AT_ALIASES))
-            self._tables.turn(reasons, self._settled_text)
-            self._documents.turn(reasons)
+            step()
         except CorrectionFailed as error:
             self._outcome = error.outcome
             self._fail(str(error))
@@ -394,7 +410,7 @@ class Instance:
                 contest=self._drifts.contest,
                 aliases_trouble=self._aliases.trouble,
                 absent=(
-                    *filter(None, self._documents.troubles().values()),
+                    *sentences.troubles(self._documents.troubles()),
                     *self._tables.stale.values(),
                     *self._named.absent,
                 ),

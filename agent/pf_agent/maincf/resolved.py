@@ -35,17 +35,23 @@ class Resolved:
     problems: tuple[str, ...]
 
 
-def resolved(name: str, desired: DesiredState, main_cf: bytes) -> Resolved:
-    """Return what the document `name` (`hash:/etc/postfix/transport`) comes to."""
+def resolved(name: str, desired: DesiredState, main_cf: bytes, directory: str) -> Resolved:
+    """Return what the document `name` (`hash:/etc/postfix/transport`) comes to.
+
+    `main_cf` is the text of the main.cf in `directory`.
+    """
     says = MainCf.parse(main_cf).parameters()
+    values = {**DEFAULTS, "config_directory": directory, **says}
     kind = DocumentKind.TABLE
-    if name in _words(expanded(_OF_ALIASES, {**DEFAULTS, **says})):
+    if name in _words(expanded(_OF_ALIASES, values)):
         kind = DocumentKind.ALIASES
-    found, values = replace(desired, kind=kind), {**DEFAULTS, **says}
+    found = replace(desired, kind=kind)
     secret = (expanded(v, values) for n, v in says.items() if _OF_PASSWORDS.fullmatch(n))
-    is_secret = any(name in _words(value) for value in secret)
+    # The same source may be named by another type.
+    path = name.partition(":")[2]
+    is_secret = any(w.partition(":")[2] == path for value in secret for w in _words(value))
     is_named = any(name in _words(expanded(value, values)) for value in values.values())
-    return Resolved(found, name.partition(":")[2], is_secret, is_named, _problems(found))
+    return Resolved(found, path, is_secret, is_named, _problems(found))
 
 
 def _words(value: str) -> list[str]:
