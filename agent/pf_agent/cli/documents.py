@@ -101,9 +101,8 @@ def state_of(instance: str, found: OtherDocument) -> FileStore:
 def of_cycle(subject: Subject, state: FileStore, cycle: int) -> OtherDocument | None:
     """Return the document whose text the cycle replaced; None: it was main.cf's, or no text."""
     for name in state.documents():
-        found = named(subject, name)
-        if state.of_document(name, found.note).displaced(cycle) is not None:
-            return found
+        if state.of_document(name, lambda _text: None).displaced(cycle) is not None:
+            return named(subject, name)
     return None
 
 

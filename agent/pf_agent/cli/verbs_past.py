@@ -30,7 +30,7 @@ from pf_agent.files.store import FileStore
 from pf_agent.maincf.document import MainCf
 from pf_agent.maincf.secrets import masked
 from pf_agent.maincf.values import description
-from pf_agent.model import DesiredState
+from pf_agent.model import DesiredState, DocumentKind
 from pf_agent.postfix.complaints import no_such_parameter
 from pf_agent.postfix.postconf import POSTCONF, Postconf
 from pf_agent.reconcile.suspension import suspend
@@ -243,13 +243,17 @@ def cmd_restore(arguments: argparse.Namespace) -> ExitCode:
     with state.lock(), host.locked():
         swap = Swap(host, state, state.next_cycle())
         swap.put(host.read(), text)
-    put_on_record(instance, orders.restored(who, cycle.number, swap.kept))
+    document = "" if other is None else other.desired.document
+    put_on_record(instance, orders.restored(who, cycle.number, swap.kept, document))
     print(f"{host.path}: {reason}; what was there is {', '.join(swap.kept) or 'nothing'}")
     is_default = instance == names.DEFAULT_INSTANCE
     which, unit = ("", "") if is_default else (f" --instance {instance}", f"@{instance}")
     print(f"{prefix(instance)}pf-agent is {sentences.suspended_sentence(suspended)};")
     print(f"`pf-agent resume{which}` ends that and corrects what differs;")
-    in_use = f"systemctl restart postfix{unit}" if other is None else f"postmap {host.path}"
+    in_use = f"systemctl restart postfix{unit}"
+    if other is not None:
+        is_of_aliases = other.desired.kind is DocumentKind.ALIASES
+        in_use = f"{'postalias' if is_of_aliases else 'postmap'} {other.desired.document}"
     print(f"`{in_use}` makes Postfix run with it")
     return ExitCode.OK
 

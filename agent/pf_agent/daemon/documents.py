@@ -43,6 +43,11 @@ _LOOKS: Final = frozenset(
 )
 _AGAIN_SECONDS: Final = 0.05
 _AWAITED_SECONDS: Final = 0.5
+# So many corrections within so many seconds are a contest; from then on they are spaced.
+_MOST_CORRECTIONS: Final = 20
+_CONTEST_SECONDS: Final = 30.0
+_APART_SECONDS: Final = 1.0
+_CONTESTED_WAY: Final = "once a second until that ends; `pf-agent history` says what writes it"
 
 
 class Documents:
@@ -148,6 +153,8 @@ class _Followed:
         self._outcome: Outcome | None = None
         self._in_sync_at: float | None = None
         self._saving = Saving()
+        self._corrected: list[float] = []  # when, of late
+        self._is_contested = False
         self._backoff = Backoff()
         self.trouble = ""
         self.path = ""
@@ -160,6 +167,9 @@ class _Followed:
     def look(self, desired: DesiredState) -> None:
         """Look once, and correct what drifted. Never raises, but for an error of ours."""
         self.next_look = None
+        if told := self._contested():
+            self.trouble = told
+            return
         try:
             trouble = self._look(desired)
             self._backoff.reset()
@@ -171,6 +181,23 @@ class _Followed:
         except OSError as error:
             trouble = self._failed(f"{error.filename or self.path}: {error.strerror or error}")
         self.trouble = trouble
+
+    def _contested(self) -> str:
+        """Return why it is not looked at yet; "" if it is: another program writes it without end.
+
+        Each correction has its index built anew, so that more of them would help nobody.
+        """
+        now = time.monotonic()
+        self._corrected = [at for at in self._corrected if at > now - _CONTEST_SECONDS]
+        if len(self._corrected) < _MOST_CORRECTIONS:
+            self._is_contested = False
+            return ""
+        self.next_look = self._corrected[-1] + _APART_SECONDS
+        told = f"another program keeps changing it, and it is corrected {_CONTESTED_WAY}"
+        if not self._is_contested:
+            self._emit(Record(Event.CONTESTED, told))
+        self._is_contested = True
+        return told if now < self.next_look else ""
 
     def leave(self) -> None:
         """Stop managing it; the file stays as it is."""
@@ -199,6 +226,8 @@ class _Followed:
         self._outcome = document.cycle(self._policy(document), self._outcome, actual)
         if self._outcome.result is Result.IN_SYNC:
             self._in_sync_at = time.time()
+        if self._outcome.result is Result.CORRECTED:
+            self._corrected.append(time.monotonic())
         if document.host.is_awaited():
             self.next_look = time.monotonic() + _AWAITED_SECONDS
         return document.trouble(self._outcome)

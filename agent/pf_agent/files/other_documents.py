@@ -58,7 +58,7 @@ def document_on_disk(
     found = resolved(name, desired, text, os.path.dirname(main_cf))
     # Of a link, the target is what is exchanged: replaced, it would no longer lead there.
     path = os.path.realpath(found.path)
-    require_root_alone(path)
+    require_root_alone(found.path)
     # Not every user may see what not every user can read.
     attributes = _attributes(path) or before
     is_public = attributes is None or bool(attributes.mode & stat.S_IROTH)

@@ -108,14 +108,16 @@ def _things_of(instances: Mapping[str, Files], read_link: ReadLink) -> dict[str,
     for files in instances.values():
         for path in files.aliases:
             named |= dict.fromkeys(way_to(path, read_link), (Reason.ALIASES, None))
+    of_aliases = frozenset(named)
     for instance, files in instances.items():
-        for path in files.things():
+        for path in (*files.named, *files.tables):
             named |= dict.fromkeys(way_to(path, read_link), (Reason.NAMED, instance))
     for instance, files in instances.items():
         for path in files.documents:
             for place in way_to(path, read_link):
                 # Others may read it, too: as their table, or as an alias file.
-                is_shared = named.get(place, (None, instance))[1] != instance
+                is_others = named.get(place, (None, instance))[1] != instance
+                is_shared = is_others or place in of_aliases
                 named[place] = (Reason.DOCUMENT, None if is_shared else instance)
     return named
 
