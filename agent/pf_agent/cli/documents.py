@@ -54,7 +54,7 @@ def named(subject: Subject, name: str, desired: DesiredState | None = None) -> O
     nothing = DesiredState({}, frozenset(), kind=DocumentKind.TABLE)
     wanted = desired or subject.desired.documents.get(name, nothing)
     try:
-        found = document_on_disk(name, wanted, subject.host.path, subject.plan().candidate)
+        found = document_on_disk(name, wanted, subject.host.path, [subject.plan().candidate])
     except OSError as error:
         raise host_error(error.filename or name, error, "run as root") from error
     if found.problems:

@@ -6,6 +6,7 @@ themselves: there is nothing to restart, and no start that could fail because of
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -25,7 +26,7 @@ from pf_agent.model import (
     Outcome,
     Result,
 )
-from pf_agent.reconcile.drift import find_drift
+from pf_agent.reconcile.drift import corrected, find_drift, taken_apart
 from pf_agent.reconcile.in_force import InForce
 from pf_agent.reconcile.judge import Judge
 from pf_agent.reconcile.ports import Policy
@@ -104,19 +105,26 @@ class Owner:
     emit: Emit
 
 
+def texts_of(text: bytes | None, desired: DesiredState | None) -> tuple[bytes, ...]:
+    """Return main.cf's text and what that is about to be, by what is in force."""
+    if not text or desired is None:
+        return (text or b"",)
+    return text, corrected(taken_apart(DocumentKind.MAIN_CF, text), desired).render()
+
+
 def document_of(
     name: str,
     desired: DesiredState,
     owner: Owner,
-    text: bytes | None,
+    texts: Sequence[bytes],
     before: Attributes | None = None,
 ) -> Document:
-    """Return what manages the document `name` of an instance, by the `text` of its main.cf.
+    """Return what manages the document `name` of an instance, by the `texts` of its main.cf.
 
-    `before` is as in `document_on_disk`. Raises ConfigError if others than root could change it,
-    HostError, and OSError.
+    These and `before` are as in `document_on_disk`. Raises ConfigError if others than root could
+    change it, HostError, and OSError.
     """
-    found = document_on_disk(name, desired, owner.main_cf, text, before)
+    found = document_on_disk(name, desired, owner.main_cf, texts, before)
     state, postfix, emit = owner.state, owner.postfix, owner.emit
     kept = state.of_document(name, found.note)
     in_force = InForce(found.host, kept, emit_of_document(name, emit), postfix.is_there)

@@ -11,7 +11,7 @@ from typing import Final
 
 from pf_agent import names
 from pf_agent.activation.pacing import Backoff
-from pf_agent.daemon.document import Document, Owner, document_of
+from pf_agent.daemon.document import Document, Owner, document_of, texts_of
 from pf_agent.daemon.saving import Saving
 from pf_agent.daemon.shared import Shared
 from pf_agent.daemon.telling import emit_of_document
@@ -67,12 +67,13 @@ class Documents:
         self._host = host
         self._owner = Owner(host.path, state, postfix, emit)
         self._documents: dict[str, _Followed] = {}
-        self._main_cf: bytes | None = None
+        self._main_cfs: tuple[bytes, ...] = ()
+        self._known: tuple[bytes | None, DesiredState | None] | None = None
         self._is_begun = False
 
     def _taken_up(self, name: str) -> _Followed:
         def found(desired: DesiredState, before: Attributes | None) -> Document:
-            return document_of(name, desired, self._owner, self._main_cf, before)
+            return document_of(name, desired, self._owner, self._main_cfs, before)
 
         return _Followed(self._name, emit_of_document(name, self._owner.emit), self._shared, found)
 
@@ -85,11 +86,13 @@ class Documents:
         due = [d.next_look for d in self._documents.values() if d.next_look is not None]
         return max(0.0, min(due) - time.monotonic()) if due else None
 
-    def turn(self, reasons: set[Reason], settled: bytes | None) -> None:
+    def turn(
+        self, reasons: set[Reason], settled: bytes | None, in_force: DesiredState | None
+    ) -> None:
         """Look at each that there is a reason to look at.
 
-        `settled` is the last main.cf that was in sync or only observed, None if there was none yet.
-        Raises HostError.
+        `settled` is the last main.cf that was in sync or only observed, None if there was none yet;
+        `in_force` is what it must say. Raises HostError.
         """
         asked = self._shared.asked(self._name)
         wanted = {} if asked is None else asked.documents
@@ -98,7 +101,7 @@ class Documents:
         if not wanted and not self._documents:
             return
         # Of a main.cf that drifts, a file of aliases could be taken for a table.
-        self._main_cf = self._host.read().text if settled is None else settled
+        self._follow_main_cf(self._host.read().text if settled is None else settled, in_force)
         for name in self._documents.keys() - wanted.keys():
             self._documents.pop(name).leave()
         new = wanted.keys() - self._documents.keys()
@@ -108,6 +111,10 @@ class Documents:
                 document.look(wanted[name])
         paths = tuple(map(path_of, self._documents))
         self._shared.watch.follow_documents(self._name, paths)
+
+    def _follow_main_cf(self, text: bytes | None, in_force: DesiredState | None) -> None:
+        if self._known != (text, in_force):
+            self._main_cfs, self._known = texts_of(text, in_force), (text, in_force)
 
     def _forget_others(self, wanted: Collection[str]) -> None:
         """Forget what was desired of those that are managed no more since before the start."""

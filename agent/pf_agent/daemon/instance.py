@@ -118,7 +118,7 @@ class Instance:
     def patience(self) -> float:
         """Seconds until a look or a step of the activation is due, without any trigger."""
         due = [self._next_look - time.monotonic()]
-        if (wait := self._documents.patience()) is not None and not self._is_just_corrected():
+        if (wait := self._documents.patience()) is not None:
             due.append(wait)
         if self._named_due is not None:
             due.append(self._named_due - time.monotonic())
@@ -138,12 +138,7 @@ class Instance:
         if reasons & _DOUBTS_POSTFIX:
             self._activation.doubt()
         self._guarded(partial(self._turn_main_cf, reasons))
-        if not self._is_just_corrected():  # what we wrote has us look again
-            self._guarded(partial(self._documents.turn, reasons, self._settled_text))
-
-    def _is_just_corrected(self) -> bool:
-        """Whether main.cf has yet to be seen as it was corrected: it decides what is in tables."""
-        return self._outcome.result is Result.CORRECTED and not self._failure
+        self._guarded(partial(self._documents.turn, reasons, self._settled_text, self.desired()))
 
     def _turn_main_cf(self, reasons: set[Reason]) -> None:
         is_due = time.monotonic() >= self._reconsider_at or bool(reasons & _MAY_BE_THERE_NOW)

@@ -19,7 +19,7 @@ from pf_agent.activation.inquiry import ask_port
 from pf_agent.activation.ports import Turn
 from pf_agent.bus.systemd import Systemd
 from pf_agent.config.desired import by_instance, main_cf_of
-from pf_agent.daemon.document import Owner, document_of
+from pf_agent.daemon.document import Owner, document_of, texts_of
 from pf_agent.daemon.parts import Told, parts_of
 from pf_agent.daemon.progress import Progress, Waiting
 from pf_agent.daemon.shared import opens_in
@@ -174,8 +174,9 @@ class _Application:
         owner = Owner(self._parts.host.path, self._state, self._postfix, self._emit)
         for name, desired in self._asked.documents.items():
             try:
-                text = self._parts.host.read().text
-                document = document_of(name, desired, owner, text)
+                in_force = self._parts.in_force.desired(self._asked)
+                texts = texts_of(self._parts.host.read().text, in_force)
+                document = document_of(name, desired, owner, texts)
                 for moved in document.state.prepare():
                     self._told.note(moved)
                 document.in_force.try_again()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -43,19 +43,20 @@ def document_on_disk(
     name: str,
     desired: DesiredState,
     main_cf: str,
-    text: bytes | None,
+    texts: Sequence[bytes],
     before: Attributes | None = None,
 ) -> OtherDocument:
-    """Return what a document comes to by the `text` of the main.cf at that path.
+    """Return what a document comes to by the main.cf at that path: its `texts`, see `resolved`.
 
     `before`: its owner and mode when it was last there; `attributes` are those now, or these.
     Raises ConfigError if others than root could change it, HostError if there is no main.cf, and
     OSError if that cannot be found out.
     """
-    if not text:
-        # Aliases taken for a table would get lines that are none.
+    if not all(texts):
         raise HostError(f"{main_cf}: there is nothing in it, and it decides what is in {name}")
-    found = resolved(name, desired, text, os.path.dirname(main_cf))
+    found = resolved(name, desired, texts, os.path.dirname(main_cf))
+    if found is None:
+        raise HostError(f"{main_cf}: it does not say yet whether {name} is a file of aliases")
     # Of a link, the target is what is exchanged: replaced, it would no longer lead there.
     path = os.path.realpath(found.path)
     require_root_alone(found.path)

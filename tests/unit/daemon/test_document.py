@@ -49,7 +49,7 @@ class World:
     def document(self, settings: dict[str, str], main_cf: bytes = MAIN_CF) -> Document:
         places = {name: Place("x.toml", 1) for name in settings}
         desired = DesiredState(settings, frozenset(), provenance=places, kind=DocumentKind.TABLE)
-        found = document_of(self.name, desired, self.owner, main_cf)
+        found = document_of(self.name, desired, self.owner, [main_cf])
         found.state.prepare()
         return found
 

@@ -34,7 +34,7 @@ def mode_of(path: Path) -> int:
 def of(path: Path, main_cf: bytes = PUBLIC, before: OtherDocument | None = None) -> OtherDocument:
     desired = DesiredState({"a": SECRET}, frozenset(), kind=DocumentKind.TABLE)
     attributes = None if before is None else before.attributes
-    return document_on_disk(f"hash:{path}", desired, "/etc/postfix/main.cf", main_cf, attributes)
+    return document_on_disk(f"hash:{path}", desired, "/etc/postfix/main.cf", [main_cf], attributes)
 
 
 def password_maps(path: Path) -> bytes:
@@ -140,11 +140,10 @@ def test_its_passwords_are_known_before_anything_is_told(table: Path) -> None:
     PROCESS.forget()
 
 
-@pytest.mark.parametrize("text", [None, b""])
-def test_without_a_main_cf_nothing_is_decided(table: Path, text: bytes | None) -> None:
+def test_without_a_main_cf_nothing_is_decided(table: Path) -> None:
     desired = DesiredState({}, frozenset(), kind=DocumentKind.TABLE)
     with pytest.raises(HostError, match="it decides what is in"):
-        document_on_disk(f"hash:{table}", desired, "/etc/postfix/main.cf", text)
+        document_on_disk(f"hash:{table}", desired, "/etc/postfix/main.cf", [b""])
 
 
 @needs_root
@@ -164,6 +163,27 @@ def test_what_others_could_change_is_refused(tmp_path: Path, table: Path) -> Non
     os.chown(table, 65534, 0)
     with pytest.raises(ConfigError, match="belongs to uid 65534"):
         of(table)
+
+
+@needs_root
+def test_no_link_on_the_way_is_another_users(tmp_path: Path, table: Path) -> None:
+    """It could lead to another file of root's at any time."""
+    theirs = tmp_path / "home"
+    theirs.mkdir()
+    (theirs / "folder").symlink_to(table.parent)
+    (theirs / "file").symlink_to(table)
+    ours = tmp_path / "ours"
+    ours.symlink_to(theirs / "file")
+    os.chown(theirs, 65534, 65534)
+    for path in (theirs / "folder" / table.name, theirs / "file", ours):
+        with pytest.raises(ConfigError, match="belongs to uid 65534"):
+            of(path)
+    sticky = tmp_path / "sticky"
+    sticky.mkdir()
+    (sticky / "link").symlink_to(table)
+    sticky.chmod(0o1777)
+    with pytest.raises(ConfigError, match="writable by others"):
+        of(sticky / "link")
 
 
 def test_of_a_link_the_target_is_exchanged(table: Path) -> None:

@@ -12,7 +12,9 @@ NONE = DesiredState({}, frozenset(), kind=DocumentKind.TABLE)
 
 
 def of(main_cf: str, name: str = NAME, desired: DesiredState = NONE) -> Resolved:
-    return resolved(name, desired, main_cf.encode(), "/etc/postfix")
+    found = resolved(name, desired, [main_cf.encode()], "/etc/postfix")
+    assert found is not None
+    return found
 
 
 @pytest.mark.parametrize(
@@ -39,8 +41,26 @@ def test_others_are_not() -> None:
 
 def test_the_directory_is_that_of_the_instance() -> None:
     said = b"smtp_sasl_password_maps = hash:$config_directory/t\n"
-    assert resolved("hash:/etc/postfix-out/t", NONE, said, "/etc/postfix-out").is_secret
-    assert not resolved(NAME, NONE, said, "/etc/postfix-out").is_secret
+
+    def is_secret(name: str) -> bool:
+        found = resolved(name, NONE, [said], "/etc/postfix-out")
+        return found is not None and found.is_secret
+
+    assert is_secret("hash:/etc/postfix-out/t")
+    assert not is_secret(NAME)
+
+
+def test_it_is_secret_before_main_cf_says_so_and_as_long_as_it_does() -> None:
+    secret, none = f"smtp_sasl_password_maps = {NAME}\n".encode(), b"biff = no\n"
+    for texts in ([none, secret], [secret, none]):
+        found = resolved(NAME, NONE, texts, "/etc/postfix")
+        assert found is not None
+        assert found.is_secret
+
+
+def test_what_is_about_to_be_a_file_of_aliases_is_neither_yet() -> None:
+    texts = [b"biff = no\n", f"alias_maps = {NAME}\n".encode()]
+    assert resolved(NAME, NONE, texts, "/etc/postfix") is None
 
 
 def test_aliases_are_what_main_cf_says() -> None:
