@@ -137,8 +137,11 @@ class Instance:
         reasons = self._spaced(reasons)
         if reasons & _DOUBTS_POSTFIX:
             self._activation.doubt()
-        self._guarded(partial(self._turn_main_cf, reasons))
-        self._guarded(partial(self._documents.turn, reasons, self._settled_text, self.desired()))
+        is_done = self._guarded(partial(self._turn_main_cf, reasons))
+        in_force = self.desired()
+        self._guarded(partial(self._documents.turn, reasons, self._settled_text, in_force))
+        if is_done:  # after the sources: nothing is built from what drifted
+            self._guarded(partial(self._build, reasons))
 
     def _turn_main_cf(self, reasons: set[Reason]) -> None:
         is_due = time.monotonic() >= self._reconsider_at or bool(reasons & _MAY_BE_THERE_NOW)
@@ -148,12 +151,16 @@ class Instance:
             self._look(reasons)
         if self._may_act() or self._shared.may_only_observe(self.name):
             self._advance()
+
+    def _build(self, reasons: set[Reason]) -> None:
         self._alias_files.turn(bool(reasons & _LOOKS_AT_ALIASES))
         self._tables.turn(reasons, self._settled_text)
 
-    def _guarded(self, step: Callable[[], None]) -> None:
+    def _guarded(self, step: Callable[[], None]) -> bool:
+        """Take a step; False if it failed, which is recorded."""
         try:
             step()
+            return True
         except CorrectionFailed as error:
             self._outcome = error.outcome
             self._fail(str(error))
@@ -167,6 +174,7 @@ class Instance:
         except Exception as error:  # noqa: BLE001 - the last resort: recorded, then tried again
             self._shared.journal.fault("an internal error of pf-agent", error)
             self._fail(f"an internal error of pf-agent: {error!r}")
+        return False
 
     def _spaced(self, reasons: set[Reason]) -> set[Reason]:
         """Delay a look that is only due because a table is written over and over.
