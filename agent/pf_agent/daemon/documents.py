@@ -34,12 +34,8 @@ from pf_agent.postfix.errands import Errands
 from pf_agent.reconcile.plan import CorrectionFailed
 from pf_agent.reconcile.ports import Policy
 
-# main.cf decides what is a table of passwords, or of aliases.
 _LOOKS: Final = frozenset(
-    {
-        *(Reason.START, Reason.TIMER, Reason.RELOAD, Reason.CONFIGURATION),
-        *(Reason.DOCUMENT, Reason.MAIN_CF),
-    }
+    {Reason.START, Reason.TIMER, Reason.RELOAD, Reason.CONFIGURATION, Reason.DOCUMENT}
 )
 _AGAIN_SECONDS: Final = 0.05
 _AWAITED_SECONDS: Final = 0.5
@@ -101,20 +97,27 @@ class Documents:
         if not wanted and not self._documents:
             return
         # Of a main.cf that drifts, a file of aliases could be taken for a table.
-        self._follow_main_cf(self._host.read().text if settled is None else settled, in_force)
+        text = self._host.read().text if settled is None else settled
+        is_to_look = self._is_other_main_cf(text, in_force) or bool(reasons & _LOOKS)
         for name in self._documents.keys() - wanted.keys():
             self._documents.pop(name).leave()
         new = wanted.keys() - self._documents.keys()
         self._documents |= {name: self._taken_up(name) for name in wanted if name in new}
         for name, document in self._documents.items():
-            if name in new or reasons & _LOOKS or document.is_due():
+            if name in new or is_to_look or document.is_due():
                 document.look(wanted[name])
         paths = tuple(map(path_of, self._documents))
         self._shared.watch.follow_documents(self._name, paths)
 
-    def _follow_main_cf(self, text: bytes | None, in_force: DesiredState | None) -> None:
+    def _is_other_main_cf(self, text: bytes | None, in_force: DesiredState | None) -> bool:
+        """Follow main.cf, which decides what is a table of passwords, or of aliases.
+
+        Not each look at it is one at all tables, which may be large.
+        """
+        before = self._main_cfs
         if self._known != (text, in_force):
             self._main_cfs, self._known = texts_of(text, in_force), (text, in_force)
+        return self._main_cfs != before
 
     def _forget_others(self, wanted: Collection[str]) -> None:
         """Forget what was desired of those that are managed no more since before the start."""
