@@ -51,15 +51,20 @@ def named(subject: Subject, name: str, desired: DesiredState | None = None) -> O
 
     `desired`: what must be in it; by default what the instance's desired state says of it.
     """
-    nothing = DesiredState({}, frozenset(), kind=DocumentKind.TABLE)
-    wanted = desired or subject.desired.documents.get(name, nothing)
-    try:
-        found = document_on_disk(name, wanted, subject.host.path, [subject.plan().candidate])
-    except OSError as error:
-        raise host_error(error.filename or name, error, "run as root") from error
+    found = as_it_is(subject, name, desired)
     if found.problems:
         raise ConfigError(*found.problems)
     return found
+
+
+def as_it_is(subject: Subject, name: str, desired: DesiredState | None = None) -> OtherDocument:
+    """Return what `named` does, also one whose entries are faulty."""
+    nothing = DesiredState({}, frozenset(), kind=DocumentKind.TABLE)
+    wanted = desired or subject.desired.documents.get(name, nothing)
+    try:
+        return document_on_disk(name, wanted, subject.host.path, [subject.plan().candidate])
+    except OSError as error:
+        raise host_error(error.filename or name, error, "run as root") from error
 
 
 def planned(subject: Subject, found: OtherDocument) -> Plan:

@@ -84,3 +84,29 @@ def test_an_instance_has_its_own() -> None:
     )
     assert found.documents == {}
     assert found.instances["out"].documents[NAME].settings == {"a": "b"}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "words"),
+    [
+        (NAME, "btree:/etc/postfix/transport", f'"{NAME}" (0.toml:1) is the same file'),
+        (NAME, "hash:/etc/postfix/x/../transport", f'"{NAME}" (0.toml:1) is the same file'),
+        (NAME, "hash:/etc/postfix/main.cf", "it is main.cf; its parameters belong in [settings]"),
+    ],
+)
+def test_no_two_contend_for_a_file(first: str, second: str, words: str) -> None:
+    texts = [f'[tables."{name}"]\na = "b"\n' for name in (first, second)]
+    with pytest.raises(ConfigError) as caught:
+        read(*texts)
+    (problem,) = caught.value.problems
+    assert problem.startswith(f'1.toml:1: [tables] "{second}": {words}')
+
+
+def test_nor_do_two_instances() -> None:
+    own = f'[tables."{NAME}"]\na = "b"\n'
+    out = (
+        '[instances.out]\nconfig_directory = "/etc/postfix-out"\n'
+        f'[instances.out.tables."{NAME}"]\na = "b"\n'
+    )
+    with pytest.raises(ConfigError, match="is the same file; keep one of the two"):
+        read(own + out)
