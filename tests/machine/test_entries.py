@@ -62,7 +62,10 @@ def _as_before(site: Site, at_rest: None) -> Iterator[None]:
     site.agent("resume")
     site.machine.run(["rm", "-f", EXTRA, LOCAL])
     site.machine.run(["systemctl", "reload", "pf-agent"])
-    site.machine.sh(f"rm -f {TABLE}* {PASSWORDS}*; {_RESTORE_ALIASES}")
+    site.machine.write_text(TABLE, GOOD)
+    site.machine.run(["chown", "root:root", TABLE])
+    site.machine.sh(f"chmod 644 {TABLE}; rm -f {TABLE}?* {PASSWORDS}*; {_RESTORE_ALIASES}")
+    site.machine.run(["postmap", SAID])
     site.put(site.good)
     site.wait_right()
     site.wait_settled()
@@ -256,6 +259,7 @@ def test_passwords_are_let_out_nowhere_and_kept_closed(site: Site) -> None:
         found["records"] = machine.sh(f"journalctl --sync; {told} | grep -av '^_CMDLINE='")
         found["mail"] = machine.sh("find /root/Maildir/new -type f -exec cat '{}' +", check=False)
     assert "-[a.example]:587 (hidden)" in found["diff"]
+    assert f"{said}: {PASSWORDS}: Permission denied" in found["nobody: diff"]
     assert "(hidden)" in found["records"]
     leaks = {place: [s for s in SECRETS if s in text] for place, text in found.items()}
     assert {place: leaked for place, leaked in leaks.items() if leaked} == {}
