@@ -68,16 +68,21 @@ def named(subject: Subject, name: str, desired: DesiredState | None = None) -> O
 
     `desired`: what must be in it; by default what the instance's desired state says of it.
     """
+    found = as_it_is(subject, name, desired)
+    if found.problems:
+        raise ConfigError(*found.problems)
+    return found
+
+
+def as_it_is(subject: Subject, name: str, desired: DesiredState | None = None) -> OtherDocument:
+    """Return what `named` does, also one whose entries are faulty."""
     kind = DocumentKind.MASTER_CF if name == MASTER_CF else DocumentKind.TABLE
     nothing = DesiredState({}, frozenset(), kind=kind)
     wanted = desired or subject.desired.documents.get(name, nothing)
     try:
-        found = document_on_disk(name, wanted, subject.host.path)
+        return document_on_disk(name, wanted, subject.host.path, [subject.plan().candidate])
     except OSError as error:
         raise host_error(error.filename or name, error, "run as root") from error
-    if found.problems:
-        raise ConfigError(*found.problems)
-    return found
 
 
 def planned(subject: Subject, found: OtherDocument) -> Plan:
@@ -129,12 +134,8 @@ def state_of(instance: str, found: OtherDocument) -> FileStore:
 def of_cycle(subject: Subject, state: FileStore, cycle: int) -> OtherDocument | None:
     """Return the document whose text the cycle replaced; None: it was main.cf's, or no text."""
     for name in state.documents():
-        try:
-            found = named(subject, name)
-        except ConfigError:  # not looked after any more, where another user could change it
-            continue
-        if state.of_document(name, found.note).displaced(cycle) is not None:
-            return found
+        if state.of_document(name, lambda _text: None).displaced(cycle) is not None:
+            return named(subject, name)
     return None
 
 

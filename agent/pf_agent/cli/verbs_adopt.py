@@ -97,12 +97,15 @@ def _adopt_entries(arguments: argparse.Namespace, document: str, keys: Sequence[
     require_root("adopt")
     subject = subject_of(arguments.instance, configuration.load_desired(names.CONFIG_DIRECTORY))
     found = documents.named(subject, document)
-    place, text = found.host.path, found.host.read().text or b""
+    state = documents.state_of(subject.name, found)
+    place, text = found.host.path, found.host.read().text
     if cycle is not None:
-        replaced = Replaced(subject.name, cycle, documents.state_of(subject.name, found))
+        replaced = Replaced(subject.name, cycle, state)
         place, text = replaced.path, replaced.text()
         keys = keys or replaced.drifted()
-    source = _Source(place, grammar_of(found.desired.kind).parse(text), keys)
+    if damaged := damage(text, found.desired, state.last_good()):
+        raise PfAgentError(f"{place}: {damaged}, so there is nothing to adopt")
+    source = _Source(place, grammar_of(found.desired.kind).parse(text or b""), keys)
     stored = [documents.key_of(found, key) for key in keys]
     wishes = {key: source.says(key) for key in stored}
     wished = wish_entries(arguments.instance, document, wishes)

@@ -68,7 +68,11 @@ def cmd_diff(arguments: argparse.Namespace, tables: StaleTables | None = None) -
             for left in left_behind(subject):
                 print(sentences.printable(placed_left(subject, left)), file=sys.stderr)
     plans = (*found.values(), *(plan for each in others.values() for _, plan in each))
-    return ExitCode.DRIFT if any(map(all_drift, plans)) else ExitCode.OK
+    if any(map(all_drift, plans)):
+        return ExitCode.DRIFT
+    own = [subject for subject in looked_at if subject.own]
+    is_whole = all(len(others[s.name]) == len(s.desired.documents) for s in own)
+    return ExitCode.OK if is_whole else ExitCode.FAILURE
 
 
 def _others(subject: Subject) -> list[tuple[OtherDocument, Plan]]:
@@ -77,8 +81,14 @@ def _others(subject: Subject) -> list[tuple[OtherDocument, Plan]]:
         return []
     from pf_agent.cli import documents  # `diff` of main.cf alone does without
 
-    found = documents.of_subject(subject)
-    return [(each, documents.planned(subject, each)) for each in found]
+    found = []
+    for each in documents.of_subject(subject):
+        try:
+            found.append((each, documents.planned(subject, each)))
+        except HostError as error:  # not everybody may read each; main.cf is compared all the same
+            told = f"{prefix(subject.name)}{each.desired.document}: {error}"
+            print(sentences.printable(told), file=sys.stderr)
+    return found
 
 
 def _differences(desired: DesiredState, found: Plan) -> dict[str, Any]:

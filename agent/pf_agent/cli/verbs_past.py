@@ -245,7 +245,8 @@ def cmd_restore(arguments: argparse.Namespace) -> ExitCode:
     with state.lock(), host.locked():
         swap = Swap(host, state, state.next_cycle())
         swap.put(host.read(), text)
-    put_on_record(instance, orders.restored(who, cycle.number, swap.kept))
+    document = "" if other is None else other.desired.document
+    put_on_record(instance, orders.restored(who, cycle.number, swap.kept, document))
     print(f"{host.path}: {reason}; what was there is {', '.join(swap.kept) or 'nothing'}")
     is_default = instance == names.DEFAULT_INSTANCE
     which, unit = ("", "") if is_default else (f" --instance {instance}", f"@{instance}")

@@ -39,7 +39,7 @@ def wish_entries(instance: str, document: str, wishes: Wishes) -> Wished:
     """
     with locked():
         subject = subject_of(instance, configuration.load_desired(names.CONFIG_DIRECTORY))
-        before = documents.named(subject, document)
+        before = documents.as_it_is(subject, document)
         folded = {documents.key_of(before, key): value for key, value in wishes.items()}
         new = {key: value for key, value in folded.items() if not _is_desired(before, key, value)}
         if not new:
@@ -63,7 +63,7 @@ def unwish_entries(instance: str, document: str, keys: Sequence[str]) -> Wished:
     """Take entries out of the desired state; the table keeps them. Raises like `wish_entries`."""
     with locked():
         subject = subject_of(instance, configuration.load_desired(names.CONFIG_DIRECTORY))
-        before = documents.named(subject, document)
+        before = documents.as_it_is(subject, document)
         folded = [documents.key_of(before, key) for key in keys]
         texts = {path: read_configuration(path) for path in (LOCAL, SITE)}
         sources = [Source(path, text) for path, text in texts.items() if text]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import posixpath
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from pf_agent import names
@@ -46,7 +46,7 @@ def load(sources: Sequence[Source]) -> DesiredState:
     if problems:
         raise ConfigError(*problems)
     desired = _state(functools.reduce(Layer.under, layers, Layer()))
-    problems = list(_shared_folders(desired))
+    problems = [*_shared_folders(desired), *_shared_files(desired)]
     if problems:
         raise ConfigError(*problems)
     return desired
@@ -163,3 +163,18 @@ def _shared_folders(desired: DesiredState) -> Sequence[str]:
             problems.append(f"{where}{key}: {fact}; give each instance its own")
         owners.setdefault(folder, f"instance {name}")
     return problems
+
+
+def _shared_files(desired: DesiredState) -> Iterator[str]:
+    """Yield a problem for each table whose file another one, or main.cf, is: they would contend."""
+    states = by_instance(desired)
+    known = {posixpath.normpath(main_cf_of(name, state)): "" for name, state in states.items()}
+    for state in states.values():
+        for name, document in state.documents.items():
+            path = posixpath.normpath(name.partition(":")[2])
+            if path in known:
+                other = known[path]
+                fact = f"{other} is the same file; keep one of the two"
+                fact = fact if other else "it is main.cf; its parameters belong in [settings]"
+                yield f"{document.place}: [tables] {shown(name)}: {fact}"
+            known.setdefault(path, f"{shown(name)} ({document.place})")

@@ -94,8 +94,10 @@ def _with_entries(text: str, instance: str, document: str, added: Mapping[str, s
         return text
     path = _path(instance, document)
     lines = [f"{dropin.key_of(key)} = {_written(value)}" for key, value in added.items()]
-    header = dropin.headers(text).get(path)
+    headers = dropin.headers(text)
+    header = headers.get(path)
     if header is None:
         return dropin.appended(text, [dropin.header(path), *lines])
-    below = [last for key, (_, last) in key_spans(text).items() if key[:-1] == path]
+    spans = key_spans(text)
+    below = [spans[key][1] for key in spans if key[:-1] == path and key not in headers]
     return dropin.inserted(text, max([header, *below]), lines)

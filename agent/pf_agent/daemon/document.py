@@ -7,7 +7,7 @@ to serve, as with main.cf.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -20,6 +20,7 @@ from pf_agent.maincf.aliases import BUILT
 from pf_agent.maincf.indexed import Draft, Table
 from pf_agent.model import (
     ActualState,
+    Attributes,
     DesiredState,
     DocumentKind,
     Emit,
@@ -27,6 +28,7 @@ from pf_agent.model import (
     Outcome,
     Result,
 )
+from pf_agent.reconcile.drift import corrected, find_drift, taken_apart
 from pf_agent.reconcile.in_force import InForce
 from pf_agent.reconcile.plan import plan
 from pf_agent.reconcile.ports import Policy
@@ -57,6 +59,7 @@ class Document:
     state: FileStore
     judge: Trials
     in_force: InForce
+    attributes: Attributes | None
 
     def cycle(self, policy: Policy, last: Outcome | None, actual: ActualState) -> Outcome:
         """Run one cycle with what is in force. Raises HostError."""
@@ -67,7 +70,7 @@ class Document:
             outcome = self.in_force.cycle(asked, policy, last, actual)
         is_right = outcome.result in (Result.IN_SYNC, Result.CORRECTED)
         if is_right and not policy.observe_only and not self.is_started:
-            self.note_served()
+            self._note_in_use(asked)
         return outcome
 
     @property
@@ -88,10 +91,22 @@ class Document:
             return actual.text or b""
         return plan(self.host, desired, actual, self.state.last_good()).candidate
 
+    def _note_in_use(self, asked: DesiredState) -> None:
+        """Note that what is there is in use, unless it was written again, which is seen next."""
+        actual, pending = self.host.read(), self.state.pending()
+        desired = self.in_force.desired(asked)
+        is_known = pending is None and actual.text == self.state.last_good()
+        if desired is None or actual.text is None or actual.is_open:
+            return
+        if is_known or not find_drift(desired, actual, attributes=None):
+            cycle = None if pending is None else pending.cycle
+            self.state.note_served(cycle, actual.text, is_started=True, is_good=True)
+
     def is_as(self, other: Document) -> bool:
         """Whether the other one would manage the same file in the same way."""
         ours, theirs = (self.asked, self.problems), (other.asked, other.problems)
-        return ours == theirs and self.host.path == other.host.path
+        is_file = (self.host.path, self.attributes) == (other.host.path, other.attributes)
+        return ours == theirs and is_file
 
     def trouble(self, outcome: Outcome) -> str:
         """Return why it is not as desired after a cycle; "" if it is."""
@@ -103,28 +118,49 @@ class Document:
         return outcome.summary
 
 
+@dataclass(frozen=True)
+class Owner:
+    """The instance that documents belong to: its main.cf, its state, and Postfix's programs.
+
+    `ended` is called, in another thread, once a text was tried that `Document.judge` did not know.
+    """
+
+    main_cf: str
+    state: FileStore
+    postfix: Tries
+    emit: Emit
+    ended: Callable[[], None] = lambda: None
+
+
+def texts_of(text: bytes | None, desired: DesiredState | None) -> tuple[bytes, ...]:
+    """Return main.cf's text and what that is about to be, by what is in force."""
+    if not text or desired is None:
+        return (text or b"",)
+    return text, corrected(taken_apart(DocumentKind.MAIN_CF, text), desired).render()
+
+
 def document_of(
     name: str,
     desired: DesiredState,
-    host: MainCfFile,
-    state: FileStore,
-    postfix: Tries,
-    emit: Emit,
-    ended: Callable[[], None] = lambda: None,
+    owner: Owner,
+    texts: Sequence[bytes],
+    before: Attributes | None = None,
 ) -> Document:
-    """Return what manages the document `name` of the instance with this main.cf and state.
+    """Return what manages the document `name` of an instance, by the `texts` of its main.cf.
 
-    `ended` is called, in another thread, once a text was tried that `judge` did not know.
-    Raises ConfigError if others than root could change it, and OSError.
+    These and `before` are as in `document_on_disk`. Raises ConfigError if others than root could
+    change it, HostError, and OSError.
     """
-    found = document_on_disk(name, desired, host.path)
+    found = document_on_disk(name, desired, owner.main_cf, texts, before)
+    state, postfix, emit = owner.state, owner.postfix, owner.emit
     kept = state.of_document(name, found.note)
     in_force = InForce(found.host, kept, emit_of_document(name, emit), postfix.is_there)
     if found.desired.is_secret:
         note_settings(kept.wishes())
     asked = None if found.problems else found.desired
-    judge = Trials(tries_of(found, postfix), ended)
-    return Document(found.desired.kind, asked, found.problems, found.host, kept, judge, in_force)
+    judge, kind = Trials(tries_of(found, postfix), owner.ended), found.desired.kind
+    ours = (found.host, kept, judge, in_force, found.attributes)
+    return Document(kind, asked, found.problems, *ours)
 
 
 def tries_of(found: OtherDocument, postfix: Tries) -> Callable[[bytes], Judgement]:

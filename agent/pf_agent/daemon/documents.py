@@ -6,33 +6,46 @@ Each fails and recovers by itself: none holds up main.cf, nor another.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from pf_agent import names
 from pf_agent.activation.pacing import Backoff
-from pf_agent.daemon.document import Document, document_of
+from pf_agent.daemon.document import Document, Owner, document_of, texts_of
 from pf_agent.daemon.saving import Saving
 from pf_agent.daemon.shared import Shared
 from pf_agent.daemon.telling import emit_of_document
 from pf_agent.errors import HostError, PfAgentError
 from pf_agent.files.exchange import MainCfFile
+from pf_agent.files.other_documents import path_of
 from pf_agent.files.store import FileStore
-from pf_agent.model import DesiredState, Emit, Event, Outcome, Reason, Record, Result, Trigger
+from pf_agent.model import (
+    Attributes,
+    DesiredState,
+    Emit,
+    Event,
+    Outcome,
+    Reason,
+    Record,
+    Result,
+    Trigger,
+    Wishes,
+)
 from pf_agent.postfix.errands import Errands
 from pf_agent.reconcile.plan import CorrectionFailed
 from pf_agent.reconcile.ports import Policy
 
-# main.cf decides what is a table of passwords, or of aliases.
 _LOOKS: Final = frozenset(
-    {
-        *(Reason.START, Reason.TIMER, Reason.RELOAD, Reason.CONFIGURATION),
-        *(Reason.DOCUMENT, Reason.MAIN_CF),
-    }
+    {Reason.START, Reason.TIMER, Reason.RELOAD, Reason.CONFIGURATION, Reason.DOCUMENT}
 )
 _RETRIES: Final = frozenset({Reason.TIMER, Reason.RELOAD})
 _AGAIN_SECONDS: Final = 0.05
 _AWAITED_SECONDS: Final = 0.5
+# So many corrections within so many seconds are a contest; from then on they are spaced.
+_MOST_CORRECTIONS: Final = 20
+_CONTEST_SECONDS: Final = 30.0
+_APART_SECONDS: Final = 1.0
+_CONTESTED_WAY: Final = "once a second until that ends; `pf-agent history` says what writes it"
 
 
 class Documents:
@@ -49,19 +62,22 @@ class Documents:
     ) -> None:
         self._name = name
         self._shared = shared
+        self._host = host
+        self._owner = Owner(host.path, state, postfix, emit, self._tried)
         self._documents: dict[str, _Followed] = {}
         self._watched: tuple[str, ...] = ()
+        self._main_cfs: tuple[bytes, ...] = ()
+        self._known: tuple[bytes | None, DesiredState | None] | None = None
+        self._is_begun = False
 
-        def ended() -> None:
-            shared.post(Trigger(Reason.DOCUMENT, "a text was tried", name))
+    def _tried(self) -> None:
+        self._shared.post(Trigger(Reason.DOCUMENT, "a text was tried", self._name))
 
-        def taken_up(document: str) -> _Followed:
-            def found(desired: DesiredState) -> Document:
-                return document_of(document, desired, host, state, postfix, emit, ended)
+    def _taken_up(self, name: str) -> _Followed:
+        def found(desired: DesiredState, before: Attributes | None) -> Document:
+            return document_of(name, desired, self._owner, self._main_cfs, before)
 
-            return _Followed(name, emit_of_document(document, emit), shared, found)
-
-        self._taken_up = taken_up
+        return _Followed(self._name, emit_of_document(name, self._owner.emit), self._shared, found)
 
     def troubles(self) -> Mapping[str, str]:
         """Return for each document why it is not as desired, "" if it is."""
@@ -77,27 +93,61 @@ class Documents:
         found = (followed.document for followed in self._documents.values())
         return tuple(each for each in found if each is not None and each.is_started)
 
-    def turn(self, reasons: set[Reason]) -> None:
-        """Look at each that there is a reason to look at."""
+    def turn(
+        self, reasons: set[Reason], settled: bytes | None, in_force: DesiredState | None
+    ) -> None:
+        """Look at each that there is a reason to look at.
+
+        `settled` is the last main.cf that was in sync or only observed, None if there was none yet;
+        `in_force` is what it must say. Raises HostError.
+        """
         asked = self._shared.asked(self._name)
         wanted = {} if asked is None else asked.documents
+        if asked is not None and not self._is_begun:
+            self._forget_others(wanted)
         if not wanted and not self._documents:
             return
+        # Of a main.cf that drifts, a file of aliases could be taken for a table.
+        text = self._host.read().text if settled is None else settled
+        is_to_look = self._is_other_main_cf(text, in_force) or bool(reasons & _LOOKS)
         for name in self._documents.keys() - wanted.keys():
             self._documents.pop(name).leave()
         new = wanted.keys() - self._documents.keys()
         self._documents |= {name: self._taken_up(name) for name in wanted if name in new}
         for name, document in self._documents.items():
-            if name in new or reasons & _LOOKS or document.is_due():
+            if name in new or is_to_look or document.is_due():
                 document.look(wanted[name], bool(reasons & _RETRIES))
 
     def follow(self) -> None:
         """Watch them from now on; what changed before that is seen by one more look."""
-        paths = tuple(d.path for d in self._documents.values() if d.path)
+        paths = tuple(path_of(name, self._host.path) for name in self._documents)
         if paths != self._watched:
             self._watched = paths
             self._shared.watch.follow_documents(self._name, paths)
             self._shared.post(Trigger(Reason.DOCUMENT, "now watched", self._name))
+
+    def _is_other_main_cf(self, text: bytes | None, in_force: DesiredState | None) -> bool:
+        """Follow main.cf, which decides what is a table of passwords, or of aliases.
+
+        Not each look at it is one at all tables, which may be large.
+        """
+        before = self._main_cfs
+        if self._known != (text, in_force):
+            self._main_cfs, self._known = texts_of(text, in_force), (text, in_force)
+        return self._main_cfs != before
+
+    def _forget_others(self, wanted: Collection[str]) -> None:
+        """Forget what was desired of those that are managed no more since before the start."""
+        state = self._owner.state
+        self._is_begun = True
+        for name in set(state.documents()).difference(wanted):
+            kept = state.of_document(name, lambda _text: None)
+            try:
+                kept.prepare()
+                with kept.lock():
+                    kept.keep_wishes(Wishes())
+            except HostError as error:
+                self._shared.journal.note(str(error))
 
     def leave(self) -> None:
         """Stop managing any."""
@@ -114,16 +164,19 @@ class _Followed:
         instance: str,
         emit: Emit,
         shared: Shared,
-        found: Callable[[DesiredState], Document],
+        found: Callable[[DesiredState, Attributes | None], Document],
     ) -> None:
         self._instance = instance
         self._emit = emit
         self._shared = shared
         self._find = found
         self.document: Document | None = None
+        self._attributes: Attributes | None = None
         self._outcome: Outcome | None = None
         self._in_sync_at: float | None = None
         self._saving = Saving()
+        self._corrected: list[float] = []  # when, of late
+        self._is_contested = False
         self._backoff = Backoff()
         self.trouble = ""
         self.path = ""
@@ -139,6 +192,9 @@ class _Followed:
         `again`: what was refused is tried once more.
         """
         self.next_look = None
+        if told := self._contested():
+            self.trouble = told
+            return
         try:
             trouble = self._look(desired, again)
             self._backoff.reset()
@@ -150,6 +206,23 @@ class _Followed:
         except OSError as error:
             trouble = self._failed(f"{error.filename or self.path}: {error.strerror or error}")
         self.trouble = trouble
+
+    def _contested(self) -> str:
+        """Return why it is not looked at yet; "" if it is: another program writes it without end.
+
+        Each correction has its index built anew, so that more of them would help nobody.
+        """
+        now = time.monotonic()
+        self._corrected = [at for at in self._corrected if at > now - _CONTEST_SECONDS]
+        if len(self._corrected) < _MOST_CORRECTIONS:
+            self._is_contested = False
+            return ""
+        self.next_look = self._corrected[-1] + _APART_SECONDS
+        told = f"another program keeps changing it, and it is corrected {_CONTESTED_WAY}"
+        if not self._is_contested:
+            self._emit(Record(Event.CONTESTED, told))
+        self._is_contested = True
+        return told if now < self.next_look else ""
 
     def leave(self) -> None:
         """Stop managing it; the file stays as it is."""
@@ -177,13 +250,16 @@ class _Followed:
         self._outcome = document.cycle(self._policy(document), self._outcome, actual)
         if self._outcome.result is Result.IN_SYNC:
             self._in_sync_at = time.time()
+        if self._outcome.result is Result.CORRECTED:
+            self._corrected.append(time.monotonic())
         if document.host.is_awaited():
             self.next_look = time.monotonic() + _AWAITED_SECONDS
         return document.trouble(self._outcome)
 
     def _managed(self, desired: DesiredState) -> Document:
         """Return what manages it, anew only if that has changed: it remembers judgements."""
-        found = self._find(desired)
+        found = self._find(desired, self._attributes)
+        self._attributes = found.attributes
         if self.document is None or not self.document.is_as(found):
             self.document = found
             for problem in found.problems:

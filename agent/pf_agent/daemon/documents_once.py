@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
-from pf_agent.daemon.document import Document, Tries, document_of
+from pf_agent.daemon.document import Document, Owner, document_of
 from pf_agent.errors import HostError, PfAgentError
-from pf_agent.files.exchange import MainCfFile
-from pf_agent.files.store import FileStore
-from pf_agent.model import DesiredState, Emit, Outcome, Result
+from pf_agent.model import DesiredState, Outcome, Result
 from pf_agent.reconcile.ports import Policy
 
 
 class DocumentsOnce:
-    """Those of one instance with this main.cf and state; `note` gets remarks."""
+    """Those of one instance; `note` gets remarks."""
 
-    def __init__(
-        self,
-        host: MainCfFile,
-        state: FileStore,
-        postfix: Tries,
-        emit: Emit,
-        note: Callable[[str], None],
-    ) -> None:
-        self._host = host
-        self._state = state
-        self._postfix = postfix
-        self._emit = emit
+    def __init__(self, owner: Owner, note: Callable[[str], None]) -> None:
+        self._owner = owner
         self._note = note
         self._found: list[Document] = []
 
@@ -34,12 +22,14 @@ class DocumentsOnce:
         """Return those for which Postfix must be started, once they were corrected."""
         return [document for document in self._found if document.is_started]
 
-    def correct(self, wanted: Mapping[str, DesiredState]) -> dict[str, Outcome]:
-        """Run one cycle of each; none keeps another from its own."""
+    def correct(
+        self, wanted: Mapping[str, DesiredState], main_cfs: Sequence[bytes]
+    ) -> dict[str, Outcome]:
+        """Run one cycle of each; none keeps another from its own. `main_cfs` are `texts_of`."""
         outcomes = {}
         for name, desired in wanted.items():
             try:
-                outcomes[name] = self._cycle(name, desired)
+                outcomes[name] = self._cycle(name, desired, main_cfs)
             except HostError as error:
                 outcomes[name] = Outcome(Result.FAILED, str(error))
             except PfAgentError as error:
@@ -48,8 +38,8 @@ class DocumentsOnce:
                 outcomes[name] = Outcome(Result.FAILED, f"{error.filename}: {error.strerror}")
         return outcomes
 
-    def _cycle(self, name: str, desired: DesiredState) -> Outcome:
-        found = document_of(name, desired, self._host, self._state, self._postfix, self._emit)
+    def _cycle(self, name: str, desired: DesiredState, main_cfs: Sequence[bytes]) -> Outcome:
+        found = document_of(name, desired, self._owner, main_cfs)
         for moved in found.state.prepare():
             self._note(moved)
         self._found.append(found)

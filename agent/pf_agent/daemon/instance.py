@@ -63,7 +63,10 @@ _SAME_SECONDS = 2.0
 # main.cf was written: what does not matter for seeing what was written waits for another look.
 URGENT = frozenset({Reason.MAIN_CF, Reason.MAIN_CF_OPEN})
 _LOOKS_AT_ALIASES = frozenset(
-    {Reason.START, Reason.TIMER, Reason.RELOAD, Reason.ALIASES, Reason.NEWALIASES}
+    {
+        *(Reason.START, Reason.TIMER, Reason.RELOAD),
+        *(Reason.ALIASES, Reason.NEWALIASES, Reason.DOCUMENT),
+    }
 )
 # In the other phases no start is due.
 _STARTS_POSTFIX = frozenset({Phase.ACTIVATING, Phase.CONTESTED, Phase.FAILING})
@@ -141,7 +144,7 @@ class Instance:
             self._look_if_due(reasons)
         # Also where main.cf cannot be judged: without master.cf it cannot.
         with self._recorded():
-            self._documents.turn(reasons)
+            self._documents.turn(reasons, self._settled_text, self.desired())
         if not self._failure:
             with self._recorded():
                 self._go_on(reasons)
@@ -344,7 +347,7 @@ class Instance:
         policy = Policy(judge=self._judge)
         if self._started.mend(end):
             self._activation.forget()
-            self._documents.turn({Reason.DOCUMENT})
+            self._documents.turn({Reason.DOCUMENT}, self._settled_text, self.desired())
         elif self._in_force.ended(end, policy):
             self._activation.forget()
             self._look(set())
@@ -429,7 +432,7 @@ class Instance:
                 contest=self._drifts.contest,
                 aliases_trouble=self._aliases.trouble,
                 absent=(
-                    *filter(None, self._documents.troubles().values()),
+                    *sentences.troubles(self._documents.troubles()),
                     *self._tables.stale.values(),
                     *self._named.absent,
                 ),

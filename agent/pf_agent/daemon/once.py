@@ -19,6 +19,7 @@ from pf_agent.activation.inquiry import ask_port
 from pf_agent.activation.ports import Turn
 from pf_agent.bus.systemd import Systemd
 from pf_agent.config.desired import by_instance, main_cf_of
+from pf_agent.daemon.document import Owner, texts_of
 from pf_agent.daemon.documents_once import DocumentsOnce
 from pf_agent.daemon.parts import Told, parts_of
 from pf_agent.daemon.progress import Progress, Waiting
@@ -137,8 +138,8 @@ class _Application:
         self._parts = parts_of(
             name, main_cf, self._state, self._postfix, systemd, told, managed=self._managed
         )
-        host, note = self._parts.host, told.note
-        self._others = DocumentsOnce(host, self._state, self._postfix, self._emit, note)
+        owner = Owner(main_cf, self._state, self._postfix, self._emit)
+        self._others = DocumentsOnce(owner, told.note)
         self._started = Started(self._others.started, self._state)
 
     def run(self, wanted: Wanted, mailbox: SimpleQueue[Trigger], progress: Progress) -> Applied:
@@ -156,7 +157,9 @@ class _Application:
             # The person who runs it wants it tried, whatever happened to it before.
             self._parts.in_force.try_again()
             outcome = self._look(policy)
-        others = self._others.correct(self._asked.documents)
+        desired = self._parts.in_force.desired(self._asked)
+        main_cfs = texts_of(self._parts.host.read().text, desired)
+        others = self._others.correct(self._asked.documents, main_cfs)
         self._started.mark()
         # Before Postfix starts: a table that it cannot open has it defer mail.
         tables = self._tables(wanted.activate)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from pf_agent.maincf.document import ATTRIBUTES
 from pf_agent.model import ActualState, Attributes, FileKind
@@ -32,28 +33,33 @@ def _main_cfs(_actual: ActualState) -> Attributes:
     return ATTRIBUTES
 
 
-def _as_it_is(actual: ActualState) -> Attributes:
+def _as_it_is(actual: ActualState, before: Attributes = ATTRIBUTES) -> Attributes:
     if actual.text is None:
-        return ATTRIBUTES
+        return before
     return Attributes(actual.owner, actual.group, actual.mode)
 
 
-def _closed(actual: ActualState) -> Attributes:
+def _closed(actual: ActualState, before: Attributes | None) -> Attributes:
     """Keep out all but the owner and the group (SASL_README wants 0600)."""
-    if actual.kind is FileKind.ABSENT:
+    if before is None and actual.kind is FileKind.ABSENT:
         return ATTRIBUTES._replace(mode=_NEW_SECRET)
-    found = _as_it_is(actual)
+    found = _as_it_is(actual, before or ATTRIBUTES)
     # Somebody chose a group of its own, and for root's own there is no need.
     kept_out = _OTHERS if found.group else _OTHERS | _GROUP
     return found._replace(mode=found.mode & ~kept_out)
 
 
-def nature_of(is_secret: bool, note: Callable[[bytes], None]) -> Nature:
+def nature_of(
+    is_secret: bool, note: Callable[[bytes], None], before: Attributes | None = None
+) -> Nature:
     """Return that of a table's source; of one that `is_secret`, only owner and group may read it.
 
-    No program of Postfix's takes a lock on a source.
+    Where it is made anew it gets the owner and mode that it had `before`. No program of Postfix's
+    takes a lock on a source.
     """
-    return Nature(True, _closed if is_secret else _as_it_is, False, note)
+    if is_secret:
+        return Nature(True, partial(_closed, before=before), False, note)
+    return Nature(True, partial(_as_it_is, before=before or ATTRIBUTES), False, note)
 
 
 OWN_MAIN_CF = Nature(True, _main_cfs, True, PROCESS.read_main_cf)

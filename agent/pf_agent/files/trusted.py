@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Iterable
 from contextlib import suppress
+from typing import NamedTuple
 
 from pf_agent import names
 from pf_agent.config.table import Source
@@ -20,6 +21,8 @@ from pf_agent.files.whole import opened
 from pf_agent.words.outgoing import PROCESS
 
 _MOST_BYTES = 16 * 1024 * 1024
+# As many as the kernel follows (path_resolution(7)).
+_MOST_LINKS = 40
 
 
 def read_source(path: str, is_guarded: bool) -> Source:
@@ -57,14 +60,15 @@ def require_guarded(path: str) -> None:
 def require_root_alone(path: str) -> None:
     """Raise ConfigError if others than root may change the file, or put another in its place.
 
-    Nor may they create files beside it, as in /tmp: another could be there first.
+    Nor may they create files beside it, as in /tmp, nor beside a link that leads to it: another
+    could be there first.
     """
     require_guarded(path)
-    folder = os.path.dirname(path)
     problem = ""
     with suppress(FileNotFoundError):
-        if stat.S_IMODE(os.stat(folder).st_mode) & 0o022:
-            problem = f"{folder}: writable by others; {way_out(folder, 'chmod go-w')}"
+        for folder in _way(path).holders:
+            if not problem and stat.S_IMODE(os.stat(folder).st_mode) & 0o022:
+                problem = f"{folder}: writable by others; {way_out(folder, 'chmod go-w')}"
         problem = problem or _fault(path, os.stat(path))
     if problem:
         raise ConfigError(problem)
@@ -115,11 +119,43 @@ def way_out(path: str, command: str) -> str:
     return f"{command} {path}" if is_ours else "keep the file where only root can write"
 
 
+class _Way(NamedTuple):
+    """The directories through which the kernel comes to a file, and those that hold a link or it.
+
+    One that a link leads through and out of again decides, too.
+    """
+
+    folders: dict[str, None]
+    holders: dict[str, None]
+
+
 def _above(path: str) -> list[str]:
-    """Return the directories above a file, and above a link's target, up to the root."""
-    folders: dict[str, None] = {}
-    for each in (os.path.abspath(path), os.path.realpath(path)):
-        while each != os.path.dirname(each):
-            each = os.path.dirname(each)
-            folders[each] = None
-    return list(folders)
+    """Return the directories above a file, and above each link on the way, up to the root."""
+    return list(_way(path).folders)
+
+
+def _way(path: str) -> _Way:
+    """Follow a path as the kernel does (path_resolution(7))."""
+    left = os.path.join(os.getcwd(), path).split("/")[::-1]
+    here, count = "/", 0
+    way = _Way({here: None}, {})
+    while left:
+        step = left.pop()
+        if step in ("", "."):
+            continue
+        if step == "..":
+            here = os.path.dirname(here)
+            continue
+        place = os.path.join(here, step)
+        if os.path.islink(place) and count < _MOST_LINKS:
+            count += 1
+            way.holders[here] = None
+            target = os.readlink(place)
+            left += target.split("/")[::-1]
+            here = "/" if target.startswith("/") else here
+        elif any(left):
+            here = place
+            way.folders[here] = None
+        else:
+            way.holders[here] = None
+    return way

@@ -6,9 +6,9 @@ A table that main.cf has in its alias_maps or alias_database is a source of alia
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from pf_agent.maincf.aliases import DEFAULTS, expanded
 from pf_agent.maincf.document import MainCf
@@ -35,17 +35,41 @@ class Resolved:
     problems: tuple[str, ...]
 
 
-def resolved(name: str, desired: DesiredState, main_cf: bytes) -> Resolved:
-    """Return what the document `name` (`hash:/etc/postfix/transport`) comes to."""
+def resolved(
+    name: str, desired: DesiredState, main_cfs: Sequence[bytes], directory: str
+) -> Resolved | None:
+    """Return what the document `name` (`hash:/etc/postfix/transport`) comes to.
+
+    `main_cfs` are the text of the main.cf in `directory` and what that is about to be. None if they
+    differ in whether it is a source of aliases: as the other, lines would be added that are none.
+    """
+    uses = [_use(name, main_cf, directory) for main_cf in main_cfs]
+    if len({use.kind for use in uses}) != 1:
+        return None
+    found, path = replace(desired, kind=uses[0].kind), name.partition(":")[2]
+    is_secret, is_named = any(u.is_secret for u in uses), any(u.is_named for u in uses)
+    return Resolved(found, path, is_secret, is_named, _problems(found))
+
+
+class _Use(NamedTuple):
+    """What one main.cf says of a document."""
+
+    kind: DocumentKind
+    is_secret: bool
+    is_named: bool
+
+
+def _use(name: str, main_cf: bytes, directory: str) -> _Use:
     says = MainCf.parse(main_cf).parameters()
-    kind = DocumentKind.TABLE
-    if name in _words(expanded(_OF_ALIASES, {**DEFAULTS, **says})):
-        kind = DocumentKind.ALIASES
-    found, values = replace(desired, kind=kind), {**DEFAULTS, **says}
+    values = {**DEFAULTS, "config_directory": directory, **says}
+    is_of_aliases = name in _words(expanded(_OF_ALIASES, values))
     secret = (expanded(v, values) for n, v in says.items() if _OF_PASSWORDS.fullmatch(n))
-    is_secret = any(name in _words(value) for value in secret)
+    # The same source may be named by another type.
+    path = name.partition(":")[2]
+    is_secret = any(w.partition(":")[2] == path for value in secret for w in _words(value))
     is_named = any(name in _words(expanded(value, values)) for value in values.values())
-    return Resolved(found, name.partition(":")[2], is_secret, is_named, _problems(found))
+    kind = DocumentKind.ALIASES if is_of_aliases else DocumentKind.TABLE
+    return _Use(kind, is_secret, is_named)
 
 
 def _words(value: str) -> list[str]:

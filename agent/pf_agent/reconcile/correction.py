@@ -123,7 +123,7 @@ class Correction:
         outcome = done.outcome(Result.CORRECTED, found, "corrected")
         if way:
             outcome = replace(outcome, summary=f"{outcome.summary} ({way})")
-        why = _opened(found)
+        why = "" if self.look.desired.document else _opened(found)
         if why:
             outcome = replace(outcome, summary=f"{outcome.summary}; {why}")
         fields = {names.FIELD_DIFF: found.diff, **exposure_fields(done.exposure)}

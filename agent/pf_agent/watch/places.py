@@ -56,16 +56,8 @@ class Places:
     ) -> Places:
         """`linked` are names elsewhere that decide what the configuration says."""
         dropins = posixpath.join(config_directory, names.DESIRED_DROPINS)
-        named: dict[str, Why] = {}
+        named = _things_of(instances, read_link)
         main_cfs = []
-        for files in instances.values():
-            for path in files.aliases:
-                named |= dict.fromkeys(way_to(path, read_link), (Reason.ALIASES, None))
-        for instance, files in instances.items():
-            for path in files.things():
-                named |= dict.fromkeys(way_to(path, read_link), (Reason.NAMED, instance))
-            for path in files.documents:
-                named |= dict.fromkeys(way_to(path, read_link), (Reason.DOCUMENT, instance))
         named |= dict.fromkeys(linked, (Reason.CONFIGURATION, None))
         for folder in (config_directory, dropins):
             named |= dict.fromkeys(way_to(folder, read_link), (Reason.CONFIGURATION, None))
@@ -108,6 +100,26 @@ class Places:
         """Return what may have gone unnoticed while `folder` was not watched."""
         found = {why for path, why in self.named.items() if posixpath.dirname(path) == folder}
         return found | ({(Reason.CONFIGURATION, None)} if folder in self.toml_folders else set())
+
+
+def _things_of(instances: Mapping[str, Files], read_link: ReadLink) -> dict[str, Why]:
+    """Return why the files that main.cf's values name matter, by path."""
+    named: dict[str, Why] = {}
+    for files in instances.values():
+        for path in files.aliases:
+            named |= dict.fromkeys(way_to(path, read_link), (Reason.ALIASES, None))
+    of_aliases = frozenset(named)
+    for instance, files in instances.items():
+        for path in (*files.named, *files.tables):
+            named |= dict.fromkeys(way_to(path, read_link), (Reason.NAMED, instance))
+    for instance, files in instances.items():
+        for path in files.documents:
+            for place in way_to(path, read_link):
+                # Others may read it, too: as their table, or as an alias file.
+                is_others = named.get(place, (None, instance))[1] != instance
+                is_shared = is_others or place in of_aliases
+                named[place] = (Reason.DOCUMENT, None if is_shared else instance)
+    return named
 
 
 def way_to(path: str, read_link: ReadLink) -> list[str]:

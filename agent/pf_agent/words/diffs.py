@@ -117,7 +117,10 @@ def _as_is(lines: Sequence[str]) -> Sequence[str]:
 
 
 def _keys_alone(lines: Sequence[str]) -> list[str]:
-    """Return each line without what follows its first word; of a comment, only that it is one."""
+    """Return each line without what follows its first word; of a comment, only that it is one.
+
+    A word alone may be anything.
+    """
     return [_key_alone(line) for line in lines]
 
 
@@ -126,8 +129,8 @@ def _key_alone(line: str) -> str:
         return line
     if line[0] in f"{BLANKS}#":
         return f"{line[0]} {HIDDEN}"
-    key = re.split(f"[{BLANKS}]", line, maxsplit=1)[0]
-    return f"{key} {HIDDEN}"
+    key, *value = re.split(f"[{BLANKS}]", line, maxsplit=1)
+    return f"{key} {HIDDEN}" if "".join(value).strip(BLANKS) else HIDDEN
 
 
 def coloured(diff: str) -> str:

@@ -59,10 +59,12 @@ def order(
     return Record(event, text, cycle, fields)
 
 
-def restored(who: str, cycle: int, displaced: Sequence[str]) -> Record:
+def restored(who: str, cycle: int, displaced: Sequence[str], document: str = "") -> Record:
     """Return the record of a restored text; `displaced` are the files with what it replaced."""
     fields = {names.FIELD_DISPLACED: "\n".join(displaced)} if displaced else {}
     text = f"the text that cycle {cycle} replaced was restored by {who}"
+    if document:
+        text, fields = f"{document}: {text}", {**fields, names.FIELD_TABLE: document}
     return Record(Event.RESTORED, text, cycle, fields | _by(who))
 
 

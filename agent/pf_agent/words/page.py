@@ -118,8 +118,8 @@ def _wrong(status: Status, first: str) -> Iterator[str]:
 
 
 def _missing(status: Status) -> tuple[str, ...]:
-    """What main.cf names, and Postfix finds not at all or not as it is."""
-    return (*status.stale.values(), *status.absent)
+    """What differs in other documents, and what Postfix finds not at all or not as it is."""
+    return (*sentences.troubles(status.documents), *status.stale.values(), *status.absent)
 
 
 def _waits(status: Status) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 
 from pf_agent.maincf.secrets import HIDDEN, masked, masked_lines
@@ -158,6 +158,11 @@ def shown_values(drift: Drift) -> tuple[str | None, str | None]:
 def drifted_names(drift: Iterable[Drift]) -> tuple[str, ...]:
     """Return the drifted parameters, each once, with the file's name for the file itself."""
     return tuple(dict.fromkeys(_name(d.parameter) or _file(d) for d in drift))
+
+
+def troubles(documents: Mapping[str, str]) -> tuple[str, ...]:
+    """Return why documents are not as desired, a sentence each; "" is that of one that is."""
+    return tuple(why if name in why else f"{name}: {why}" for name, why in documents.items() if why)
 
 
 def listed(found: Sequence[str], most: int = 4) -> str:

@@ -27,7 +27,7 @@ import pytest
 from pf_agent import names
 from pf_agent.errors import HostError
 from pf_agent.maincf.aliases import Built, Source
-from pf_agent.maincf.indexed import Draft
+from pf_agent.maincf.indexed import Draft, Table
 from pf_agent.model import (
     Fault,
     Greeting,
@@ -449,6 +449,23 @@ def test_what_became_of_each_database_is_read_back(host: Host) -> None:
 def test_a_table_that_is_not_named_is_not_built(host: Host) -> None:
     with host.served(), pytest.raises(HostError, match="name no such table"):
         host.errands().table("/etc/shadow.db", OnWarning.KEEP)
+
+
+@pytest.mark.parametrize("kind", ["texthash", "regexp", "", "hash:/etc/shadow", "../hash"])
+def test_only_what_postmap_builds_is_tried(host: Host, kind: str) -> None:
+    with host.served(), pytest.raises(HostError, match="unknown request"):
+        host.errands().try_source(Table(kind, "/t"), b"a b\n")
+
+
+def test_a_text_is_tried_for_instances_alone(host: Host) -> None:
+    with host.served(), pytest.raises(HostError, match="no instance of Postfix"):
+        host.errands("/srv").try_source(Table("hash", "/t"), b"a b\n")
+
+
+def test_what_is_said_of_a_text_comes_back(host: Host) -> None:
+    host.will_say(b'\n{"done": ["", 1, ["/t:1: bad"], 0, 2, [0, 0, 0, 0], null, false]}')
+    found = host.errands().try_source(Table("hash", "/t"), b"\xff\n")
+    assert found == Draft("", 1, ("/t:1: bad",), 0, 2)
 
 
 def test_a_draft_comes_with_its_index_open(host: Host) -> None:

@@ -80,3 +80,25 @@ def test_the_way_to_what_a_name_means(path: str, way: list[str]) -> None:
         "/etc/loop": "loop",
     }
     assert way_to(path, links.get) == way
+
+
+def test_a_document_is_heard_of_by_all_that_read_it(root: Path) -> None:
+    main_cf, aliases, table = (f"{root}/etc/{n}" for n in ("postfix/main.cf", "aliases", "table"))
+    other = f"{root}/etc/other"
+    mine = Files(main_cf, (aliases,), documents=(aliases, table, other))
+    theirs = Files(f"{root}/out/main.cf", (), tables=(table, f"{table}.db"))
+    for instances in ({"-": mine, "out": theirs}, {"out": theirs, "-": mine}):
+        places = Places.of(instances, f"{root}/etc/pf-agent", read_link)
+        assert places.why(table) == (Reason.DOCUMENT, None)
+        assert places.why(aliases) == (Reason.DOCUMENT, None)
+        assert places.why(other) == (Reason.DOCUMENT, "-")
+        assert places.why(f"{table}.db") == (Reason.NAMED, "out")
+
+
+def test_a_link_that_leads_to_a_document_matters_as_it_does(root: Path) -> None:
+    link, target = root / "etc/link", root / "etc/target"
+    target.touch()
+    link.symlink_to(target)
+    files = Files(f"{root}/etc/postfix/main.cf", (), documents=(str(link),))
+    places = Places.of({"-": files}, f"{root}/etc/pf-agent", read_link)
+    assert places.why(str(link)) == places.why(str(target)) == (Reason.DOCUMENT, "-")

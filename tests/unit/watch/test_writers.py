@@ -117,3 +117,23 @@ def test_our_own_writing_is_nobody_elses(writers: Writers, folder: Path) -> None
 def test_a_folder_that_is_not_followed_is_unknown(writers: Writers) -> None:
     writers.follow("/no/such/main.cf")
     assert writers.fields("/no/such/main.cf", 0.0) == UNKNOWN
+
+
+def test_two_files_are_told_apart_also_in_one_folder(writers: Writers, folder: Path) -> None:
+    for name in ("transport", "other/aliases"):
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("a b\n")
+        writers.follow(str(path))
+        before = os.stat(path).st_ctime
+        subprocess.run(["sed", "-i", "s/b/c/", str(path)], check=True)
+        found: dict[str, str] = {}
+        for _ in range(500):
+            found = dict(writers.fields(str(path), os.stat(path).st_ctime))
+            if names.FIELD_WRITER_PID in found:
+                break
+            time.sleep(0.02)
+        assert found[names.FIELD_WRITER_PID].isdigit()
+        assert os.stat(path).st_ctime >= before
+    assert writers.fields(str(folder / "main.cf"), time.time() - 0.5) == UNKNOWN
+    assert_named(writers, folder)
