@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping
 from pathlib import Path
+from queue import SimpleQueue
 from types import SimpleNamespace
 from typing import cast
 
@@ -15,7 +17,7 @@ from pf_agent.daemon.shared import Shared
 from pf_agent.files.exchange import MainCfFile
 from pf_agent.files.store import FileStore
 from pf_agent.maincf.indexed import Draft, Table
-from pf_agent.model import AgentOptions, DesiredState, DocumentKind, Event, Reason, Wishes
+from pf_agent.model import AgentOptions, DesiredState, DocumentKind, Event, Reason, Trigger, Wishes
 from pf_agent.postfix.errands import Errands
 from tests.fakes import Records
 
@@ -39,6 +41,7 @@ class World:
         self.watched: tuple[str, ...] = ()
         self.notes: list[str] = []
         self.options = AgentOptions()
+        self.mailbox: SimpleQueue[Trigger] = SimpleQueue()
         self.documents = self.begun()
 
     def begun(self) -> Documents:
@@ -50,6 +53,7 @@ class World:
             writers=self,
             asked=lambda _instance: self.asked(),
             may_only_observe=lambda _instance: False,
+            post=self.mailbox.put,
         )
         host, errands = MainCfFile(str(self.main_cf)), cast(Errands, self)
         return Documents("-", host, self.state, errands, self.records, cast(Shared, shared))
@@ -94,7 +98,18 @@ class World:
         settled: bytes | None = MAIN_CF,
         in_force: DesiredState | None = IN_FORCE,
     ) -> None:
+        """One turn of the loop, and those that follow until each text was tried."""
         self.documents.turn({reason}, settled, in_force)
+        self.documents.follow()
+        while self.have_tried():
+            self.documents.turn({self.mailbox.get().reason}, settled, in_force)
+
+    def have_tried(self) -> bool:
+        """Wait for what is being tried; tell whether the loop was woken."""
+        for thread in threading.enumerate():
+            if thread.name == "try a table":
+                thread.join()
+        return not self.mailbox.empty()
 
 
 @pytest.fixture
