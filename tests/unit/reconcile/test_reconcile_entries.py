@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pf_agent.files.store import FileStore
 from pf_agent.maincf.entries import folded
 from pf_agent.maincf.grammar import grammar_of
-from pf_agent.model import DesiredState, DocumentKind, Event, Result, Unmanaged
+from pf_agent.model import Attributes, DesiredState, DocumentKind, Event, Result, Unmanaged
 from pf_agent.reconcile.drift import find_drift
 from pf_agent.reconcile.in_force import InForce
 from pf_agent.reconcile.ports import Policy
@@ -146,3 +146,13 @@ def test_a_source_that_is_gone_or_cut_comes_back(tmp_path: Path, damaged: bytes 
         world.host.write(damaged)
     assert world.cycle(desired) is Result.CORRECTED
     assert world.text() == good
+
+
+def test_closing_a_file_is_not_told_as_opening_it(tmp_path: Path) -> None:
+    world = World(tmp_path, b"a b\n")
+    world.host.actual = replace(world.host.actual, mode=0o640)
+    world.host.wanted = Attributes(0, 0, 0o600)
+    desired = DesiredState({"a": "b"}, frozenset(), kind=DocumentKind.TABLE, document=NAME)
+    assert world.cycle(desired) is Result.CORRECTED
+    (record,) = world.records.of(Event.DRIFT_CORRECTED)
+    assert "all users can read it" not in record.message
