@@ -378,29 +378,6 @@ def test_observe_mode_tells_and_leaves_it(site: Site) -> None:
     wait_text(site, GOOD)
 
 
-def test_another_instance_has_its_own(site: Site) -> None:
-    machine, own = site.machine, "/etc/postfix-out/transport-wished"
-    machine.sh("postmulti -e init; postmulti -I postfix-out -e create")
-    machine.write_text(own, "a b\n")
-    out = f'[tables."hash:{own}"]\na = "c"\n'.replace("[tables", "[instances.postfix-out.tables")
-    home = '[instances.postfix-out]\nconfig_directory = "/etc/postfix-out"\n'
-    try:
-        wish(site, f"{home}{out}")
-        wait_text(site, "a\tc\n", own)
-        since = site.cursor()
-        machine.sh(f"echo 'a theirs' > {own}")
-        wait_text(site, "a\tc\n", own)
-        (drift,) = site.drift_of(since)
-        assert drift[names.FIELD_INSTANCE] == "postfix-out"
-        assert site.status()["instances"]["postfix-out"]["documents"] == {f"hash:{own}": ""}
-        assert trouble(site, f"hash:{own}") is None
-    finally:
-        machine.run(["rm", "-f", EXTRA])
-        machine.run(["systemctl", "reload", "pf-agent"])
-        machine.sh("postmulti -I postfix-out -e destroy; postmulti -e deinit", check=False)
-        machine.run(["rm", "-rf", "/etc/postfix-out"])
-
-
 def test_what_others_than_root_may_change_is_refused(site: Site) -> None:
     machine = site.machine
     machine.sh(
