@@ -189,5 +189,7 @@ class Look:
                 return Outcome(Result.IN_SYNC, f"but Postfix would not run: {refused.said}")
         if found.reported:
             others = sentences.listed(sentences.drifted_names(found.reported))
-            return Outcome(Result.IN_SYNC, f"but main.cf also sets {others}")
+            return Outcome(
+                Result.IN_SYNC, f"but {self.desired.document or 'main.cf'} also sets {others}"
+            )
         return Outcome(Result.IN_SYNC, "")

@@ -179,7 +179,7 @@ def _fact(said: str) -> str:
 def refusal_sentence(desired: DesiredState, refused: Refusal, stands: Stands | None = None) -> str:
     """Return what refuses it and why, and which line of which file asked for it."""
     place, name, why = _placed(desired, refused, stands or Stands())
-    way_out = "until then main.cf stays as it is"
+    way_out = f"until then {desired.document or 'main.cf'} stays as it is"
     if not refused.is_ours:  # what is absent says itself what to do
         way_out = f"fix it, {way_out}"
     return _joined(place, name, f"{refused.who} refuses it: {why}; {way_out}")
