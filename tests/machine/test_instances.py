@@ -300,6 +300,30 @@ def test_diff_and_apply_see_to_all_instances(site: Site, managed: str) -> None:
         machine.run(["systemctl", "start", "pf-agent"])
 
 
+def test_desired_entries_of_an_instance_are_its_own(site: Site, managed: str) -> None:
+    machine, table = site.machine, f"{FOLDER}/wished"
+    machine.write_text(table, "a b\n")
+    machine.write_text(EXTRA, f'[instances.{managed}.tables."hash:{table}"]\na = "c"\n')
+
+    def is_right() -> bool:
+        return machine.read_text(table) == "a\tc\n"
+
+    eventually(is_right, "the desired entry")
+    since = site.cursor()
+    machine.sh(f"echo 'a theirs' > {table}")
+    eventually(lambda: bool(site.records("drift-corrected", since)), "a correction")
+    assert is_right()
+    (drift,) = site.drift_of(since)
+    assert drift[names.FIELD_INSTANCE] == managed
+    told = {f"hash:{table}": ""}
+    eventually(
+        lambda: site.status()["instances"][managed].get("documents") == told, "it in the status"
+    )
+    assert site.status()["documents"] == {}
+    machine.run(["rm", EXTRA, table])
+    eventually(lambda: site.status()["instances"][managed].get("documents") == {}, "an end of that")
+
+
 def test_an_instance_that_is_named_no_more_is_left_alone(site: Site, managed: str) -> None:
     text = site.machine.read_text(DROPIN)
     site.machine.run(["rm", DROPIN])

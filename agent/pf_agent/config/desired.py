@@ -20,7 +20,7 @@ from pf_agent.config.layer import Layer
 from pf_agent.config.table import Source, Table, parse, shown, shown_key
 from pf_agent.config.values import name_fault, path_fault, value_of
 from pf_agent.errors import ConfigError
-from pf_agent.model import DesiredState, Unmanaged
+from pf_agent.model import DesiredState, DocumentKind, Unmanaged
 
 _TOP_LEVEL = (
     *("ignore", "instances", "services", "settings", "tables", "template", "unmanaged"),
@@ -168,13 +168,20 @@ def _shared_folders(desired: DesiredState) -> Sequence[str]:
 def _shared_files(desired: DesiredState) -> Iterator[str]:
     """Yield a problem for each table whose file another one, or main.cf, is: they would contend."""
     states = by_instance(desired)
-    known = {posixpath.normpath(main_cf_of(name, state)): "" for name, state in states.items()}
+    main_cfs = [posixpath.normpath(main_cf_of(name, state)) for name, state in states.items()]
+    master_cf = DocumentKind.MASTER_CF.value
+    known = {posixpath.join(posixpath.dirname(path), master_cf): "" for path in main_cfs}
+    known |= dict.fromkeys(main_cfs, "")
     for state in states.values():
         for name, document in state.documents.items():
+            if document.kind is DocumentKind.MASTER_CF:
+                continue
             path = posixpath.normpath(name.partition(":")[2])
             if path in known:
                 other = known[path]
                 fact = f"{other} is the same file; keep one of the two"
-                fact = fact if other else "it is main.cf; its parameters belong in [settings]"
+                home = "services" if path.endswith(master_cf) else "settings"
+                own = f"it is {posixpath.basename(path)}, which belongs in [{home}]"
+                fact = fact if other else own
                 yield f"{document.place}: [tables] {shown(name)}: {fact}"
             known.setdefault(path, f"{shown(name)} ({document.place})")

@@ -113,9 +113,9 @@ class Document:
         rejected = None if self.asked is None else self.in_force.rejected(self.asked)
         if rejected is not None:
             return rejected.reason
-        if outcome.result in (Result.IN_SYNC, Result.CORRECTED):
+        if outcome.result is Result.CORRECTED:
             return "; ".join(self.problems)
-        return outcome.summary
+        return "; ".join(self.problems) or outcome.summary.removeprefix("but ")
 
 
 @dataclass(frozen=True)

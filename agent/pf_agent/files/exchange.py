@@ -262,7 +262,8 @@ class MainCfFile:
             self._replacement.dress(file.fileno(), actual, attributes)
             os.utime(file.fileno(), cooled())
             os.fsync(file.fileno())
-        return Displaced(before, "written in place: main.cf is a mount point of its own")
+        name = os.path.basename(self.path)
+        return Displaced(before, f"written in place: {name} is a mount point of its own")
 
     def _out_of_the_way(self, is_mount_point: bool) -> str:
         """Move what is not a file out of main.cf's place; return the report of it, "" for none.

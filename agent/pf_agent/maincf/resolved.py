@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from pf_agent.maincf.aliases import DEFAULTS, expanded
@@ -80,12 +81,17 @@ def _problems(desired: DesiredState) -> tuple[str, ...]:
     """Return what of it Postfix could not read, each with its place."""
     problems: list[str] = []
     for key in (*desired.settings, *sorted(desired.use_default)):
-        value = desired.settings.get(key)
-        kind, place = desired.kind, desired.provenance.get(key)
-        fault = key_fault(kind, key) if value is None else entry_fault(kind, key, value)
+        fault = _fault(desired.kind, key, desired.settings.get(key))
         if fault is not None:
+            place = desired.provenance.get(key)
             problems.append(": ".join(filter(None, (str(place or ""), key, fault))))
     return tuple(problems)
+
+
+# The same is asked at each look.
+@lru_cache(maxsize=1 << 17)
+def _fault(kind: DocumentKind, key: str, value: str | None) -> str | None:
+    return key_fault(kind, key) if value is None else entry_fault(kind, key, value)
 
 
 def values_of(text: bytes, kind: DocumentKind) -> Iterator[str]:

@@ -57,7 +57,10 @@ def plan(
     document = taken_apart(desired.kind, actual.text)
     damaged = actual.refused or damage(actual.text, desired, last_good, document)
     if last_good is None and (actual.refused or too_long):
-        raise HostError(f"{host.path}: {damaged}; put a main.cf there that every user can read")
+        cure = "put a main.cf there that every user can read"
+        if desired.document:
+            cure = "put a file there that can be read"
+        raise HostError(f"{host.path}: {damaged}; {cure}")
     if actual.is_open and last_good is not None and not damaged:
         # Only half of the text may be written so far. The last good one stands in for it; what is
         # being written counts once its writer has closed the file.

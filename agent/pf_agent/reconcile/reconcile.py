@@ -136,7 +136,8 @@ def _bring_back(look: Look) -> None:
     actual = host.read()
     candidate = look.plan(replace(actual, text=late.text, is_open=False)).candidate
     if candidate != actual.text:
-        message = "what another process wrote to main.cf while it was being corrected"
+        file = look.desired.document or "main.cf"
+        message = f"what another process wrote to {file} while it was being corrected"
         fields = {}
         if late.is_newest and not look.refusal(candidate):
             is_in = swap.put_unless_overtaken(actual, candidate)

@@ -83,8 +83,11 @@ class Outgoing:
         self._learn(known_secrets.of_settings(settings.items()))
 
     def read_secrets(self, values: Iterable[str]) -> None:
-        """Note values of which each is a secret, whatever it is called."""
-        self._learn(known_secrets.of_values(values))
+        """Note values of which each is a secret, whatever it is called.
+
+        A table may have any number of them: those in main.cf stay known.
+        """
+        self._learn(known_secrets.of_values(values), MOST_KNOWN // 2 - len(self._known))
 
     def read_desired(self, desired: DesiredState | None) -> None:
         """Note a desired state, with those of its instances."""
@@ -102,9 +105,11 @@ class Outgoing:
         self._read = (*self._read[-_MOST_TEXTS:], known)
         return True
 
-    def _learn(self, found: Iterable[str]) -> None:
-        spelled = [each for secret in found for each in known_secrets.spellings(secret)]
-        new = [each for each in spelled[:MOST_KNOWN] if each not in self._known]
+    def _learn(self, found: Iterable[str], most: int = MOST_KNOWN) -> None:
+        spelled = (each for secret in found for each in known_secrets.spellings(secret))
+        first = zip(range(MOST_KNOWN), spelled, strict=False)
+        new = [each for _, each in first if each not in self._known]
+        new = new[: max(most, 0)]
         if not new:
             return
         known = {**self._known, **{each: known_secrets.pattern_of(each) for each in new}}

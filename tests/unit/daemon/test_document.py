@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,16 @@ import pytest
 from pf_agent.daemon.document import Document, Owner, document_of
 from pf_agent.files.store import FileStore
 from pf_agent.maincf.indexed import Draft, Table
-from pf_agent.model import DesiredState, DocumentKind, Event, Judgement, Outcome, Place, Result
+from pf_agent.model import (
+    DesiredState,
+    DocumentKind,
+    Event,
+    Judgement,
+    Outcome,
+    Place,
+    Result,
+    Unmanaged,
+)
 from pf_agent.reconcile.ports import Policy
 from tests.fakes import Records
 
@@ -144,3 +153,12 @@ def test_a_change_of_its_mode_has_it_managed_anew(world: World) -> None:
     assert not before.is_as(world.document({"a": "c"}))
     world.table.chmod(0o600)
     assert not before.is_as(world.document({"a": "b"}))
+
+
+def test_what_is_only_reported_is_told_as_such(world: World) -> None:
+    document = world.document({"x": "y"})
+    assert document.asked is not None
+    asked = replace(document.asked, settings={}, unmanaged=Unmanaged.REPORT)
+    document = replace(document, asked=asked)
+    outcome = world.cycle(document)
+    assert document.trouble(outcome) == f"{world.name} also sets a"

@@ -10,12 +10,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pf_agent.errors import HostError
 from pf_agent.files.store import FileStore
 from pf_agent.maincf.entries import folded
 from pf_agent.maincf.grammar import grammar_of
-from pf_agent.model import DesiredState, DocumentKind, Event, Result, Unmanaged
+from pf_agent.model import (
+    Attributes,
+    DesiredState,
+    DocumentKind,
+    Event,
+    Judgement,
+    Late,
+    Result,
+    Unmanaged,
+)
 from pf_agent.reconcile.drift import find_drift
 from pf_agent.reconcile.in_force import InForce
+from pf_agent.reconcile.plan import plan
 from pf_agent.reconcile.ports import Policy
 from tests.conformance.entry_strategies import Entries, sources
 from tests.fakes import FakeHost, Records
@@ -146,3 +157,32 @@ def test_a_source_that_is_gone_or_cut_comes_back(tmp_path: Path, damaged: bytes 
         world.host.write(damaged)
     assert world.cycle(desired) is Result.CORRECTED
     assert world.text() == good
+
+
+def test_closing_a_file_is_not_told_as_opening_it(tmp_path: Path) -> None:
+    world = World(tmp_path, b"a b\n")
+    world.host.actual = replace(world.host.actual, mode=0o640)
+    world.host.wanted = Attributes(0, 0, 0o600)
+    desired = DesiredState({"a": "b"}, frozenset(), kind=DocumentKind.TABLE, document=NAME)
+    assert world.cycle(desired) is Result.CORRECTED
+    (record,) = world.records.of(Event.DRIFT_CORRECTED)
+    assert "all users can read it" not in record.message
+
+
+def test_nothing_that_is_told_of_a_table_speaks_of_main_cf(tmp_path: Path) -> None:
+    world = World(tmp_path, b"a b\nother x\n")
+    wanted = DesiredState({"a": "b"}, frozenset(), kind=DocumentKind.TABLE, document=NAME)
+    reports = replace(wanted, unmanaged=Unmanaged.REPORT)
+    outcome = world.in_force.cycle(reports, Policy())
+    assert outcome.summary == f"but {NAME} also sets other"
+    refused = Policy(judge=lambda _text: Judgement(fatal="odd"))
+    outcome = world.in_force.cycle(replace(wanted, settings={"a": "c"}), refused)
+    assert f"until then {NAME} stays as it is" in outcome.summary
+    world.host.closed = Late(b"a theirs\n", True, "/late")
+    world.cycle(wanted)
+    unfit = FakeHost()
+    unfit.actual = replace(unfit.actual, refused="it is a FIFO")
+    with pytest.raises(HostError, match="it is a FIFO; put a file there that can be read"):
+        plan(unfit, wanted, unfit.read(), None)
+    told = [outcome.summary, *(record.message for record in world.records)]
+    assert not [text for text in told if "main.cf" in text]

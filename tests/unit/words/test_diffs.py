@@ -117,3 +117,13 @@ def test_a_diff_in_colours_is_the_same_diff() -> None:
     assert "\x1b[1m--- /etc/postfix/main.cf\x1b[m\n" in shown
     assert "\n b = 2\n" in shown
     assert re.sub(r"\x1b\[\d*m", "", shown) == diff
+
+
+def test_of_a_table_of_passwords_only_keys_are_shown() -> None:
+    before = (
+        b"# was anna:Pl4nted\nkey anna:Pl4nted\n  more:Pl4nted\nPl4nted\nPl4nted \n\nx y:Pl4nted\n"
+    )
+    after = before.replace(b"key anna", b"key eve")
+    found = unified_diff(before, after, "/t", is_secret=True)
+    assert "Pl4nted" not in found
+    assert "-key (hidden)\n+key (hidden)\n" in found

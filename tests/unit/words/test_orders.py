@@ -95,3 +95,10 @@ def test_a_name_of_control_characters_moves_no_cursor() -> None:
     fields = {names.FIELD_BY: "\x1b[2Janna"}
     (past,) = orders.orders([Entry(1.0, Event.SET, "", fields)])
     assert past.by == "\\x1b[2Janna"
+
+
+def test_a_restored_table_is_named() -> None:
+    record = orders.restored("anna", 7, ["/d/7"], "hash:/etc/postfix/t")
+    assert record.message.startswith("hash:/etc/postfix/t: the text that cycle 7 replaced")
+    assert record.fields["PF_AGENT_TABLE"] == "hash:/etc/postfix/t"
+    assert "PF_AGENT_TABLE" not in orders.restored("anna", 7, []).fields

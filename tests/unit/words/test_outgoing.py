@@ -313,3 +313,12 @@ def test_no_secret_leaves(name: str, secret: str, between: str, before: str, aft
     assert secret not in told.message
     assert not any(secret in value for value in told.fields.values())
     assert outgoing.record(told) == told
+
+
+def test_a_table_of_many_passwords_does_not_push_out_those_of_main_cf() -> None:
+    outgoing = Outgoing()
+    outgoing.read_main_cf(b"x_password = Pl4nted-71-xK9\n")
+    for _ in range(2):
+        outgoing.read_secrets(f"user{i}:Pl4nted-{i}-xK9" for i in range(5000))
+    found = outgoing.text("quoted Pl4nted-71-xK9, user3:Pl4nted-3-xK9")
+    assert "Pl4nted" not in found

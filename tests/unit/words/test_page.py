@@ -421,3 +421,12 @@ def test_columns_are_those_of_a_terminal() -> None:
     assert columns("abc") == 3
     assert columns("\u4e2d\u6587") == 4
     assert columns("e\u0301") == 1
+
+
+@pytest.mark.parametrize("phase", [Phase.IN_SYNC, Phase.SUSPENDED, Phase.OBSERVING])
+def test_what_differs_in_other_documents_is_told_in_every_phase(phase: Phase) -> None:
+    documents = {"hash:/etc/postfix/t": "would change: a", "hash:/etc/postfix/u": ""}
+    status = replace(STATUS, phase=phase, documents=documents, detail="in sync")
+    lines = page(status, NOW)
+    assert "  wrong: hash:/etc/postfix/t: would change: a" in lines
+    assert not any("/etc/postfix/u" in line for line in lines)

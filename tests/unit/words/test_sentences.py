@@ -307,3 +307,44 @@ def test_a_summary_is_one_line_without_control_characters(detail: str, name: str
     for phase in (Phase.IN_SYNC, Phase.STALLED):
         text = sentences.summary(replace(STATUS, phase=phase, detail=detail, last=last), NOW)
         assert not shows_raw(text)
+
+
+TABLE = "hash:/etc/postfix/transport"
+
+
+@pytest.mark.parametrize(
+    ("drift", "words"),
+    [
+        (
+            Drift("a", DriftKind.UNWANTED, None, "x", 3, document=TABLE),
+            'a is "x", must be absent (line 3)',
+        ),
+        (
+            Drift("a", DriftKind.CHANGED, "y", "x", 3, document=TABLE),
+            'a is "x", must be "y" (line 3)',
+        ),
+        (
+            Drift("a", DriftKind.CHANGED, "y", "x", 3, document=TABLE, is_secret=True),
+            'a is "(hidden)", must be "(hidden)" (line 3)',
+        ),
+        (
+            Drift("", DriftKind.ABSENT_FILE, "a new file", "there is no such file", document=TABLE),
+            f"{TABLE}: there is no such file; it is recreated as a new file",
+        ),
+        (
+            Drift("", DriftKind.MODE, "mode 0600", "mode 0644", document=TABLE),
+            f"{TABLE} is mode 0644, must be mode 0600",
+        ),
+    ],
+)
+def test_a_drift_in_another_document(drift: Drift, words: str) -> None:
+    assert sentences.drift_sentence(drift) == words
+    fields = drift_fields(drift)
+    assert fields["PF_AGENT_TABLE"] == TABLE
+    assert fields["PF_AGENT_KEY"] == drift.parameter
+    assert "PF_AGENT_PARAMETER" not in fields
+
+
+def test_what_is_wrong_with_documents_names_each_once() -> None:
+    troubles = {TABLE: "would change: a", "hash:/b": "", "hash:/c": "hash:/c: odd"}
+    assert sentences.troubles(troubles) == (f"{TABLE}: would change: a", "hash:/c: odd")
