@@ -91,7 +91,7 @@ def test_an_instance_has_its_own() -> None:
     [
         (NAME, "btree:/etc/postfix/transport", f'"{NAME}" (0.toml:1) is the same file'),
         (NAME, "hash:/etc/postfix/x/../transport", f'"{NAME}" (0.toml:1) is the same file'),
-        (NAME, "hash:/etc/postfix/main.cf", "it is main.cf; its parameters belong in [settings]"),
+        (NAME, "hash:/etc/postfix/main.cf", "it is main.cf, which belongs in [settings]"),
     ],
 )
 def test_no_two_contend_for_a_file(first: str, second: str, words: str) -> None:
