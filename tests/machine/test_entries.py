@@ -350,7 +350,6 @@ def test_writers_are_not_disturbed(site: Site) -> None:
         "rename": "cat > {0}.new; mv {0}.new {0}",
         "truncate": "cat > {0}",
         "slow": 'exec 3>{0}; while read -r l; do echo "$l" >&3; sleep .03; done',
-        "postmap": "cat > {0}; postmap hash:{0}; postmap hash:{0}",
     }
     for way, script in ways.items():
         text = f"# {way}\nvoid.example discard:{way}\n" + "".join(

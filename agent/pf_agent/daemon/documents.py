@@ -192,8 +192,9 @@ class _Followed:
         `again`: what was refused is tried once more.
         """
         self.next_look = None
-        if told := self._contested():
-            self.trouble = told
+        contested = self._contested()
+        if contested and time.monotonic() < self._corrected[-1] + _APART_SECONDS:
+            self.trouble, self.next_look = contested, self._corrected[-1] + _APART_SECONDS
             return
         try:
             trouble = self._look(desired, again)
@@ -205,24 +206,25 @@ class _Followed:
             trouble = self._failed(str(error))
         except OSError as error:
             trouble = self._failed(f"{error.filename or self.path}: {error.strerror or error}")
-        self.trouble = trouble
+        self.trouble = trouble or contested
+        if contested and self.next_look is None:
+            self.next_look = time.monotonic() + _CONTEST_SECONDS  # it may have ended by then
 
     def _contested(self) -> str:
-        """Return why it is not looked at yet; "" if it is: another program writes it without end.
+        """Return why its corrections are spaced; "" if they are not.
 
-        Each correction has its index built anew, so that more of them would help nobody.
+        For each one the index is built anew, so that more of them would help nobody.
         """
         now = time.monotonic()
         self._corrected = [at for at in self._corrected if at > now - _CONTEST_SECONDS]
         if len(self._corrected) < _MOST_CORRECTIONS:
             self._is_contested = False
             return ""
-        self.next_look = self._corrected[-1] + _APART_SECONDS
         told = f"another program keeps changing it, and it is corrected {_CONTESTED_WAY}"
         if not self._is_contested:
             self._emit(Record(Event.CONTESTED, told))
         self._is_contested = True
-        return told if now < self.next_look else ""
+        return told
 
     def leave(self) -> None:
         """Stop managing it; the file stays as it is."""
