@@ -128,15 +128,17 @@ class Replacement:
         for name, value in attributes.items():
             unless_refused(partial(os.setxattr, handle, name, value))
         owner, group, mode = self._nature.attributes(actual)
-        os.fchmod(handle, mode)  # first: only an owner may, unless it has CAP_FOWNER
         made = os.fstat(handle)
-        if (made.st_uid, made.st_gid) == (owner, group):
-            return  # each change wakes the watchers
-        try:
-            os.fchown(handle, owner, group)
-        except PermissionError:
-            if self._nature.is_own:
-                raise  # otherwise it is not root, and the file stays the caller's own
+        is_to_give = (made.st_uid, made.st_gid) != (owner, group)  # each change wakes the watchers
+        if self._nature.is_own:
+            if is_to_give:
+                os.fchown(handle, owner, group)
+            os.fchmod(handle, mode)
+            return
+        os.fchmod(handle, mode)  # first: only an owner may, unless it has CAP_FOWNER
+        with suppress(PermissionError):  # not root: the file stays the caller's own
+            if is_to_give:
+                os.fchown(handle, owner, group)
 
 
 def cooled() -> tuple[float, float]:
