@@ -134,8 +134,7 @@ class Unit:
             case {"errand": "services", "directory": str(directory), "managed": list(managed)}:
                 return astuple(self._postfix(directory).ask_services(tuple(map(str, managed))))
             case {"errand": "references", "directory": str(directory), "text": str(text)}:
-                found = self._postfix(directory).references(text.encode("latin-1"))
-                return list(map(astuple, found))
+                return self._references(directory, text)
             case {"errand": "newaliases", "directory": str(directory), "databases": list(asked)}:
                 self._postfix(directory)  # raises if there is no such instance
                 return AliasBuilder(os.path.normpath(directory)).newaliases(asked)
@@ -164,6 +163,10 @@ class Unit:
             }:
                 return self._log(errand, directory, units, since)
         raise ValueError(asked)
+
+    def _references(self, directory: str, text: str) -> list[Any]:
+        found = self._postfix(directory).references(text.encode("latin-1"))
+        return list(map(astuple, found))
 
     def _of_table(self, directory: str, table: list[Any], asked: Any) -> Any:
         match asked["errand"], table, asked.get("text"):
