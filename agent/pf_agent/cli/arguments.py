@@ -39,15 +39,9 @@ def parser() -> argparse.ArgumentParser:
         added.set_defaults(verb=_late(module, f"cmd_{name}"))
         return added
 
-    add(
-        "run",
-        "verbs_run",
-        "watch main.cf and the others, keep them correct (what pf-agent.service runs)",
-    )
+    add("run", "verbs_run", "watch the files, keep them correct (what pf-agent.service runs)")
     status = add("status", "verbs_status", "show what the daemon is doing; works for any user")
-    diff = add(
-        "diff", "verbs_look", "show how main.cf, master.cf and tables differ from the desired state"
-    )
+    diff = add("diff", "verbs_look", "show how Postfix's files differ from the desired state")
     apply = add("apply", "verbs_act", "check once, correct what differs, and restart Postfix")
     check = add("check", "verbs_look", "check the configuration files and name every error")
     check.add_argument(

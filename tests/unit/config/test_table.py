@@ -80,9 +80,11 @@ last = 1'''
         assert inner.place("x") == Place("f.toml", None)
 
     def test_key_deeper_than_any_file_of_ours_needs_has_no_line(self) -> None:
-        inner = table("[a.b]\nc.d.e = 1\nc.d.f = 2\n").table("a").table("b").table("c").table("d")
-        assert list(inner) == ["e", "f"]
-        assert inner.place("f") == Place("f.toml", None)
+        inner = table("[a.b.c.d]\ne.f.g = 1\ne.f.h = 2\n")
+        for key in "abcdef":
+            inner = inner.table(key)
+        assert list(inner) == ["g", "h"]
+        assert inner.place("h") == Place("f.toml", None)
 
     def test_of_an_array_of_tables_the_first_header_counts(self) -> None:
         assert table("\n[[a]]\nx = 1\n[[a]]\nx = 2\n").place("a") == Place("f.toml", 2)
