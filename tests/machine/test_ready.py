@@ -16,7 +16,7 @@ from tests.machine.nspawn import Machine
 from tests.machine.site import DESIRED_TOML, DROPIN, MAIN_CF, SITE, Site, eventually
 
 READY = "/usr/share/pf-agent/desired"
-STATES = ("guide", "null-client", "relay-docker")
+STATES = ("guide", "null-client", "relay-docker", "submission")
 THEIRS = "/root/internet-site.main.cf"
 TEXTS = ("/etc/postfix/main.cf.proto", THEIRS)
 CONTAINER = "172.17.0.5"

@@ -9,17 +9,17 @@ from typing import Any
 
 from pf_agent import __version__, names
 
-_DESCRIPTION = "Keeps Postfix's main.cf at a desired state."
+_DESCRIPTION = "Keeps Postfix's main.cf, master.cf and tables at a desired state."
 _EPILOG = """\
 first steps:
   pf-agent check            are the configuration files valid?
-  pf-agent diff             what would change in main.cf?
+  pf-agent diff             what would change in main.cf and the others?
   sudo pf-agent apply       change it now
   systemctl status pf-agent what the daemon is doing
 
 exit codes: 0 in sync or done, 1 failure, 2 usage or bad configuration, 3 drift found
 
-The desired state of main.cf is in /etc/pf-agent/desired.toml; see pf-agent.toml(5) and pf-agent(8).
+The desired state is in /etc/pf-agent/desired.toml; see pf-agent.toml(5) and pf-agent(8).
 """
 
 
@@ -39,10 +39,10 @@ def parser() -> argparse.ArgumentParser:
         added.set_defaults(verb=_late(module, f"cmd_{name}"))
         return added
 
-    add("run", "verbs_run", "watch main.cf and keep it correct (what pf-agent.service runs)")
+    add("run", "verbs_run", "watch the files, keep them correct (what pf-agent.service runs)")
     status = add("status", "verbs_status", "show what the daemon is doing; works for any user")
-    diff = add("diff", "verbs_look", "show how main.cf and tables differ from the desired state")
-    apply = add("apply", "verbs_act", "check once, correct main.cf and tables, and restart Postfix")
+    diff = add("diff", "verbs_look", "show how Postfix's files differ from the desired state")
+    apply = add("apply", "verbs_act", "check once, correct what differs, and restart Postfix")
     check = add("check", "verbs_look", "check the configuration files and name every error")
     check.add_argument(
         "--references",
@@ -73,8 +73,8 @@ def with_signs(words: Sequence[str]) -> list[str]:
 
 
 def _add_pause(add: Callable[[str, str, str], Any]) -> None:
-    suspend = add("suspend", "verbs_act", "stop changing main.cf for a while")
-    resume = add("resume", "verbs_act", "correct main.cf again")
+    suspend = add("suspend", "verbs_act", "stop changing main.cf, master.cf and tables for a while")
+    resume = add("resume", "verbs_act", "correct them again")
     suspend.add_argument(
         "--for",
         dest="seconds",
@@ -136,42 +136,54 @@ def _add_wishes(add: Callable[[str, str, str], Any]) -> list[Any]:
         "settings",
         nargs="+",
         metavar="NAME=VALUE",
-        help="parameters of main.cf; after a table, such as hash:/etc/aliases, its entries",
+        help="parameters of main.cf; after a table, such as hash:/etc/aliases, its entries;"
+        " submission/inet/chroot=yes: parts of master.cf; uucp/unix=disabled: a service",
     )
     wish.add_argument(
         "--unknown", action="store_true", help="also set parameters that Postfix does not know"
     )
     unset = add(
-        "unset", "verbs_wish", "remove a parameter, or an entry of a table, from the desired state"
+        "unset",
+        "verbs_wish",
+        "remove a parameter, a part of master.cf, or an entry of a table, from the desired state",
     )
     unset.add_argument(
         "parameters",
         nargs="+",
         metavar="NAME",
-        help="parameters of main.cf; after a table, such as hash:/etc/aliases, keys of its entries",
+        help="parameters of main.cf, or parts of master.cf; after a table, such as"
+        " hash:/etc/aliases, keys of its entries",
     )
     unset.add_argument(
         "--default",
         action="store_true",
-        help="and keep it at Postfix's own default, or the entry out of its table, from now on",
+        help="and keep it at Postfix's own default, or the entry or part out of its file, from now"
+        " on",
     )
     adopt = _add_adopt(add)
+    for added in (wish, unset, adopt):
+        _add_instance(added)
+    return [wish, unset, adopt, _add_init(add)]
+
+
+def _add_init(add: Callable[[str, str, str], Any]) -> Any:
     init = add("init", "verbs_wish", "start from a ready-made desired state")
     which = init.add_mutually_exclusive_group(required=True)
     which.add_argument(
-        "--from", dest="ready_made", metavar="NAME", help="guide, null-client or relay-docker"
+        "--from",
+        dest="ready_made",
+        metavar="NAME",
+        help="guide, null-client, relay-docker or submission",
     )
     which.add_argument("--list", action="store_true", help="list what there is, one per line")
-    for added in (wish, unset, adopt):
-        _add_instance(added)
-    return [wish, unset, adopt, init]
+    return init
 
 
 def _add_adopt(add: Callable[[str, str, str], Any]) -> Any:
     adopt = add(
         "adopt",
         "verbs_adopt",
-        "take the current values of main.cf, or of a table, as the desired state",
+        "take the current values of main.cf, master.cf or a table as the desired state",
     )
     adopt.add_argument(
         "--cycle",
@@ -183,8 +195,9 @@ def _add_adopt(add: Callable[[str, str, str], Any]) -> Any:
         "parameters",
         nargs="*",
         metavar="NAME",
-        help="parameters of main.cf; after a table, such as hash:/etc/aliases, keys of its entries;"
-        " without any, ask about each difference, or take all that drifted in the cycle",
+        help="parameters of main.cf, or parts of master.cf; after a table, such as"
+        " hash:/etc/aliases, keys of its entries; without any, ask about each difference,"
+        " or take all that drifted in the cycle",
     )
     return adopt
 

@@ -122,7 +122,13 @@ def verdict(subject: Subject, found: OtherDocument) -> tuple[str, tuple[str, ...
 
 def key_of(found: OtherDocument, key: str) -> str:
     """Return a key as Postfix has it."""
-    return grammar_of(found.desired.kind).name(key)
+    return stored_key(found.desired.document, key)
+
+
+def stored_key(document: str, key: str) -> str:
+    """Return a key of a document as Postfix has it; the parts of master.cf are not folded."""
+    kind = DocumentKind.MASTER_CF if document == MASTER_CF else DocumentKind.TABLE
+    return grammar_of(kind).name(key)
 
 
 def state_of(instance: str, found: OtherDocument) -> FileStore:

@@ -252,13 +252,15 @@ def cmd_restore(arguments: argparse.Namespace) -> ExitCode:
     which, unit = ("", "") if is_default else (f" --instance {instance}", f"@{instance}")
     print(f"{prefix(instance)}pf-agent is {sentences.suspended_sentence(suspended)};")
     print(f"`pf-agent resume{which}` ends that and corrects what differs;")
-    in_use = f"systemctl restart postfix{unit}" if other is None else _build_command(other.desired)
-    print(f"`{in_use}` makes Postfix run with it")
+    in_use = None if other is None else _build_command(other.desired)
+    print(f"`{in_use or f'systemctl restart postfix{unit}'}` makes Postfix run with it")
     return ExitCode.OK
 
 
-def _build_command(desired: DesiredState) -> str:
-    """Return the command that builds the index of a table from its source."""
+def _build_command(desired: DesiredState) -> str | None:
+    """Return the command that builds the index of a table from its source; None: it is no table."""
+    if desired.kind is DocumentKind.MASTER_CF:
+        return None
     program = "postalias" if desired.kind is DocumentKind.ALIASES else "postmap"
     return shlex.join([program, desired.document])
 

@@ -26,11 +26,11 @@ from pf_agent.cli.wish import (
 from pf_agent.cli.wish_entries import unwish_entries, wish_entries
 from pf_agent.config.dropin import Wishes
 from pf_agent.config.dropin_services import part_value
+from pf_agent.config.entries import is_table
 from pf_agent.config.table import shown_key
 from pf_agent.config.values import name_fault, value_fault
 from pf_agent.errors import ConfigError, ExitCode, HostError, PfAgentError
 from pf_agent.files.status_file import read_status
-from pf_agent.maincf.entries import folded
 from pf_agent.maincf.secrets import masked
 from pf_agent.model import BLANKS, Event
 from pf_agent.words import orders
@@ -55,7 +55,7 @@ def cmd_set(arguments: argparse.Namespace) -> ExitCode:
 
 
 def _set_entries(arguments: argparse.Namespace, document: str, settings: Sequence[str]) -> ExitCode:
-    wishes: Wishes = _given(settings, is_key=True)
+    wishes: Wishes = _given(settings, document)
     if document == documents.MASTER_CF:
         wishes = {name: part_value(name, value or "") for name, value in wishes.items()}
     require_root("set")
@@ -86,7 +86,8 @@ def cmd_unset(arguments: argparse.Namespace) -> ExitCode:
     """Remove each parameter from the desired state, or ask for Postfix's own default."""
     document, keys = documents.taken_apart("unset", arguments.parameters)
     if document:
-        return _unset_entries(arguments, document, tuple(dict.fromkeys(map(folded, keys))))
+        stored = (documents.stored_key(document, key) for key in keys)
+        return _unset_entries(arguments, document, tuple(dict.fromkeys(stored)))
     parameters = tuple(dict.fromkeys(arguments.parameters))
     require_names("unset", parameters)
     require_root("unset")
@@ -150,8 +151,8 @@ def cmd_init(arguments: argparse.Namespace) -> ExitCode:
     return ExitCode.OK
 
 
-def _given(settings: Sequence[str], is_key: bool = False) -> dict[str, str]:
-    """Split each NAME=VALUE, or KEY=VALUE of a table. Raises ConfigError with all problems."""
+def _given(settings: Sequence[str], document: str = "") -> dict[str, str]:
+    """Split each NAME=VALUE, or KEY=VALUE of a document. Raises ConfigError with all problems."""
     found: dict[str, str] = {}
     problems = []
     if not settings:
@@ -159,10 +160,10 @@ def _given(settings: Sequence[str], is_key: bool = False) -> dict[str, str]:
     _note_typed(settings)
     for setting in settings:
         name, equals, value = (part.strip(BLANKS) for part in setting.partition("="))
-        name = folded(name) if is_key else name
-        fault = value_fault(value) if is_key else name_fault(name) or value_fault(value)
+        name = documents.stored_key(document, name) if document else name
+        fault = value_fault(value) if document else name_fault(name) or value_fault(value)
         if not equals:
-            fault = f"no value given; write {'KEY' if is_key else 'NAME'}=VALUE"
+            fault = f"no value given; write {'KEY' if is_table(document) else 'NAME'}=VALUE"
         elif name in found:
             fault = "given twice; keep one of the two"
         if fault:

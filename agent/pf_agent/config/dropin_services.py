@@ -59,13 +59,16 @@ def part_value(name: str, value: str) -> str | None:
 
 
 def removed(source: Source, parts: Sequence[str], instance: str) -> str:
-    """Return the text of `source` without what it says of these parts. Raises like `edited`."""
+    """Return the text of `source` without what it says of these parts. Raises like `edited`.
+
+    A service named without a part stands for all that is said of it.
+    """
     text = source.text.decode("utf-8-sig")
     for name in parts:
         text = _without(text, instance, name)
     left = stated(Source(source.path, text.encode()), instance).parameters()
     for name in parts:
-        if name in left and taken_apart(name)[1]:
+        if name in left:
             raise ConfigError(f"{source.path}: {name} cannot be removed; edit it by hand")
     return text
 
@@ -84,7 +87,7 @@ def _with_part(text: str, instance: str, name: str, value: str | None) -> str:
     service, part = taken_apart(name)
     path = _path(instance, service)
     if not part and value is None:
-        return _with_line(_without(text, instance, name), path, f"{_ENABLED} = false")
+        return _with_line(_emptied(text, path), path, f"{_ENABLED} = false")
     text = _changed(text, path, lambda table: table.pop(_ENABLED, None))
     if not part:
         is_there = path in dropin.headers(text)
@@ -120,10 +123,21 @@ def _without(text: str, instance: str, name: str) -> str:
     service, part = taken_apart(name)
     path = _path(instance, service)
     if not part:
-        return _changed(text, path, lambda table: [table.pop(key) for key in list(table)])
+        return _without_headers(_emptied(text, path), path)
     if part in NO_OPTIONS:
         return _changed(text, path, lambda table: table.pop(part, None))
     return _changed(text, path, lambda table: _drop_option(table, part))
+
+
+def _emptied(text: str, path: Path) -> str:
+    return _changed(text, path, lambda table: [table.pop(key) for key in list(table)])
+
+
+def _without_headers(text: str, path: Path) -> str:
+    """Remove the headers of an empty table and of those in it: alone it asks for the service."""
+    gone = [line for key, line in dropin.headers(text).items() if key[: len(path)] == path]
+    lines = text.split("\n")
+    return "\n".join(line for number, line in enumerate(lines, 1) if number not in gone)
 
 
 def _drop_option(table: Any, option: str) -> None:

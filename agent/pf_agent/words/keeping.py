@@ -44,6 +44,6 @@ def command(instance: str, drift: Sequence[Drift], cycle: str) -> str:
         words += ["--cycle", cycle]
         found = found if len(found) <= _MOST_KEPT else ()
     # A table stands with its keys: argparse takes the names of one place only. A part of master.cf
-    # names its document itself.
-    document = [each.document for each in drift if is_of_table(each.document)][:1]
-    return shlex.join([*words, *document, *found])
+    # tells by its name where it belongs.
+    table = [each.document for each in drift if is_of_table(each.document)][:1]
+    return shlex.join([*words, *table, *found])

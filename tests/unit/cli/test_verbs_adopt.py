@@ -84,6 +84,16 @@ def test_a_cycle_is_kept(server: Corrected) -> None:
     assert answer.out.splitlines()[0] == "already desired: a"
 
 
+def test_a_cycle_of_master_cf_is_restored(server: Corrected) -> None:
+    folder = "var/lib/pf-agent/documents/master.cf/displaced"
+    (server.folder / folder).mkdir(parents=True)
+    server.write(f"{folder}/00000018.main.cf", "smtp inet n - y - - smtpd\n")
+    answer = server.run("restore", "18")
+    assert (answer.code, answer.err) == (0, "")
+    assert server.read("etc/postfix/master.cf") == "smtp inet n - y - - smtpd\n"
+    assert answer.out.endswith("`systemctl restart postfix` makes Postfix run with it\n")
+
+
 def test_a_line_that_was_deleted_is_kept_deleted(server: Corrected) -> None:
     server.displace(b"b = x y\n")
     assert server.run("adopt", "--cycle", "17", "a").code == 0

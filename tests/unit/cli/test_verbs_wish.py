@@ -91,6 +91,14 @@ def server(tmp_path: Path, forks: Forks) -> Server:
 # --- set -----------------------------------------------------------------------------------------
 
 
+def test_the_parts_of_master_cf_keep_their_case(server: Server) -> None:
+    twice = server.run("set", "Out/unix/chroot=no", "out/unix/chroot=no", "Out/unix/chroot=no")
+    assert twice.code == 2
+    assert 'set "Out/unix/chroot": given twice; keep one of the two' in one_line(twice)
+    answer = server.run("unset", "Out/unix/chroot")
+    assert one_line(answer).startswith('pf-agent: unset "Out/unix/chroot": it is not managed')
+
+
 def test_set_writes_the_drop_in_and_main_cf_stays(server: Server) -> None:
     before = server.read("etc/postfix/main.cf")
     answer = server.run("set", "--unknown", "a=3", "relayhost = [mail]:25 ", "d=")
@@ -427,6 +435,7 @@ def test_init_lists_what_there_is_with_a_line_each(server: Server) -> None:
     folder = server.folder / "usr/share/pf-agent/desired"
     shipped = {"guide": "etc/desired.toml", "null-client": "etc/ready/null-client.toml"}
     shipped["relay-docker"] = "etc/ready/relay-docker.toml"
+    shipped["submission"] = "etc/ready/submission.toml"
     for name, path in shipped.items():
         (folder / f"{name}.toml").write_bytes((CHECKOUT / path).read_bytes())
     (folder / "site.toml").write_text("[settings]\n")
@@ -434,12 +443,12 @@ def test_init_lists_what_there_is_with_a_line_each(server: Server) -> None:
     answer = server.run("init", "--list")
     assert (answer.code, answer.err) == (0, "")
     lines = answer.out.splitlines()
-    assert [line.split()[0] for line in lines] == [*shipped, "site"]
+    assert [line.split()[0] for line in lines] == sorted([*shipped, "site"])
     assert lines[1] == "null-client   A null client: this host sends mail and receives none."
     assert all(len(line) <= 100 for line in lines)
     assert all(len(line.split(None, 1)) == 2 for line in lines)
     assert server.read("etc/pf-agent/desired.toml") == before
-    assert list(server.run("init", "--list", "--json").json) == [*shipped, "site"]
+    assert list(server.run("init", "--list", "--json").json) == sorted([*shipped, "site"])
     assert server.run("init").code == 2
     assert server.run("init", "--list", "--from", "guide").code == 2
 

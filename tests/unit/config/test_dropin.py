@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pf_agent import names
-from pf_agent.config import desired, dropin_entries
+from pf_agent.config import desired, dropin, dropin_entries, dropin_services
 from pf_agent.config.desired import by_instance
 from pf_agent.config.dropin import Wishes, edited, removed, written
 from pf_agent.config.table import Source
@@ -332,3 +332,29 @@ def test_a_table_of_which_nothing_is_said_is_not_managed() -> None:
     """An empty one must not create the file."""
     empty = Source("f", b'[tables."hash:/a"]\n[tables."hash:/b".rules]\nunmanaged = "report"\n')
     assert list(desired.load([empty]).documents) == ["hash:/b"]
+
+
+@pytest.mark.parametrize(
+    "service",
+    [
+        '[services."uucp/unix"]\nenabled = false\n',
+        '[services."uucp/unix"]\nchroot = true\n[services."uucp/unix".options]\nrelay = "x"\n',
+        '[services]\n"uucp/unix".enabled = false\n',
+    ],
+)
+@pytest.mark.parametrize("after", ["", '\n[services."smtp/inet"]\nchroot = true\n'])
+def test_a_service_that_is_removed_is_not_asked_for(service: str, after: str) -> None:
+    text = f"[settings]\na = 1\n\n# a comment\n{service}{after}"
+    left = dropin_services.removed(Source("x.toml", text.encode()), ["uucp/unix"], "-")
+    assert "# a comment\n" in left
+    found = dropin_services.stated(Source("x.toml", left.encode()), "-").parameters()
+    assert found == ({"smtp/inet", "smtp/inet/chroot"} if after else set())
+    assert dropin.stated(Source("x.toml", left.encode()), "-").settings == {"a": "1"}
+
+
+def test_a_service_that_was_off_can_be_asked_for_again() -> None:
+    text = '[services."uucp/unix"]\nenabled = false\n'
+    left = dropin_services.edited(Source("x.toml", text.encode()), {"uucp/unix": "enabled"}, "-")
+    assert left == '[services."uucp/unix"]\n'
+    off = dropin_services.edited(Source("x.toml", left.encode()), {"uucp/unix": None}, "-")
+    assert off == text

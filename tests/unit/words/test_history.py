@@ -266,6 +266,11 @@ def test_the_command_that_keeps_an_entry_is_one_that_can_be_given() -> None:
     assert given.parameters == ["hash:/etc/postfix/transport", "example.org"]
 
 
+def test_the_command_that_keeps_a_part_of_master_cf_names_the_part() -> None:
+    command = keep({names.FIELD_PARAMETER: "submission/inet/chroot"})
+    assert command == "pf-agent adopt --cycle 17 submission/inet/chroot"
+
+
 @pytest.mark.parametrize(
     ("drift", "what"),
     [
