@@ -59,7 +59,7 @@ def test_no_drift_is_told_by_silence(site: Site, verb: str) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     done = site.agent(*verb.split(), "--json")
     assert done.returncode == 0
-    right = {"in_sync": True, "drift": [], "diff": "", "instances": {}}
+    right = {"in_sync": True, "drift": [], "diff": "", "documents": {}, "instances": {}}
     assert answer(done) == right | STALE[verb]
 
 
@@ -83,6 +83,7 @@ def test_drift_is_shown_and_nothing_changed(site: Site, verb: str, user: str) ->
         "in_sync": False,
         "drift": [
             {
+                "document": "main.cf",
                 "parameter": "mynetworks",
                 "kind": "changed",
                 "expected": RIGHT,
@@ -92,6 +93,7 @@ def test_drift_is_shown_and_nothing_changed(site: Site, verb: str, user: str) ->
             }
         ],
         "diff": done.stdout,
+        "documents": {},
         "instances": {},
         **STALE[verb],
     }

@@ -39,6 +39,8 @@ _LOOKS: Final = frozenset(
     {Reason.START, Reason.TIMER, Reason.RELOAD, Reason.CONFIGURATION, Reason.DOCUMENT}
 )
 _RETRIES: Final = frozenset({Reason.TIMER, Reason.RELOAD})
+# Until the first look is done: if the agent ended before, what is desired would not be remembered.
+_UNTRIED: Final = "Postfix's programs have yet to try it"
 _AGAIN_SECONDS: Final = 0.05
 _AWAITED_SECONDS: Final = 0.5
 # So many corrections within so many seconds are a contest; from then on they are spaced.
@@ -178,7 +180,7 @@ class _Followed:
         self._corrected: list[float] = []  # when, of late
         self._is_contested = False
         self._backoff = Backoff()
-        self.trouble = ""
+        self.trouble = _UNTRIED
         self.path = ""
         self.next_look: float | None = None
 
