@@ -78,14 +78,24 @@ def _changed(
     written = {folded(key): key for key in table}
     for key in gone:
         del table[written[key]]
-    if not table:
-        above = whole
-        for part in _path(instance, document)[:-1]:
-            above = above[part]
-        del above[document]
     for key, value in changed.items():
         table[written[key]] = tomlkit.value(_written(value))
-    return str(whole.as_string())
+    text = str(whole.as_string())
+    return text if table else _without_header(text, _path(instance, document))
+
+
+def _without_header(text: str, path: tuple[str, ...]) -> str:
+    """Remove the header of an empty table, with the empty lines below it.
+
+    By hand: tomlkit 0.9 (Ubuntu 22.04) puts a header of the table around it in its place.
+    """
+    lines, header = text.split("\n"), dropin.headers(text).get(path)
+    if header is None:
+        return text
+    end = header
+    while end < len(lines) - 1 and not lines[end].strip():
+        end += 1
+    return "\n".join([*lines[: header - 1], *lines[end:]])
 
 
 def _with_entries(text: str, instance: str, document: str, added: Mapping[str, str | None]) -> str:
