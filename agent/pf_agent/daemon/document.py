@@ -50,6 +50,7 @@ class Document:
     None: they ask for what cannot be, as `problems` says.
     """
 
+    name: str
     kind: DocumentKind
     asked: DesiredState | None
     problems: tuple[str, ...]
@@ -67,7 +68,7 @@ class Document:
             outcome = self.in_force.cycle(asked, policy, last, actual)
         is_right = outcome.result in (Result.IN_SYNC, Result.CORRECTED)
         if is_right and not policy.observe_only and not self.is_started:
-            self.note_served()
+            self._note_used(self.host.read().text, is_good=True)
         return outcome
 
     @property
@@ -75,11 +76,25 @@ class Document:
         """Whether Postfix must be started to use it."""
         return self.kind is DocumentKind.MASTER_CF
 
-    def note_served(self) -> None:
-        """Note that Postfix uses it as it is. Raises HostError."""
+    def note_served(self, began_at: float) -> None:
+        """Note that Postfix, started at that time, serves with it. Raises HostError.
+
+        Not if it was written since: what Postfix would be with that is not known yet.
+        """
+        actual = self.host.read()
+        if actual.text is not None and actual.written_at <= began_at:
+            self._note_used(actual.text, self._is_right(actual))
+
+    def _is_right(self, actual: ActualState) -> bool:
+        desired = self.in_force.desired(self.asked)
+        if desired is None or not desired.says_the_same(self.state.wishes().applied):
+            return False
+        return not plan(self.host, desired, actual, self.state.last_good()).drift
+
+    def _note_used(self, text: bytes | None, is_good: bool) -> None:
         pending = self.state.pending()
         cycle = None if pending is None else pending.cycle
-        self.state.note_served(cycle, self.host.read().text, is_started=True, is_good=True)
+        self.state.note_served(cycle, text, is_started=True, is_good=is_good)
 
     def would_say(self, actual: ActualState) -> bytes:
         """Return the text that would be right. Raises HostError."""
@@ -124,7 +139,8 @@ def document_of(
         note_settings(kept.wishes())
     asked = None if found.problems else found.desired
     judge = Trials(tries_of(found, postfix), ended)
-    return Document(found.desired.kind, asked, found.problems, found.host, kept, judge, in_force)
+    what = name, found.desired.kind
+    return Document(*what, asked, found.problems, found.host, kept, judge, in_force)
 
 
 def tries_of(found: OtherDocument, postfix: Tries) -> Callable[[bytes], Judgement]:

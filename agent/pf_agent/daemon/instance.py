@@ -326,18 +326,19 @@ class Instance:
 
     def _advance(self) -> None:
         turn = self._turn()
+        if turn.may_act:
+            self._started.mark()
         end = self._activation.advance(turn)
         if isinstance(end, NotUp) and turn.may_act:
             self._mend(end)
         elif isinstance(end, Activated):
-            self._started.note_served(end.pending)
+            self._started.note_served(end.began_at)
             if end.pending is not None:
                 self._drifts.note_activated(end.pending, end.at)
             self._look({Reason.NAMED})  # what was only waiting for Postfix to serve
         # If it fails for its former values, as with a greeting, asking again would never end.
         if turn.may_act and (self._activation.is_at_rest() or self._activation.is_failing()):
             self._activate_the_unserved()
-            self._started.mark()
 
     def _mend(self, end: NotUp) -> None:
         """Postfix is down: revert what is to blame; if nothing is, start it again."""
