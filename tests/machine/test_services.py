@@ -293,7 +293,7 @@ def test_a_wish_that_nobody_asks_for_any_more_before_it_served_goes_back(
 
 def test_with_auto_it_is_a_reload(site: Site, right: bytes) -> None:
     before = site.machine.read_bytes(AGENT_TOML)
-    site.machine.write_text(AGENT_TOML, '[activation]\nway = "auto"\n')
+    site.machine.write_text(AGENT_TOML, 'activation = "auto"\n')
     site.machine.run(["systemctl", "reload", "pf-agent"])
     try:
         since = site.cursor()

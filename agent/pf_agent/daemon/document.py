@@ -8,7 +8,7 @@ to serve, as with main.cf.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from pf_agent.daemon.telling import emit_of_document
@@ -45,14 +45,12 @@ class Tries(Protocol):
 
 @dataclass(frozen=True)
 class Document:
-    """What manages one document. `asked` is what the files ask for, by main.cf as it is.
+    """What manages one document. `wanted` is what the files ask for, by main.cf as it is.
 
-    None: they ask for what cannot be, as `problems` says.
+    `problems` says what of it cannot be: then it is not in force.
     """
 
-    name: str
-    kind: DocumentKind
-    asked: DesiredState | None
+    wanted: DesiredState
     problems: tuple[str, ...]
     host: MainCfFile
     state: FileStore
@@ -62,7 +60,7 @@ class Document:
     def cycle(self, policy: Policy, last: Outcome | None, actual: ActualState) -> Outcome:
         """Run one cycle with what is in force. Raises HostError."""
         with self.state.lock():
-            asked = self.asked or self.in_force.desired(None)
+            asked = self.asked or self.in_force_now()
             if asked is None:
                 return Outcome(Result.REJECTED, "; ".join(self.problems))
             outcome = self.in_force.cycle(asked, policy, last, actual)
@@ -72,9 +70,25 @@ class Document:
         return outcome
 
     @property
+    def name(self) -> str:
+        """Its name in the desired state."""
+        return self.wanted.document
+
+    @property
+    def asked(self) -> DesiredState | None:
+        """What is to be in force; None: what the files ask for cannot be."""
+        return None if self.problems else self.wanted
+
+    def in_force_now(self) -> DesiredState | None:
+        """Return what is enforced; None if nothing is. Raises HostError."""
+        found, wanted = self.in_force.desired(self.asked), self.wanted
+        # Which document it is for is not kept with it.
+        return found and replace(found, document=self.name, is_secret=wanted.is_secret)
+
+    @property
     def is_started(self) -> bool:
         """Whether Postfix must be started to use it."""
-        return self.kind is DocumentKind.MASTER_CF
+        return self.wanted.kind is DocumentKind.MASTER_CF
 
     def note_served(self, began_at: float) -> None:
         """Note that Postfix, started at that time, serves with it. Raises HostError.
@@ -86,7 +100,7 @@ class Document:
             self._note_used(actual.text, self._is_right(actual))
 
     def _is_right(self, actual: ActualState) -> bool:
-        desired = self.in_force.desired(self.asked)
+        desired = self.in_force_now()
         if desired is None or not desired.says_the_same(self.state.wishes().applied):
             return False
         return not plan(self.host, desired, actual, self.state.last_good()).drift
@@ -98,14 +112,14 @@ class Document:
 
     def would_say(self, actual: ActualState) -> bytes:
         """Return the text that would be right. Raises HostError."""
-        desired = self.in_force.desired(self.asked)
+        desired = self.in_force_now()
         if desired is None:
             return actual.text or b""
         return plan(self.host, desired, actual, self.state.last_good()).candidate
 
     def is_as(self, other: Document) -> bool:
         """Whether the other one would manage the same file in the same way."""
-        ours, theirs = (self.asked, self.problems), (other.asked, other.problems)
+        ours, theirs = (self.wanted, self.problems), (other.wanted, other.problems)
         return ours == theirs and self.host.path == other.host.path
 
     def trouble(self, outcome: Outcome) -> str:
@@ -137,10 +151,8 @@ def document_of(
     in_force = InForce(found.host, kept, emit_of_document(name, emit), postfix.is_there)
     if found.desired.is_secret:
         note_settings(kept.wishes())
-    asked = None if found.problems else found.desired
     judge = Trials(tries_of(found, postfix), ended)
-    what = name, found.desired.kind
-    return Document(*what, asked, found.problems, found.host, kept, judge, in_force)
+    return Document(found.desired, found.problems, found.host, kept, judge, in_force)
 
 
 def tries_of(found: OtherDocument, postfix: Tries) -> Callable[[bytes], Judgement]:

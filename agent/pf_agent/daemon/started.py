@@ -28,7 +28,7 @@ class Started:
         """Return the services of master.cf that are to be on. Raises HostError."""
         found: dict[str, None] = {}
         for document in self._documents():
-            desired = document.in_force.desired(document.asked)
+            desired = document.in_force_now()
             for name, value in ({} if desired is None else desired.settings).items():
                 if value == names.SERVICE_ENABLED and not taken_apart(name)[1]:
                     found[name] = None

@@ -17,6 +17,7 @@ from pf_agent.maincf.mentions import mentioned as named_in
 from pf_agent.model import (
     ActualState,
     DesiredState,
+    DocumentKind,
     Emit,
     Event,
     Exposure,
@@ -178,6 +179,10 @@ class Rollback:
         tried_in = None if self.not_up.pending is None else self.not_up.pending.cycle
         return actual if cycle == tried_in and actual.text == self.not_up.tried else None
 
+    def _kind(self) -> DocumentKind:
+        applied = self.store.wishes().applied
+        return DocumentKind.MAIN_CF if applied is None else applied.kind
+
     def _swap(
         self,
         actual: ActualState,
@@ -202,7 +207,7 @@ class Rollback:
         fields = {
             names.FIELD_REASON: self.not_up.reason,
             names.FIELD_LOG: "\n".join(self.not_up.log),
-            names.FIELD_DIFF: unified_diff(actual.text, text, self.host.path),
+            names.FIELD_DIFF: unified_diff(actual.text, text, self.host.path, self._kind()),
             names.FIELD_DISPLACED: "\n".join(swap.kept),
         }
         for name in changed:
@@ -217,7 +222,7 @@ class Rollback:
     ) -> str:
         instead = "the previous state is in force again"
         if wishes.served is None:
-            instead = "main.cf is as it was before, and is only watched"
+            instead = f"{applied.kind.value} is as it was before, and is only watched"
         return (
             f"Postfix did not come up with the new desired state, so it is rejected and {instead}:"
             f" {_asked(applied, changed)}: {self._why()}; fix it; it is tried again"
