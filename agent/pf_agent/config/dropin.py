@@ -189,7 +189,7 @@ def _with_defaults(text: str, path: Path, defaults: Sequence[str]) -> str:
         return inserted(text, there[path], added)
     if path or not there:
         return appended(text, [header(path), *added] if path else added)
-    return inserted(text, _above(text, min(there.values())), [*added, ""])
+    return inserted(text, above(text, min(there.values())), [*added, ""])
 
 
 def headers(text: str) -> dict[Path, int]:
@@ -212,7 +212,7 @@ def header(path: Path) -> str:
     return f"[{'.'.join(map(key_of, path))}]"
 
 
-def _above(text: str, header: int) -> int:
+def above(text: str, header: int) -> int:
     """Return the line below which to write so that a header keeps the comment above it."""
     lines = text.split("\n")
     line = header - 1

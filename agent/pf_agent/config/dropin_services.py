@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+import tomli
+
 from pf_agent import names
 from pf_agent.config import desired, dropin
 from pf_agent.config.positions import Path, key_spans
@@ -42,6 +44,11 @@ def edited(source: Source, wishes: dropin.Wishes, instance: str) -> str:
     for name, value in wishes.items():
         if found.settings.get(name) != value or (value is None) != (name in found.use_default):
             raise ConfigError(f"{source.path}: {name} cannot be added; edit it by hand")
+    off = {name for name, value in wishes.items() if value is None}
+    lost = before.parameters() - found.parameters() - wishes.keys()
+    for name in sorted(lost):
+        if "/".join(name.split("/")[:2]) not in off:
+            raise ConfigError(f"{source.path}: {name} would be lost; edit it by hand")
     return text
 
 
@@ -65,7 +72,7 @@ def removed(source: Source, parts: Sequence[str], instance: str) -> str:
         text = _without(text, instance, name)
     left = stated(Source(source.path, text.encode()), instance).parameters()
     for name in parts:
-        if name in left and taken_apart(name)[1]:
+        if name in left:
             raise ConfigError(f"{source.path}: {name} cannot be removed; edit it by hand")
     return text
 
@@ -84,43 +91,37 @@ def _with_part(text: str, instance: str, name: str, value: str | None) -> str:
     service, part = taken_apart(name)
     path = _path(instance, service)
     if not part and value is None:
-        return _with_line(_without(text, instance, name), path, f"{_ENABLED} = false")
+        text = _changed(text, path, lambda table: [table.pop(key) for key in list(table)])
+        return _with_key(text, path, _ENABLED, "false")
     text = _changed(text, path, lambda table: table.pop(_ENABLED, None))
     if not part:
-        is_there = path in dropin.headers(text)
+        is_there = _has(text, path)
         return text if is_there else dropin.appended(text, [dropin.header(path)])
     if part in NO_OPTIONS:
         text = _changed(text, path, lambda table: table.pop(part, None))
         written = _FLAGS.get(value or "", dropin.written(value or "-"))
-        return _with_line(text, path, f"{part} = {written}")
+        return _with_key(text, path, part, written)
     return _with_option(text, path, part, value)
 
 
 def _with_option(text: str, path: Path, option: str, value: str | None) -> str:
     text = _changed(text, path, lambda table: _drop_option(table, option))
-    is_there = (*path, _ABSENT) in key_spans(text)
+    is_there = _has(text, (*path, _ABSENT))
     if value is None and is_there:
         return _changed(text, path, lambda table: table[_ABSENT].append(option))
     if value is None:
-        return _with_line(text, path, f'{_ABSENT} = ["{option}"]')
-    written = dropin.written(value)
-    if (*path, _OPTIONS) in dropin.headers(text):
-        return _with_line(text, (*path, _OPTIONS), f"{option} = {written}")
-    if any(key[:-1] == (*path, _OPTIONS) for key in key_spans(text)):
-        return _with_line(text, path, f"{_OPTIONS}.{option} = {written}")
-    if (*path, _OPTIONS) not in key_spans(text):
-        return _with_line(text, path, f"{_OPTIONS}.{option} = {written}")
-    tomlkit = dropin.editor()
-    return _changed(
-        text, path, lambda table: table[_OPTIONS].update({option: tomlkit.value(written)})
-    )
+        return _with_key(text, path, _ABSENT, f'["{option}"]')
+    written, inner = dropin.written(value), (*path, _OPTIONS)
+    if _has(text, inner):
+        return _with_key(text, inner, option, written)
+    return _with_key(text, path, f"{_OPTIONS}.{option}", written)
 
 
 def _without(text: str, instance: str, name: str) -> str:
     service, part = taken_apart(name)
     path = _path(instance, service)
     if not part:
-        return _changed(text, path, lambda table: [table.pop(key) for key in list(table)])
+        return _changed(text, path[:-1], lambda table: table.pop(service, None))
     if part in NO_OPTIONS:
         return _changed(text, path, lambda table: table.pop(part, None))
     return _changed(text, path, lambda table: _drop_option(table, part))
@@ -145,15 +146,37 @@ def _changed(text: str, path: Path, change: Callable[[Any], object]) -> str:
     return str(whole.as_string())
 
 
-def _with_line(text: str, path: Path, line: str) -> str:
-    """Add a line to a table: below its last key, or in a table of its own."""
-    header = dropin.headers(text).get(path)
-    if header is None:
-        return dropin.appended(text, [dropin.header(path), line])
-    below = [
-        last
-        for key, (first, last) in key_spans(text).items()
-        if key[: len(path)] == path and len(key) > len(path) and first > header
-        if key[:-1] not in dropin.headers(text) or key[:-1] == path
-    ]
-    return dropin.inserted(text, max([header, *below]), [line])
+def _with_key(text: str, path: Path, key: str, written: str) -> str:
+    """Add a key to a table: below its last one, within its braces, or in a table of its own."""
+    found = dropin.headers(text)
+    if path in found:
+        after = [line for line in found.values() if line > found[path]]
+        end = min(after, default=text.count("\n") + 2)
+        spans = key_spans(text).values()
+        inside = [last for first, last in spans if found[path] < first and last < end]
+        return dropin.inserted(text, max([found[path], *inside]), [f"{key} = {written}"])
+    if not _has(text, path) or any(head[: len(path)] == path for head in found):
+        added = [dropin.header(path), f"{key} = {written}"]
+        below = [line for head, line in found.items() if head[: len(path)] == path]
+        if not below:
+            return dropin.appended(text, added)
+        # tomlkit loses its way if a table comes after one that is within it.
+        return dropin.inserted(text, dropin.above(text, min(below)), [*added, ""])
+    tomlkit = dropin.editor()
+    *outer, last = key.split(".")
+
+    def change(table: Any) -> None:
+        for part in outer:
+            table = table.setdefault(part, tomlkit.inline_table())
+        table[last] = tomlkit.value(written)
+
+    return _changed(text, path, change)
+
+
+def _has(text: str, path: Path) -> bool:
+    found: Any = tomli.loads(text)
+    for part in path:
+        if part not in found:
+            return False
+        found = found[part]
+    return True
