@@ -9,6 +9,7 @@ from typing import Final
 from pf_agent import names
 from pf_agent.config.values import name_fault, value_fault
 from pf_agent.model import Drift, DriftKind
+from pf_agent.words.fields import is_of_table
 
 # The command names at most this many parameters; without any it means all that drifted.
 _MOST_KEPT: Final = 4
@@ -43,5 +44,5 @@ def command(instance: str, drift: Sequence[Drift], cycle: str) -> str:
         words += ["--cycle", cycle]
         found = found if len(found) <= _MOST_KEPT else ()
     # The document stands with its keys: argparse takes the names of one place only.
-    document = [each.document for each in drift if each.document][:1]
+    document = [each.document for each in drift if is_of_table(each.document)][:1]
     return shlex.join([*words, *document, *found])
