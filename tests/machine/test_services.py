@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from difflib import SequenceMatcher
 
 import pytest
 
@@ -59,9 +60,10 @@ def _at_rest(site: Site, right: bytes) -> Iterator[None]:
     """Each test begins and ends with a master.cf that is right, and no restart that counts."""
     site.forget_restarts()
     yield
-    site.machine.run(["rm", "-f", AGENT_TOML + ".kept"])
     site.agent("resume", check=True)
-    wish(site, WISH)
+    if site.machine.read_text(EXTRA) != WISH:
+        wish(site, WISH)
+    put(site, right)
     wait_right(site, right)
     site.wait_right()
     site.wait_settled()
@@ -120,8 +122,11 @@ def test_the_wish_comes_true_and_all_else_is_as_it_was(
     assert found[:8] == ["submission", "inet", "n", "-", "n", "-", "-", "smtpd"]
     options = site.machine.run(["postconf", "-P", "submission/inet/*"]).stdout
     assert "submission/inet/smtpd_tls_security_level = none" in options
-    lines = right.splitlines()
-    assert [line for line in stock.splitlines() if b"ubmission" not in line and line in lines]
+    before, after = stock.decode().split("\n"), right.decode().split("\n")
+    changed = SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
+    gone = [row for kind, i, j, *_ in changed if kind != "equal" for row in before[i:j]]
+    assert [row for row in gone if not row.startswith("#")] == []
+    assert gone[0].startswith("#submission inet")
     assert not site.status()["problems"]
     assert site.told()["documents"] == {"master.cf": ""}
 
@@ -143,9 +148,8 @@ def test_what_drifts_is_corrected_and_on_record(
     said = {record[names.FIELD_PARAMETER] for record in site.drift_of(since)}
     assert "/".join(filter(None, ("submission/inet", part))) in said
     text = site.machine.read_text(MASTER_CF)
-    assert "\nsubmission inet n " in text
+    assert "\nsubmission" in text
     assert is_open(site, 587)
-    put(site, right)
 
 
 def test_an_editor_that_renames_changes_nothing_but_its_own(site: Site, right: bytes) -> None:
@@ -157,7 +161,6 @@ def test_an_editor_that_renames_changes_nothing_but_its_own(site: Site, right: b
     (record,) = site.drift_of(since)
     assert record[names.FIELD_PARAMETER] == "submission/inet/smtpd_tls_security_level"
     assert (record["PF_AGENT_EXPECTED"], record["PF_AGENT_ACTUAL"]) == ("none", "may")
-    put(site, right)
 
 
 def test_what_is_there_by_hand_and_keeps_postfix_down_goes_back(site: Site, right: bytes) -> None:
