@@ -281,6 +281,17 @@ def test_a_wish_for_main_cf_is_to_blame_before_what_is_only_there(served: World)
     assert served.path.read_bytes() == RIGHT + BY_HAND
 
 
+def test_where_there_never_was_one_it_begins_as_debians(tmp_path: Path) -> None:
+    proto = tmp_path / "master.cf.proto"
+    proto.write_bytes(STOCK)
+    world = World(tmp_path)
+    world.path.unlink()
+    wanted = replace(world.document.wanted, template=str(proto))
+    world.document = replace(world.document, wanted=wanted)
+    assert world.cycle().result is Result.CORRECTED
+    assert world.path.read_bytes() == RIGHT
+
+
 def test_markers_join_once(world: World) -> None:
     own = world.document.state.pending()
     assert own is not None
