@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from pf_agent import names
@@ -80,11 +81,15 @@ class Documents:
     def turn(self, reasons: set[Reason]) -> None:
         """Look at each that there is a reason to look at."""
         asked = self._shared.asked(self._name)
-        wanted = {} if asked is None else asked.documents
+        wanted = {} if asked is None else dict(asked.documents)
         if not wanted and not self._documents:
             return
         for name in self._documents.keys() - wanted.keys():
-            self._documents.pop(name).leave()
+            rest = self._documents[name].rest()
+            if rest is None:
+                self._documents.pop(name).leave()
+            else:
+                wanted[name] = rest
         new = wanted.keys() - self._documents.keys()
         self._documents |= {name: self._taken_up(name) for name in wanted if name in new}
         for name, document in self._documents.items():
@@ -150,6 +155,19 @@ class _Followed:
         except OSError as error:
             trouble = self._failed(f"{error.filename or self.path}: {error.strerror or error}")
         self.trouble = trouble
+
+    def rest(self) -> DesiredState | None:
+        """Return what is to be desired of it until it may be left alone; None: it may be now.
+
+        What a wish changed that Postfix was never seen to serve with is to go back first.
+        """
+        document = self.document
+        if document is None or not document.is_started:
+            return None
+        is_done = document.state.pending() is None and not document.state.wishes().before
+        if is_done or self._shared.may_only_observe(self._instance):
+            return None
+        return replace(document.wanted, settings={}, use_default=frozenset(), provenance={})
 
     def leave(self) -> None:
         """Stop managing it; the file stays as it is."""
