@@ -143,6 +143,16 @@ def test_what_is_in_the_marker_is_not_written_again(world: World) -> None:
     assert os.stat(world.folder / "lib" / "pending.json").st_ino == before.st_ino
 
 
+def test_what_stood_there_for_a_moment_may_run(served: World) -> None:
+    served.path.write_bytes(RIGHT.replace(b"n - n", b"n - y"))
+    policy = Policy(judge=served.document.judge, in_sync_at=time.time() - 60)
+    served.document.cycle(policy, None, served.document.host.read())
+    served.started.mark()
+    found = served.state.pending()
+    assert found is not None
+    assert found.live
+
+
 def test_what_a_reload_has_cleared_stays_so(world: World) -> None:
     own = world.document.state.pending()
     assert own is not None
