@@ -154,7 +154,7 @@ def test_what_drifts_is_corrected_and_on_record(
 
 def test_an_editor_that_renames_changes_nothing_but_its_own(site: Site, right: bytes) -> None:
     since = site.cursor()
-    own = b"# a comment of somebody's\n" + right + b"2525 inet n - n - - smtpd\n"
+    own = b"# a comment of somebody's\n" + right + b"# and another\n"
     put(site, own.replace(b"smtpd_tls_security_level=none", b"smtpd_tls_security_level=may"))
     wait_right(site, own)
     wait_started(site, since)
@@ -195,10 +195,13 @@ def test_a_refused_wish_leaves_the_file_and_says_where(
     assert site.starts(since) == []
 
 
-@pytest.mark.parametrize("harm", ["rm -f {0}", ": > {0}", "rm -f {0}; mkfifo {0}", "chmod 600 {0}"])
+@pytest.mark.parametrize(
+    "harm", ["rm -f {0}", ": > {0}", "rm -f {0}; mkfifo {0}", "chmod 600 {0}", "echo oops >> {0}"]
+)
 def test_a_destroyed_file_comes_back(site: Site, right: bytes, harm: str) -> None:
     site.machine.sh(harm.format(MASTER_CF))
-    wait_right(site, right)
+    expected = right + b"#oops\n" if "oops" in harm else right
+    wait_right(site, expected)
 
 
 def test_both_files_at_once_are_one_restart(site: Site, right: bytes) -> None:

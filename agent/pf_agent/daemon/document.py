@@ -67,7 +67,17 @@ class Document:
         is_right = outcome.result in (Result.IN_SYNC, Result.CORRECTED)
         if is_right and not policy.observe_only and not self.is_started:
             self._note_used(self.host.read().text, is_good=True)
+        elif outcome.result is Result.IN_SYNC and not policy.observe_only:
+            self._keep_if_good(actual.text)
         return outcome
+
+    def _keep_if_good(self, text: bytes | None) -> None:
+        """Keep it in case it is destroyed, with what others have written since the last start."""
+        if text is None or text == self.state.last_good() or self.state.pending() is not None:
+            return
+        said = self.judge(text)
+        if not said.fatal and not said.faults:
+            self.state.keep_last_good(text)
 
     @property
     def name(self) -> str:

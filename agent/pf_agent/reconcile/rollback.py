@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pf_agent import names
+from pf_agent.maincf import service_parts
 from pf_agent.maincf.grammar import Document, grammar_of
 from pf_agent.maincf.mentions import mentioned as named_in
 from pf_agent.model import (
@@ -163,10 +164,11 @@ class Rollback:
         now = grammar_of(desired.kind).parse(text).parameters()
         before = served.parameters()
         others = {name: now.get(name) for name in now.keys() | before.keys()}
+        differs = {name for name in others if others[name] != before.get(name)}
         changed: Mapping[str, str] = {
-            name: value or ""
-            for name, value in others.items()
-            if value != before.get(name) and name not in desired.parameters()
+            name: others[name] or ""
+            for name in differs - desired.parameters()
+            if not _whole(name) & differs  # a service goes back with its parts
         }
         said = (self.not_up.reason, *self.not_up.fatal)
         blamed = {name for line in said for name in named_in(line, changed)}
@@ -253,6 +255,12 @@ class Rollback:
         # The first fatal line is the cause, those after it are consequences.
         telling = ended[:1] or warnings[-1:] or theirs[-1:] or log[-1:]
         return "; ".join((self.not_up.reason, *telling))
+
+
+def _whole(name: str) -> set[str]:
+    """Return the service of master.cf that this is a part of; no parameter's name has a `/`."""
+    service, part = service_parts.taken_apart(name)
+    return {service} if part else set()
 
 
 def _asked(applied: DesiredState, changed: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pf_agent import names
 from pf_agent.daemon.document import Document, document_of
 from pf_agent.daemon.started import Started, joined
 from pf_agent.files.exchange import MainCfFile
@@ -275,6 +276,31 @@ def test_what_nobody_asks_for_and_keeps_it_down_goes_back(served: World) -> None
     assert served.started.mend(served.not_up(Standing.DOWN))
     assert served.path.read_bytes() == RIGHT
     assert cycle_of(served.state) is not None
+
+
+def test_a_service_goes_back_with_all_its_parts_and_one_record(served: World) -> None:
+    served.path.write_bytes(RIGHT + BY_HAND)
+    served.cycle()
+    served.records.clear()
+    assert served.started.mend(served.not_up(Standing.DOWN))
+    said = [record.fields.get(names.FIELD_PARAMETER) for record in served.records]
+    assert said == ["2525/inet", None]
+
+
+def test_what_others_wrote_since_the_start_comes_back_as_well(served: World) -> None:
+    served.path.write_bytes(RIGHT + BY_HAND)
+    assert served.cycle().result is Result.IN_SYNC
+    served.path.unlink()
+    assert served.cycle().result is Result.CORRECTED
+    assert served.path.read_bytes() == RIGHT + BY_HAND
+
+
+def test_what_postfix_would_refuse_is_not_what_comes_back(served: World) -> None:
+    served.path.write_bytes(RIGHT + b"# poison\n")
+    assert served.cycle().result is Result.IN_SYNC
+    served.path.unlink()
+    assert served.cycle().result is Result.CORRECTED
+    assert served.path.read_bytes() == RIGHT
 
 
 def test_what_postfix_served_with_stays(served: World) -> None:
