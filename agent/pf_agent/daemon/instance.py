@@ -327,7 +327,7 @@ class Instance:
     def _advance(self) -> None:
         turn = self._turn()
         if turn.may_act:
-            self._started.mark()
+            self._started.mark(self._activation.memory.failure)
         end = self._activation.advance(turn)
         if isinstance(end, NotUp) and turn.may_act:
             self._mend(end)

@@ -12,7 +12,7 @@ from pf_agent import names
 from pf_agent.daemon.document import Document
 from pf_agent.files.store import FileStore
 from pf_agent.maincf.service_parts import taken_apart
-from pf_agent.model import Exposure, NotUp, PendingActivation, Standing
+from pf_agent.model import Exposure, Heard, NotUp, PendingActivation, Standing
 from pf_agent.reconcile.ports import Policy
 from pf_agent.words import sentences
 
@@ -34,15 +34,16 @@ class Started:
                     found[name] = None
         return tuple(found)
 
-    def mark(self) -> None:
+    def mark(self, trouble: str = "") -> None:
         """Have Postfix started, if one has changed and main.cf's marker does not say so yet.
 
-        Raises HostError.
+        `trouble` says why Postfix does not serve: no fault of a wish, then. Raises HostError.
         """
         for document in self._documents():
             pending = document.state.pending()
             if pending is not None:
-                self._mark(self._state.pending(), pending)
+                heard = Heard(trouble, greeted=False) if trouble else None
+                self._mark(self._state.pending(), replace(pending, before=heard))
 
     def _mark(self, before: PendingActivation | None, pending: PendingActivation) -> None:
         marker = joined(before, pending)

@@ -20,6 +20,7 @@ from pf_agent.model import (
     DesiredState,
     DocumentKind,
     Exposure,
+    Heard,
     Judgement,
     NotUp,
     Outcome,
@@ -116,6 +117,14 @@ def test_a_change_of_master_cf_is_a_marker_of_main_cf(world: World) -> None:
     world.started.mark()
     assert world.state.pending() == world.document.state.pending()
     assert cycle_of(world.state) is not None
+
+
+def test_where_postfix_did_not_serve_before_that_is_known_of_a_wish(world: World) -> None:
+    world.started.mark("no greeting")
+    world.started.mark("no greeting, and later another reason")
+    found = world.state.pending()
+    assert found is not None
+    assert found.before == Heard("no greeting", greeted=False)
 
 
 def test_what_is_not_changed_asks_for_no_start(served: World) -> None:
