@@ -137,11 +137,15 @@ class Instance:
         reasons = self._spaced(reasons)
         if reasons & _DOUBTS_POSTFIX:
             self._activation.doubt()
-        with self._recorded():
-            self._look_if_due(reasons)
-        # Also where main.cf cannot be judged: without master.cf it cannot.
-        with self._recorded():
-            self._documents.turn(reasons)
+        # main.cf decides what each document is. But where only those have changed, they come first:
+        # with a FIFO in place of master.cf, each program that is asked about main.cf would wait.
+        looks = [self._look_if_due, self._documents.turn]
+        if not reasons - {Reason.DOCUMENT, Reason.NAMED}:
+            looks.reverse()
+        for look in looks:
+            # Also where main.cf cannot be judged: without master.cf it cannot.
+            with self._recorded():
+                look(reasons)
         if not self._failure:
             with self._recorded():
                 self._go_on(reasons)

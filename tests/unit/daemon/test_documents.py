@@ -175,3 +175,12 @@ def test_a_rejected_wish_is_not_made_again_and_again(world: World) -> None:
     assert world.path.read_bytes() == RIGHT
     assert world.records.events().count(Event.CONFIG_REJECTED) == 1
     assert "refused" in world.documents.troubles()["master.cf"]
+
+
+def test_a_line_that_postfix_cannot_read_is_commented_out(world: World) -> None:
+    world.tried()
+    world.serve()
+    with world.path.open("ab") as file:
+        file.write(b"oops\n")
+    world.tried()
+    assert world.path.read_bytes() == RIGHT + b"#oops\n"
