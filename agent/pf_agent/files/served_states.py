@@ -14,7 +14,6 @@ from pf_agent.files.cycles import INSTANCES
 from pf_agent.files.store import FileStore
 from pf_agent.model import DesiredState, DocumentKind
 
-
 _MASTER_CF = DocumentKind.MASTER_CF.value
 
 
