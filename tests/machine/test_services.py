@@ -195,6 +195,20 @@ def test_a_refused_wish_leaves_the_file_and_says_where(
     assert site.starts(since) == []
 
 
+def test_a_wish_with_which_postfix_does_not_come_up_goes_back(site: Site, right: bytes) -> None:
+    hold = ["timeout", "200", "python3", "-m", "http.server", "2588"]
+    with site.machine.start(hold) as holder:
+        site.machine.wait_until("ss -Hltn 'sport = :2588' | grep -q .")
+        since = site.cursor()
+        site.machine.write_text(EXTRA, WISH + '[services."2588/inet"]\nchroot = false\n')
+        site.wait_for("rolled-back", since)
+        wait_right(site, right)
+        wait_started(site, since)
+        assert site.serves()
+        assert "2588/inet" in site.told()["documents"]["master.cf"]
+        holder.terminate()
+
+
 @pytest.mark.parametrize(
     "harm", ["rm -f {0}", ": > {0}", "rm -f {0}; mkfifo {0}", "chmod 600 {0}", "echo oops >> {0}"]
 )
@@ -260,7 +274,7 @@ def test_apply_without_the_service(site: Site, right: bytes) -> None:
         put(site, right.replace(b"smtpd_tls_security_level=none", b"smtpd_tls_security_level=may"))
         since = site.cursor()
         would = site.agent("apply", "--dry-run")
-        assert (would.returncode, "submission/inet/smtpd_tls_security_level" in would.stdout) == (
+        assert (would.returncode, "-o smtpd_tls_security_level=none" in would.stdout) == (
             3,
             True,
         )
