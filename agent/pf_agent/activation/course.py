@@ -362,7 +362,7 @@ class Course:
         if pending is None or attempt.cycle is None:
             # While main.cf is written over and over, the port is asked once a second.
             self.memory = self.memory.held(None, around.ticks() + steps.GLANCE_SECONDS)
-            return Activated(None, around.now())
+            return Activated(None, around.now(), attempt.began_at)
         if not is_clear:
             return None  # corrected again since: the next step restarts for that
         self.is_doubted = False

@@ -165,8 +165,8 @@ def may_clear(pending: PendingActivation, holds: Conditions) -> bool:
 
 
 def _may_take_a_reload(name: str) -> bool:
-    # If the whole file was destroyed, "main.cf" is named in place of every lost parameter.
-    return name == "main.cf" or takes_a_reload(name)
+    # If a whole file was destroyed, it is named in place of every lost parameter.
+    return name in ("main.cf", "master.cf") or takes_a_reload(name)
 
 
 def reload_allowed_at(started_at: float, ended_at: float) -> float:

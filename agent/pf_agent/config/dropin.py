@@ -49,7 +49,7 @@ def edited(source: Source, wishes: Wishes, instance: str = names.DEFAULT_INSTANC
     text = source.text.decode("utf-8-sig")
     if settings or defaults:
         table = table_of(instance)
-        text = _without_defaults(text, table, settings)
+        text = without_defaults(text, table, settings)
         text = _changed(text, table, settings, defaults)
         text = _with_defaults(text, table, defaults)
         text = _with_settings(text, table, settings)
@@ -63,7 +63,7 @@ def removed(source: Source, parameters: Sequence[str], instance: str) -> str:
     Raises like `edited`.
     """
     table = table_of(instance)
-    text = _without_defaults(source.text.decode("utf-8-sig"), table, parameters)
+    text = without_defaults(source.text.decode("utf-8-sig"), table, parameters)
     text = _changed(text, table, {}, (), parameters)
     left = stated(Source(source.path, text.encode()), instance).parameters()
     for name in parameters:
@@ -122,7 +122,7 @@ def _verify(source: Source, wishes: Wishes, instance: str) -> None:
             raise ConfigError(f"{source.path}: {name} cannot be added{problem}; edit it by hand")
 
 
-def _without_defaults(text: str, path: Path, settings: Collection[str]) -> str:
+def without_defaults(text: str, path: Path, settings: Collection[str]) -> str:
     """Remove these parameters from `use_default`, and lines that become empty."""
     first, last = key_spans(text).get((*path, "use_default"), (1, 0))
     lines = text.split("\n")
@@ -189,7 +189,7 @@ def _with_defaults(text: str, path: Path, defaults: Sequence[str]) -> str:
         return inserted(text, there[path], added)
     if path or not there:
         return appended(text, [header(path), *added] if path else added)
-    return inserted(text, _above(text, min(there.values())), [*added, ""])
+    return inserted(text, above(text, min(there.values())), [*added, ""])
 
 
 def headers(text: str) -> dict[Path, int]:
@@ -212,7 +212,7 @@ def header(path: Path) -> str:
     return f"[{'.'.join(map(key_of, path))}]"
 
 
-def _above(text: str, header: int) -> int:
+def above(text: str, header: int) -> int:
     """Return the line below which to write so that a header keeps the comment above it."""
     lines = text.split("\n")
     line = header - 1

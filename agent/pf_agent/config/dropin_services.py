@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+import tomli
+
 from pf_agent import names
 from pf_agent.config import desired, dropin
 from pf_agent.config.positions import Path, key_spans
@@ -42,6 +44,11 @@ def edited(source: Source, wishes: dropin.Wishes, instance: str) -> str:
     for name, value in wishes.items():
         if found.settings.get(name) != value or (value is None) != (name in found.use_default):
             raise ConfigError(f"{source.path}: {name} cannot be added; edit it by hand")
+    off = {name for name, value in wishes.items() if value is None}
+    lost = before.parameters() - found.parameters() - wishes.keys()
+    for name in sorted(lost):
+        if "/".join(name.split("/")[:2]) not in off:
+            raise ConfigError(f"{source.path}: {name} would be lost; edit it by hand")
     return text
 
 
@@ -87,64 +94,72 @@ def _with_part(text: str, instance: str, name: str, value: str | None) -> str:
     service, part = taken_apart(name)
     path = _path(instance, service)
     if not part and value is None:
-        return _with_line(_emptied(text, path), path, f"{_ENABLED} = false")
-    text = _changed(text, path, lambda table: table.pop(_ENABLED, None))
+        return _with_key(_without_keys(text, path), path, _ENABLED, "false")
+    text = _without_keys(text, path, _ENABLED)
     if not part:
-        is_there = path in dropin.headers(text)
+        is_there = _has(text, path)
         return text if is_there else dropin.appended(text, [dropin.header(path)])
     if part in NO_OPTIONS:
-        text = _changed(text, path, lambda table: table.pop(part, None))
+        text = _without_keys(text, path, part)
         written = _FLAGS.get(value or "", dropin.written(value or "-"))
-        return _with_line(text, path, f"{part} = {written}")
+        return _with_key(text, path, part, written)
     return _with_option(text, path, part, value)
 
 
 def _with_option(text: str, path: Path, option: str, value: str | None) -> str:
-    text = _changed(text, path, lambda table: _drop_option(table, option))
-    is_there = (*path, _ABSENT) in key_spans(text)
+    text = _without_option(text, path, option)
+    is_there = _has(text, (*path, _ABSENT))
     if value is None and is_there:
         return _changed(text, path, lambda table: table[_ABSENT].append(option))
     if value is None:
-        return _with_line(text, path, f'{_ABSENT} = ["{option}"]')
-    written = dropin.written(value)
-    if (*path, _OPTIONS) in dropin.headers(text):
-        return _with_line(text, (*path, _OPTIONS), f"{option} = {written}")
-    if any(key[:-1] == (*path, _OPTIONS) for key in key_spans(text)):
-        return _with_line(text, path, f"{_OPTIONS}.{option} = {written}")
-    if (*path, _OPTIONS) not in key_spans(text):
-        return _with_line(text, path, f"{_OPTIONS}.{option} = {written}")
-    tomlkit = dropin.editor()
-    return _changed(
-        text, path, lambda table: table[_OPTIONS].update({option: tomlkit.value(written)})
-    )
+        return _with_key(text, path, _ABSENT, f'["{option}"]')
+    written, inner = dropin.written(value), (*path, _OPTIONS)
+    if _has(text, inner):
+        return _with_key(text, inner, option, written)
+    return _with_key(text, path, f"{_OPTIONS}.{option}", written)
 
 
 def _without(text: str, instance: str, name: str) -> str:
     service, part = taken_apart(name)
     path = _path(instance, service)
     if not part:
-        return _without_headers(_emptied(text, path), path)
+        return _without_keys(text, path[:-1], service)
     if part in NO_OPTIONS:
-        return _changed(text, path, lambda table: table.pop(part, None))
-    return _changed(text, path, lambda table: _drop_option(table, part))
+        return _without_keys(text, path, part)
+    return _without_option(text, path, part)
 
 
-def _emptied(text: str, path: Path) -> str:
-    return _changed(text, path, lambda table: [table.pop(key) for key in list(table)])
+def _without_option(text: str, path: Path, option: str) -> str:
+    text = dropin.without_defaults(_without_keys(text, (*path, _OPTIONS), option), path, [option])
+
+    def change(table: Any) -> None:
+        listed = table.get(_ABSENT, [])
+        if option in listed:  # of an inline table
+            table[_ABSENT] = [each for each in listed if each != option]
+
+    return _changed(text, path, change)
 
 
-def _without_headers(text: str, path: Path) -> str:
-    """Remove the headers of an empty table and of those in it: alone it asks for the service."""
-    gone = [line for key, line in dropin.headers(text).items() if key[: len(path)] == path]
-    lines = text.split("\n")
-    return "\n".join(line for number, line in enumerate(lines, 1) if number not in gone)
+def _without_keys(text: str, path: Path, key: str | None = None) -> str:
+    """Remove a key, None: each, of the table at `path`."""
 
+    def change(outer: Any) -> None:
+        table = outer.get(path[-1], {})
+        gone = [each for each in list(table) if key in (None, each)]
+        if not gone:
+            return
+        if not isinstance(table, dropin.editor().items.InlineTable):
+            for each in gone:
+                table.pop(each)
+            return
+        # Written anew: tomlkit 0.9 leaves the comma of what it removes.
+        inline = dropin.editor().inline_table()
+        inline.update({each: value for each, value in table.items() if each not in gone})
+        was = table.trivia
+        inline.trivia.comment_ws, inline.trivia.comment = was.comment_ws, was.comment
+        outer[path[-1]] = inline
 
-def _drop_option(table: Any, option: str) -> None:
-    table.get(_OPTIONS, {}).pop(option, None)
-    listed = table.get(_ABSENT, [])
-    if option in listed:
-        listed.remove(option)
+    return _changed(text, path[:-1], change)
 
 
 def _changed(text: str, path: Path, change: Callable[[Any], object]) -> str:
@@ -159,15 +174,37 @@ def _changed(text: str, path: Path, change: Callable[[Any], object]) -> str:
     return str(whole.as_string())
 
 
-def _with_line(text: str, path: Path, line: str) -> str:
-    """Add a line to a table: below its last key, or in a table of its own."""
-    header = dropin.headers(text).get(path)
-    if header is None:
-        return dropin.appended(text, [dropin.header(path), line])
-    below = [
-        last
-        for key, (first, last) in key_spans(text).items()
-        if key[: len(path)] == path and len(key) > len(path) and first > header
-        if key[:-1] not in dropin.headers(text) or key[:-1] == path
-    ]
-    return dropin.inserted(text, max([header, *below]), [line])
+def _with_key(text: str, path: Path, key: str, written: str) -> str:
+    """Add a key to a table: below its last one, within its braces, or in a table of its own."""
+    found = dropin.headers(text)
+    if path in found:
+        after = [line for line in found.values() if line > found[path]]
+        end = min(after, default=text.count("\n") + 2)
+        spans = key_spans(text).values()
+        inside = [last for first, last in spans if found[path] < first and last < end]
+        return dropin.inserted(text, max([found[path], *inside]), [f"{key} = {written}"])
+    if not _has(text, path) or any(head[: len(path)] == path for head in found):
+        added = [dropin.header(path), f"{key} = {written}"]
+        below = [line for head, line in found.items() if head[: len(path)] == path]
+        if not below:
+            return dropin.appended(text, added)
+        # tomlkit loses its way if a table comes after one that is within it.
+        return dropin.inserted(text, dropin.above(text, min(below)), [*added, ""])
+    tomlkit = dropin.editor()
+    *outer, last = key.split(".")
+
+    def change(table: Any) -> None:
+        for part in outer:
+            table = table.setdefault(part, tomlkit.inline_table())
+        table[last] = tomlkit.value(written)
+
+    return _changed(text, path, change)
+
+
+def _has(text: str, path: Path) -> bool:
+    found: Any = tomli.loads(text)
+    for part in path:
+        if part not in found:
+            return False
+        found = found[part]
+    return True

@@ -18,6 +18,8 @@ from pf_agent.model import BLANKS, DesiredState, DocumentKind, Place
 _FLAGS: Final = ("private", "unprivileged", "chroot")
 # The built-in default (master(5)).
 _DEFAULT: Final = "-"
+# Debian's own, beside main.cf.proto: with the managed services alone, Postfix would serve nobody.
+_TEMPLATE: Final = "/etc/postfix/master.cf.proto"
 _WAKEUP: Final = re.compile(r"-|[0-9]+\??")
 _ELSEWHERE: Final = (*names.SERVICE_FIELDS, names.SERVICE_COMMAND, names.SERVICE_ARGUMENTS)
 _OPTION: Final = re.compile(r"-[^-o]*o")
@@ -89,6 +91,7 @@ def documents(parts: Parts, config_directory: str | None) -> dict[str, DesiredSt
     desired = DesiredState(
         parts.settings,
         parts.use_default,
+        template=_TEMPLATE,
         provenance=parts.provenance,
         config_directory=config_directory,
         kind=kind,

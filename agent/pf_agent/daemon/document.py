@@ -8,7 +8,7 @@ to serve, as with main.cf.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from pf_agent.daemon.telling import emit_of_document
@@ -47,13 +47,12 @@ class Tries(Protocol):
 
 @dataclass(frozen=True)
 class Document:
-    """What manages one document. `asked` is what the files ask for, by main.cf as it is.
+    """What manages one document. `wanted` is what the files ask for, by main.cf as it is.
 
-    None: they ask for what cannot be, as `problems` says.
+    `problems` says what of it cannot be: then it is not in force.
     """
 
-    kind: DocumentKind
-    asked: DesiredState | None
+    wanted: DesiredState
     problems: tuple[str, ...]
     host: MainCfFile
     state: FileStore
@@ -64,47 +63,85 @@ class Document:
     def cycle(self, policy: Policy, last: Outcome | None, actual: ActualState) -> Outcome:
         """Run one cycle with what is in force. Raises HostError."""
         with self.state.lock():
-            asked = self.asked or self.in_force.desired(None)
+            asked = self.asked or self.in_force_now()
             if asked is None:
                 return Outcome(Result.REJECTED, "; ".join(self.problems))
             outcome = self.in_force.cycle(asked, policy, last, actual)
         is_right = outcome.result in (Result.IN_SYNC, Result.CORRECTED)
         if is_right and not policy.observe_only and not self.is_started:
-            self._note_in_use(asked)
+            self._note_in_use()
+        elif outcome.result is Result.IN_SYNC and not policy.observe_only:
+            self._keep_if_good(actual.text)
         return outcome
+
+    def _keep_if_good(self, text: bytes | None) -> None:
+        """Keep it in case it is destroyed, with what others have written since the last start."""
+        if text is None or text == self.state.last_good() or self.state.pending() is not None:
+            return
+        said = self.judge(text)
+        if not said.fatal and not said.faults:
+            self.state.keep_last_good(text)
+
+    @property
+    def name(self) -> str:
+        """Its name in the desired state."""
+        return self.wanted.document
+
+    @property
+    def asked(self) -> DesiredState | None:
+        """What is to be in force; None: what the files ask for cannot be."""
+        return None if self.problems else self.wanted
+
+    def in_force_now(self) -> DesiredState | None:
+        """Return what is enforced; None if nothing is. Raises HostError."""
+        found, wanted = self.in_force.desired(self.asked), self.wanted
+        # Which document it is for is not kept with it.
+        return found and replace(found, document=self.name, is_secret=wanted.is_secret)
 
     @property
     def is_started(self) -> bool:
         """Whether Postfix must be started to use it."""
-        return self.kind is DocumentKind.MASTER_CF
+        return self.wanted.kind is DocumentKind.MASTER_CF
 
-    def note_served(self) -> None:
-        """Note that Postfix uses it as it is. Raises HostError."""
+    def note_served(self, began_at: float) -> None:
+        """Note that Postfix, started at that time, serves with it. Raises HostError.
+
+        Not if it was written since: what Postfix would be with that is not known yet.
+        """
+        actual = self.host.read()
+        if actual.text is not None and actual.written_at <= began_at:
+            self._note_used(actual.text, self._is_right(actual))
+
+    def _is_right(self, actual: ActualState) -> bool:
+        desired = self.in_force_now()
+        if desired is None or not desired.says_the_same(self.state.wishes().applied):
+            return False
+        return not plan(self.host, desired, actual, self.state.last_good()).drift
+
+    def _note_used(self, text: bytes | None, is_good: bool) -> None:
         pending = self.state.pending()
         cycle = None if pending is None else pending.cycle
-        self.state.note_served(cycle, self.host.read().text, is_started=True, is_good=True)
+        self.state.note_served(cycle, text, is_started=True, is_good=is_good)
 
     def would_say(self, actual: ActualState) -> bytes:
         """Return the text that would be right. Raises HostError."""
-        desired = self.in_force.desired(self.asked)
+        desired = self.in_force_now()
         if desired is None:
             return actual.text or b""
         return plan(self.host, desired, actual, self.state.last_good()).candidate
 
-    def _note_in_use(self, asked: DesiredState) -> None:
+    def _note_in_use(self) -> None:
         """Note that what is there is in use, unless it was written again, which is seen next."""
-        actual, pending = self.host.read(), self.state.pending()
-        desired = self.in_force.desired(asked)
-        is_known = pending is None and actual.text == self.state.last_good()
+        actual, desired = self.host.read(), self.in_force_now()
         if desired is None or actual.text is None or actual.is_open:
             return
+        is_known = self.state.pending() is None and actual.text == self.state.last_good()
         if is_known or not find_drift(desired, actual, attributes=None):
-            cycle = None if pending is None else pending.cycle
-            self.state.note_served(cycle, actual.text, is_started=True, is_good=True)
+            self._note_used(actual.text, is_good=True)
 
     def is_as(self, other: Document) -> bool:
         """Whether the other one would manage the same file in the same way."""
-        ours, theirs = (self.asked, self.problems), (other.asked, other.problems)
+        ours, theirs = (self.wanted, self.problems), (other.wanted, other.problems)
         is_file = (self.host.path, self.attributes) == (other.host.path, other.attributes)
         return ours == theirs and is_file
 
@@ -157,10 +194,9 @@ def document_of(
     in_force = InForce(found.host, kept, emit_of_document(name, emit), postfix.is_there)
     if found.desired.is_secret:
         note_settings(kept.wishes())
-    asked = None if found.problems else found.desired
-    judge, kind = Trials(tries_of(found, postfix), owner.ended), found.desired.kind
+    judge = Trials(tries_of(found, postfix), owner.ended)
     ours = (found.host, kept, judge, in_force, found.attributes)
-    return Document(kind, asked, found.problems, *ours)
+    return Document(found.desired, found.problems, *ours)
 
 
 def tries_of(found: OtherDocument, postfix: Tries) -> Callable[[bytes], Judgement]:

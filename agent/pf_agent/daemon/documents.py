@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import Final
 
 from pf_agent import names
@@ -104,7 +105,7 @@ class Documents:
         `in_force` is what it must say. Raises HostError.
         """
         asked = self._shared.asked(self._name)
-        wanted = {} if asked is None else asked.documents
+        wanted = {} if asked is None else dict(asked.documents)
         if asked is not None and not self._is_begun:
             self._forget_others(wanted)
         if not wanted and not self._documents:
@@ -113,7 +114,11 @@ class Documents:
         text = self._host.read().text if settled is None else settled
         is_to_look = self._is_other_main_cf(text, in_force) or bool(reasons & _LOOKS)
         for name in self._documents.keys() - wanted.keys():
-            self._documents.pop(name).leave()
+            rest = self._documents[name].rest()
+            if rest is None:
+                self._documents.pop(name).leave()
+            else:
+                wanted[name] = rest
         new = wanted.keys() - self._documents.keys()
         self._documents |= {name: self._taken_up(name) for name in wanted if name in new}
         for name, document in self._documents.items():
@@ -227,6 +232,19 @@ class _Followed:
             self._emit(Record(Event.CONTESTED, told))
         self._is_contested = True
         return told
+
+    def rest(self) -> DesiredState | None:
+        """Return what is to be desired of it until it may be left alone; None: it may be now.
+
+        What a wish changed that Postfix was never seen to serve with is to go back first.
+        """
+        document = self.document
+        if document is None or not document.is_started:
+            return None
+        is_done = document.state.pending() is None and not document.state.wishes().before
+        if is_done or self._shared.may_only_observe(self._instance):
+            return None
+        return replace(document.wanted, settings={}, use_default=frozenset(), provenance={})
 
     def leave(self) -> None:
         """Stop managing it; the file stays as it is."""

@@ -38,6 +38,17 @@ class DocumentsOnce:
                 outcomes[name] = Outcome(Result.FAILED, f"{error.filename}: {error.strerror}")
         return outcomes
 
+    def taken_back(self) -> dict[str, Outcome]:
+        """Return those that Postfix did not come up with once they were corrected, and why."""
+        refused = {
+            document.name: document.in_force.rejected(document.asked) for document in self._found
+        }
+        return {
+            name: Outcome(Result.REJECTED, rejected.reason)
+            for name, rejected in refused.items()
+            if rejected is not None
+        }
+
     def _cycle(self, name: str, desired: DesiredState, main_cfs: Sequence[bytes]) -> Outcome:
         found = document_of(name, desired, self._owner, main_cfs)
         for moved in found.state.prepare():

@@ -140,11 +140,15 @@ class Instance:
         reasons = self._spaced(reasons)
         if reasons & _DOUBTS_POSTFIX:
             self._activation.doubt()
-        with self._recorded():
-            self._look_if_due(reasons)
-        # Also where main.cf cannot be judged: without master.cf it cannot.
-        with self._recorded():
-            self._documents.turn(reasons, self._settled_text, self.desired())
+        # main.cf decides what each document is. But where only those have changed, they come first:
+        # with a FIFO in place of master.cf, each program that is asked about main.cf would wait.
+        looks = [self._look_if_due, self._look_at_documents]
+        if not reasons - {Reason.DOCUMENT, Reason.NAMED}:
+            looks.reverse()
+        for look in looks:
+            # Also where main.cf cannot be judged: without master.cf it cannot.
+            with self._recorded():
+                look(reasons)
         if not self._failure:
             with self._recorded():
                 self._go_on(reasons)
@@ -155,6 +159,9 @@ class Instance:
             reasons = reasons | self._reconsider()
         if reasons - {Reason.DOCUMENT}:
             self._look(reasons)
+
+    def _look_at_documents(self, reasons: set[Reason]) -> None:
+        self._documents.turn(reasons, self._settled_text, self.desired())
 
     def _go_on(self, reasons: set[Reason]) -> None:
         if self._may_act() or self._shared.may_only_observe(self.name):
@@ -329,18 +336,19 @@ class Instance:
 
     def _advance(self) -> None:
         turn = self._turn()
+        if turn.may_act:
+            self._started.mark(self._activation.memory.failure)
         end = self._activation.advance(turn)
         if isinstance(end, NotUp) and turn.may_act:
             self._mend(end)
         elif isinstance(end, Activated):
-            self._started.note_served(end.pending)
+            self._started.note_served(end.began_at)
             if end.pending is not None:
                 self._drifts.note_activated(end.pending, end.at)
             self._look({Reason.NAMED})  # what was only waiting for Postfix to serve
         # If it fails for its former values, as with a greeting, asking again would never end.
         if turn.may_act and (self._activation.is_at_rest() or self._activation.is_failing()):
             self._activate_the_unserved()
-            self._started.mark()
 
     def _mend(self, end: NotUp) -> None:
         """Postfix is down: revert what is to blame; if nothing is, start it again."""

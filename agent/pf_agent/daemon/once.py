@@ -174,6 +174,7 @@ class _Application:
                 outcome = outcome if failure else replace(outcome, summary=left)
         if wanted.activate:
             tables.rebuild(self._parts.host.read().text or b"", of_others=True)
+        others |= self._others.taken_back()
         refused = self._parts.in_force.rejected(self._asked)
         failure = failure or (refused.reason if refused else "")
         return Applied(self._name, outcome, failure, tables.rebuilt, tables.stale, others)
@@ -249,7 +250,7 @@ class _Application:
             turn = self._turn()
             end = activation.advance(turn)
             if isinstance(end, Activated):
-                self._started.note_served(end.pending)
+                self._started.note_served(end.began_at)
             if isinstance(end, NotUp) and self._is_mended(end):
                 activation.forget()
                 continue  # the start with the former state is still to come

@@ -12,7 +12,9 @@ from pf_agent.config.entries import is_table
 from pf_agent.errors import HostError
 from pf_agent.files.cycles import INSTANCES
 from pf_agent.files.store import FileStore
-from pf_agent.model import DesiredState
+from pf_agent.model import DesiredState, DocumentKind
+
+_MASTER_CF = DocumentKind.MASTER_CF.value
 
 
 def served_of_all(directory: str, run_directory: str) -> dict[str, DesiredState]:
@@ -38,7 +40,7 @@ def _whole(store: FileStore) -> DesiredState | None:
     with suppress(HostError):
         for name in store.documents():
             inner = _served(store.of_document(name, _unread))
-            if inner is not None and is_table(name):
+            if inner is not None and (is_table(name) or name == _MASTER_CF):
                 documents[name] = inner
     return replace(found, documents=documents)
 

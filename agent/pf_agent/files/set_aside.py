@@ -45,8 +45,18 @@ def misfit_at(path: str) -> str:
 def set_aside(path: str, main_cf: str, why: str) -> str:
     """Move what is at a path aside, and return where to. Raises OSError.
 
-    By its name only: it is not opened, and a link is not followed.
+    By its name only: it is not opened, but for a FIFO, and a link is not followed.
     """
     aside = f"{main_cf}.{why}-{time.time_ns()}"
     os.rename(path, aside)
+    if stat.S_ISFIFO(os.lstat(aside).st_mode):
+        _end_readers(aside)
     return aside
+
+
+def _end_readers(fifo: str) -> None:
+    """Give Postfix's programs that opened the FIFO as their file its end: they would wait for it.
+
+    With both directions the opening itself does not wait, see fifo(7).
+    """
+    os.close(os.open(fifo, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC))

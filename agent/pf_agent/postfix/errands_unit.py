@@ -127,14 +127,14 @@ class Unit:
     def _do(self, asked: object) -> Any:
         """Do one errand. Raises HostError, and ValueError for an invalid request."""
         match asked:
-            case {"errand": "judge", "directory": str(directory), "text": str(text)}:
-                return astuple(self._postfix(directory).judge(_bytes(text)))
-            case {"errand": "judge-services", "directory": str(directory), "text": str(text)}:
-                return astuple(self._postfix(directory).judge_services(_bytes(text)))
+            case {
+                "errand": "judge" | "judge-services" | "references" as errand,
+                "directory": str(directory),
+                "text": str(text),
+            }:
+                return self._tried(errand, directory, _bytes(text))
             case {"errand": "services", "directory": str(directory), "managed": list(managed)}:
                 return astuple(self._postfix(directory).ask_services(tuple(map(str, managed))))
-            case {"errand": "references", "directory": str(directory), "text": str(text)}:
-                return list(map(astuple, self._postfix(directory).references(_bytes(text))))
             case {"errand": "newaliases", "directory": str(directory), "databases": list(asked)}:
                 self._postfix(directory)  # raises if there is no such instance
                 return AliasBuilder(os.path.normpath(directory)).newaliases(asked)
@@ -163,6 +163,13 @@ class Unit:
             }:
                 return self._log(errand, directory, units, since)
         raise ValueError(asked)
+
+    def _tried(self, errand: str, directory: str, text: bytes) -> Any:
+        postfix = self._postfix(directory)
+        if errand == "references":
+            return list(map(astuple, postfix.references(text)))
+        judge = postfix.judge if errand == "judge" else postfix.judge_services
+        return astuple(judge(text))
 
     def _of_table(self, directory: str, table: list[Any], asked: Any) -> Any:
         match asked["errand"], table, asked.get("text"):

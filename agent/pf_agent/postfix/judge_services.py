@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
+from pf_agent.errors import HostError
 from pf_agent.maincf import master_faults
 from pf_agent.maincf.document import MainCf
 from pf_agent.maincf.listeners import enabled
@@ -74,7 +75,11 @@ class ServiceJury:
         self, effective: Mapping[str, str], types: frozenset[str] | None, text: bytes
     ) -> list[Reference]:
         """Return the services that parameters name by default, and only the former text has."""
-        before = inventory(effective, types, self._candidates.master_cf().render())
+        try:
+            former = self._candidates.master_cf().render()
+        except HostError:
+            return []  # it is destroyed: what it had is no reason against a text that is not
+        before = inventory(effective, types, former)
         there = set(absences(named_services(effective, before)))
         now = absences(named_services(effective, inventory(effective, types, text)))
         return [each for each in now if each not in there]

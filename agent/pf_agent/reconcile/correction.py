@@ -11,6 +11,7 @@ from pf_agent.errors import HostError
 from pf_agent.maincf.document import HOT_SECONDS
 from pf_agent.maincf.grammar import grammar_of
 from pf_agent.model import (
+    DocumentKind,
     Drift,
     DriftKind,
     Event,
@@ -167,6 +168,8 @@ class Correction:
         """
         if all(drift.is_wished for drift in found.drift):
             return False
+        if self.look.desired.kind is DocumentKind.MASTER_CF:
+            return True  # master reads it at once when it is told to (master/master_ent.c)
         now = self.exposure.corrected_at or self.look.policy.clock()
         seen, written = self.look.policy.in_sync_at, found.actual.modified_at
         return seen is None or not seen <= written <= now < written + HOT_SECONDS

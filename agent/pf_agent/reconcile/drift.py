@@ -80,7 +80,7 @@ def find_drift(
     """
     drift: list[Drift] = []
     if damaged:
-        first = "a new file" if desired.document else "the template"
+        first = "the template" if desired.template or not desired.document else "a new file"
         source = "the last good text" if restorable else first
         drift.append(Drift("", DriftKind.ABSENT_FILE, source, damaged))
     if attributes is not None and actual.kind is not FileKind.ABSENT:

@@ -12,11 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pf_agent import names
+from pf_agent.maincf import service_parts
 from pf_agent.maincf.grammar import Document, grammar_of
 from pf_agent.maincf.mentions import mentioned as named_in
 from pf_agent.model import (
     ActualState,
     DesiredState,
+    DocumentKind,
     Emit,
     Event,
     Exposure,
@@ -162,10 +164,11 @@ class Rollback:
         now = grammar_of(desired.kind).parse(text).parameters()
         before = served.parameters()
         others = {name: now.get(name) for name in now.keys() | before.keys()}
+        differs = {name for name in others if others[name] != before.get(name)}
         changed: Mapping[str, str] = {
-            name: value or ""
-            for name, value in others.items()
-            if value != before.get(name) and name not in desired.parameters()
+            name: others[name] or ""
+            for name in differs - desired.parameters()
+            if not _whole(name) & differs  # a service goes back with its parts
         }
         said = (self.not_up.reason, *self.not_up.fatal)
         blamed = {name for line in said for name in named_in(line, changed)}
@@ -177,6 +180,10 @@ class Rollback:
         cycle = None if marker is None else marker.cycle
         tried_in = None if self.not_up.pending is None else self.not_up.pending.cycle
         return actual if cycle == tried_in and actual.text == self.not_up.tried else None
+
+    def _kind(self) -> DocumentKind:
+        applied = self.store.wishes().applied
+        return DocumentKind.MAIN_CF if applied is None else applied.kind
 
     def _swap(
         self,
@@ -202,7 +209,7 @@ class Rollback:
         fields = {
             names.FIELD_REASON: self.not_up.reason,
             names.FIELD_LOG: "\n".join(self.not_up.log),
-            names.FIELD_DIFF: unified_diff(actual.text, text, self.host.path),
+            names.FIELD_DIFF: unified_diff(actual.text, text, self.host.path, self._kind()),
             names.FIELD_DISPLACED: "\n".join(swap.kept),
         }
         for name in changed:
@@ -217,7 +224,7 @@ class Rollback:
     ) -> str:
         instead = "the previous state is in force again"
         if wishes.served is None:
-            instead = "main.cf is as it was before, and is only watched"
+            instead = f"{applied.kind.value} is as it was before, and is only watched"
         return (
             f"Postfix did not come up with the new desired state, so it is rejected and {instead}:"
             f" {_asked(applied, changed)}: {self._why()}; fix it; it is tried again"
@@ -248,6 +255,12 @@ class Rollback:
         # The first fatal line is the cause, those after it are consequences.
         telling = ended[:1] or warnings[-1:] or theirs[-1:] or log[-1:]
         return "; ".join((self.not_up.reason, *telling))
+
+
+def _whole(name: str) -> set[str]:
+    """Return the service of master.cf that this is a part of; no parameter's name has a `/`."""
+    service, part = service_parts.taken_apart(name)
+    return {service} if part else set()
 
 
 def _asked(applied: DesiredState, changed: Sequence[str]) -> str:

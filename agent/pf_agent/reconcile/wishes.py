@@ -32,9 +32,11 @@ def in_force(wishes: Wishes, asked: DesiredState | None) -> DesiredState | None:
 
     None if there is nothing: there has never been a good state, or the first one was rejected.
     """
-    if asked is None or wishes.rejects(asked):
-        return wishes.served
-    return asked
+    if asked is None or not wishes.rejects(asked):
+        return asked or wishes.served
+    served = wishes.served
+    # Which document it is for is not kept with it.
+    return served and replace(served, document=asked.document, is_secret=asked.is_secret)
 
 
 def differing(one: DesiredState | None, other: DesiredState | None) -> frozenset[str]:

@@ -13,6 +13,7 @@ from pf_agent.words.sentences import printable, shown_values
 # A journal field takes no more (journal.py); what is cut here need not be made printable first.
 _FIELD_CHARACTERS = 3900
 _YES = "yes"
+_MASTER_CF = DocumentKind.MASTER_CF.value
 
 
 def drift_dict(drift: Drift) -> dict[str, Any]:
@@ -76,7 +77,7 @@ def stale_dict(stale: Mapping[str, str]) -> dict[str, str]:
 def drift_fields(drift: Drift) -> dict[str, str]:
     """Return one difference as journal fields, without those that do not apply."""
     expected, actual = shown_values(drift)
-    part = {names.FIELD_PARAMETER: drift.parameter}
+    part = {names.FIELD_PARAMETER: drift.parameter or drift.document}
     if is_of_table(drift.document):
         part = {names.FIELD_TABLE: drift.document, names.FIELD_KEY: drift.parameter}
     fields = {
@@ -100,15 +101,15 @@ def drift_in(fields: Mapping[str, str]) -> Drift | None:
         kind = DriftKind(fields.get(names.FIELD_KIND, ""))
     except ValueError:
         return None
-    line = fields.get(names.FIELD_LINE, "")
+    line, parameter = fields.get(names.FIELD_LINE, ""), fields.get(names.FIELD_PARAMETER, "")
     return Drift(
-        fields.get(names.FIELD_PARAMETER) or fields.get(names.FIELD_KEY, ""),
+        "" if parameter == _MASTER_CF else parameter or fields.get(names.FIELD_KEY, ""),
         kind,
         fields.get(names.FIELD_EXPECTED),
         fields.get(names.FIELD_ACTUAL),
         int(line) if line.isascii() and line.isdigit() else None,
         fields.get(names.FIELD_WISHED) == _YES,
-        fields.get(names.FIELD_TABLE) or _document_of(fields.get(names.FIELD_PARAMETER, "")),
+        fields.get(names.FIELD_TABLE) or _document_of(parameter),
     )
 
 
@@ -118,8 +119,11 @@ def is_of_table(document: str) -> bool:
 
 
 def _document_of(parameter: str) -> str:
-    """Return master.cf for `submission/inet/chroot`: no parameter's name has a `/`."""
-    return DocumentKind.MASTER_CF.value if "/" in parameter else ""
+    """Return master.cf for `submission/inet/chroot`, and for its own name: the whole file.
+
+    No parameter's name has a `/`, or a `.`.
+    """
+    return _MASTER_CF if "/" in parameter or parameter == _MASTER_CF else ""
 
 
 def _field(value: str) -> str:

@@ -186,7 +186,7 @@ class World:
 def world(tmp_path: Path) -> World:
     """Postfix was seen to serve, and nothing is to be done."""
     world = World(tmp_path)
-    assert world.verify() == Activated(None, 1_000.0)
+    assert world.verify() == Activated(None, 1_000.0, 0.0)
     world.settle()
     world.clock.now = 1_000.0
     world.programs.asked.clear()
@@ -214,7 +214,7 @@ def test_a_good_run(world: World) -> None:
     world.clock.now = 1_000.7
     world.service.finish()
     assert world.verify() == Activated(
-        replace(pending, exposure=replace(pending.exposure, activated_at=1_000.7)), 1_000.7
+        replace(pending, exposure=replace(pending.exposure, activated_at=1_000.7)), 1_000.7, 1_000.0
     )
     assert world.programs.asked == [GREETING]
     assert world.state.pending() is None
@@ -585,7 +585,9 @@ def test_a_start_by_others_while_it_fails_is_verified_and_none_of_ours_follows(
 def test_a_start_by_others_is_verified(world: World) -> None:
     world.others_start()
     assert not world.activation.is_at_rest()
-    assert world.verify() == Activated(None, world.clock.now)
+    assert world.verify() == Activated(
+        None, world.clock.now, world.service.units_of("postfix.service")[-1].began_at
+    )
     world.settle()
     assert (world.service.jobs, world.records) == ([], [])
 
@@ -605,7 +607,9 @@ def test_while_main_cf_is_no_file_no_program_of_postfix_is_asked(world: World) -
     assert world.programs.asked == []
     world.refused = ""
     world.pass_time()
-    assert world.verify() == Activated(None, world.clock.now)
+    assert world.verify() == Activated(
+        None, world.clock.now, world.service.units_of("postfix.service")[-1].began_at
+    )
 
 
 def test_a_start_with_another_text_is_what_postfix_ran_with(world: World) -> None:

@@ -223,3 +223,7 @@ def test_it_is_saved_and_read_back_by_itself() -> None:
     again = saved_state(members_of(found))
     assert again == found
     assert again.says_the_same(found)
+
+
+def test_a_lost_master_cf_begins_as_debians() -> None:
+    assert services(SUBMISSION).template == "/etc/postfix/master.cf.proto"

@@ -157,8 +157,7 @@ def test_a_change_of_its_mode_has_it_managed_anew(world: World) -> None:
 
 def test_what_is_only_reported_is_told_as_such(world: World) -> None:
     document = world.document({"x": "y"})
-    assert document.asked is not None
-    asked = replace(document.asked, settings={}, unmanaged=Unmanaged.REPORT)
-    document = replace(document, asked=asked)
+    wanted = replace(document.wanted, settings={}, unmanaged=Unmanaged.REPORT)
+    document = replace(document, wanted=wanted)
     outcome = world.cycle(document)
     assert document.trouble(outcome) == f"{world.name} also sets a"

@@ -617,6 +617,24 @@ def test_what_is_no_file_is_read_as_what_it_is(
     assert (found.text, found.kind, found.refused) == (None, FileKind.OTHER, f"it is {called}")
 
 
+def is_asleep(pid: int) -> bool:
+    """Whether the process waits for something."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
+
+
+@needs_root
+def test_a_program_that_opened_a_fifo_in_its_place_waits_no_longer(real: RealHost) -> None:
+    fifo(real.file)
+    with subprocess.Popen(["head", "-c1", real.file], stdout=subprocess.PIPE) as reader:
+        try:
+            while not is_asleep(reader.pid):
+                assert reader.poll() is None
+            real.exchange(real.read(), b"a = b\n", lose)
+            assert reader.communicate(timeout=60) == (b"", None)
+        finally:
+            reader.kill()
+
+
 @needs_root
 @MISFITS
 def test_what_is_no_file_is_moved_aside_and_told(

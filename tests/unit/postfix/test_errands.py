@@ -138,6 +138,42 @@ def test_a_judgement_comes_as_it_was_made(host: Host, line: bytes, tmp_path: Pat
 
 
 @pytest.mark.postfix
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"2525 inet n - n - - smtpd\n",
+        b"oops\n",
+        b"nosuchport inet n - n - - smtpd\n",
+        b"2525 inet n - n - - smtpd -o smtpd_timeout=\xff\n",
+    ],
+)
+def test_a_judgement_of_master_cf_comes_as_it_was_made(
+    host: Host, line: bytes, tmp_path: Path
+) -> None:
+    host.main_cf.write_text("myhostname = host.example\nmynetworks = 127.0.0.1\n")
+    text = b"smtp inet n - y - - smtpd\n" + line
+    (host.main_cf.parent / "master.cf").write_bytes(b"smtp inet n - y - - smtpd\n")
+    here = Postfix(str(host.main_cf.parent), str(tmp_path)).judge_services(text)
+    with host.served():
+        assert host.errands().judge_services(text) == here
+
+
+@pytest.mark.postfix
+def test_only_managed_services_are_asked_at_their_ports(host: Host) -> None:
+    host.main_cf.write_text("myhostname = host.example\nmynetworks = 127.0.0.1\n")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    line = f"127.0.0.1:{port} inet n - n - - smtpd\n"
+    (host.main_cf.parent / "master.cf").write_text(line)
+    os.utime(host.main_cf, (NOW, NOW))
+    with host.served():
+        assert host.errands().ask_services(["smtp/inet"]) == Heard()
+        heard = host.errands().ask_services([f"127.0.0.1:{port}/inet"])
+    assert f"127.0.0.1:{port}: no connection" in heard.trouble
+    assert not heard.greeted
+
+
+@pytest.mark.postfix
 def test_the_probe_asks_where_postfix_has_to_greet_and_nowhere_else(host: Host) -> None:
     (host.main_cf.parent / "master.cf").write_text("127.0.0.3:25 inet n - y - - smtpd\n")
     os.utime(host.main_cf, (NOW, NOW))
@@ -251,6 +287,8 @@ def test_what_dpkg_is_about(host: Host) -> None:
         b'{"errand": "judge", "text": ""}',
         b'{"errand": "judge", "directory": ["/etc/postfix"], "text": ""}',
         b'{"errand": "judge", "directory": "/etc/postfix", "text": 1}',
+        b'{"errand": "judge-services", "directory": "/etc/postfix", "text": 1}',
+        b'{"errand": "services", "directory": "/etc/postfix", "managed": "smtp/inet"}',
         b'{"errand": "newaliases", "directory": "/etc/postfix"}',
         b'{"errand": "newaliases", "directory": "/etc/postfix", "databases": null}',
         b'{"errand": "probe", "directory": "/etc/postfix", "greeting": "127.0.0.1"}',

@@ -98,7 +98,7 @@ def test_where_the_files_have_a_fault_what_was_served_with_is() -> None:
 def test_what_was_rejected_is_not_wherever_it_stands() -> None:
     found = wishes.rejected(Wishes(SERVED, NEW, {"relayhost": None}), Rejected(NEW, "451"))
     moved = replace(NEW, provenance={"relayhost": Place("/elsewhere", 1)})
-    assert wishes.in_force(found, moved) is SERVED
+    assert wishes.in_force(found, moved) == SERVED
     other = replace(NEW, settings={**NEW.settings, "relayhost": "y"})
     assert wishes.in_force(found, other) is other
     assert wishes.in_force(found.tried_again(), moved) is moved
@@ -450,3 +450,10 @@ def test_lines_that_are_none_of_the_parameter_are_refused(lines: str) -> None:
     document = kept_wishes.to_json(KEPT) | {"before": {"message_size_limit": lines}}
     with pytest.raises(ValueError, match=r"not its lines|can't encode"):
         kept_wishes.from_json(document)
+
+
+def test_what_is_in_force_instead_is_for_the_same_document() -> None:
+    found = wishes.rejected(Wishes(SERVED, NEW, {"relayhost": None}), Rejected(NEW, "451"))
+    asked = replace(NEW, document="hash:/etc/postfix/secret", is_secret=True)
+    instead = wishes.in_force(found, asked)
+    assert instead == replace(SERVED, document="hash:/etc/postfix/secret", is_secret=True)

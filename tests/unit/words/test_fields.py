@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from pf_agent import names
 from pf_agent.model import Applied, Drift, DriftKind, Exposure, Outcome, Result
 from pf_agent.words import sentences
@@ -13,6 +15,7 @@ from pf_agent.words.fields import (
     diff_dict,
     drift_dict,
     drift_fields,
+    drift_in,
     exposure_fields,
     moment,
     moment_in,
@@ -134,3 +137,20 @@ def test_a_moment_is_read_back_from_its_field() -> None:
     assert moment_in({"AT": moment(1_764_000_000.0625)}, "AT") == 1_764_000_000.062
     for fields in ({}, {"AT": ""}, {"AT": "yesterday"}):
         assert moment_in(fields, "AT") is None
+
+
+@pytest.mark.parametrize(
+    ("part", "document"),
+    [
+        ("mynetworks", ""),
+        ("", ""),
+        ("submission/inet", "master.cf"),
+        ("submission/inet/chroot", "master.cf"),
+        ("", "master.cf"),
+        ("a/b", "hash:/etc/postfix/transport"),
+        ("", "hash:/etc/postfix/transport"),
+    ],
+)
+def test_a_drift_comes_back_from_its_fields_with_its_document(part: str, document: str) -> None:
+    drift = Drift(part, DriftKind.CHANGED, "y", "n", 3, document=document)
+    assert drift_in(drift_fields(drift)) == drift

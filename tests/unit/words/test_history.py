@@ -310,3 +310,22 @@ def test_whatever_somebody_wrote_into_the_fields_is_read(entries: list[Entry]) -
         assert history.cycle_dict(past, name)["cycle"] == past.cycle
         assert past in history.named(found, CycleName.parse(name))
         assert len(history.cycle_row(name, past)) == len(history.HEADINGS)
+
+
+def test_a_cycle_of_master_cf_says_so_and_keeps_its_parts() -> None:
+    fields = {**DRIFT, names.FIELD_PARAMETER: "submission/inet/chroot"}
+    (past,) = cycles([entry(Event.DRIFT_DETECTED, fields), entry(Event.DRIFT_CORRECTED, CORRECTED)])
+    assert (past.document, past.parameters) == ("master.cf", ("submission/inet/chroot",))
+    assert history.cycle_row("17", past)[2] == "master.cf: submission/inet/chroot"
+    command = "pf-agent adopt --cycle 17 submission/inet/chroot"
+    assert history.keep_command(past, "17") == command
+    given = parser().parse_args(shlex.split(command)[1:])
+    assert given.parameters == ["submission/inet/chroot"]
+
+
+def test_a_cycle_that_brought_master_cf_back_is_not_of_main_cf() -> None:
+    gone = Drift("", DriftKind.ABSENT_FILE, "the last good text", "none", document="master.cf")
+    fields = {names.FIELD_CYCLE: "17", **drift_fields(gone)}
+    (past,) = cycles([entry(Event.DRIFT_DETECTED, fields), entry(Event.DRIFT_CORRECTED, CORRECTED)])
+    assert past.document == "master.cf"
+    assert history.cycle_row("17", past)[2] == "master.cf"
