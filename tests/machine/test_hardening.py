@@ -195,20 +195,23 @@ THEIRS = "install -o 1 -g 1 -m 600 /dev/null /etc/theirs"
 NEEDED_FOR = {
     (AGENT, "CAP_CHOWN"): """
 import os
+from pf_agent.files.nature import OWN_MAIN_CF
 from pf_agent.files.replacement import Replacement
 from pf_agent.model import ActualState, FileKind
 theirs = os.open("/etc/theirs", os.O_RDWR)
-Replacement("/etc/theirs", True).dress(theirs, ActualState(b"", FileKind.REGULAR, 1, 1), {})
+Replacement("/etc/theirs", OWN_MAIN_CF).dress(theirs, ActualState(b"", FileKind.REGULAR, 1, 1), {})
 assert os.fstat(theirs).st_uid == 0
 """,
     (AGENT, "CAP_DAC_OVERRIDE"): """
+from pf_agent.files.nature import OWN_MAIN_CF
 from pf_agent.files.regular import read_regular
-assert read_regular("/etc/theirs", True).text == b""
+assert read_regular("/etc/theirs", OWN_MAIN_CF).text == b""
 """,
     (AGENT, "CAP_LEASE"): """
+from pf_agent.files.nature import OWN_MAIN_CF
 from pf_agent.files.regular import read_regular
 with open("/etc/theirs", "ab"):
-    assert read_regular("/etc/theirs", True).is_open
+    assert read_regular("/etc/theirs", OWN_MAIN_CF).is_open
 """,
     (ERRANDS, "CAP_DAC_OVERRIDE"): """
 import os, socket
