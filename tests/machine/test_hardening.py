@@ -401,8 +401,8 @@ def test_at_rest_nothing_of_it_is_in_memory(site: Site) -> None:
 
 def test_it_stops_and_starts_with_the_agent(site: Site) -> None:
     site.machine.run(["systemctl", "stop", AGENT])
-    assert site.show("pf-agent-errands.socket", "ActiveState") == "inactive"
-    assert site.show(ERRANDS, "ActiveState") == "inactive"
+    units = ("pf-agent-errands.socket", ERRANDS)  # they stop after it, by jobs of their own
+    eventually(lambda: {site.show(of, "ActiveState") for of in units} == {"inactive"}, "an end", 60)
     site.machine.run(["test", "!", "-e", names.ERRANDS_SOCKET])
     # By hand, nothing of it is needed.
     site.machine.sh(INTRUDE)
