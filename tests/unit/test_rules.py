@@ -69,7 +69,7 @@ PURE_LIBRARIES = frozenset(
     ]
 )
 # Who decides is handed what touches the machine; clocks are arguments that have a default.
-DECIDING_LIBRARIES = PURE_LIBRARIES | {"contextlib", "threading", "time"}
+DECIDING_LIBRARIES = PURE_LIBRARIES | {"contextlib", "threading", "time", "weakref"}
 # Where pure code would reach for the world without importing anything, or for the clock.
 IMPURE_CALLS = frozenset({"open", "print", "input", ".now", ".utcnow", ".today"})
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import NamedTuple, Protocol
+from weakref import WeakSet
 
 from pf_agent.activation.aside import Aside, Spawn, in_a_thread
 from pf_agent.activation.pacing import Backoff
@@ -105,6 +106,8 @@ class Databases:
         self._was_due = False
         self._is_distrusted = False
         self._cut_off: tuple[Source, ...] = ()
+        # Weak: nobody may be left to report a run that took too long.
+        self._under_way: WeakSet[Run] = WeakSet()
 
     @property
     def troubles(self) -> Mapping[str, str]:
@@ -161,7 +164,9 @@ class Databases:
         is_distrusted, self._is_distrusted = self._is_distrusted, False
         # A failed source may have a name that only Postfix can expand.
         sources = dict.fromkeys((*self._named.sources, *self._failures))
+        ours = {source for run in self._under_way for source in run.sources}
         ended = [source for source in self._failures if self._is_right(source)]
+        ended = [source for source in ended if source not in ours]  # `report` tells of those
         if ended:
             self._forget(ended)
             program = self._craft.program
@@ -216,8 +221,10 @@ class Databases:
         `of_others`: they are not root's. A trigger reports its end. Raises HostError if it cannot
         be started.
         """
-        asked, run = tuple(sources), Run()
+        asked = tuple(sources)
         known = asked or tuple(self.apart(self._named.sources).get(False, ()))
+        run = Run(known)
+        self._under_way.add(run)
 
         def build() -> str:
             with self._locks[of_others]:
@@ -235,6 +242,7 @@ class Databases:
 
     def report(self, run: Run, cycle: int | None) -> None:
         """Record what was built, and why a database failed: once, and once more for each cycle."""
+        self._under_way.discard(run)
         good = [each.source for each in run.built if not each.trouble]
         had_failed = [source for source in good if source in self._failures]
         for each in run.built:
@@ -294,10 +302,11 @@ def _paths(sources: Iterable[Source]) -> str:
     return ", ".join(dict.fromkeys(source.path for source in sources))
 
 
-@dataclass
+@dataclass(eq=False)
 class Run:
-    """The result of one run, once it has ended."""
+    """One run for these sources, and its result, once it has ended."""
 
+    sources: Sequence[Source]
     built: Sequence[Built] = ()
     seen: Mapping[Source, _Seen] = field(default_factory=dict)
 

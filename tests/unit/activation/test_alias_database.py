@@ -262,6 +262,31 @@ def test_only_what_failed_is_tried_again_and_more_and_more_seldom(world: World) 
     )
 
 
+def test_a_look_before_our_own_run_is_reported_takes_it_for_nobody_elses(world: World) -> None:
+    world.troubles["one"] = "one: bad"
+    write(world.one)
+    world.look()
+    world.troubles.clear()
+    run = world.aliases.rebuild([source_of(world.one)])
+    assert world.stale() == []
+    assert world.messages(Event.ACTIVATED) == []
+    assert run.worked() is not None
+    assert world.messages(Event.ACTIVATED) == [
+        f"newaliases succeeded after an earlier failure, for {world.one}"
+    ]
+
+
+def test_a_run_that_nobody_reports_hides_nothing(world: World) -> None:
+    world.troubles["one"] = "one: bad"
+    write(world.one)
+    world.look()
+    run = world.aliases.rebuild([source_of(world.one)])
+    write(database_of(world.one))
+    del run
+    assert world.stale() == []
+    assert world.aliases.trouble == ""
+
+
 def test_a_file_that_is_mended_is_built_at_once(world: World) -> None:
     world.troubles["one"] = "one: bad"
     write(world.one)
