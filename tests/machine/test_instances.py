@@ -91,6 +91,7 @@ _init_completion() {
     words=("${COMP_WORDS[@]}") cword=$COMP_CWORD
     cur=${words[cword]} prev=${words[cword - 1]}
 }
+__ltrim_colon_completions() { return; }  # for words with a colon, which none of these has
 source /usr/share/bash-completion/completions/pf-agent
 COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
 _pf_agent "$1"
