@@ -310,16 +310,16 @@ def test_desired_entries_of_an_instance_are_its_own(site: Site, managed: str) ->
         return machine.read_text(table) == "a\tc\n"
 
     eventually(is_right, "the desired entry")
+    told = {f"hash:{table}": ""}
+    eventually(
+        lambda: site.status()["instances"][managed].get("documents") == told, "it in the status"
+    )
     since = site.cursor()
     machine.sh(f"echo 'a theirs' > {table}")
     eventually(lambda: bool(site.records("drift-corrected", since)), "a correction")
     assert is_right()
     (drift,) = site.drift_of(since)
     assert drift[names.FIELD_INSTANCE] == managed
-    told = {f"hash:{table}": ""}
-    eventually(
-        lambda: site.status()["instances"][managed].get("documents") == told, "it in the status"
-    )
     assert site.status()["documents"] == {}
     machine.run(["rm", EXTRA, table])
     eventually(lambda: site.status()["instances"][managed].get("documents") == {}, "an end of that")

@@ -209,6 +209,8 @@ def _end_last_line(lines: list[bytes], end: bytes) -> None:
     for i in range(len(lines) - 1, -1, -1):
         if lines[i]:
             if not lines[i].endswith(b"\n"):
+                if lines[i].endswith(b"\\"):
+                    end = b"\n"  # postalias would take the CR that follows for text
                 # Cut between CR and LF, it lacks only the LF.
                 lines[i] = lines[i].removesuffix(b"\r" if end == b"\r\n" else b"") + end
             return

@@ -251,9 +251,14 @@ class ServiceEdit:
         have its signs before their own.
         """
         text, end = self._document.text_at(rows), rows.stop
-        signs = text[: len(text) - len(text.lstrip("#"))]
-        missing = Counter(f"{signs}{line}" for line in split(before) if is_skipped(line))
-        missing -= Counter(split(text))
+        signs, gone = _signs(text), _signs(before)
+        if gone and not signs:  # it was enabled, and its comments have lost its signs
+            lines = [
+                line[len(gone) :] if line.startswith(f"{gone}#") else line for line in split(before)
+            ]
+        else:
+            lines = [f"{signs}{line}" for line in split(before) if is_skipped(line)]
+        missing = Counter(line for line in lines if is_skipped(line)) - Counter(split(text))
         while end < len(self._lines) and missing[line := decoded(self._lines[end])] > 0:
             missing[line] -= 1
             end += 1
@@ -271,6 +276,10 @@ class ServiceEdit:
         if found and missing:
             found[-1] = spots[-1].off(_restored(spots[-1].text, missing))
         return found
+
+
+def _signs(text: str) -> str:
+    return text[: len(text) - len(text.lstrip("#"))]
 
 
 def _commented_texts(document: ServiceParts) -> list[str]:

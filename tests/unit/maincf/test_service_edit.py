@@ -14,7 +14,7 @@ from pf_agent.model import ActualState, DesiredState, DocumentKind, FileKind
 from pf_agent.reconcile.drift import corrected, find_drift
 from pf_agent.reconcile.wishes import put_back
 from tests.conformance.master_corpus import FILES
-from tests.conformance.service_edits import changed, changes, others
+from tests.conformance.service_edits import Change, changed, changes, others
 from tests.conformance.service_strategies import texts
 
 KIND = DocumentKind.MASTER_CF
@@ -78,6 +78,15 @@ def test_what_was_changed_is_put_back_to_the_byte(text: bytes, data: st.DataObje
         assert again.rstrip(b"\r\n") == text.rstrip(b"\r\n")
     else:
         assert parsed(again).parameters() == document.parameters()
+
+
+def test_a_service_that_was_enabled_becomes_a_comment_again_with_its_own() -> None:
+    text = b"#smtp pass - - - - - smtpd -o a=1\n## comment\n#  -o a=1\n#smtp inet n - - - - smtpd\n"
+    names = ("smtp/pass", "smtp/pass/a")
+    before = {name: parsed(text).lines_of(name) for name in names}
+    after = changed(text, Change("smtp/pass/a", ""))
+    assert b"\n# comment\n" in after
+    assert put_back(KIND, after, before) == text
 
 
 @given(texts(), st.data())

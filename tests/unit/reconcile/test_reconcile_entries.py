@@ -112,6 +112,14 @@ def test_after_one_cycle_nothing_differs_and_all_else_is_there(
         assert world.text() == text
 
 
+def test_a_backslash_at_the_end_takes_in_no_carriage_return(tmp_path: Path) -> None:
+    world = World(tmp_path, b"c: y\r\na: x\\")
+    desired = DesiredState({"a": "x", "b": "x"}, frozenset(), kind=DocumentKind.ALIASES)
+    assert world.cycle(replace(desired, document=NAME)) is Result.CORRECTED
+    assert world.text().startswith(b"c: y\r\na: x\\\nb:")
+    assert find_drift(desired, world.host.read(), attributes=None) == ()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @settings(deadline=None)
 @given(data=st.data())
