@@ -94,13 +94,13 @@ def _with_part(text: str, instance: str, name: str, value: str | None) -> str:
     service, part = taken_apart(name)
     path = _path(instance, service)
     if not part and value is None:
-        return _with_key(_without_keys(text, path), path, _ENABLED, "false")
-    text = _without_keys(text, path, _ENABLED)
+        return _with_key(_without_all(text, path), path, _ENABLED, "false")
+    text = _without_key(text, path, _ENABLED)
     if not part:
         is_there = _has(text, path)
         return text if is_there else dropin.appended(text, [dropin.header(path)])
     if part in NO_OPTIONS:
-        text = _without_keys(text, path, part)
+        text = _without_key(text, path, part)
         written = _FLAGS.get(value or "", dropin.written(value or "-"))
         return _with_key(text, path, part, written)
     return _with_option(text, path, part, value)
@@ -123,14 +123,14 @@ def _without(text: str, instance: str, name: str) -> str:
     service, part = taken_apart(name)
     path = _path(instance, service)
     if not part:
-        return _without_keys(text, path[:-1], service)
+        return _without_key(text, path[:-1], service)
     if part in NO_OPTIONS:
-        return _without_keys(text, path, part)
+        return _without_key(text, path, part)
     return _without_option(text, path, part)
 
 
 def _without_option(text: str, path: Path, option: str) -> str:
-    text = dropin.without_defaults(_without_keys(text, (*path, _OPTIONS), option), path, [option])
+    text = dropin.without_defaults(_without_key(text, (*path, _OPTIONS), option), path, [option])
 
     def change(table: Any) -> None:
         listed = table.get(_ABSENT, [])
@@ -140,21 +140,29 @@ def _without_option(text: str, path: Path, option: str) -> str:
     return _changed(text, path, change)
 
 
-def _without_keys(text: str, path: Path, key: str | None = None) -> str:
-    """Remove a key, None: each, of the table at `path`."""
+def _without_all(text: str, path: Path) -> str:
+    """Remove each key, one after the other: a table in several places is not found again."""
+    found: Any = tomli.loads(text)
+    for part in path:
+        found = found.get(part, {})
+    for key in found:
+        text = _without_key(text, path, key)
+    return text
+
+
+def _without_key(text: str, path: Path, key: str) -> str:
+    """Remove a key of the table at `path`, if it is there."""
 
     def change(outer: Any) -> None:
         table = outer.get(path[-1], {})
-        gone = [each for each in list(table) if key in (None, each)]
-        if not gone:
+        if key not in table:
             return
         if not isinstance(table, dropin.editor().items.InlineTable):
-            for each in gone:
-                table.pop(each)
+            table.pop(key)
             return
         # Written anew: tomlkit 0.9 leaves the comma of what it removes.
         inline = dropin.editor().inline_table()
-        inline.update({each: value for each, value in table.items() if each not in gone})
+        inline.update({each: value for each, value in table.items() if each != key})
         was = table.trivia
         inline.trivia.comment_ws, inline.trivia.comment = was.comment_ws, was.comment
         outer[path[-1]] = inline

@@ -127,6 +127,15 @@ def others(text: str) -> object:
     return rest, said(text, OUT) if OUT in every else None
 
 
+@pytest.mark.parametrize("parts", [("command",), ("command", "process_limit")])
+def test_what_stands_in_several_places_is_disabled(parts: tuple[str, ...]) -> None:
+    text = FORMS["from the top"]
+    for part in parts:
+        text = edit(text, {name_of(part): str(PARTS[part][0])})
+    text = edit(text, {SUBMISSION: None})
+    assert stated(text).use_default == {SUBMISSION}
+
+
 @given(form=st.sampled_from(sorted(FORMS)), wishes=some_wishes)
 def test_each_wish_is_said_and_all_else_stays(
     form: str, wishes: list[tuple[str, str | None]]
