@@ -121,7 +121,8 @@ class ServiceEdit:
         for full_name, changes in self._changes.items():
             entries = self._document.live.get(full_name, ())
             rows = [span(entry) for entry in entries]
-            rows[-1:] = [self._with_own_comments(r, self._before[full_name]) for r in rows[-1:]]
+            if rows:
+                rows[-1] = self._with_own_comments(rows, rows[-1], self._before[full_name])
             spots = [_Spot(each, self._document.text_at(each)) for each in rows]
             for change in changes:
                 spots = change(spots)
@@ -241,14 +242,15 @@ class ServiceEdit:
             service = entry.found.service
             is_free = span(entry).stop - 1 not in self._last_row_under_way
             if service is not None and meaning_of(service) in wanted and is_free:
-                found.append(_Spot(self._with_own_comments(span(entry), "".join(before)), ""))
-        return found
+                found.append(span(entry))
+        lines = "".join(before)
+        return [_Spot(self._with_own_comments(found, rows, lines), "") for rows in found]
 
-    def _with_own_comments(self, rows: range, before: str) -> range:
-        """Return the rows with those below that were comments within the lines before.
+    def _with_own_comments(self, entries: Sequence[range], rows: range, before: str) -> range:
+        """Return the rows of one of the entries with those below that were comments within it.
 
         They came to stand there when what had followed them went; if the head is a comment, they
-        have its signs before their own.
+        have its signs before their own. `before` are the lines of all of the entries.
         """
         text, end = self._document.text_at(rows), rows.stop
         signs, gone = _signs(text), _signs(before)
@@ -258,7 +260,9 @@ class ServiceEdit:
             ]
         else:
             lines = [f"{signs}{line}" for line in split(before) if is_skipped(line)]
-        missing = Counter(line for line in lines if is_skipped(line)) - Counter(split(text))
+        missing = Counter(line for line in lines if is_skipped(line))
+        for entry in entries:
+            missing -= Counter(split(self._document.text_at(entry)))
         while end < len(self._lines) and missing[line := decoded(self._lines[end])] > 0:
             missing[line] -= 1
             end += 1

@@ -93,6 +93,14 @@ def test_a_service_that_was_enabled_becomes_a_comment_again_with_its_own() -> No
     assert put_back(KIND, after, before) == text
 
 
+def test_an_empty_line_within_one_entry_is_not_that_below_another() -> None:
+    entry = b"smtp unix - - - - - smtpd\n\n  -o a=1\n"
+    text = entry + entry.replace(b"\n\n", b"\n") + b"\nsmtp inet n - - - - smtpd\n"
+    names = ("smtp/unix", "smtp/unix/a")
+    before = {name: parsed(text).lines_of(name) for name in names}
+    assert put_back(KIND, changed(text, Change("smtp/unix/a", "")), before) == text
+
+
 @given(texts(), st.data())
 def test_lines_of_a_part_are_its_lines(text: bytes, data: st.DataObject) -> None:
     document = parsed(text)
