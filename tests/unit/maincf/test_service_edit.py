@@ -74,6 +74,8 @@ def test_what_was_changed_is_put_back_to_the_byte(text: bytes, data: st.DataObje
     document = parsed(text)
     full_name, _ = taken_apart(change.name)
     assume(document.to_repair(full_name) is None)
+    # Of a line with a NUL, Postfix reads what precedes it, and no more of it is a service's.
+    assume(b"\0" not in text)
     names = {change.name, full_name}
     before = {name: document.lines_of(name) for name in sorted(names)}
     after = changed(text, change)
