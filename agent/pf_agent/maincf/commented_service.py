@@ -21,7 +21,12 @@ def commented(text: str, below: str = "") -> str:
     one = _signed(text, "#", wanted)
     if not below.startswith("#") or _is_found(_ended(one) + below, wanted):
         return one
-    return _signed(text, "#" * (1 + len(below) - len(below.lstrip("#"))), wanted)
+    return _signed(text, f"#{signs_of(below)}", wanted)
+
+
+def signs_of(text: str) -> str:
+    """Return the signs of a comment that a text begins with, "" if it begins with none."""
+    return text[: len(text) - len(text.lstrip("#"))]
 
 
 def _signed(text: str, signs: str, wanted: Meaning) -> str:
@@ -43,11 +48,10 @@ def uncommented(text: str, rows: Collection[int]) -> str:
 
     Comments within it that have more signs than it has lose as many.
     """
-    signs = len(text) - len(text.lstrip("#"))
-    found = []
+    signs, found = signs_of(text), []
     for row, line in enumerate(split(text)):
-        is_its_own = row in rows or line.startswith("#" * (signs + 1))
-        found.append(line[signs:] if is_its_own else line)
+        is_its_own = row in rows or line.startswith(f"{signs}#")
+        found.append(line[len(signs) :] if is_its_own else line)
     return "".join(found).lstrip(BLANKS)
 
 

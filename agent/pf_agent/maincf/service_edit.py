@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Final
 
 from pf_agent import names
-from pf_agent.maincf.commented_service import commented, uncommented
+from pf_agent.maincf.commented_service import commented, signs_of, uncommented
 from pf_agent.maincf.document import LogicalLine, decoded, encoded
 from pf_agent.maincf.entry_text import EntryText, Meaning, is_skipped, meaning_of, split, written
 from pf_agent.maincf.master_cf import Entry, MasterCf
@@ -253,14 +253,11 @@ class ServiceEdit:
         have its signs before their own. `before` are the lines of all of the entries.
         """
         text, end = self._document.text_at(rows), rows.stop
-        signs, gone = _signs(text), _signs(before)
-        if gone and not signs:  # it was enabled, and its comments have lost its signs
-            lines = [
-                line[len(gone) :] if line.startswith(f"{gone}#") else line for line in split(before)
-            ]
-        else:
+        if signs := signs_of(text):
             lines = [f"{signs}{line}" for line in split(before) if is_skipped(line)]
-        missing = Counter(line for line in lines if is_skipped(line))
+        else:
+            lines = [line for line in split(uncommented(before, ())) if is_skipped(line)]
+        missing = Counter(lines)
         for entry in entries:
             missing -= Counter(split(self._document.text_at(entry)))
         while end < len(self._lines) and missing[line := decoded(self._lines[end])] > 0:
@@ -280,10 +277,6 @@ class ServiceEdit:
         if found and missing:
             found[-1] = spots[-1].off(_restored(spots[-1].text, missing))
         return found
-
-
-def _signs(text: str) -> str:
-    return text[: len(text) - len(text.lstrip("#"))]
 
 
 def _commented_texts(document: ServiceParts) -> list[str]:
