@@ -86,6 +86,10 @@ class DesiredState:
         """Whether both ask for the same, no matter where in the files."""
         return other is not None and self._said() == other._said()
 
+    def as_of(self, other: DesiredState) -> DesiredState:
+        """Return it as the state of the other one's document, which is not kept on disk with it."""
+        return replace(self, document=other.document, is_secret=other.is_secret)
+
     def _said(self) -> DesiredState:
         others = replace(self, instances={}, documents={}, provenance={}, place=None)
         return replace(others, document="", is_secret=False)

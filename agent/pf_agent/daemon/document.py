@@ -8,7 +8,7 @@ to serve, as with main.cf.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from pf_agent.daemon.telling import emit_of_document
@@ -94,9 +94,8 @@ class Document:
 
     def in_force_now(self) -> DesiredState | None:
         """Return what is enforced; None if nothing is. Raises HostError."""
-        found, wanted = self.in_force.desired(self.asked), self.wanted
-        # Which document it is for is not kept with it.
-        return found and replace(found, document=self.name, is_secret=wanted.is_secret)
+        found = self.in_force.desired(self.asked)
+        return found and found.as_of(self.wanted)
 
     @property
     def is_started(self) -> bool:

@@ -34,9 +34,7 @@ def in_force(wishes: Wishes, asked: DesiredState | None) -> DesiredState | None:
     """
     if asked is None or not wishes.rejects(asked):
         return asked or wishes.served
-    served = wishes.served
-    # Which document it is for is not kept with it.
-    return served and replace(served, document=asked.document, is_secret=asked.is_secret)
+    return wishes.served and wishes.served.as_of(asked)
 
 
 def differing(one: DesiredState | None, other: DesiredState | None) -> frozenset[str]:
