@@ -97,12 +97,15 @@ class Documents:
         return tuple(each for each in found if each is not None and each.is_started)
 
     def turn(
-        self, reasons: set[Reason], settled: bytes | None, in_force: DesiredState | None
+        self,
+        reasons: set[Reason],
+        settled: bytes | None,
+        in_force: Callable[[], DesiredState | None],
     ) -> None:
         """Look at each that there is a reason to look at.
 
         `settled` is the last main.cf that was in sync or only observed, None if there was none yet;
-        `in_force` is what it must say. Raises HostError.
+        `in_force` returns what it must say. Raises HostError.
         """
         asked = self._shared.asked(self._name)
         wanted = {} if asked is None else dict(asked.documents)
@@ -112,7 +115,7 @@ class Documents:
             return
         # Of a main.cf that drifts, a file of aliases could be taken for a table.
         text = self._host.read().text if settled is None else settled
-        is_to_look = self._is_other_main_cf(text, in_force) or bool(reasons & _LOOKS)
+        is_to_look = self._is_other_main_cf(text, in_force()) or bool(reasons & _LOOKS)
         for name in self._documents.keys() - wanted.keys():
             rest = self._documents[name].rest()
             if rest is None:

@@ -161,7 +161,7 @@ class Instance:
             self._look(reasons)
 
     def _look_at_documents(self, reasons: set[Reason]) -> None:
-        self._documents.turn(reasons, self._settled_text, self.desired())
+        self._documents.turn(reasons, self._settled_text, self.desired)
 
     def _go_on(self, reasons: set[Reason]) -> None:
         if self._may_act() or self._shared.may_only_observe(self.name):
@@ -355,7 +355,7 @@ class Instance:
         policy = Policy(judge=self._judge)
         if self._started.mend(end):
             self._activation.forget()
-            self._documents.turn({Reason.DOCUMENT}, self._settled_text, self.desired())
+            self._look_at_documents({Reason.DOCUMENT})
         elif self._in_force.ended(end, policy):
             self._activation.forget()
             self._look(set())

@@ -99,10 +99,10 @@ class World:
         in_force: DesiredState | None = IN_FORCE,
     ) -> None:
         """One turn of the loop, and those that follow until each text was tried."""
-        self.documents.turn({reason}, settled, in_force)
+        self.documents.turn({reason}, settled, lambda: in_force)
         self.documents.follow()
         while self.have_tried():
-            self.documents.turn({self.mailbox.get().reason}, settled, in_force)
+            self.documents.turn({self.mailbox.get().reason}, settled, lambda: in_force)
 
     def have_tried(self) -> bool:
         """Wait for what is being tried; tell whether the loop was woken."""

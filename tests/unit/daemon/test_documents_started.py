@@ -88,9 +88,9 @@ class World:
 
     def tried(self) -> None:
         """A look, and another once its text was tried."""
-        self.documents.turn({Reason.DOCUMENT}, MAIN_CF, None)
+        self.documents.turn({Reason.DOCUMENT}, MAIN_CF, lambda: None)
         assert self.posted.get(timeout=60).reason is Reason.DOCUMENT
-        self.documents.turn({Reason.DOCUMENT}, MAIN_CF, None)
+        self.documents.turn({Reason.DOCUMENT}, MAIN_CF, lambda: None)
 
     def serve(self) -> None:
         for document in self.documents.started():
@@ -104,7 +104,7 @@ def world(tmp_path: Path) -> World:
 
 def test_who_names_no_service_has_no_store_and_no_watch(world: World) -> None:
     world.settings = {}
-    world.documents.turn({Reason.START}, MAIN_CF, None)
+    world.documents.turn({Reason.START}, MAIN_CF, lambda: None)
     world.documents.follow()
     assert not world.store.exists()
     assert (world.watched, world.documents.started(), world.posted.empty()) == ((), (), True)
@@ -147,7 +147,7 @@ def test_what_served_stays_when_nobody_asks_for_it_any_more(world: World) -> Non
     world.tried()
     world.serve()
     world.settings = {}
-    world.documents.turn({Reason.CONFIGURATION}, MAIN_CF, None)
+    world.documents.turn({Reason.CONFIGURATION}, MAIN_CF, lambda: None)
     assert world.path.read_bytes() == RIGHT
     assert world.documents.troubles() == {}
 
@@ -160,7 +160,7 @@ def test_what_never_served_goes_back_when_nobody_asks_for_it_any_more(world: Wor
     (document,) = world.documents.started()
     assert document.state.pending() is not None
     world.serve()
-    world.documents.turn({Reason.TIMER}, MAIN_CF, None)
+    world.documents.turn({Reason.TIMER}, MAIN_CF, lambda: None)
     assert world.documents.started() == ()
     world.documents.follow()
     assert world.watched == ()
@@ -172,7 +172,7 @@ def test_a_rejected_wish_is_not_made_again_and_again(world: World) -> None:
     world.settings["submission/inet/smtpd_timeout"] = "poison"
     world.tried()
     for _ in range(3):
-        world.documents.turn({Reason.DOCUMENT}, MAIN_CF, None)
+        world.documents.turn({Reason.DOCUMENT}, MAIN_CF, lambda: None)
     assert world.path.read_bytes() == RIGHT
     assert world.records.events().count(Event.CONFIG_REJECTED) == 1
     assert "refused" in world.documents.troubles()["master.cf"]
