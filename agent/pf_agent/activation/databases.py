@@ -165,8 +165,8 @@ class Databases:
         # A failed source may have a name that only Postfix can expand.
         sources = dict.fromkeys((*self._named.sources, *self._failures))
         ours = {source for run in self._under_way for source in run.sources}
-        ended = [source for source in self._failures if self._is_right(source)]
-        ended = [source for source in ended if source not in ours]  # `report` tells of those
+        # Of ours, `report` tells.
+        ended = [s for s in self._failures if s not in ours and self._is_right(s)]
         if ended:
             self._forget(ended)
             program = self._craft.program
