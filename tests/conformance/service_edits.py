@@ -73,9 +73,17 @@ def changes(text: bytes, is_safe: bool = False) -> st.SearchStrategy[Change]:
     commented = [e.found.service for e in document.master_cf.commented]
     off = [s.full_name for s in commented if s is not None and is_nameable(s.name)]
     here = [*document.live, *document.live, *off] or list(_NEW)
+    if is_safe:
+        here = [name for name in here if not takes_in_all(document, name)] or list(_NEW)
     new = here if is_safe else _NEW
     drawn = st.binary(min_size=_CHANGE_BYTES, max_size=_CHANGE_BYTES)
     return drawn.map(lambda found: _change(Recipe(found), here, new))
+
+
+def takes_in_all(document: ServiceParts, full_name: str) -> bool:
+    """Whether the command has a brace that is not closed: what comes after it is a part of it."""
+    command = document.get(f"{full_name}/{names.SERVICE_COMMAND}")
+    return command is not None and command.value.count("{") > command.value.count("}")
 
 
 def _change(recipe: Recipe, here: Sequence[str], new: Sequence[str]) -> Change:

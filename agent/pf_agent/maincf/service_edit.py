@@ -181,8 +181,7 @@ class ServiceEdit:
         return _Spot(None, written(Meaning(fields, {}, ()), end))
 
     def _enabled(self, entry: Entry) -> _Spot:
-        rows = span(entry)
-        text = uncommented(self._document.text_at(rows), [row - rows.start for row in entry.rows])
+        rows, text = span(entry), _enabled_text(self._document, entry)
         last = self._last_row_under_way.get(rows.stop - 1)
         if last is None:
             return _Spot(rows, text)
@@ -254,9 +253,13 @@ class ServiceEdit:
         """
         text, end = self._document.text_at(rows), rows.stop
         if signs := signs_of(text):
-            lines = [f"{signs}{line}" for line in split(before) if is_skipped(line)]
+            # Continuations, too: behind a NUL, none is found as one of a service in comments.
+            within = [
+                line for line in split(before) if line[0] in f"{BLANKS}#" and line.strip(BLANKS)
+            ]
+            lines = [f"{signs}{line}" for line in within]
         else:
-            lines = [line for line in split(uncommented(before, ())) if is_skipped(line)]
+            lines = [line for line in split(_when_on(before)) if is_skipped(line)]
         missing = Counter(lines)
         for entry in entries:
             missing -= Counter(split(self._document.text_at(entry)))
@@ -277,6 +280,20 @@ class ServiceEdit:
         if found and missing:
             found[-1] = spots[-1].off(_restored(spots[-1].text, missing))
         return found
+
+
+def _enabled_text(document: ServiceParts, entry: Entry) -> str:
+    """Return the text of a service that stands commented out, without its signs."""
+    rows = span(entry)
+    return uncommented(document.text_at(rows), [row - rows.start for row in entry.rows])
+
+
+def _when_on(lines: str) -> str:
+    """Return the lines of a service as they are once it is on."""
+    if not lines.startswith("#"):
+        return lines
+    document = ServiceParts.parse(encoded(lines))
+    return "".join(_enabled_text(document, entry) for entry in document.master_cf.commented)
 
 
 def _commented_texts(document: ServiceParts) -> list[str]:

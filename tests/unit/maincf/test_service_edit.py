@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from pf_agent.maincf.entry_text import meaning_of
 from pf_agent.maincf.service_edit import ServiceEdit
 from pf_agent.maincf.service_parts import ENABLED, ServiceParts, same, taken_apart
 from pf_agent.model import ActualState, DesiredState, DocumentKind, FileKind
 from pf_agent.reconcile.drift import corrected, find_drift
 from pf_agent.reconcile.wishes import put_back
 from tests.conformance.master_corpus import FILES
-from tests.conformance.service_edits import Change, changed, changes, others
+from tests.conformance.service_edits import Change, changed, changes, others, takes_in_all
 from tests.conformance.service_strategies import texts
 
 KIND = DocumentKind.MASTER_CF
@@ -39,6 +41,13 @@ def commented_out(text: bytes, name: str) -> bytes:
     return edit.result().render()
 
 
+def is_commented_too(document: ServiceParts, full_name: str) -> bool:
+    """Whether a service that is on stands there as a comment as well."""
+    on = [meaning_of(e.found.service) for e in document.live.get(full_name, ()) if e.found.service]
+    off = document.master_cf.commented_out(full_name)
+    return any(meaning_of(e.found.service) in on for e in off if e.found.service)
+
+
 # --- what holds for any text -------------------------------------------------------------------
 
 
@@ -49,9 +58,7 @@ def test_what_was_set_is_read_and_nothing_else_has_changed(
     change = data.draw(changes(text))
     full_name, _ = taken_apart(change.name)
     before = parsed(text)
-    command = before.get(f"{full_name}/command")
-    # All that comes after it would be a part of that word.
-    assume(command is None or command.value.count("{") <= command.value.count("}"))
+    assume(not takes_in_all(before, full_name))
     after = parsed(changed(text, change))
     found = after.get(change.name)
     if change.value is None:
@@ -74,13 +81,16 @@ def test_what_was_changed_is_put_back_to_the_byte(text: bytes, data: st.DataObje
     document = parsed(text)
     full_name, _ = taken_apart(change.name)
     assume(document.to_repair(full_name) is None)
-    # Of a line with a NUL, Postfix reads what precedes it, and no more of it is a service's.
-    assume(b"\0" not in text)
     names = {change.name, full_name}
     before = {name: document.lines_of(name) for name in sorted(names)}
     after = changed(text, change)
     again = put_back(KIND, after, before)
-    if document.live.get(full_name) or before[full_name] is not None:
+    lost = Counter(text.split(b"\n")) - Counter(again.split(b"\n"))
+    if change == Change(full_name, None) and is_commented_too(document, full_name):
+        # No second comment was made of it, and the one that was there went back in its place.
+        assert all(line.startswith(b"#") for line in lost)
+        assert parsed(again).parameters() == document.parameters()
+    elif document.live.get(full_name) or before[full_name] is not None:
         assert again.rstrip(b"\r\n") == text.rstrip(b"\r\n")
     else:
         assert parsed(again).parameters() == document.parameters()
@@ -93,6 +103,26 @@ def test_a_service_that_was_enabled_becomes_a_comment_again_with_its_own() -> No
     after = changed(text, Change("smtp/pass/a", ""))
     assert b"\n# comment\n" in after
     assert put_back(KIND, after, before) == text
+
+
+def test_a_comment_below_is_not_taken_for_a_line_that_was_enabled() -> None:
+    text = b"a unix - - - - - x\n#smtp fifo - - - - - smtpd\n#  -o lost=1\n  -o b=1\n#  -o lost=1\n"
+    names = ("smtp/fifo", "smtp/fifo/a")
+    before = {name: parsed(text).lines_of(name) for name in names}
+    assert put_back(KIND, changed(text, Change("smtp/fifo/a", "")), before) == text
+
+
+def test_an_empty_comment_below_is_not_taken_for_an_empty_line_that_went() -> None:
+    text = b"a unix - - - - - x\n\n  -o b=1\n#\n"
+    after = changed(text, Change("a/unix", None))
+    assert put_back(KIND, after, {"a/unix": parsed(text).lines_of("a/unix")}) == text
+
+
+def test_what_stands_behind_a_nul_leaves_no_comment_when_the_service_is_on_again() -> None:
+    text = b"smtp inet - - - - - smtpd -o a=1\0 -o b=2\n   - -o a=1\n"
+    after = changed(text, Change("smtp/inet", None))
+    assert b"\n#   - -o a=1\n" in after
+    assert put_back(KIND, after, {"smtp/inet": parsed(text).lines_of("smtp/inet")}) == text
 
 
 def test_an_empty_line_within_one_entry_is_not_that_below_another() -> None:
@@ -506,4 +536,6 @@ def test_every_byte_of_the_other_lines_stays(text: bytes, data: st.DataObject) -
     kept = [line for row, line in enumerate(master_cf.lines) if row not in own]
     after = iter(parsed(changed(text, change)).master_cf.lines)
     # A last line without an end gets one where another comes below it.
-    assert all(any(line in (new, new.rstrip(b"\r\n")) for new in after) for line in kept)
+    for line in kept:
+        ended = (line, line + b"\n", line + b"\r\n")
+        assert any(new in ended for new in after)
