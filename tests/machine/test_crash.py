@@ -55,16 +55,15 @@ for _ in range(int(sys.argv[1])):
 # Makes that many corrections, one after the other, each of a text of its own.
 _CORRECTIONS = r"""
 import os, sys, time
-path, right, count, more = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+path, right, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
 good = open(path).read()
-added = "#" * more + "\n" if more else ""
 for number in range(count):
     wrong = f"mynetworks = 10.{number >> 8}.{number & 255}.0/24\n"
     with open(path + ".new", "w") as file:
-        file.write(good.replace(right, wrong) + added)
+        file.write(good.replace(right, wrong))
     os.rename(path + ".new", path)
     deadline = time.monotonic() + 30
-    while open(path).read() != good + added:
+    while open(path).read() != good:
         assert time.monotonic() < deadline, f"correction {number} was not made"
         time.sleep(0.001)
 """
@@ -95,6 +94,14 @@ def site(agent_machine: Machine) -> Site:
 def displaced(site: Site) -> list[Any]:
     found: list[Any] = json.loads(site.run_python(_TEXTS, DISPLACED, "/root/good", RIGHT.decode()))
     return found
+
+
+def displaced_by(site: Site, count: int) -> list[Any]:
+    """Make so many corrections; return the texts that are kept after them."""
+    site.run_python(_CORRECTIONS, MAIN_CF, RIGHT.decode(), str(count), timeout=200)
+    # main.cf is right before the oldest text goes; this returns once that correction has ended.
+    site.machine.run(["systemctl", "reload", "pf-agent"])
+    return displaced(site)
 
 
 def drift(site: Site, value: str = "0.0.0.0/0") -> None:
@@ -200,8 +207,7 @@ def test_killed_at_random_moments_while_drift_is_written(site: Site) -> None:
 
 def test_the_displaced_texts_are_kept_whole_and_bounded(site: Site) -> None:
     count = DISPLACED_COUNT + 5
-    site.run_python(_CORRECTIONS, MAIN_CF, RIGHT.decode(), str(count), "0", timeout=200)
-    found = displaced(site)
+    found = displaced_by(site, count)
     assert len(found) == DISPLACED_COUNT
     numbers = range(count - DISPLACED_COUNT, count)
     assert [text[2] for text in found] == [f"10.{n >> 8}.{n & 255}.0/24" for n in numbers]
@@ -211,8 +217,7 @@ def test_the_displaced_texts_are_kept_whole_and_bounded(site: Site) -> None:
 def test_the_displaced_texts_are_bounded_in_size(site: Site) -> None:
     long = 5_000_000
     site.put(site.good + b"#" * long + b"\n")
-    site.run_python(_CORRECTIONS, MAIN_CF, RIGHT.decode(), "12", "0", timeout=200)
-    sizes = [text[1] for text in displaced(site)]
+    sizes = [text[1] for text in displaced_by(site, 12)]
     assert DISPLACED_BYTES - 2 * long < sum(sizes) <= DISPLACED_BYTES
     site.put(site.good)
     site.wait_right()
