@@ -405,7 +405,8 @@ class Machine:
         children = Path(f"/proc/{self._nspawn.pid}/task/{self._nspawn.pid}/children")
         while time.monotonic() < deadline and self._nspawn.poll() is None:
             for child in children.read_text().split():
-                with contextlib.suppress(FileNotFoundError):
+                # One that ends while it is read is "no such process", not "no such file".
+                with contextlib.suppress(FileNotFoundError, ProcessLookupError):
                     status = Path(f"/proc/{child}/status").read_text()
                     fields = dict(line.split(":", 1) for line in status.splitlines())
                     if fields["Name"].strip() == "systemd" and fields["NSpid"].split()[-1] == "1":
