@@ -109,6 +109,21 @@ def test_tables_that_are_out_of_date_are_counted(tmp_path: Path, agent: int) -> 
     assert told(tmp_path, stopped) == f"{line}{several}"
 
 
+def test_files_beside_main_cf_that_are_not_as_desired_are_counted(
+    tmp_path: Path, agent: int
+) -> None:
+    table, why = "hash:/etc/postfix/transport", 'refused: ""'
+    both = replace(WELL, pid=agent, documents={"master.cf": why, table: why, "hash:/t": ""})
+    inner = {"in": replace(WELL, documents={table: ""}), "out": replace(both, documents={"x": "y"})}
+    wrong = "other files of Postfix are not as desired"
+    assert told(tmp_path, replace(both, instances=inner)) == (
+        f"pf-agent: 2 {wrong}{SEE}"
+        f"pf-agent: out: 1 other file of Postfix is not as desired{SEE}"
+    )
+    assert told(tmp_path, replace(both, phase=Phase.OBSERVING)) == ""
+    assert told(tmp_path, replace(WELL, pid=agent, documents={"master.cf": ""})) == ""
+
+
 @pytest.mark.parametrize("phase", [Phase.OBSERVING, Phase.SUSPENDED])
 def test_where_no_table_is_built_none_is_told_of(tmp_path: Path, agent: int, phase: Phase) -> None:
     assert told(tmp_path, replace(WELL, phase=phase, pid=agent, stale={"/t": "/t: odd"})) == ""
