@@ -249,6 +249,15 @@ class Fault:
     reason: str
 
 
+@dataclass(frozen=True)
+class Listener:
+    """A TCP port that a program listens on. `is_v6_only`: a `::` that takes no IPv4 as well."""
+
+    address: str
+    port: int
+    is_v6_only: bool
+
+
 class Presence(str, Enum):
     """Whether what a value names exists. Only proven absence is ABSENT."""
 

@@ -27,6 +27,9 @@ syslog_name = "postfix/submission"
 [services."smtp/inet"]
 use_default = ["smtpd_relay_restrictions"]
 """
+TAKEN = '[services."2588/inet"]\nchroot = false\n'
+TAKE = "systemd-run --collect --unit=taker python3 -m http.server 2588"
+UNTIL_TAKEN = 'until ss -Hltn "sport = :2588" | grep -q .; do sleep 0.1; done'
 _ASK = """
 import smtplib, sys
 with smtplib.SMTP("127.0.0.1", int(sys.argv[1]), timeout=20) as client:
@@ -195,18 +198,40 @@ def test_a_refused_wish_leaves_the_file_and_says_where(
     assert site.starts(since) == []
 
 
-def test_a_wish_with_which_postfix_does_not_come_up_goes_back(site: Site, right: bytes) -> None:
-    hold = ["timeout", "200", "python3", "-m", "http.server", "2588"]
-    with site.machine.start(hold) as holder:
-        site.machine.wait_until("ss -Hltn 'sport = :2588' | grep -q .")
+def test_a_port_that_another_program_listens_on_is_refused_until_it_is_free(
+    site: Site, right: bytes
+) -> None:
+    site.machine.sh(f"{TAKE}; {UNTIL_TAKEN}")
+    try:
         since = site.cursor()
-        site.machine.write_text(EXTRA, WISH + '[services."2588/inet"]\nchroot = false\n')
+        site.machine.write_text(EXTRA, WISH + TAKEN)
+        site.wait_for("config-rejected", since)
+        assert "another program listens on port 2588" in site.told()["documents"]["master.cf"]
+        # What was taken up before is still looked after, at its own ports.
+        put(site, right.replace(b"\n  -o syslog_name=postfix/", b"\n  -o syslog_name=x/"))
+        site.wait_for("drift-corrected", since)
+        wait_right(site, right)
+    finally:
+        site.machine.run(["systemctl", "stop", "taker"])
+    site.machine.run(["systemctl", "reload", "pf-agent"])
+    eventually(lambda: is_open(site, 2588), "Postfix at the port", 60)
+
+
+def test_a_wish_with_which_postfix_does_not_come_up_goes_back(site: Site, right: bytes) -> None:
+    # The port is free when the wish is judged, and taken as Postfix starts.
+    script = f"grep -q ^2588 {MASTER_CF} || exit 0; {TAKE}; {UNTIL_TAKEN}"
+    site.dropin(site.unit, "taker", f"[Service]\nExecStartPre=/bin/sh -c '{script}'\n")
+    try:
+        since = site.cursor()
+        site.machine.write_text(EXTRA, WISH + TAKEN)
         site.wait_for("rolled-back", since)
         wait_right(site, right)
         wait_started(site, since)
         assert site.serves()
         assert "2588/inet" in site.told()["documents"]["master.cf"]
-        holder.terminate()
+    finally:
+        site.dropin(site.unit, "taker", "")
+        site.machine.run(["systemctl", "stop", "taker"], check=False)
 
 
 @pytest.mark.parametrize(

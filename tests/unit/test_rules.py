@@ -179,7 +179,7 @@ WAYS_OUT: dict[str, frozenset[str]] = {
     "send_record": frozenset({"reporting.journal"}),
     # The journal's is structlog's, the endpoint has what `Sinks` let out, the last asks the kernel.
     ".send": frozenset(
-        ["bus.sd_notify", "reporting.journal", "reporting.endpoint", "postfix.own_addresses"]
+        ["bus.sd_notify", "reporting.journal", "reporting.endpoint", "postfix.netlink"]
     ),
     ".send_fds": frozenset({"reporting.native", "postfix.errands_unit"}),
     ".sendall": frozenset(

@@ -57,12 +57,14 @@ class Trials:
         if name in self._known:
             return True
         ask = self._ask
-        self._under_way = (name, Aside("try a table", lambda: ask(text), self._ended, self._spawn))
+        self._under_way = (name, Aside("try a text", lambda: ask(text), self._ended, self._spawn))
         return False
 
     def forget(self) -> None:
         """Forget what was refused: what was missing may be there by now."""
-        self._known = {name: said for name, said in self._known.items() if not said.fatal}
+        self._known = {
+            name: said for name, said in self._known.items() if not (said.fatal or said.faults)
+        }
 
     def _keep(self, name: str, said: Judgement) -> None:
         while len(self._known) >= _MOST_REMEMBERED:

@@ -15,10 +15,13 @@ from typing import Final
 from pf_agent.maincf import values
 from pf_agent.maincf.master_cf import Entry, MasterCf
 from pf_agent.maincf.service import Service
-from pf_agent.model import Fault
+from pf_agent.model import Fault, Listener
 
 _PORTS: Final = range(1, 1 << 16)
 _NUMBER: Final = re.compile("[0-9]{1,9}")
+# The addresses that stand for all of a family, and its version.
+_ANY: Final = {"0.0.0.0": 4, "::": 6}
+_INTERFACES: Final = {"all": tuple(_ANY), "loopback-only": ("127.0.0.1", "::1")}
 
 
 @dataclass(frozen=True)
@@ -27,13 +30,14 @@ class Surroundings:
 
     `settings` are main.cf's, expanded. `has` tells whether a file exists, None if unknown.
     `port_of` returns the number of a named port, None if services(5) has none. `is_own` tells
-    whether an address is the host's own.
+    whether an address is the host's own. `taken` are the ports that other programs listen on.
     """
 
     settings: Mapping[str, str]
     has: Callable[[str], bool | None]
     port_of: Callable[[str], int | None]
     is_own: Callable[[str], bool]
+    taken: Collection[Listener] = ()
 
 
 def faults(master_cf: MasterCf, around: Surroundings) -> tuple[Fault, ...]:
@@ -44,6 +48,12 @@ def faults(master_cf: MasterCf, around: Surroundings) -> tuple[Fault, ...]:
     last = {e.found.service.full_name: e for e in master_cf.entries if e.found.service}
     found = [fault for name, entry in last.items() for fault in _of(name, entry, around)]
     return (*found, *_doubles([e.found.service for e in last.values() if e.found.service], around))
+
+
+def ports_of(master_cf: MasterCf, port_of: Callable[[str], int | None]) -> frozenset[int]:
+    """Return the ports that master listens on with this master.cf."""
+    services = (service for service in master_cf.services if service.type == "inet")
+    return frozenset(port for s in services if (port := _port(s, port_of)) is not None)
 
 
 def _of(name: str, entry: Entry, around: Surroundings) -> Iterator[Fault]:
@@ -72,7 +82,7 @@ def _inet(name: str, service: Service, around: Surroundings) -> Iterator[Fault]:
     """master_ent.c, and inet_addr_host() and bind(2) behind it."""
     if service.private != "n":
         yield Fault(f"{name}/private", "inet service cannot be private; - means y, too")
-    port = _port(service, around)
+    port = _port(service, around.port_of)
     if port is None:
         yield Fault(name, f"{service.port}: there is no such port in services(5)")
     elif port not in _PORTS:
@@ -80,13 +90,45 @@ def _inet(name: str, service: Service, around: Surroundings) -> Iterator[Fault]:
     if _is_literal(service.address) and not around.is_own(service.address):
         port_text = f"bind {service.address} port {service.port}"
         yield Fault(name, f"{port_text}: the host has no such address")
+    elif any(found.port == port and _collides(service, found, around) for found in around.taken):
+        yield Fault(name, f"another program listens on port {port}; `ss -Hltnp` shows which")
+
+
+def _collides(service: Service, found: Listener, around: Surroundings) -> bool:
+    """Whether master cannot bind(2) to an address of the service beside that listener."""
+    return any(
+        found.address == own
+        or (own in _ANY and ipaddress.ip_address(found.address).version == _ANY[own])
+        or (found.address == "0.0.0.0" and _is_v4(own))
+        or (found.address == "::" and not (found.is_v6_only and _is_v4(own)))
+        for own in _addresses(service, around)
+    )
+
+
+def _addresses(service: Service, around: Surroundings) -> Iterator[str]:
+    """Yield where master listens for the service, as far as no name is to be looked up."""
+    if service.address:
+        named = [service.address]
+    else:
+        said = around.settings.get("inet_interfaces", "all").replace(",", " ").split()
+        named = [address for each in said for address in _INTERFACES.get(each.lower(), (each,))]
+    protocols = around.settings.get("inet_protocols", "all").replace(",", " ").split()
+    for address in named:
+        bare = address.strip("[]")
+        family = "ipv4" if _is_v4(bare) else "ipv6"
+        if _is_literal(bare) and {"all", family} & {*protocols}:
+            yield bare
+
+
+def _is_v4(address: str) -> bool:
+    return "." in address
 
 
 def _doubles(services: Collection[Service], around: Surroundings) -> Iterator[Fault]:
     """Two names of one port: master takes them for one service, and uses the last."""
     taken: dict[tuple[str, int], Service] = {}
     for service in services:
-        port = _port(service, around) if service.type == "inet" else None
+        port = _port(service, around.port_of) if service.type == "inet" else None
         if port is None:
             continue
         place = (service.address, port)
@@ -96,10 +138,8 @@ def _doubles(services: Collection[Service], around: Surroundings) -> Iterator[Fa
         taken[place] = service
 
 
-def _port(service: Service, around: Surroundings) -> int | None:
-    if _NUMBER.fullmatch(service.port):
-        return int(service.port)
-    return around.port_of(service.port)
+def _port(service: Service, port_of: Callable[[str], int | None]) -> int | None:
+    return int(service.port) if _NUMBER.fullmatch(service.port) else port_of(service.port)
 
 
 def _is_literal(address: str) -> bool:

@@ -57,9 +57,11 @@ class Errands:
         """Have Postfix's own programs read `text`, as `Postfix.judge` does. Raises HostError."""
         return self._ask(_judgement, errand="judge", text=text.decode("latin-1"))
 
-    def judge_services(self, text: bytes) -> Judgement:
+    def judge_services(self, text: bytes, served: Sequence[bytes] = ()) -> Judgement:
         """Have a text judged as master.cf, as `Postfix.judge_services` does. Raises HostError."""
-        return self._ask(_judgement, errand="judge-services", text=text.decode("latin-1"))
+        known = [each.decode("latin-1") for each in served]
+        shown = text.decode("latin-1")
+        return self._ask(_judgement, errand="judge-services", text=shown, served=known)
 
     def ask_services(self, managed: Collection[str]) -> Heard:
         """Ask the ports of these services, as `AtHand.ask_services` does. Raises HostError."""

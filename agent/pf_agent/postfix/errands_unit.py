@@ -43,6 +43,7 @@ _BACKLOG = 5
 # No desired state is larger; a server named beyond this size is not contacted.
 _MOST_CONFIGURATION = 1 << 20
 _UNIT = "pf-agent-errands.service"
+_TRIED = ("judge", "judge-services", "references")
 _NO_ERRAND = f"{_UNIT}: unknown request; restart pf-agent"
 _STRANGER = [field.name for field in fields(Greeting)].index("stranger")
 # How long to wait before accepting again after a failed accept.
@@ -127,12 +128,8 @@ class Unit:
     def _do(self, asked: object) -> Any:
         """Do one errand. Raises HostError, and ValueError for an invalid request."""
         match asked:
-            case {
-                "errand": "judge" | "judge-services" | "references" as errand,
-                "directory": str(directory),
-                "text": str(text),
-            }:
-                return self._tried(errand, directory, _bytes(text))
+            case {"errand": str(e), "directory": str(directory), "text": str(text)} if e in _TRIED:
+                return self._tried(e, directory, _bytes(text), asked)
             case {"errand": "services", "directory": str(directory), "managed": list(managed)}:
                 return astuple(self._postfix(directory).ask_services(tuple(map(str, managed))))
             case {"errand": "newaliases", "directory": str(directory), "databases": list(asked)}:
@@ -164,12 +161,16 @@ class Unit:
                 return self._log(errand, directory, units, since)
         raise ValueError(asked)
 
-    def _tried(self, errand: str, directory: str, text: bytes) -> Any:
+    def _tried(self, errand: str, directory: str, text: bytes, asked: Any) -> Any:
         postfix = self._postfix(directory)
         if errand == "references":
             return list(map(astuple, postfix.references(text)))
-        judge = postfix.judge if errand == "judge" else postfix.judge_services
-        return astuple(judge(text))
+        if errand == "judge":
+            return astuple(postfix.judge(text))
+        match asked:
+            case {"served": [*served]}:
+                return astuple(postfix.judge_services(text, [_bytes(str(t)) for t in served]))
+        raise ValueError(asked)
 
     def _of_table(self, directory: str, table: list[Any], asked: Any) -> Any:
         match asked["errand"], table, asked.get("text"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from pf_agent.errors import HostError
 from pf_agent.maincf.listeners import behind, enabled, on_port_25
@@ -35,9 +35,12 @@ class Postfix:
         """Return the verdict of Postfix's own programs on `text`. Raises HostError."""
         return self._jury.judge(text)
 
-    def judge_services(self, text: bytes) -> Judgement:
-        """Return the verdict on `text` as the master.cf beside main.cf. Raises HostError."""
-        return self._service_jury.judge(text)
+    def judge_services(self, text: bytes, served: Sequence[bytes] = ()) -> Judgement:
+        """Return the verdict on `text` as the master.cf beside main.cf. Raises HostError.
+
+        `served` is as in `ServiceJury.judge`.
+        """
+        return self._service_jury.judge(text, served)
 
     def references(self, text: bytes) -> tuple[Reference, ...]:
         """Return what the values of `text` name, and whether it exists. Raises HostError."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
@@ -14,10 +15,11 @@ from pf_agent.maincf.listeners import enabled
 from pf_agent.maincf.master_cf import MasterCf
 from pf_agent.maincf.references import absences, named_services, references
 from pf_agent.maincf.service import Service
-from pf_agent.model import Fault, Judgement, Reference
+from pf_agent.model import Fault, Judgement, Listener, Reference
 from pf_agent.postfix import complaints, questions
 from pf_agent.postfix.candidates import Candidates
 from pf_agent.postfix.judge import SMTPD_SECONDS, Tools, fit, inventory, told
+from pf_agent.postfix.listening import listeners
 from pf_agent.postfix.own_addresses import port_of
 from pf_agent.postfix.postconf import Postconf
 from pf_agent.postfix.presence import has_file, is_own
@@ -38,8 +40,10 @@ class ServiceJury:
         self._postconf = postconf
         self._tools = tools
 
-    def judge(self, text: bytes) -> Judgement:
+    def judge(self, text: bytes, served: Sequence[bytes] = ()) -> Judgement:
         """Have Postfix's programs read `text` beside the host's own main.cf. Raises HostError.
+
+        `served` are texts that Postfix may be running with: it listens on their ports itself.
 
         `postconf -M` checks the fields, and a stand-alone smtpd for each service of it all that
         would make it exit before it greets. What master would refuse is in master_faults.py. A
@@ -59,7 +63,8 @@ class ServiceJury:
             if answer.failed:
                 return Judgement(told(complaints.reason(answer.complaint, said)))
         effective = self._postconf.parameters(said.named(syntax.output))
-        around = master_faults.Surroundings(effective, has_file, port_of, is_own)
+        taken = self._taken(served)
+        around = master_faults.Surroundings(effective, has_file, port_of, is_own, taken)
         found = master_faults.faults(master_cf, around)
         found += tuple(_exits(dict(zip(servers, others, strict=True)), found, said))
         here = inventory(effective, types, text)
@@ -70,6 +75,17 @@ class ServiceJury:
             faults=tuple(replace(fault, reason=told(fault.reason)) for fault in found),
             absent=fit(dict.fromkeys((*absent, *lost))),
         )
+
+    def _taken(self, served: Sequence[bytes]) -> list[Listener]:
+        """Return the ports that other programs listen on: those that no text of Postfix's has.
+
+        Not which program it is: that takes CAP_SYS_PTRACE.
+        """
+        known = [MasterCf.parse(text) for text in served]
+        with suppress(HostError):
+            known.append(self._candidates.master_cf())
+        own = frozenset().union(*(master_faults.ports_of(each, port_of) for each in known))
+        return [found for found in listeners() if found.port not in own]
 
     def _lost(
         self, effective: Mapping[str, str], types: frozenset[str] | None, text: bytes

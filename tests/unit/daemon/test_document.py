@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -39,7 +39,7 @@ class Tried:
         self.tables.append(table)
         return Draft("poison; fix it" if b"poison" in text else "")
 
-    def judge_services(self, text: bytes) -> Judgement:
+    def judge_services(self, text: bytes, served: Sequence[bytes] = ()) -> Judgement:
         return Judgement("poison; fix it" if b"poison" in text else "")
 
     def is_there(self, thing: str) -> bool:

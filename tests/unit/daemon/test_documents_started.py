@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from queue import SimpleQueue
 from types import SimpleNamespace
@@ -49,6 +50,7 @@ class World:
         self.posted: SimpleQueue[Trigger] = SimpleQueue()
         self.watched: tuple[str, ...] = ()
         self.settings: dict[str, str] = dict(ENABLED)
+        self.served: list[tuple[bytes, ...]] = []
         self.observes = False
         self.trouble = ""
         shared = SimpleNamespace(
@@ -81,9 +83,10 @@ class World:
     def follow_documents(self, _instance: str, paths: tuple[str, ...]) -> None:
         self.watched = paths
 
-    def judge_services(self, text: bytes) -> Judgement:
+    def judge_services(self, text: bytes, served: Sequence[bytes] = ()) -> Judgement:
         if self.trouble:
             raise HostError(self.trouble)
+        self.served.append(tuple(served))
         return Judgement("refused" if b"poison" in text else "")
 
     def tried(self) -> None:
@@ -118,6 +121,14 @@ def test_a_wish_is_tried_aside_then_made_and_followed(world: World) -> None:
     assert world.watched == (str(world.path),)
     (document,) = world.documents.started()
     assert document.state.pending() is not None
+
+
+def test_a_text_is_judged_beside_those_that_postfix_may_run_with(world: World) -> None:
+    world.tried()
+    world.serve()
+    world.settings = {**world.settings, "smtp/inet/chroot": "n"}
+    world.tried()
+    assert world.served == [(), (RIGHT, RIGHT)]
 
 
 def test_what_could_not_be_tried_is_told_and_tried_again(world: World) -> None:

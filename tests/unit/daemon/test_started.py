@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -79,7 +79,7 @@ class World:
     def try_source(self, table: Table, text: bytes) -> Draft:
         raise AssertionError(table, text)
 
-    def judge_services(self, text: bytes) -> Judgement:
+    def judge_services(self, text: bytes, served: Sequence[bytes] = ()) -> Judgement:
         return Judgement("poison" if b"poison" in text else "")
 
     def is_there(self, thing: str) -> bool:

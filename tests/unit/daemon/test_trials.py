@@ -8,7 +8,7 @@ import pytest
 
 from pf_agent.daemon.trials import Trials
 from pf_agent.errors import HostError
-from pf_agent.model import Judgement
+from pf_agent.model import Fault, Judgement
 
 
 class Judge:
@@ -25,7 +25,8 @@ class Judge:
         self.asked.append(text)
         if self.trouble:
             raise HostError(self.trouble)
-        return Judgement("refused" if b"bad" in text else "")
+        faults = (Fault("a/inet", "another program listens"),) if b"taken" in text else ()
+        return Judgement("refused" if b"bad" in text else "", faults=faults)
 
     def end(self) -> None:
         self.ended += 1
@@ -80,11 +81,14 @@ def test_what_is_not_known_is_asked_for_on_the_spot(judge: Judge) -> None:
 
 
 def test_only_what_was_refused_is_forgotten(judge: Judge) -> None:
-    for text in (b"bad", b"good"):
+    for text in (b"bad", b"taken", b"good"):
         judge.trials(text)
     judge.trials.forget()
     assert judge.trials.is_known(b"good")
     assert not judge.trials.is_known(b"bad")
+    judge.work()
+    assert judge.trials.is_known(b"bad")
+    assert not judge.trials.is_known(b"taken")
 
 
 def test_only_the_latest_are_remembered(judge: Judge) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from pf_agent.maincf.master_cf import MasterCf
-from pf_agent.maincf.master_faults import Surroundings, faults
+from pf_agent.maincf.master_faults import Surroundings, faults, ports_of
+from pf_agent.model import Listener
 
 SETTINGS = {"daemon_directory": "/d", "queue_directory": "/q"}
 FILES = {"/d/smtpd", "/d/pipe", "/q/private"}
@@ -81,3 +84,46 @@ def test_only_the_last_of_a_name_counts() -> None:
 def test_what_is_not_known_is_no_fault() -> None:
     around = Surroundings(SETTINGS, lambda _: None, PORTS.get, OWN.__contains__)
     assert found("25 inet n - y - - x\na/b unix - - n - - x\n", around) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "listener", "is_taken"),
+    [
+        ("587", {}, Listener("0.0.0.0", 587, False), True),
+        ("submission", {}, Listener("127.0.0.1", 587, False), True),
+        ("587", {}, Listener("::", 587, True), True),
+        ("587", {"inet_protocols": "ipv4"}, Listener("::", 587, True), False),
+        ("587", {"inet_protocols": "ipv4"}, Listener("::", 587, False), True),
+        ("587", {"inet_protocols": "ipv6"}, Listener("0.0.0.0", 587, False), False),
+        ("587", {}, Listener("0.0.0.0", 588, False), False),
+        ("587", {"inet_interfaces": "loopback-only"}, Listener("192.0.2.1", 587, False), False),
+        ("587", {"inet_interfaces": "loopback-only"}, Listener("::1", 587, False), True),
+        ("587", {"inet_interfaces": "$x, 192.0.2.1"}, Listener("192.0.2.1", 587, False), True),
+        ("587", {"inet_interfaces": "[::1]"}, Listener("::1", 587, False), True),
+        ("587", {"inet_interfaces": "a.example"}, Listener("0.0.0.0", 587, False), False),
+        ("127.0.0.1:587", {}, Listener("192.0.2.1", 587, False), False),
+        ("127.0.0.1:587", {}, Listener("0.0.0.0", 587, False), True),
+        ("127.0.0.1:587", {}, Listener("::", 587, False), True),
+        ("127.0.0.1:587", {}, Listener("::", 587, True), False),
+        ("[::1]:587", {}, Listener("::", 587, True), True),
+        ("[::1]:587", {}, Listener("0.0.0.0", 587, False), False),
+    ],
+)
+def test_a_port_that_another_program_listens_on(
+    name: str, settings: dict[str, str], listener: Listener, is_taken: bool
+) -> None:
+    around = dataclasses.replace(AROUND, settings={**SETTINGS, **settings}, taken=[listener])
+    said = found(f"{name} inet n - y - - smtpd\n", around)
+    expected = "another program listens on port 587; `ss -Hltnp` shows which"
+    assert said == ([(f"{name}/inet", expected)] if is_taken else [])
+
+
+def test_the_ports_of_a_master_cf() -> None:
+    text = b"""smtp inet n - y - - smtpd
+[::1]:submission inet n - y - - smtpd
+2525 inet n - y - - smtpd
+nosuch inet n - y - - smtpd
+smtp unix - - y - - smtp
+#smtps inet n - y - - smtpd
+"""
+    assert ports_of(MasterCf.parse(text), PORTS.get) == {25, 587, 2525}
