@@ -466,14 +466,13 @@ class Standing(str, Enum):
 
 @dataclass(frozen=True)
 class Activated:
-    """Postfix was seen to serve with main.cf as `pending` left it; None: nothing had to be done.
+    """Postfix was seen to serve, `at` that time, with main.cf as `pending` left it.
 
-    It was seen `at` that time, and had been started, or was told to reload, at `began_at`.
+    None: nothing had to be done.
     """
 
     pending: PendingActivation | None
     at: float
-    began_at: float
 
 
 @dataclass(frozen=True)

@@ -117,8 +117,7 @@ def test_files_beside_main_cf_that_are_not_as_desired_are_counted(
     inner = {"in": replace(WELL, documents={table: ""}), "out": replace(both, documents={"x": "y"})}
     wrong = "other files of Postfix are not as desired"
     assert told(tmp_path, replace(both, instances=inner)) == (
-        f"pf-agent: 2 {wrong}{SEE}"
-        f"pf-agent: out: 1 other file of Postfix is not as desired{SEE}"
+        f"pf-agent: 2 {wrong}{SEE}pf-agent: out: 1 other file of Postfix is not as desired{SEE}"
     )
     assert told(tmp_path, replace(both, phase=Phase.OBSERVING)) == ""
     assert told(tmp_path, replace(WELL, pid=agent, documents={"master.cf": ""})) == ""

@@ -277,7 +277,8 @@ class Course:
         units = tuple(dict.fromkeys(unit.name for unit in attempt.units))
         since = attempt.began_at if since is None else since
         around, is_reload = self.around, attempt.is_reload
-        work = partial(inquire, around.postfix, units, since, trouble, is_reload, around.managed())
+        managed = around.others.managed()
+        work = partial(inquire, around.postfix, units, since, trouble, is_reload, managed)
         self._inquiry = Aside("probe", work, lambda: self._post(Trigger(Reason.PROBE)))
         self.under_way = states.Probing(attempt)
 
@@ -350,6 +351,7 @@ class Course:
         actual = around.read()
         is_started = bool(attempt.job) or actual.written_at <= attempt.began_at
         is_good = turn.is_good and (attempt.cycle is not None or actual.text == attempt.text)
+        around.others.note_served(attempt.began_at)
         is_clear = around.markers.note_served(attempt.cycle, attempt.text, is_started, is_good)
         self.under_way, around.took_down = states.Idle(), False
         had_failed = bool(self.memory.failure)
@@ -362,7 +364,7 @@ class Course:
         if pending is None or attempt.cycle is None:
             # While main.cf is written over and over, the port is asked once a second.
             self.memory = self.memory.held(None, around.ticks() + steps.GLANCE_SECONDS)
-            return Activated(None, around.now(), attempt.began_at)
+            return Activated(None, around.now())
         if not is_clear:
             return None  # corrected again since: the next step restarts for that
         self.is_doubted = False

@@ -53,7 +53,7 @@ class Reports:
             text += f"; but the aliases are out of date: {aliases_trouble}"
         fields = dict(exposure_fields(exposure))
         self._emit(Record(Event.ACTIVATED, text, pending.cycle, fields))
-        return Activated(replace(pending, exposure=exposure), now, attempt.began_at)
+        return Activated(replace(pending, exposure=exposure), now)
 
 
 def success_sentence(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from pf_agent.activation import steps
 from pf_agent.activation.pacing import remembered_restarts
-from pf_agent.activation.ports import Clocks, Markers, Postfix, Service, Turn
+from pf_agent.activation.ports import Clocks, Markers, Others, Postfix, Service, Turn
 from pf_agent.activation.states import Attempt, Conditions
 from pf_agent.errors import HostError
 from pf_agent.model import ActualState, Package, PendingActivation, UnitPhase, UnitState
@@ -18,8 +18,7 @@ from pf_agent.names import RESTARTS, WISHED_RESTARTS
 class Surroundings:
     """Gathers what a step needs. `unit` is Postfix's; `read` returns main.cf as it is.
 
-    `managed` returns the services of master.cf that are looked after. `took_down`: Postfix ran
-    until we restarted it, and has not been up since.
+    `took_down`: Postfix ran until we restarted it, and has not been up since.
     """
 
     unit: str
@@ -28,7 +27,7 @@ class Surroundings:
     markers: Markers
     read: Callable[[], ActualState]
     clocks: Clocks = field(default_factory=Clocks)
-    managed: Callable[[], tuple[str, ...]] = tuple
+    others: Others = field(default_factory=Others)
     took_down: bool = False
     _unnoted: tuple[float, ...] = ()  # restarts that could not be written to disk
     _before: tuple[str, tuple[float, ...], bool] = (RESTARTS, (), False)  # the last restart

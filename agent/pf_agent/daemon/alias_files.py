@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pf_agent import names
 from pf_agent.activation.databases import Databases
 from pf_agent.daemon.shared import Shared
@@ -12,8 +14,15 @@ from pf_agent.files.exchange import MainCfFile
 class AliasFiles(SourceFiles):
     """The alias files that main.cf names; not checked while the agent only observes."""
 
-    def __init__(self, name: str, host: MainCfFile, database: Databases, shared: Shared) -> None:
-        super().__init__(name, host, database, shared)
+    def __init__(
+        self,
+        name: str,
+        host: MainCfFile,
+        database: Databases,
+        shared: Shared,
+        awaits: Callable[[str], bool],
+    ) -> None:
+        super().__init__(name, host, database, shared, awaits)
         self._watch((names.DEFAULT_ALIASES,))
 
     def _watch(self, paths: tuple[str, ...]) -> str:

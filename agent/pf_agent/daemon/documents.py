@@ -18,6 +18,7 @@ from pf_agent.daemon.shared import Shared
 from pf_agent.daemon.telling import emit_of_document
 from pf_agent.errors import HostError, PfAgentError
 from pf_agent.files.exchange import MainCfFile
+from pf_agent.files.linux import stamp
 from pf_agent.files.other_documents import path_of
 from pf_agent.files.store import FileStore
 from pf_agent.model import (
@@ -29,6 +30,7 @@ from pf_agent.model import (
     Reason,
     Record,
     Result,
+    Stamp,
     Trigger,
     Wishes,
 )
@@ -86,6 +88,14 @@ class Documents:
         """Return for each document why it is not as desired, "" if it is."""
         return {name: document.trouble for name, document in self._documents.items()}
 
+    def awaits(self, path: str) -> bool:
+        """Whether the file at `path` is to be compared first: it may be about to be corrected."""
+        followed = (d for name, d in self._documents.items() if self._path_of(name) == path)
+        return any(d.is_behind() for d in followed)
+
+    def _path_of(self, name: str) -> str:
+        return path_of(name, self._host.path)
+
     def patience(self) -> float | None:
         """Seconds until one is due without any trigger; None: when a trigger says so."""
         due = [d.next_look for d in self._documents.values() if d.next_look is not None]
@@ -130,7 +140,7 @@ class Documents:
 
     def follow(self) -> None:
         """Watch them from now on; what changed before that is seen by one more look."""
-        paths = tuple(path_of(name, self._host.path) for name in self._documents)
+        paths = tuple(map(self._path_of, self._documents))
         if paths != self._watched:
             self._watched = paths
             self._shared.watch.follow_documents(self._name, paths)
@@ -184,6 +194,8 @@ class _Followed:
         self._attributes: Attributes | None = None
         self._outcome: Outcome | None = None
         self._in_sync_at: float | None = None
+        self._seen: Stamp | None = None  # the file at the last look that came to a decision
+        self._is_tidied = False  # of what a crash has left in its store
         self._saving = Saving()
         self._corrected: list[float] = []  # when, of late
         self._is_contested = False
@@ -191,6 +203,10 @@ class _Followed:
         self.trouble = _UNTRIED
         self.path = ""
         self.next_look: float | None = None
+
+    def is_behind(self) -> bool:
+        """Whether the file is not the one that the last decision was about."""
+        return self._seen != stamp(self.path)
 
     def is_due(self) -> bool:
         """Whether the time of a look has come."""
@@ -266,6 +282,10 @@ class _Followed:
         self.path = document.host.path
         for moved in document.state.prepare():
             self._shared.journal.note(moved)
+        if not self._is_tidied:
+            document.state.tidy()
+            self._is_tidied = True
+        seen = stamp(self.path)
         actual = document.host.read()
         if self._saving.is_under_way(actual, self._shared.configuration.options.settle_seconds):
             self.next_look = time.monotonic() + _AGAIN_SECONDS
@@ -273,6 +293,7 @@ class _Followed:
         if not document.judge.is_known(document.would_say(actual)):
             return self.trouble  # a look follows once it is
         self._outcome = document.cycle(self._policy(document), self._outcome, actual)
+        self._seen = seen
         if self._outcome.result is Result.IN_SYNC:
             self._in_sync_at = time.time()
         if self._outcome.result is Result.CORRECTED:
@@ -303,6 +324,7 @@ class _Followed:
 
     def _failed(self, reason: str) -> str:
         """Record a failed look, once, and try again after a while."""
+        self._seen = stamp(self.path)  # what is built from it does not wait for that
         if reason != self.trouble:
             fields = {names.FIELD_REASON: reason}
             self._emit(Record(Event.CORRECTION_FAILED, reason, fields=fields))

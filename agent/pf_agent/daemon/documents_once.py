@@ -53,6 +53,7 @@ class DocumentsOnce:
         found = document_of(name, desired, self._owner, main_cfs)
         for moved in found.state.prepare():
             self._note(moved)
+        found.state.tidy()
         self._found.append(found)
         # The person who runs it wants it tried, whatever happened to it before.
         found.in_force.try_again()

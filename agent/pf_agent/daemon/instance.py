@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 
 from pf_agent import names
 from pf_agent.activation.pacing import Backoff
-from pf_agent.activation.ports import Turn
+from pf_agent.activation.ports import Others, Turn
 from pf_agent.daemon.alias_files import AliasFiles
 from pf_agent.daemon.before_wish import BeforeWish
 from pf_agent.daemon.documents import Documents
@@ -90,17 +90,17 @@ class Instance:
         self._postfix = shared.errands(os.path.dirname(main_cf))
         told = Told(shared.post, shared.emit, shared.journal.note)
         postfix, systemd = self._postfix, shared.systemd
-        parts = parts_of(
-            name, main_cf, state, postfix, systemd, told, shared.retry_seconds, self._managed
-        )
+        self._started = Started(lambda: self._documents.started(), state)
+        others = Others(self._managed, self._started.note_served)
+        parts = parts_of(name, main_cf, state, postfix, systemd, told, shared.retry_seconds, others)
         self._host, self._judge = parts.host, parts.judge
         self._activation, self._in_force = parts.activation, parts.in_force
         self._aliases = parts.aliases
-        self._alias_files = AliasFiles(name, parts.host, parts.aliases, shared)
-        self._named = NamedThings(name, main_cf, postfix, self._emit, shared)
-        self._tables = Tables(name, parts.host, postfix, self._emit, shared)
         self._documents = Documents(name, parts.host, state, postfix, self._emit, shared)
-        self._started = Started(self._documents.started, state)
+        awaits = self._documents.awaits
+        self._alias_files = AliasFiles(name, parts.host, parts.aliases, shared, awaits)
+        self._named = NamedThings(name, main_cf, postfix, self._emit, shared)
+        self._tables = Tables(name, parts.host, postfix, self._emit, shared, awaits)
         self._before = BeforeWish(name, postfix, parts.activation, parts.in_force, shared)
         self._drifts = Drifts(name, state, self._emit, shared)
         self._saving = Saving()
@@ -342,7 +342,6 @@ class Instance:
         if isinstance(end, NotUp) and turn.may_act:
             self._mend(end)
         elif isinstance(end, Activated):
-            self._started.note_served(end.began_at)
             if end.pending is not None:
                 self._drifts.note_activated(end.pending, end.at)
             self._look({Reason.NAMED})  # what was only waiting for Postfix to serve

@@ -16,7 +16,7 @@ from queue import Empty, SimpleQueue
 from pf_agent import names
 from pf_agent.activation import pacing
 from pf_agent.activation.inquiry import ask_port
-from pf_agent.activation.ports import Turn
+from pf_agent.activation.ports import Others, Turn
 from pf_agent.bus.systemd import Systemd
 from pf_agent.config.desired import by_instance, main_cf_of
 from pf_agent.daemon.document import Owner, texts_of
@@ -135,12 +135,13 @@ class _Application:
         self._emit = emit_of(name, told.emit)
         self._state = FileStore.of_instance(name, names.STATE_DIRECTORY, names.RUN_DIRECTORY)
         self._postfix = AtHand(os.path.dirname(main_cf), self._state.run_directory)
-        self._parts = parts_of(
-            name, main_cf, self._state, self._postfix, systemd, told, managed=self._managed
-        )
         owner = Owner(main_cf, self._state, self._postfix, self._emit)
         self._others = DocumentsOnce(owner, told.note)
         self._started = Started(self._others.started, self._state)
+        others = Others(self._started.managed, self._started.note_served)
+        self._parts = parts_of(
+            name, main_cf, self._state, self._postfix, systemd, told, others=others
+        )
 
     def run(self, wanted: Wanted, mailbox: SimpleQueue[Trigger], progress: Progress) -> Applied:
         """Run one cycle, with its activation to the end. Raises HostError."""
@@ -249,8 +250,6 @@ class _Application:
         while state.pending() is not None:
             turn = self._turn()
             end = activation.advance(turn)
-            if isinstance(end, Activated):
-                self._started.note_served(end.began_at)
             if isinstance(end, NotUp) and self._is_mended(end):
                 activation.forget()
                 continue  # the start with the former state is still to come
@@ -281,9 +280,6 @@ class _Application:
             while rebuild.worked() is None:
                 with suppress(Empty):
                     mailbox.get(timeout=1.0)
-
-    def _managed(self) -> tuple[str, ...]:
-        return self._started.managed()
 
     def _waiting(self, turn: Turn) -> Waiting:
         activation, daemon = self._parts.activation, self._daemon()

@@ -11,7 +11,7 @@ from pf_agent.activation.activation import Activation
 from pf_agent.activation.alias_database import Builder, Newaliases
 from pf_agent.activation.course import Course
 from pf_agent.activation.databases import RETRY_SECONDS, Databases
-from pf_agent.activation.ports import Postfix, Service
+from pf_agent.activation.ports import Others, Postfix, Service
 from pf_agent.activation.surroundings import Surroundings
 from pf_agent.daemon.telling import emit_of
 from pf_agent.files.exchange import MainCfFile
@@ -21,6 +21,8 @@ from pf_agent.model import Emit, Judgement, Trigger
 from pf_agent.postfix.ways import is_anothers
 from pf_agent.reconcile.in_force import InForce
 from pf_agent.reconcile.judge import Judge
+
+_ALONE = Others()
 
 
 class Programs(Postfix, Builder, Protocol):
@@ -59,17 +61,14 @@ def parts_of(
     systemd: Service,
     told: Told,
     retry_seconds: float = RETRY_SECONDS,
-    managed: Callable[[], tuple[str, ...]] = tuple,
+    others: Others = _ALONE,
 ) -> Parts:
-    """Return the parts of the instance `name`.
-
-    Databases explains `retry_seconds`, Surroundings `managed`.
-    """
+    """Return the parts of the instance `name`; Databases explains `retry_seconds`."""
     host = MainCfFile(main_cf)
     emit = emit_of(name, told.emit)
     craft = Newaliases(postfix, is_anothers)
     aliases = Databases(craft, told.post, emit, told.note, stamp, retry_seconds=retry_seconds)
-    around = Surroundings(postfix_unit(name), systemd, postfix, state, host.read, managed=managed)
+    around = Surroundings(postfix_unit(name), systemd, postfix, state, host.read, others=others)
     activation = Activation(Course(around, aliases, told.post, emit))
     in_force = InForce(host, state, emit, postfix.is_there)
     return Parts(host, state, Judge(postfix.judge), aliases, activation, in_force)

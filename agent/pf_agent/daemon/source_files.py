@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pf_agent.activation.databases import Databases, Rebuild
 from pf_agent.daemon.saving import Unsaved
@@ -15,14 +15,23 @@ from pf_agent.maincf.aliases import Source
 class SourceFiles(ABC):
     """The files of one kind that main.cf names, looked after from turn to turn.
 
-    Those of others than root have runs of their own: nothing of root's waits for them.
+    Those of others than root have runs of their own: nothing of root's waits for them. `awaits`
+    tells whether a file has desired entries that are to be compared first. Then a look follows.
     """
 
-    def __init__(self, name: str, host: MainCfFile, databases: Databases, shared: Shared) -> None:
+    def __init__(
+        self,
+        name: str,
+        host: MainCfFile,
+        databases: Databases,
+        shared: Shared,
+        awaits: Callable[[str], bool],
+    ) -> None:
         self._name = name
         self._host = host
         self._databases = databases
         self._shared = shared
+        self._awaits = awaits
         self._runs: dict[bool, Rebuild] = {}
         self._unsaved = Unsaved()
 
@@ -67,8 +76,8 @@ class SourceFiles(ABC):
                 self._begin(stale, of_others)
 
     def _saved(self) -> list[Source]:
-        """Return what has to be built, without what a writer has not finished."""
-        stale = self._databases.stale()
+        """Return what has to be built, without what is being written, or may be corrected."""
+        stale = [source for source in self._databases.stale() if not self._awaits(source.path)]
         unsaved = self._unsaved.among([source.path for source in stale])
         return [source for source in stale if source.path not in unsaved]
 

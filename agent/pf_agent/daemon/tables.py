@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from pf_agent.daemon.shared import Shared
@@ -26,13 +26,20 @@ class Tables:
     """The tables that main.cf and master.cf of one instance name, handled as agent.toml says."""
 
     def __init__(
-        self, name: str, host: MainCfFile, postfix: Errands, emit: Emit, shared: Shared
+        self,
+        name: str,
+        host: MainCfFile,
+        postfix: Errands,
+        emit: Emit,
+        shared: Shared,
+        awaits: Callable[[str], bool],
     ) -> None:
         self._name = name
         self._host = host
         self._postfix = postfix
         self._emit = emit
         self._shared = shared
+        self._awaits = awaits
         self._master_cf = os.path.join(os.path.dirname(host.path), "master.cf")
         self._known: tuple[object, ...] = ()
         self._settled: bytes | None = None
@@ -73,7 +80,7 @@ class Tables:
             self._files = None
             return False
         if self._files is None:
-            from pf_agent.daemon.table_files import TableFiles
+            from pf_agent.daemon.table_files import TableFiles, TableNames
 
             self._files = TableFiles(
                 self._name,
@@ -81,8 +88,7 @@ class Tables:
                 self._postfix,
                 self._emit,
                 self._shared,
-                self.named,
-                lambda: self._settled,
+                TableNames(self.named, lambda: self._settled, self._awaits),
             )
         if is_to_forget:  # otherwise what failed waits for its source
             self._files.try_again()

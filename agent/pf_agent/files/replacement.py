@@ -73,7 +73,7 @@ class Replacement:
         if laid is not None and (laid.text, laid.attributes) == (text, attributes):
             self._laid = None
             with suppress(OSError):
-                os.utime(laid.handle, cooled())
+                self._date(laid.handle)
                 give_name(laid.handle, ours)
                 return laid.handle
             close(laid.handle)
@@ -102,11 +102,21 @@ class Replacement:
             stack.callback(close, handle)
             fill(new.handle, text)
             self.dress(new.handle, actual, attributes)
-            os.utime(new.handle, cooled())
+            self._date(new.handle)
             os.fsync(new.handle)
             stack.pop_all()
         close(new.handle)
         return handle
+
+    def _date(self, handle: int) -> None:
+        """Give main.cf and master.cf an older date, and a source the present one.
+
+        With an older one, an index that was built before could count as current.
+        """
+        if self._nature.is_locked:
+            os.utime(handle, cooled())
+        else:
+            os.utime(handle)
 
     def attributes_of(self, actual: ActualState) -> dict[str, bytes]:
         """Return the file's ACL and extended attributes; of a link, not those of its target."""

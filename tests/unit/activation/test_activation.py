@@ -17,7 +17,7 @@ from pf_agent.activation.alias_database import Newaliases
 from pf_agent.activation.aside import Spawn
 from pf_agent.activation.course import Course
 from pf_agent.activation.databases import Databases
-from pf_agent.activation.ports import Clocks, End, Turn
+from pf_agent.activation.ports import Clocks, End, Others, Turn
 from pf_agent.activation.states import Queueing
 from pf_agent.activation.steps import DPKG_WORKS
 from pf_agent.activation.surroundings import Surroundings
@@ -77,6 +77,8 @@ class World:
         self.text: bytes | None = b"the text\n"
         self.written_at = 0.0
         self.refused = ""
+        self.others_refused = ""
+        self.others_served: list[tuple[float, bool]] = []
         self.turn = Turn()
         self.activation = self.a_process(self.state)
 
@@ -96,7 +98,8 @@ class World:
         )
         clocks = Clocks(self.clock, self.clock)
         self.around = Surroundings(
-            names.POSTFIX_UNIT, self.service, self.programs, state, self.read, clocks
+            *(names.POSTFIX_UNIT, self.service, self.programs, state, self.read, clocks),
+            Others(note_served=self.serve_others),
         )
         return Activation(Course(self.around, aliases, post, emit))
 
@@ -104,6 +107,12 @@ class World:
         if self.refused:
             return ActualState(None, FileKind.OTHER, refused=self.refused)
         return ActualState(self.text, FileKind.REGULAR, written_at=self.written_at)
+
+    def serve_others(self, began_at: float) -> None:
+        """What else Postfix is started for is served: since when, and is main.cf's marker there?"""
+        if self.others_refused:
+            raise HostError(self.others_refused)
+        self.others_served.append((began_at, self.state.pending() is not None))
 
     def correct(self, cycle: int, *parameters: str, **more: object) -> PendingActivation:
         """main.cf was corrected in `cycle`."""
@@ -186,7 +195,7 @@ class World:
 def world(tmp_path: Path) -> World:
     """Postfix was seen to serve, and nothing is to be done."""
     world = World(tmp_path)
-    assert world.verify() == Activated(None, 1_000.0, 0.0)
+    assert world.verify() == Activated(None, 1_000.0)
     world.settle()
     world.clock.now = 1_000.0
     world.programs.asked.clear()
@@ -194,6 +203,23 @@ def world(tmp_path: Path) -> World:
 
 
 # --- a good run -----------------------------------------------------------------------------------
+
+
+def test_what_else_it_was_started_for_is_noted_before_the_marker_of_all_goes(world: World) -> None:
+    world.correct(1)
+    world.begin()
+    world.service.finish()
+    world.others_served.clear()
+    world.others_refused = "disk full"
+    assert world.verify() is None
+    assert world.state.pending() is not None
+    assert world.records.of(Event.ACTIVATED) == []
+    world.others_refused = ""
+    world.pass_time()
+    assert isinstance(world.advance(), Activated)
+    assert world.others_served == [(1_000.0, True)]
+    assert world.state.pending() is None
+    assert len(world.records.of(Event.ACTIVATED)) == 1
 
 
 def test_at_rest_nothing_is_done(world: World) -> None:
@@ -214,7 +240,7 @@ def test_a_good_run(world: World) -> None:
     world.clock.now = 1_000.7
     world.service.finish()
     assert world.verify() == Activated(
-        replace(pending, exposure=replace(pending.exposure, activated_at=1_000.7)), 1_000.7, 1_000.0
+        replace(pending, exposure=replace(pending.exposure, activated_at=1_000.7)), 1_000.7
     )
     assert world.programs.asked == [GREETING]
     assert world.state.pending() is None
@@ -585,9 +611,9 @@ def test_a_start_by_others_while_it_fails_is_verified_and_none_of_ours_follows(
 def test_a_start_by_others_is_verified(world: World) -> None:
     world.others_start()
     assert not world.activation.is_at_rest()
-    assert world.verify() == Activated(
-        None, world.clock.now, world.service.units_of("postfix.service")[-1].began_at
-    )
+    assert world.verify() == Activated(None, world.clock.now)
+    began_at = world.service.units_of("postfix.service")[-1].began_at
+    assert world.others_served[-1] == (began_at, False)
     world.settle()
     assert (world.service.jobs, world.records) == ([], [])
 
@@ -607,9 +633,9 @@ def test_while_main_cf_is_no_file_no_program_of_postfix_is_asked(world: World) -
     assert world.programs.asked == []
     world.refused = ""
     world.pass_time()
-    assert world.verify() == Activated(
-        None, world.clock.now, world.service.units_of("postfix.service")[-1].began_at
-    )
+    assert world.verify() == Activated(None, world.clock.now)
+    began_at = world.service.units_of("postfix.service")[-1].began_at
+    assert world.others_served[-1] == (began_at, False)
 
 
 def test_a_start_with_another_text_is_what_postfix_ran_with(world: World) -> None:

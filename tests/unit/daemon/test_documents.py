@@ -40,6 +40,7 @@ class World:
         self.wanted: dict[str, DesiredState] | None = {}
         self.watched: tuple[str, ...] = ()
         self.notes: list[str] = []
+        self.observes = False
         self.options = AgentOptions()
         self.mailbox: SimpleQueue[Trigger] = SimpleQueue()
         self.documents = self.begun()
@@ -52,7 +53,7 @@ class World:
             journal=self,
             writers=self,
             asked=lambda _instance: self.asked(),
-            may_only_observe=lambda _instance: False,
+            may_only_observe=lambda _instance: self.observes,
             post=self.mailbox.put,
         )
         host, errands = MainCfFile(str(self.main_cf)), cast(Errands, self)
@@ -107,7 +108,7 @@ class World:
     def have_tried(self) -> bool:
         """Wait for what is being tried; tell whether the loop was woken."""
         for thread in threading.enumerate():
-            if thread.name == "try a table":
+            if thread.name == "try a text":
                 thread.join()
         return not self.mailbox.empty()
 
@@ -128,6 +129,48 @@ def test_each_is_corrected_and_watched_under_its_own_name(world: World) -> None:
     assert world.watched == (str(table), str(link))
     assert world.documents.troubles() == {f"hash:{table}": "", f"hash:{link}": ""}
     assert world.documents.patience() is None
+
+
+def test_a_source_is_awaited_until_it_is_seen_to_be_right(world: World) -> None:
+    table = world.table()
+    world.want(table, a="c")
+    path, documents = str(table), world.documents
+    documents.turn({Reason.START}, MAIN_CF, lambda: IN_FORCE)
+    assert documents.awaits(path)  # the text is being tried
+    assert world.have_tried()
+    documents.turn({world.mailbox.get().reason}, MAIN_CF, lambda: IN_FORCE)
+    assert table.read_text() == "a\tc\n"
+    assert documents.awaits(path)  # it was corrected a moment ago
+    world.turn()
+    assert not documents.awaits(path)
+    table.write_text("a\tb\n")
+    assert documents.awaits(path)
+    assert not documents.awaits(str(world.table("other")))
+
+
+@pytest.mark.parametrize("why", ["observes", "refused", "not ours"])
+def test_a_source_that_is_not_to_be_corrected_is_not_awaited(world: World, why: str) -> None:
+    table = world.table()
+    world.want(table, a="poison" if why == "refused" else "c")
+    world.observes = why == "observes"
+    if why == "not ours":
+        os.chown(table, 65534, 65534)
+    world.turn(Reason.START)
+    assert table.read_text() == "a\tb\n"
+    assert not world.documents.awaits(str(table))
+
+
+def test_what_a_crash_left_in_its_store_is_removed_once(world: World) -> None:
+    table = world.table()
+    world.want(table, a="c")
+    world.turn(Reason.START)
+    left = Path(world.state.of_document(f"hash:{table}", print).directory) / ".pending.json.new"
+    left.touch()
+    world.turn()
+    assert left.exists()  # it may be another process's
+    world.documents = world.begun()
+    world.turn(Reason.START)
+    assert not left.exists()
 
 
 def test_none_holds_up_another(world: World) -> None:

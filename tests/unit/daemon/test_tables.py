@@ -62,7 +62,10 @@ class World:
             retry_seconds=10.0,
         )
         host, errands = MainCfFile(str(self.main_cf)), cast(Errands, self)
-        self.tables = Tables("-", host, errands, self.records, cast(Shared, shared))
+        self.awaited: set[str] = set()  # sources whose entries are to be compared first
+        self.tables = Tables(
+            "-", host, errands, self.records, cast(Shared, shared), self.awaited.__contains__
+        )
         self.main_cf.write_text(f"transport_maps = hash:{self.source}\n")
 
     def follow_tables(self, _instance: str, paths: tuple[str, ...]) -> str:
@@ -118,6 +121,18 @@ def test_what_has_no_index_gets_one_and_is_watched(world: World) -> None:
 def test_a_source_that_changed_is_built_again(world: World) -> None:
     world.build(Reason.START)
     world.source.write_text("two\n")
+    world.build()
+    assert world.index.read_text() == "two\n"
+
+
+def test_a_source_whose_entries_are_to_be_compared_waits_for_that(world: World) -> None:
+    world.build(Reason.START)
+    world.source.write_text("two\n")
+    world.awaited.add(str(world.source))
+    world.turn()
+    assert world.posted.empty()
+    assert world.index.read_text() == "one\n"
+    world.awaited.clear()
     world.build()
     assert world.index.read_text() == "two\n"
 

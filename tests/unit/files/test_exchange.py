@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,7 +25,7 @@ import pytest
 from pf_agent.errors import HostError
 from pf_agent.files import regular
 from pf_agent.files.exchange import MainCfFile
-from pf_agent.files.nature import OTHER_MAIN_CF, OWN_MAIN_CF
+from pf_agent.files.nature import OTHER_MAIN_CF, OWN_MAIN_CF, nature_of
 from pf_agent.maincf.document import COOL_SECONDS
 from pf_agent.model import ActualState, Displaced, FileKind, Late
 from tests.fakes import FakeHost
@@ -419,6 +420,22 @@ def test_a_name_of_the_current_folder(tmp_path: Path, monkeypatch: pytest.Monkey
     file.exchange(file.read(), AFTER, lose)
     assert (tmp_path / "main.cf").read_bytes() == AFTER
     assert left_in(tmp_path) == {"main.cf"}
+
+
+@needs_root
+@pytest.mark.parametrize("is_ready", [True, False])
+def test_a_source_is_not_dated_back_or_an_older_index_would_count_as_newer(
+    tmp_path: Path, is_ready: bool
+) -> None:
+    path = tmp_path / "transport"
+    path.write_bytes(BEFORE)
+    file = MainCfFile(str(path), nature_of(False, lose))
+    if is_ready:
+        file.lay_ahead(replace(file.read(), text=AFTER))
+    began = time.time()
+    file.exchange(file.read(), AFTER, lose)
+    assert path.read_bytes() == AFTER
+    assert path.stat().st_mtime >= began - 0.01  # file times advance in steps
 
 
 def test_the_new_file_is_dated_back_so_that_postfix_need_not_wait(real: RealHost) -> None:
