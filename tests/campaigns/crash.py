@@ -1,8 +1,9 @@
 """Kills the agent at every system call of its work that changes anything, and looks what is left.
 
-One machine for each release, side by side. For every N from 1 on until the work ends before its
-N-th such call: the daemon's correction of a drift, the daemon's start after a crash, `pf-agent
-apply`; and at some points of a correction, the machine's power.
+One machine for each release, side by side, for main.cf, master.cf and a table in turn. For every N
+from 1 on until the work ends before its N-th such call: the daemon's correction of a drift, the
+daemon's start after a crash, `pf-agent apply`; and at some points of a correction, the machine's
+power.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from tests.checkout import CHECKOUT
 from tests.machine.crashing import NEVER, Crashes, Point
 from tests.machine.image import image
 from tests.machine.nspawn import Machine, MachineError
+from tests.machine.subjects import SUBJECTS
 
 RELEASES = ("bookworm", "trixie")
 _WAYS = ("correction", "errand", "take-up", "power-cut", "apply")
@@ -58,30 +60,31 @@ def every_point(
 
 
 def campaign(
-    release: str, deb: Path, every: int, names: Collection[str]
+    release: str, file: str, deb: Path, every: int, names: Collection[str]
 ) -> tuple[list[Point], list[str]]:
-    """Return the points of one release, and the faults."""
+    """Return the points of one file on one release, and the faults."""
     begin, faults = time.monotonic(), []
+    where = f"{release}, {file}"
 
     def fault(text: str) -> None:
         faults.append(text)
-        say(f"{release}: FAULT {text}")
+        say(f"{where}: FAULT {text}")
 
     with Machine(image(release)) as machine:
         machine.serve_apt([deb])
         machine.apt_install("pf-agent")
-        crashes = Crashes(machine)
+        crashes = Crashes(machine, SUBJECTS[file])
         calls = crashes.correction(NEVER)
         assert isinstance(calls, list)
         by_call = told(Counter(call for call, _ in calls))
-        say(f"{release}: a correction makes {len(calls)} calls: {by_call}")
+        say(f"{where}: a correction makes {len(calls)} calls: {by_call}")
         try:
             for point in all_points(crashes, every, names, len(calls) // _POWER_CUTS):
                 for text in point.faults:
                     fault(f"{point}: {text}")
                 if len(crashes.points) % _TOLD_EVERY == 0:
                     spent = time.monotonic() - begin
-                    say(f"{release}: {len(crashes.points)} points, {spent:.0f} s, {point}")
+                    say(f"{where}: {len(crashes.points)} points, {spent:.0f} s, {point}")
         except (AssertionError, MachineError, subprocess.SubprocessError) as error:
             done = crashes.points[-1] if crashes.points else "the first one"
             fault(f"broken off after {done}: {error}")
@@ -91,8 +94,8 @@ def campaign(
         counts, wrong = crashes.recorded()
         for text in wrong:
             fault(text)
-        say(f"{release}: on record, of so many points: {told(counts)}")
-        say(f"{release}: {told(Counter(point.way for point in crashes.points))}")
+        say(f"{where}: on record, of so many points: {told(counts)}")
+        say(f"{where}: {told(Counter(point.way for point in crashes.points))}")
     return crashes.points, faults
 
 
@@ -120,17 +123,23 @@ def main() -> int:
     parser.add_argument("--release", choices=RELEASES, help="one release; default: both")
     parser.add_argument("--every", type=int, default=1, metavar="K", help="each K-th call only")
     parser.add_argument("--way", choices=_WAYS, help="what is killed; default: all, in turn")
+    parser.add_argument("--file", choices=SUBJECTS, help="what drifts; default: all, in turn")
     arguments = parser.parse_args()
     ways = [arguments.way] if arguments.way else _WAYS
     releases = [arguments.release] if arguments.release else list(RELEASES)
     deb = package()
+    files = [arguments.file] if arguments.file else list(SUBJECTS)
     with ThreadPoolExecutor(len(releases)) as pool:
-        results = [pool.submit(campaign, name, deb, arguments.every, ways) for name in releases]
+        results = [
+            pool.submit(campaign, release, file, deb, arguments.every, ways)
+            for file in files
+            for release in releases
+        ]
     points = [point for result in results for point in result.result()[0]]
     faults = [fault for result in results for fault in result.result()[1]]
     say(f"by call: {told(Counter(point.call for point in points))}")
     say(f"by process: {told(Counter(point.who for point in points))}")
-    say(f"crash: {len(points)} points in {len(releases)} machines, {len(faults)} faults")
+    say(f"crash: {len(points)} points in {len(results)} machines, {len(faults)} faults")
     return 1 if faults else 0
 
 

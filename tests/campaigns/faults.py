@@ -1,9 +1,9 @@
 """Lets each system call of a correction fail once, with each error that it may end with.
 
-The daemon corrects a drift on a booted machine, again and again. For each error and each N, the
-N-th call that may end with it does: in the agent, and, of calls that change anything, in the
-programs that it starts. Then all calls of a kind fail for some seconds, and all that may fail with
-an error. After each the daemon must have recovered by itself.
+The daemon corrects a drift on a booted machine, again and again; of main.cf, master.cf and a table
+in turn. For each error and each N, the N-th call that may end with it does: in the agent, and, of
+calls that change anything, in the programs that it starts. Then all calls of a kind fail for some
+seconds, and all that may fail with an error. After each the daemon must have recovered by itself.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from tests.machine.faulting import FaultPoint, Faults
 from tests.machine.image import image
 from tests.machine.injector import ERRORS
 from tests.machine.nspawn import Machine, MachineError
+from tests.machine.subjects import SUBJECTS
 
 _WAYS = ("once", "lasting")
 _LASTING_SECONDS = 3.0
@@ -63,42 +64,43 @@ def all_points(
 
 
 def campaign(
-    release: str, deb: Path, ways: list[str], errors: list[str], every: int
+    release: str, file: str, deb: Path, ways: list[str], errors: list[str], every: int
 ) -> tuple[list[FaultPoint], int]:
-    """Return the points of one release, and how many faults of the agent were found."""
+    """Return the points of one file on one release, and how many faults of the agent were found."""
     begin, found = time.monotonic(), 0
+    where = f"{release}, {file}"
     counts: Counter[str] = Counter()
 
     with Machine(image(release)) as machine:
         machine.serve_apt([deb])
         machine.apt_install("pf-agent")
-        faults = Faults(machine)
+        faults = Faults(machine, SUBJECTS[file])
         if "once" in ways:
             numbers = Counter({error: len(faults.calls(error)) for error in errors})
-            say(f"{release}: so many calls of a correction may fail with: {told(numbers)}")
+            say(f"{where}: so many calls of a correction may fail with: {told(numbers)}")
 
         def judge() -> int:
             events, mistold = faults.recorded()
             counts.update(events)
             for text in mistold:
-                say(f"{release}: FAULT {text}")
+                say(f"{where}: FAULT {text}")
             spent = time.monotonic() - begin
-            say(f"{release}: {len(faults.points)} points, {spent:.0f} s, {faults.points[-1]}")
+            say(f"{where}: {len(faults.points)} points, {spent:.0f} s, {faults.points[-1]}")
             return len(mistold)
 
         try:
             for point in all_points(faults, ways, errors, every):
                 for text in point.faults:
                     found += 1
-                    say(f"{release}: FAULT {point}: {text}")
+                    say(f"{where}: FAULT {point}: {text}")
                 if len(faults.points) % _TOLD_EVERY == 0:
                     found += judge()
         except (AssertionError, MachineError, subprocess.SubprocessError) as error:
             found += 1
-            say(f"{release}: FAULT broken off at {faults.points[-1:]}: {error}")
+            say(f"{where}: FAULT broken off at {faults.points[-1:]}: {error}")
             say(machine.sh("journalctl -b --no-pager -n 60", check=False))
         found += judge()
-    say(f"{release}: on record: {told(counts)}")
+    say(f"{where}: on record: {told(counts)}")
     return faults.points, found
 
 
@@ -109,6 +111,7 @@ def main() -> int:
     parser.add_argument("--every", type=int, default=1, metavar="K", help="each K-th call only")
     parser.add_argument("--way", choices=_WAYS, help="default: once, then lasting")
     parser.add_argument("--error", choices=ERRORS, help="one error; default: all, in turn")
+    parser.add_argument("--file", choices=SUBJECTS, help="what drifts; default: all, in turn")
     arguments = parser.parse_args()
     ways = [arguments.way] if arguments.way else list(_WAYS)
     errors = [arguments.error] if arguments.error else list(ERRORS)
@@ -116,9 +119,10 @@ def main() -> int:
     points: list[FaultPoint] = []
     faults = 0
     for release in [arguments.release] if arguments.release else RELEASES:
-        passed, found = campaign(release, deb, ways, errors, arguments.every)
-        points += passed
-        faults += found
+        for file in [arguments.file] if arguments.file else SUBJECTS:
+            passed, found = campaign(release, file, deb, ways, errors, arguments.every)
+            points += passed
+            faults += found
     for error in errors:
         of = Counter(point.call for point in points if point.error == error)
         say(f"{error}: {sum(of.values())} points: {told(of)}")

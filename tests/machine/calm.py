@@ -55,12 +55,12 @@ class Calm:
         assert self.site.show("pf-agent", "MainPID") == self.pid
         assert self.site.show("pf-agent", "NRestarts") == self.restarts
         records = [
-            (record["MESSAGE"], record.get(names.FIELD_CYCLE))
+            (event, record["MESSAGE"], record.get(names.FIELD_CYCLE))
             for event in ("correction-failed", "activation-failed", "config-rejected")
             for record in self.site.records(event, self.since)
         ]
         assert len(set(records)) == len(records) <= _MOST_RECORDS
-        assert not any("\n" in message for message, _ in records)
+        assert not any("\n" in message for _, message, _ in records)
 
     def returns(self) -> None:
         """Wait until all is right again without help; `Site.wait_right` has its own limit."""

@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from pf_agent import names
-from pf_agent.files.store import FileStore
 from pf_agent.model import Exposure, PendingActivation
 from tests.machine import tracer
 from tests.machine.drifting import SECONDS, UNIT, Drifts, has_told, of_unit, ready_tracer, stat_of
 from tests.machine.nspawn import Machine
-from tests.machine.site import MAIN_CF
-from tests.machine.wholeness import LEFT_BESIDE, Edit
+from tests.machine.subjects import SUBJECTS, Subject
+from tests.machine.wholeness import Edit
 
 NEVER = 0  # no call has this number: nothing is killed, and the calls are counted
 
@@ -45,7 +44,7 @@ ExecStart=/bin/sh -c 'if test -e {_HOLD}; then kill -STOP $$$$; fi; exec /usr/bi
 class Point:
     """Where something was killed, and what was found then.
 
-    `cycle` is the cycle of a marker left by then, None after drift alone. `was_over`: main.cf was
+    `cycle` is the cycle of a marker left by then, None after drift alone. `was_over`: the file was
     right and the marker gone. `faults` is empty if all was well.
     """
 
@@ -61,7 +60,8 @@ class Point:
 
     def __str__(self) -> str:
         stood = "new" if self.was_right else "old"
-        return f"{self.way} {self.number}: {self.call} of {self.who}, main.cf was the {stood} one"
+        where = f"{self.way} {self.number}: {self.call} of {self.who}"
+        return f"{where}, {self.edit.subject.path} was the {stood} one"
 
 
 class Crashes(Drifts):
@@ -71,8 +71,8 @@ class Crashes(Drifts):
     it returns the calls made, each with its name and process.
     """
 
-    def __init__(self, machine: Machine) -> None:
-        super().__init__(machine, _QUICK)
+    def __init__(self, machine: Machine, subject: Subject = SUBJECTS["main.cf"]) -> None:
+        super().__init__(machine, subject, _QUICK)
         self.points: list[Point] = []
         self._since = self.site.cursor()
 
@@ -174,7 +174,7 @@ class Crashes(Drifts):
             return calls
         whole = self.whole
         faults = [*whole.at_death(edit)]
-        was_right, is_pending = whole.main_cf() == edit.right, whole.is_pending()
+        was_right, is_pending = whole.text() == edit.right, whole.is_pending()
         if self.machine.is_running:
             self.forget_restarts()
         again()
@@ -187,13 +187,14 @@ class Crashes(Drifts):
 
     def _cut_off(self, edit: Edit) -> int:
         """Create the state right after the exchange; return the cycle."""
-        path = self.whole.path
-        state = FileStore(str(path(names.STATE_DIRECTORY)), str(path(names.RUN_DIRECTORY)))
+        path, subject = self.whole.path, self.subject
+        state = subject.store_of(self.machine)
         cycle, now = state.next_cycle(), time.time()
-        state.mark_pending(PendingActivation(cycle, ("mynetworks",), Exposure(now, now)))
+        state.mark_pending(PendingActivation(cycle, (subject.part,), Exposure(now, now)))
         self.put(edit.right)
-        path(f"/etc/postfix/{LEFT_BESIDE}cut_off").write_bytes(edit.wrong)
-        path(f"{MAIN_CF}.tmp").touch(0o600)
+        path(f"/etc/postfix/{subject.left_beside}cut_off").write_bytes(edit.wrong)
+        if subject.is_started:
+            path(f"{subject.path}.tmp").touch(0o600)  # Postfix's lock (edit_file(3))
         path(f"{names.RUN_DIRECTORY}/.drifts.json.new").touch(0o600)
         return cycle
 
@@ -217,7 +218,7 @@ class Crashes(Drifts):
         for point in self.points:
             cycles = drifted.get(point.edit.value, set())
             times = {"drift-detected": len(cycles)}
-            for event in ("drift-corrected", "activated"):
+            for event in self.subject.events:
                 of = {str(point.cycle)} if point.cycle is not None else cycles
                 times[event] = sum(found[event, cycle] for cycle in of)
             counts.update(f"{event} {n} times" for event, n in times.items())
@@ -241,7 +242,8 @@ def _too_little(point: Point, times: dict[str, int]) -> Iterator[str]:
 
     A record is sent when its subject is done, so a crash right between the two loses it.
     """
-    drifts, corrected, activated = times.values()
+    drifts, corrected = times["drift-detected"], times["drift-corrected"]
+    activated = times.get("activated", 1)  # a table is in use as soon as its index is built
     is_cut = point.way == "power cut"  # what journald's own socket held is lost
     if point.cycle is None and not is_cut and not 1 <= drifts <= 2:
         yield f"{drifts} cycles of this drift"

@@ -1,4 +1,4 @@
-"""A settled machine whose main.cf drifts over and over, each time differently.
+"""A settled machine where main.cf or another file drifts over and over, each time differently.
 
 What a campaign does to the agent meanwhile is in crashing.py and faulting.py. Everything is written
 and read from the host.
@@ -19,7 +19,8 @@ from typing import Any
 from pf_agent import names
 from tests.checkout import CHECKOUT
 from tests.machine.nspawn import Machine
-from tests.machine.site import MAIN_CF, Site
+from tests.machine.site import Site
+from tests.machine.subjects import SUBJECTS, Subject
 from tests.machine.wholeness import NOTES, Edit, Wholeness
 
 UNIT = "pf-agent.service"
@@ -30,27 +31,36 @@ SECONDS = 60.0
 class Drifts:
     """The machine at rest, after one correction: the files present now do not count as strays.
 
-    `dropin` is for the agent's unit.
+    `subject` is what drifts, `dropin` is for the agent's unit.
     """
 
-    def __init__(self, machine: Machine, dropin: str = "") -> None:
+    def __init__(
+        self, machine: Machine, subject: Subject = SUBJECTS["main.cf"], dropin: str = ""
+    ) -> None:
         site = Site.prepared(machine)
         for unit in sorted({site.unit, names.POSTFIX_UNIT}):
             site.dropin(unit, "often", "[Unit]\nStartLimitIntervalSec=0\n")
         if dropin:
             site.dropin(UNIT, "campaign", dropin)
             machine.run(["systemctl", "restart", UNIT])
+        good = subject.settle(site)
         site.drift_once()
         site.wait_remembered()
         self.machine, self.site = machine, site
-        self.whole = Wholeness(site)
+        self.subject, self._good = subject, good
         self._edits = 0
+        self.whole = Wholeness(site, subject)
+        if subject.document:
+            edit = self.ready()
+            self.put(edit.wrong)
+            self.wait_done(edit)
+            self.whole = Wholeness(site, subject)
 
     def ready(self) -> Edit:
         """Return the next drift, for `put`."""
         self.forget_restarts()
         self._edits += 1
-        return Edit(self._edits, self.site.good)
+        return Edit(self._edits, self._good, self.subject)
 
     def forget_restarts(self) -> None:
         """Reset the restart budget: a campaign has no time to wait between restarts."""
@@ -58,10 +68,10 @@ class Drifts:
             self.whole.path(f"{names.RUN_DIRECTORY}/{name}").unlink(missing_ok=True)
 
     def put(self, text: bytes) -> None:
-        """Put a text in main.cf's place."""
-        new = self.whole.path(f"{MAIN_CF}.edited")
+        """Put a text in the file's place."""
+        new = self.whole.path(f"{self.subject.path}.edited")
         new.write_bytes(text)
-        new.rename(self.whole.path(MAIN_CF))
+        new.rename(self.whole.path(self.subject.path))
 
     def status(self) -> dict[str, Any]:
         """Return status.json; an empty one if there is none."""
@@ -74,13 +84,17 @@ class Drifts:
     def is_done(self, edit: Edit, before: dict[str, Any] | None = None) -> bool:
         """Whether a living daemon says so; `before` is a status about the previous drift."""
         status = self.status()
-        if before is not None and status.get("last_drift") == before["last_drift"]:
-            return False
+        if self.subject.document:
+            is_told = self.whole.text() == edit.right and self.whole.is_kept(edit.wrong)
+        else:
+            is_told = before is None or status.get("last_drift") != before["last_drift"]
         return (
-            status.get("phase") == "in-sync"
+            is_told
+            and status.get("phase") == "in-sync"
             and self.whole.path(f"/proc/{status['pid']}").exists()
             and not self.whole.is_pending()
-            and self.whole.main_cf() == edit.right
+            and self.whole.text() == edit.right
+            and self.subject.is_in_use(self.machine)
         )
 
     def wait_done(self, edit: Edit) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 from pf_agent import names
 from tests.machine.drifting import ERRANDS_UNIT, SECONDS, UNIT, Drifts, has_told, ready_tracer
 from tests.machine.nspawn import Machine
-from tests.machine.site import MAIN_CF
+from tests.machine.subjects import SUBJECTS, Subject
 from tests.machine.wholeness import NOTES, Edit, Wholeness
 
 NEVER = 0  # no call has this number: nothing fails, and the calls are counted
@@ -40,7 +40,6 @@ _MOST_RECORDS = 20
 
 # What nobody can make sense of.
 _OURS = re.compile(r"Traceback|internal error of pf-agent|Errno|Error\(|Exception")
-_EVENTS = ("drift-detected", "drift-corrected", "activated")
 _TROUBLE = ("correction-failed", "activation-failed")
 
 
@@ -62,7 +61,7 @@ class FaultPoint:
     failed: int = 1
     took: float = 0.0
     ended: float = 0.0
-    installed: float = 0.0  # when main.cf got its present text
+    installed: float = 0.0  # when the file got its present text
     restarts: int = 0
     faults: list[str] = field(default_factory=list)
 
@@ -75,8 +74,8 @@ class FaultPoint:
 class Faults(Drifts):
     """A machine where the agent's calls fail, over and over."""
 
-    def __init__(self, machine: Machine) -> None:
-        super().__init__(machine)
+    def __init__(self, machine: Machine, subject: Subject = SUBJECTS["main.cf"]) -> None:
+        super().__init__(machine, subject)
         self.points: list[FaultPoint] = []
         self._judged = 0
         self._since = self.site.cursor()
@@ -102,7 +101,7 @@ class Faults(Drifts):
         over = time.monotonic()
         try:
             self.poll(lambda: self._is_over(point.edit), "all is well", _RECOVERS_WITHIN)
-            point.installed = self.whole.path(MAIN_CF).stat().st_ctime
+            point.installed = self.whole.path(self.subject.path).stat().st_ctime
         except AssertionError as stuck:
             point.faults.append(str(stuck))
             self._help(point.edit)
@@ -162,7 +161,7 @@ class Faults(Drifts):
         if agent != before:
             point.restarts, self._held = 1, {}  # it opens things when it first needs them
         if point.faults:
-            self.whole = Wholeness(self.site)  # each leftover is reported once
+            self.whole = Wholeness(self.site, self.subject)  # each leftover is reported once
 
     # --- what is on record ----------------------------------------------------------------------
 
@@ -204,11 +203,11 @@ def _mistold(point: FaultPoint, entries: Sequence[Mapping[str, Any]]) -> Iterato
         if entry.get(names.FIELD_EVENT) == "activated" and names.FIELD_CYCLE not in entry:
             continue  # newaliases, which is run again by itself
         moments.setdefault(_event(entry), []).append(_at(entry))
-    for event in _EVENTS[1:]:
+    for event in point.edit.subject.events:
         if len(found := moments.get(event, [])) != 1:
             yield f"{event} is on record {len(found)} times"
         elif found[0] < point.installed:
-            yield f"{event} is on record {point.installed - found[0]:.3f} s before main.cf is right"
+            yield f"{event} is on record {point.installed - found[0]:.3f} s before it is right"
     if "drift-detected" not in moments:
         yield "the drift is not on record"
     over = point.began + point.seconds

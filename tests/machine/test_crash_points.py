@@ -11,6 +11,7 @@ from tests.machine import tracer
 from tests.machine.crashing import NEVER, Crashes, Point
 from tests.machine.nspawn import Machine
 from tests.machine.points import spread
+from tests.machine.subjects import SUBJECTS
 
 pytestmark = [
     pytest.mark.long,
@@ -83,3 +84,12 @@ def test_the_journal_tells_of_each_of_them(crashes: Crashes) -> None:
     counts, faults = crashes.recorded()
     assert faults == []
     assert counts["activated 1 times"] > len(crashes.points) / 2
+
+
+@pytest.mark.parametrize("file", ["master.cf", "table"])
+def test_killed_while_it_corrects_another_file(agent_machine: Machine, file: str) -> None:
+    crashes = Crashes(agent_machine, SUBJECTS[file])
+    points, faults = killed(crashes.correction, 4)
+    assert faults == []
+    assert len(points) >= 3
+    assert crashes.recorded()[1] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import random
 
 import pytest
 
@@ -11,6 +12,7 @@ from tests.machine.faulting import FaultPoint, Faults
 from tests.machine.injector import ERRORS
 from tests.machine.nspawn import Machine
 from tests.machine.points import spread
+from tests.machine.subjects import SUBJECTS
 
 pytestmark = [
     pytest.mark.long,
@@ -61,3 +63,15 @@ def test_the_journal_tells_of_each_of_them(faults: Faults) -> None:
     assert mistold == []
     assert counts["activated"] >= len(faults.points)
     assert counts["correction-failed"] > 0
+
+
+@pytest.mark.parametrize("file", ["master.cf", "table"])
+def test_one_call_fails_for_another_file(agent_machine: Machine, file: str) -> None:
+    faults = Faults(agent_machine, SUBJECTS[file])
+    points = []
+    for error in ("EIO", "ENOSPC", "EACCES"):
+        point = faults.fail(error, random.randint(1, len(faults.calls(error)) // 2))
+        points += [point] if point is not None else []
+    assert points
+    assert bad(points) == []
+    assert faults.recorded()[1] == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.campaigns.races import faults, race
 from tests.machine.site import Site
 
@@ -19,3 +21,11 @@ def test_whole_texts_are_read_whole(site: Site) -> None:
     assert faults(found) == []
     assert found["displaced"] > 20
     assert found["readers"]["postconf -n"]["reads"] > 100
+
+
+@pytest.mark.parametrize("file", ["master.cf", "table"])
+def test_every_way_of_saving_another_file(site: Site, file: str) -> None:
+    found = race(site, 300, "--pause=0.1", file=file)
+    assert faults(found) == []
+    # Each text is tried first, and after a number of corrections they are spaced.
+    assert found["displaced"] > 2

@@ -16,22 +16,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pf_agent import names
-from tests.machine.site import DISPLACED, MAIN_CF, PENDING, Site
+from tests.machine.site import Site
+from tests.machine.subjects import Subject
 
-LEFT_BESIDE = ".main.cf.pf-agent-"
 # What the agent remembers of its restarts, until the machine is rebooted.
 NOTES = ("restarts.json", "drifts.json")
 
 # A candidate's directory older than a judgement belongs to no process.
 _GOES_SECONDS = 5.0
-_RIGHT = b"mynetworks = 127.0.0.0/8 [::1]/128 172.16.0.0/12 [fe80::]/64\n"
 _OURS = (names.STATE_DIRECTORY, names.RUN_DIRECTORY, names.ERRANDS_DIRECTORY)
 _FOLDERS = ("/etc/postfix", *_OURS)
 _LOCKS = [f"{names.RUN_DIRECTORY}/{name}" for name in ("lock", "activation.lock")]
 
-# The state of Postfix: postconf's output, since when master runs, its greeting, its aliases.
+# The state of Postfix: postconf's output, what it takes from the file in question, whether master
+# is older than that, its greeting, its aliases.
 _LOOK = r"""
 import fcntl, json, os, smtplib, subprocess, sys, time
+path, command, locks = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3:]
 def said(*command):
     return subprocess.run(command, stdout=subprocess.PIPE, text=True).stdout
 pid = open("/var/spool/postfix/pid/master.pid").read().strip()
@@ -53,10 +54,11 @@ with smtplib.SMTP("127.0.0.1", 25, timeout=20) as client:
     greeting = client.ehlo()[0]
 print(json.dumps({
     "explicit": said("postconf", "-n"),
-    "older": time.time() - age < os.stat("/etc/postfix/main.cf").st_ctime,
+    "seen": said(*command).rstrip("\n"),
+    "older": time.time() - age < os.stat(path).st_ctime,
     "greeting": greeting,
     "alias": said("postalias", "-q", "postmaster", "hash:/etc/aliases"),
-    "held": [path for path in sys.argv[1:] if is_held(path)],
+    "held": [lock for lock in locks if is_held(lock)],
 }))
 """
 
@@ -67,62 +69,67 @@ class Edit:
 
     number: int
     good: bytes
+    subject: Subject
 
     @property
     def value(self) -> str:
-        """The drifted value of mynetworks."""
-        return f"10.{self.number >> 8}.{self.number & 255}.0/24"
+        """The value that drifted."""
+        return self.subject.value(self.number)
 
     @property
     def right(self) -> bytes:
-        """What main.cf must be in the end: a text that the agent has never judged before."""
+        """What the file must be in the end: a text that the agent has never judged before."""
         return self.good + f"# edit {self.number}\n".encode()
 
     @property
     def wrong(self) -> bytes:
         """The drifted text."""
-        assert _RIGHT in self.good
-        return self.right.replace(_RIGHT, f"mynetworks = {self.value}\n".encode())
+        return self.subject.drifted(self.right, self.number)
 
 
 class Wholeness:
     """The machine's files; those that exist at the beginning are not strays."""
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
+    def __init__(self, site: Site, subject: Subject) -> None:
+        self._site, self._subject = site, subject
         self._known = self._everything()
 
     def path(self, path: str) -> Path:
         """Return the host's path for a file of the machine."""
         return Path(f"{self._site.machine.files}{path}")
 
-    def main_cf(self) -> bytes:
-        return self.path(MAIN_CF).read_bytes()
+    def text(self) -> bytes:
+        """Return what the file in question says."""
+        return self.path(self._subject.path).read_bytes()
 
     def is_pending(self) -> bool:
-        return self.path(PENDING).exists()
+        return self.path(self._subject.pending).exists()
 
     def at_death(self, edit: Edit) -> Iterator[str]:
         """Yield what does not hold although it must at any moment."""
-        text = self.main_cf()
+        text = self.text()
         if text not in (edit.right, edit.wrong):
-            yield f"main.cf is neither the old nor the new text: {text!r:.200}"
-        if text != edit.wrong and not self._is_kept(edit.wrong, beside=True):
-            yield "the old text is not in main.cf, nor anywhere else"
+            yield f"the file is neither the old nor the new text: {text!r:.200}"
+        if text != edit.wrong and not self.is_kept(edit.wrong, beside=True):
+            yield "the old text is not in the file, nor anywhere else"
 
     def in_the_end(self, edit: Edit) -> Iterator[str]:
         """Yield what does not hold although the agent says that all is well."""
-        if self.main_cf() != edit.right:
-            yield "main.cf is not the right text"
-        if not self._is_kept(edit.wrong, beside=False):
-            yield f"the old text is not in {DISPLACED}"
+        subject = self._subject
+        if self.text() != edit.right:
+            yield f"{subject.path} is not the right text"
+        if not self.is_kept(edit.wrong):
+            yield f"the old text is not in {subject.displaced}"
         if strays := self._left_behind():
             yield f"left behind: {' '.join(strays)}"
-        found = json.loads(self._site.run_python(_LOOK, *_LOCKS))
+        command = json.dumps(subject.command)
+        found = json.loads(self._site.run_python(_LOOK, subject.path, command, *_LOCKS))
         if not self._is_obeyed(found["explicit"]):
             yield "Postfix reads other settings"
-        if found["older"]:
-            yield "Postfix's master is older than main.cf"
+        if found["seen"] != subject.seen:
+            yield f"Postfix takes {found['seen']!r:.200} from it"
+        if found["older"] and subject.is_started:
+            yield f"Postfix's master is older than {subject.path}"
         if found["greeting"] != 250:
             yield f"Postfix answers {found['greeting']}"
         if found["alias"] != "root\n":
@@ -137,9 +144,12 @@ class Wholeness:
         set_right = wanted.settings.items() <= explicit.items()
         return set_right and not wanted.use_default & explicit.keys()
 
-    def _is_kept(self, text: bytes, beside: bool) -> bool:
-        found = sorted(self.path("/etc/postfix").glob(f"{LEFT_BESIDE}*")) if beside else []
-        for path in (*found, *sorted(self.path(DISPLACED).iterdir(), reverse=True)):
+    def is_kept(self, text: bytes, beside: bool = False) -> bool:
+        """Whether the agent keeps this text; `beside` the file counts, too."""
+        subject = self._subject
+        folder = self.path(os.path.dirname(subject.path))
+        found = sorted(folder.glob(f"{subject.left_beside}*")) if beside else []
+        for path in (*found, *sorted(self.path(subject.displaced).iterdir(), reverse=True)):
             # An agent started meanwhile moves it from one place to the other.
             with suppress(FileNotFoundError):
                 if path.read_bytes() == text:
@@ -163,6 +173,7 @@ class Wholeness:
             for folder, folders, files in os.walk(f"{root}{top}"):
                 found |= {f"{folder.removeprefix(root)}/{name}" for name in (*folders, *files)}
         expected = re.compile(
-            rf"{DISPLACED}/\d+(\.\d+)?\.main\.cf|{names.RUN_DIRECTORY}/({'|'.join(NOTES)})"
+            rf"{re.escape(self._subject.displaced)}/\d+(\.\d+)?\.main\.cf"
+            rf"|{names.RUN_DIRECTORY}/({'|'.join(NOTES)})"
         )
         return frozenset(path for path in found if not expected.fullmatch(path))

@@ -16,11 +16,9 @@ from pathlib import Path
 
 from tests.races.ledger import Collector
 from tests.races.readers import read_plainly, read_with_postconf
-from tests.races.texts import Base
-from tests.races.writers import ALL_WAYS, WHOLE_WAYS, Writer
+from tests.races.texts import FORMS, Base
+from tests.races.writers import Writer, ways
 
-MAIN_CF = Path("/etc/postfix/main.cf")
-DISPLACED = Path("/var/lib/pf-agent/displaced")
 TMPFS = Path("/dev/shm")
 
 _RATE = 100
@@ -29,8 +27,10 @@ _RIGHT_SECONDS = 90.0
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python3 -m tests.races", description=__doc__)
-    parser.add_argument("good", type=Path, help="a main.cf that is right")
-    parser.add_argument("folder", type=Path, help="for scratch, on main.cf's file system")
+    parser.add_argument("good", type=Path, help="a text that is right")
+    parser.add_argument("folder", type=Path, help="for scratch, on the file's file system")
+    parser.add_argument("displaced", type=Path, help="where the agent keeps what it displaced")
+    parser.add_argument("--file", choices=FORMS, default="main.cf", help="(main.cf)")
     parser.add_argument("--writes", type=int, default=1000)
     parser.add_argument("--writers", type=int, default=3, help="that many at once")
     parser.add_argument("--pause", type=float, default=0.02, help="seconds, for each writer")
@@ -40,42 +40,45 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    print(json.dumps(_race(arguments, Base(arguments.good.read_bytes()))))
+    base = Base(arguments.good.read_bytes(), FORMS[arguments.file])
+    print(json.dumps(_race(arguments, base)))
     return 0
 
 
 def _race(arguments: argparse.Namespace, base: Base) -> dict[str, object]:
+    path = Path(base.form.path)
     written, right = arguments.folder / "written", arguments.folder / "right"
     for flag in written, right:
         flag.unlink(missing_ok=True)
     begin = time.monotonic()
     with ProcessPoolExecutor(arguments.writers + 3, multiprocessing.get_context("fork")) as pool:
         collecting = pool.submit(
-            Collector(DISPLACED, base if arguments.whole else None).collect, right
+            Collector(arguments.displaced, base, arguments.whole).collect, right
         )
         reading = {}
         if arguments.whole:
-            reading["plain"] = pool.submit(read_plainly, MAIN_CF, base, written)
-            reading["postconf -n"] = pool.submit(read_with_postconf, base, _RATE, written)
+            reading["plain"] = pool.submit(read_plainly, path, base, written)
+            if base.form.is_main_cf:
+                reading["postconf -n"] = pool.submit(read_with_postconf, base, _RATE, written)
         writing = [pool.submit(_write, arguments, base, i) for i in range(arguments.writers)]
         try:
             for writer in writing:
                 writer.result()
             seconds = time.monotonic() - begin
             written.touch()
-            is_right = _becomes_right()
+            is_right = _becomes_right(path)
         finally:
             written.touch()
             right.touch()
         collector = collecting.result()
         seen = {name: reader.result() for name, reader in reading.items()}
     ledger = collector.ledger
-    ledger.keep(MAIN_CF.read_bytes())
+    ledger.keep(path.read_bytes())
     for log in TMPFS.glob("races-*.log"):
         ledger.read_log(log.read_text().splitlines())
         log.unlink()
     if not is_right:
-        ledger.flaws.append(f"main.cf is not right after {_RIGHT_SECONDS} s")
+        ledger.flaws.append(f"{path} is not right after {_RIGHT_SECONDS} s")
     return {
         "writes": len(ledger.written),
         "seconds": round(seconds),
@@ -84,7 +87,7 @@ def _race(arguments: argparse.Namespace, base: Base) -> dict[str, object]:
         "overtaken": collector.overtaken,
         "lost": ledger.lost(),
         "flaws": ledger.flaws,
-        "litter": _beside(),
+        "litter": _beside(path),
         "readers": {name: asdict(found) for name, found in seen.items()},
     }
 
@@ -93,24 +96,24 @@ def _write(arguments: argparse.Namespace, base: Base, index: int) -> None:
     pauses = random.Random(arguments.seed + index)
     numbers = range(index + 1, arguments.writes + 1, arguments.writers)
     with open(TMPFS / f"races-{index}.log", "w") as log:
-        writer = Writer(str(MAIN_CF), base, index, str(arguments.folder), log, pauses)
-        writer.run(numbers, WHOLE_WAYS if arguments.whole else ALL_WAYS, arguments.pause)
+        writer = Writer(base.form.path, base, index, str(arguments.folder), log, pauses)
+        writer.run(numbers, ways(base.form, arguments.whole), arguments.pause)
 
 
-def _becomes_right() -> bool:
+def _becomes_right(path: Path) -> bool:
     deadline = time.monotonic() + _RIGHT_SECONDS
     while time.monotonic() < deadline:
         # In this order: while the file is right, only what a slow writer left is still taken up.
         is_right = not subprocess.run(["pf-agent", "diff"], stdout=subprocess.DEVNULL).returncode
-        if is_right and not _beside():
+        if is_right and not _beside(path):
             return True
         time.sleep(0.2)
     return False
 
 
-def _beside() -> list[str]:
-    """What stands beside main.cf while the agent is not done."""
-    return sorted(name for name in os.listdir(MAIN_CF.parent) if name.startswith(".main.cf"))
+def _beside(path: Path) -> list[str]:
+    """What stands beside the file while the agent is not done."""
+    return sorted(name for name in os.listdir(path.parent) if name.startswith(f".{path.name}"))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.races.texts import Base, digest, number_of
+from tests.races.texts import Base, Form, digest
 
 # As displaced_texts.DISPLACED_COUNT: older ones go, so the folder is emptied into the ledger all
 # the time.
@@ -22,6 +22,7 @@ _MOST_FLAWS = 20
 class Ledger:
     """`written` are versions with the digest of their text, None where only the number is known."""
 
+    form: Form
     written: dict[int, tuple[str, str | None]] = field(default_factory=dict)
     digests: set[str] = field(default_factory=set)
     numbers: set[int | None] = field(default_factory=set)
@@ -30,7 +31,7 @@ class Ledger:
     def keep(self, text: bytes) -> None:
         """This text is kept, or was taken by a writer."""
         self.digests.add(digest(text))
-        self.numbers.add(number_of(text))
+        self.numbers.add(self.form.number_of(text))
 
     def read_log(self, lines: Iterable[str]) -> None:
         for line in lines:
@@ -57,16 +58,20 @@ class Ledger:
 
 @dataclass
 class Collector:
-    """Reads each text in `displaced/` before it is one of too many. `base`: they must be whole."""
+    """Reads each text in `displaced/` before it is one of too many.
+
+    `is_whole`: each is a version of the base, or what the agent makes of one.
+    """
 
     folder: Path
-    base: Base | None
-    ledger: Ledger = field(default_factory=Ledger)
+    base: Base
+    is_whole: bool
     known: set[str] = field(default_factory=set)
     count: int = 0
     overtaken: int = 0
 
     def __post_init__(self) -> None:
+        self.ledger = Ledger(self.base.form)
         self.known.update(os.listdir(self.folder))
 
     def collect(self, over: Path) -> Collector:
@@ -96,6 +101,6 @@ class Collector:
         # The second of a cycle: somebody wrote between the agent's read and its exchange.
         self.overtaken += name.count(".") > 2
         self.ledger.keep(text)
-        flaw = self.base.flaw(text) if self.base is not None else ""
+        flaw = self.base.flaw(text) if self.is_whole else ""
         if flaw and len(self.ledger.flaws) < _MOST_FLAWS:
             self.ledger.flaws.append(f"displaced/{name}: {flaw}")

@@ -1,15 +1,65 @@
-"""Numbered texts of main.cf: each carries its number at its begin, in its drift and at its end."""
+"""Numbered texts of a file: each carries its number at its begin, in its drift and at its end."""
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-FIRST, LAST, DRIFTED = b"lmtp_lhlo_name", b"smtp_helo_name", b"mynetworks"
+FIRST, LAST = b"lmtp_lhlo_name", b"smtp_helo_name"
 
-_MARK = re.compile(rb"^(?:%s|%s) = n(\d+)$" % (FIRST, LAST), re.MULTILINE)
-_DRIFT = re.compile(rb"^%s *=.*$" % DRIFTED, re.MULTILINE)
 _ADDRESS = re.compile(rb"10\.1(\d\d)\.1(\d\d)\.1(\d\d)/32")
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a file looks like that is raced for.
+
+    `sign` begins the lines of the two marks, which are comments but in main.cf. `begins` finds the
+    lines that drift, `drifted` is such a line with a place for an address.
+    """
+
+    path: str
+    sign: bytes
+    begins: bytes
+    drifted: bytes
+
+    @property
+    def is_main_cf(self) -> bool:
+        return not self.sign
+
+    def drift(self, number: int) -> bytes:
+        return self.drifted % address(number)
+
+    def marks(self) -> re.Pattern[bytes]:
+        return re.compile(rb"^%s(?:%s|%s) = n(\d+)$" % (self.sign, FIRST, LAST), re.MULTILINE)
+
+    def drifts(self) -> re.Pattern[bytes]:
+        return re.compile(rb"^%s.*$" % self.begins, re.MULTILINE)
+
+    def last_drift(self, text: bytes) -> tuple[int, int] | None:
+        """Where the last line stands that drifts, which in main.cf Postfix obeys."""
+        found = list(self.drifts().finditer(text))
+        return found[-1].span() if found else None
+
+    def number_of(self, text: bytes) -> int | None:
+        """The version that a text is; None for a text of the agent's, which has no such drift."""
+        span = self.last_drift(text)
+        found = _ADDRESS.search(text, *span) if span else None
+        return int(b"".join(found.groups())) if found else None
+
+
+FORMS: Mapping[str, Form] = {
+    "main.cf": Form("/etc/postfix/main.cf", b"", rb"mynetworks *=", b"mynetworks = %s"),
+    "master.cf": Form(
+        "/etc/postfix/master.cf",
+        b"#",
+        rb"races +unix ",
+        b"races unix - n n - - pipe user=nobody argv=/bin/echo %s",
+    ),
+    "table": Form("/etc/postfix/transport", b"#", rb"example\.org\s", b"example.org error:%s"),
+}
 
 
 def digest(text: bytes) -> str:
@@ -17,50 +67,37 @@ def digest(text: bytes) -> str:
 
 
 def address(number: int) -> bytes:
-    """The value of mynetworks that stands for a number below a million; its length is fixed."""
+    """The address that stands for a number below a million; its length is fixed."""
     high, middle, low = number // 10_000, number // 100 % 100, number % 100
     return b"10.1%02d.1%02d.1%02d/32" % (high, middle, low)
-
-
-def drift(number: int) -> bytes:
-    return b"%s = %s" % (DRIFTED, address(number))
-
-
-def last_drift(text: bytes) -> tuple[int, int] | None:
-    """Where the line of mynetworks stands that Postfix obeys."""
-    found = list(_DRIFT.finditer(text))
-    return found[-1].span() if found else None
-
-
-def number_of(text: bytes) -> int | None:
-    """The version that a text is; None for a text of the agent's, which has no such drift."""
-    span = last_drift(text)
-    found = _ADDRESS.search(text, *span) if span else None
-    return int(b"".join(found.groups())) if found else None
 
 
 class Base:
     """The right text, of which all versions are made."""
 
-    def __init__(self, good: bytes) -> None:
-        lines = [line for line in good.splitlines(keepends=True) if not line.startswith(b"#")]
-        self.text = b"%s = n0\n%s%s = n0\n" % (FIRST, b"".join(lines), LAST)
+    def __init__(self, good: bytes, form: Form) -> None:
+        without = (b"#", FIRST, LAST)
+        lines = [line for line in good.splitlines(keepends=True) if not line.startswith(without)]
+        mark = b"%s%%s = n0\n" % form.sign
+        self.form = form
+        self.text = mark % FIRST + b"".join(lines) + mark % LAST
+        self._marks, self._drifts = form.marks(), form.drifts()
 
     def version(self, number: int) -> bytes:
-        marked = _MARK.sub(lambda found: found[0][:-1] + b"%d" % number, self.text)
-        return _DRIFT.sub(drift(number), marked)
+        return self._drifts.sub(self.form.drift(number), self._corrected(number))
 
     def flaw(self, text: bytes) -> str:
         """Why a text is neither a version nor what the agent makes of one; "" where it is."""
-        marks = [int(mark) for mark in _MARK.findall(text)]
+        marks = [int(mark) for mark in self._marks.findall(text)]
         if len(set(marks)) != 1:
             return f"it begins and ends with the marks {marks}"
         number = marks[0]
-        if number_of(text) not in (number, None):
-            return f"it is marked {number} and drifted as {number_of(text)}"
+        drifted = self.form.number_of(text)
+        if drifted not in (number, None):
+            return f"it is marked {number} and drifted as {drifted}"
         if text not in (self.version(number), self._corrected(number)):
             return f"it is no whole text, though it is marked {number}"
         return ""
 
     def _corrected(self, number: int) -> bytes:
-        return _MARK.sub(lambda found: found[0][:-1] + b"%d" % number, self.text)
+        return self._marks.sub(lambda found: found[0][:-1] + b"%d" % number, self.text)

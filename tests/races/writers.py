@@ -1,4 +1,4 @@
-"""Every way of saving main.cf, by writers that know at each moment which text they took away.
+"""Every way of saving a file, by writers that know at each moment which text they took away.
 
 A writer that replaces the file does it by an exchange, so that what stood there is in his hand. Who
 writes in place reads, through the same descriptor, what he is about to overwrite; one at a time
@@ -20,48 +20,46 @@ from dataclasses import dataclass, field
 from io import FileIO
 from typing import IO
 
-from tests.races.texts import (
-    DRIFTED,
-    FIRST,
-    LAST,
-    Base,
-    address,
-    digest,
-    drift,
-    last_drift,
-    number_of,
-)
+from tests.races.texts import FIRST, LAST, Base, Form, digest
 
 _AT_FDCWD, _NOREPLACE, _EXCHANGE = -100, 1, 2
 _libc = ctypes.CDLL(None, use_errno=True)
 
 _COOL_SECONDS = 3
-_SED = (
-    f"s/^{FIRST.decode()} =.*/{FIRST.decode()} = nNUMBER/;"
-    f"s/^{LAST.decode()} =.*/{LAST.decode()} = nNUMBER/;"
-    f"s|^{DRIFTED.decode()} *=.*|{DRIFTED.decode()} = ADDRESS|"
-)
 # No vi among them: it writes nothing where the file changes while it reads, and says so to nobody.
-# Shell scripts: $1 is main.cf, $2 a finished text.
+# Shell scripts: $1 is the file, $2 a finished text.
 _KNOWN = {
     "mv": 'mv "$2" "$1"',
     "cp": 'cp "$2" "$1"',
     "cat >": 'cat "$2" > "$1"',
     "rm and cp": 'rm "$1"; cp "$2" "$1"',
 }
-_EDITS = {
-    "sed -i": f"sed -i '{_SED}' \"$1\"",
-    "postconf -e": f"postconf -e {FIRST.decode()}=nNUMBER {LAST.decode()}=nNUMBER"
-    f" {DRIFTED.decode()}=ADDRESS",
-    "tee -a": f'echo "{DRIFTED.decode()} = ADDRESS" | tee -a "$1" > /dev/null',
-}
 # Those that put one whole text in another's place, and nothing else.
-WHOLE_WAYS = {"exchange": 30, "link": 10, "mv": 2, "sed -i": 2, "postconf -e": 2}
-ALL_WAYS = {
+_WHOLE_WAYS = {"exchange": 30, "link": 10, "mv": 2, "sed -i": 2}
+_ALL_WAYS = {
     **{"exchange": 20, "away": 15, "away, linked": 10, "backup": 10, "link": 10},
     **{"truncate": 20, "overwrite": 10, "append": 10, "part": 10, "slow": 1, "hard link": 10},
-    **dict.fromkeys([*_KNOWN, *_EDITS], 1),
+    **dict.fromkeys([*_KNOWN, "sed -i", "tee -a"], 1),
 }
+_POSTCONF = "postconf -e"
+
+
+def ways(form: Form, is_whole: bool) -> dict[str, int]:
+    """Return the ways of saving such a file, each with its share."""
+    found = _WHOLE_WAYS if is_whole else _ALL_WAYS
+    return {**found, _POSTCONF: found["sed -i"]} if form.is_main_cf else found
+
+
+def _edits(form: Form, number: int) -> dict[str, str]:
+    """Return the shell scripts of the programs that edit what they find; $1 is the file."""
+    first, last = (f"{(form.sign + mark).decode()} = n" for mark in (FIRST, LAST))
+    drift, begins = form.drift(number).decode(), form.begins.decode()
+    marks = ";".join(f"s|^{mark}.*|{mark}{number}|" for mark in (first, last))
+    return {
+        "sed -i": f"sed -i -E '{marks};s|^{begins}.*|{drift}|' \"$1\"",
+        _POSTCONF: f"postconf -e '{first}{number}' '{last}{number}' '{drift}'",
+        "tee -a": f"echo '{drift}' | tee -a \"$1\" > /dev/null",
+    }
 
 
 def renameat2(source: str, target: str, flags: int) -> None:
@@ -82,7 +80,7 @@ def held(lock: int, operation: int) -> Iterator[None]:
 
 @dataclass
 class Writer:
-    """One of several that run at once. `folder` is a scratch folder on main.cf's file system,
+    """One of several that run at once. `folder` is a scratch folder on the file's file system,
     `log` is on a tmpfs."""
 
     path: str
@@ -109,9 +107,10 @@ class Writer:
         self._empty_hand()
 
     def _write(self, number: int, way: str) -> None:
-        if way in _KNOWN or way in _EDITS:
+        edits = _edits(self.base.form, number)
+        if script := {**_KNOWN, **edits}.get(way):
             with held(self._calm, fcntl.LOCK_EX):
-                written = self._by_program(number, way)
+                written = self._by_program(number, way, script)
         else:
             ways: dict[str, Callable[[int], str]] = {
                 "exchange": self._exchange,
@@ -130,7 +129,7 @@ class Writer:
 
     def _took(self, text: bytes) -> None:
         """This writer, and not the agent, has taken that text away."""
-        self._note(took=number_of(text), digest=digest(text))
+        self._note(took=self.base.form.number_of(text), digest=digest(text))
 
     # --- replacing ----------------------------------------------------------------------------
 
@@ -219,14 +218,14 @@ class Writer:
 
     def _alter(self, file: FileIO, before: bytes, number: int, way: str) -> None:
         text = self.base.version(number)
-        span = last_drift(before)
-        if way == "part" and span is not None and span[1] - span[0] >= len(drift(number)):
+        drift, span = self.base.form.drift(number), self.base.form.last_drift(before)
+        if way == "part" and span is not None and span[1] - span[0] >= len(drift):
             file.seek(span[0])
-            file.write(drift(number).ljust(span[1] - span[0]))
+            file.write(drift.ljust(span[1] - span[0]))
         elif way == "append":
             end = b"" if before.endswith(b"\n") or not before else b"\n"
             file.seek(0, os.SEEK_END)
-            file.write(end + drift(number) + b"\n")
+            file.write(end + drift + b"\n")
         elif way == "overwrite":
             file.seek(0)
             file.write(text)
@@ -246,11 +245,11 @@ class Writer:
         except FileNotFoundError:
             return self._exchange(number)
         written = self._in_place(number, "overwrite", path=other)
-        # Where it is main.cf no more, his own link is what keeps the text.
-        is_main_cf = False
+        # Where it is the file no more, his own link is what keeps the text.
+        is_the_file = False
         with suppress(FileNotFoundError):
-            is_main_cf = os.path.samefile(other, self.path)
-        if is_main_cf:
+            is_the_file = os.path.samefile(other, self.path)
+        if is_the_file:
             os.unlink(other)
         else:
             self._take(other)
@@ -258,11 +257,9 @@ class Writer:
 
     # --- programs -----------------------------------------------------------------------------
 
-    def _by_program(self, number: int, way: str) -> str | None:
+    def _by_program(self, number: int, way: str, script: str) -> str | None:
         """What it wrote, where that is known beforehand: else the number must do."""
         new = self._new(number)
-        script = {**_KNOWN, **_EDITS}[way]
-        script = script.replace("NUMBER", str(number)).replace("ADDRESS", address(number).decode())
         with open(self.path, "rb") as file:
             self._took(file.read())
         done = subprocess.run(
