@@ -25,7 +25,7 @@ from tests.machine.nspawn import Machine, MachineError
 
 RELEASES = ("bookworm", "trixie")
 ROUNDS = 3
-IN_ROUNDS = ("correct", "fresh", "restart")
+IN_ROUNDS = ("correct", "fresh", "services", "tables", "large", "restart")
 BEGAN = time.monotonic()
 
 
@@ -44,8 +44,9 @@ def run(measure: Measure, machine: Machine, wanted: Sequence[Peer], groups: Sequ
             for group in turn:
                 if concerns(group, peer):
                     say(f"{number} of {len(turns)}: {peer.name}: {group}")
-                    with peers.at_work(machine, peer):
-                        getattr(measure, group)(peer)
+                    working = peers.of_group(group, peer)
+                    with measure.prepared(group), peers.at_work(machine, working):
+                        getattr(measure, group)(working)
 
 
 def report(release: str, measure: Measure) -> None:

@@ -154,6 +154,23 @@ ROWS: Sequence[Row] = (
         most=_times(2.0, "right", SCRIPT),
         demand="2 x the script",
     ),
+    Row("services", "services-right", "drift in master.cf -> master.cf right, median"),
+    Row("services", "services-right", "the same, 99th percentile", of=p99),
+    Row(
+        "services",
+        "services-serves",
+        "drift in master.cf -> port 587 serves right again, median",
+    ),
+    Row("tables", "tables-used", "source of a table edited -> Postfix uses the entry, median"),
+    Row("tables", "tables-used", "the same, 99th percentile", of=p99),
+    Row("large", "large-used", "the same with 100,000 entries, median"),
+    Row(
+        "large",
+        "large-memory",
+        "the same with 100,000 entries: memory at its peak (RSS)",
+        of=max,
+        show=mebibytes,
+    ),
     Row("restart", "restart", "the restart job alone -> Postfix greets again, median"),
     Row(
         "correct",

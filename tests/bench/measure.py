@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from tests.bench import peers
 from tests.bench.figures import CURVE, PF_AGENT, SCRIPT, Samples
 from tests.bench.peers import AGENT, ALONE, Peer
 from tests.machine.nspawn import Machine, MachineError
-from tests.machine.site import MAIN_CF, Site
+from tests.machine.site import EXTRA, MAIN_CF, Site
 
 INSIDE = Path(__file__).with_name("inside")
 _THERE = "/root/inside"
@@ -31,6 +32,32 @@ _RUNS = 20
 _INSTANCES = 100
 _INSTANCES_TOML = f"{names.CONFIG_DIRECTORY}/{names.DESIRED_DROPINS}/60-instances.toml"
 
+_CHAIN = "/etc/ssl/submission.pem"
+_OPTIONS = (
+    "syslog_name=postfix/submission",
+    f"smtpd_tls_chain_files={_CHAIN}",
+    "smtpd_tls_security_level=encrypt",
+)
+_SERVICES_TOML = "".join(
+    ['[services."submission/inet".options]\n']
+    + [f'{name} = "{value}"\n' for name, _, value in (each.partition("=") for each in _OPTIONS)]
+)
+# A table that smtpd asks, with an entry whose text is in the answer.
+_TABLE = f"""
+    seq -f "user%06g@mail.example.test OK" $1 > {peers.TABLE}.new
+    echo "probe@mail.example.test 450 4.7.1 edit 0" >> {peers.TABLE}.new
+    mv {peers.TABLE}.new {peers.TABLE}
+    postmap {peers.TABLE}
+    postconf -e "smtpd_recipient_restrictions = check_recipient_access hash:{peers.TABLE}"
+    systemctl restart {names.POSTFIX_UNIT}
+"""
+_NO_TABLE = f"""
+    cp -p {peers.GOOD} {MAIN_CF}
+    rm {peers.TABLE} {peers.TABLE}.db
+    systemctl restart {names.POSTFIX_UNIT}
+"""
+_ENTRIES = {"tables": 1_000, "large": 100_000}
+
 Say = Callable[[str], None]
 
 
@@ -42,6 +69,8 @@ def concerns(group: str, peer: Peer) -> bool:
         return peer.name in (PF_AGENT, SCRIPT)
     if group in ("during", "idle", "opened", "memory"):
         return bool(peer.units)
+    if group in peers.OTHERS:
+        return peer.name in [other.name for other in peers.OTHERS[group]]
     return group == "correct" or peer is AGENT
 
 
@@ -57,8 +86,32 @@ class Measure:
         self.found: dict[str, dict[str, Samples]] = {}
         self._site = Site.prepared(machine)
         machine.copy_in([INSIDE], "/root")
+        self._serve_submission()
         peers.bring(machine)
         machine.run(["systemctl", "stop", _UNIT])
+
+    def _serve_submission(self) -> None:
+        """Have master.cf say what the peers are to restore."""
+        machine = self._machine
+        machine.write_bytes(_CHAIN, certificate())
+        machine.run(["chmod", "600", _CHAIN])
+        machine.run(["postconf", "-M", "submission/inet=submission inet n - y - - smtpd"])
+        machine.run(["postconf", "-P", *(f"submission/inet/{option}" for option in _OPTIONS)])
+        machine.run(["systemctl", "restart", names.POSTFIX_UNIT])
+
+    @contextmanager
+    def prepared(self, group: str) -> Iterator[None]:
+        """Have all there that a group of rows needs and no other has; the agent does not run."""
+        if group == "services":
+            self._machine.write_text(EXTRA, _SERVICES_TOML)
+        elif group in _ENTRIES:
+            self._machine.run(["sh", "-ec", _TABLE, "sh", str(_ENTRIES[group])], timeout=300)
+        try:
+            yield
+        finally:
+            self._machine.run(["rm", "-f", EXTRA])
+            if group in _ENTRIES:
+                self._machine.sh(_NO_TABLE)
 
     def note(self, sample: str, who: str, values: Sequence[float | None]) -> None:
         """Add these to the earlier results."""
@@ -84,6 +137,26 @@ class Measure:
         found = self._drift(peer, "restart", self._drifts)
         self.note("restart", peer.name, [each["greets"] for each in found])
 
+    def services(self, peer: Peer) -> None:
+        """Let master.cf drift, until it is right and the port of the service serves right."""
+        found = self._drift(peer, "single", self._drifts + 1, "master.cf")[1:]
+        self.note("services-right", peer.name, [each["right"] for each in found])
+        self.note("services-serves", peer.name, [each["greets"] for each in found])
+
+    def tables(self, peer: Peer) -> None:
+        """Edit the source of a table, until smtpd answers with the new entry."""
+        found = self._drift(peer, "used", self._drifts + 1, "table")[1:]
+        self.note("tables-used", peer.name, [each["used"] for each in found])
+
+    def large(self, peer: Peer) -> None:
+        """Do the same with a table of many entries, and measure what it takes of memory."""
+        if peer.units:
+            self._unit(peer, "peak", 0)
+        found = self._drift(peer, "used", self._drifts + 1, "table")[1:]
+        self.note("large-used", peer.name, [each["used"] for each in found])
+        if peer.units:
+            self.note("large-memory", peer.name, [self._unit(peer, "peak", 0)["peak"]])
+
     def during(self, peer: Peer) -> None:
         """Drift while Postfix is being restarted because of another drift."""
         found = self._drift(peer, "during", _DURING)
@@ -100,8 +173,11 @@ class Measure:
         self.note("storm", peer.name, right)
         self.note("storm-restarts", peer.name, restarts)
 
-    def _drift(self, peer: Peer, way: str, count: int) -> list[dict[str, float | None]]:
+    def _drift(
+        self, peer: Peer, way: str, count: int, file: str = "main.cf"
+    ) -> list[dict[str, float | None]]:
         request = {
+            "file": file,
             "way": way,
             "count": count,
             "command": peer.command,
@@ -216,6 +292,15 @@ class Measure:
         command = ["python3", f"{_THERE}/looks.py", *map(str, arguments)]
         found: list[float] = json.loads(self._machine.run(command, timeout=600).stdout)
         return found
+
+
+def certificate() -> bytes:
+    """Return a key and its own certificate, in one text."""
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30"]
+    command += ["-subj", "/CN=mail.example.test", "-keyout", "/dev/stdout", "-out", "/dev/stdout"]
+    return subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True
+    ).stdout
 
 
 def _words(found: dict[str, float | None]) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pf_agent import names
@@ -15,11 +15,14 @@ from tests.machine.site import MAIN_CF
 
 FOLDER = Path(__file__).with_name("peers")
 GOOD = "/usr/local/share/postfix/main.cf"
+MASTER_CF = "/etc/postfix/master.cf"
+GOOD_MASTER_CF = "/usr/local/share/postfix/master.cf"
+TABLE = "/etc/postfix/recipients"
 
 _BIN = "/usr/local/sbin"
 _SETTLED = f"""
 quiet() {{
-    cmp -s {MAIN_CF} {GOOD} || return 1
+    cmp -s {MAIN_CF} {GOOD} && cmp -s {MASTER_CF} {GOOD_MASTER_CF} || return 1
     systemctl list-jobs --no-legend | grep -q . && return 1
     test $(($(date +%s) - $(stat -c %Y /var/spool/postfix/pid/master.pid))) -ge 3
 }}
@@ -28,12 +31,25 @@ until quiet; do
     if [ "$(date +%s)" -gt $patience ]; then
         echo "not settled within a minute: put right by the bench" >&2
         cp -p {GOOD} {MAIN_CF}
+        cp -p {GOOD_MASTER_CF} {MASTER_CF}
         systemctl restart postfix.service
         patience=$(($(date +%s) + 60))
     fi
     sleep 0.1
 done
 systemctl reset-failed
+"""
+# A table needs no restart. CFEngine compares dates by the second.
+_BUILT = f"""
+patience=$(($(date +%s) + 10))
+while test {TABLE} -nt {TABLE}.db; do
+    if [ "$(date +%s)" -gt $patience ]; then
+        echo "not built within ten seconds: put right by the bench" >&2
+        postmap {TABLE}
+    fi
+    sleep 0.1
+done
+sleep 1
 """
 _AGENT_SETTLED = """
 settled() {
@@ -95,9 +111,46 @@ ALL: Sequence[Peer] = (
 )
 
 
+_SERVICES: Sequence[Peer] = (
+    AGENT,
+    Peer(SCRIPT, command=[f"{_BIN}/postfix-services-desired"]),
+    Peer("cfengine", ["cfengine-services.service"]),
+    Peer("puppet", ["puppet-services.service"], starts=5.0, cycle=4.0),
+    Peer(
+        "ansible",
+        command=["ansible-playbook", "-i", "localhost,", "/etc/ansible/services.yml"],
+    ),
+    Peer("mgmt", ["mgmt-services.service"], starts=6.0),
+)
+_TABLES: Sequence[Peer] = (
+    replace(AGENT, settle=_BUILT),
+    Peer(SCRIPT, command=["postmap", TABLE], settle=_BUILT),
+    Peer("cfengine", ["cfengine-table.service"], settle=_BUILT),
+    Peer("puppet", ["puppet-table.service"], starts=5.0, cycle=4.0, settle=_BUILT),
+    Peer(
+        "ansible",
+        command=["ansible-playbook", "-i", "localhost,", "/etc/ansible/table.yml"],
+        settle=_BUILT,
+    ),
+    Peer("mgmt", ["mgmt-table.service"], starts=6.0, settle=_BUILT),
+)
+# For groups of rows that are not about main.cf: the peers that can do it, and how.
+OTHERS: Mapping[str, Sequence[Peer]] = {
+    "services": _SERVICES,
+    "tables": _TABLES,
+    "large": _TABLES[:2],
+}
+
+
+def of_group(group: str, peer: Peer) -> Peer:
+    """Return how the peer is put to work for a group of rows that concerns it."""
+    return next((other for other in OTHERS.get(group, ()) if other.name == peer.name), peer)
+
+
 def bring(machine: Machine) -> None:
-    """Put every peer's files in place; they are to restore main.cf as it is now."""
+    """Put every peer's files in place; they are to restore main.cf and master.cf as they are."""
     machine.run(["install", "-D", "-m", "644", MAIN_CF, GOOD])
+    machine.run(["install", "-D", "-m", "644", MASTER_CF, GOOD_MASTER_CF])
     for peer in ALL:
         machine.copy_in(list((FOLDER / peer.name).iterdir()), "/")
     machine.sh("chmod 600 /etc/monit/monitrc; systemctl daemon-reload")
@@ -110,7 +163,7 @@ def is_there(machine: Machine, peer: Peer) -> bool:
 
 @contextmanager
 def at_work(machine: Machine, peer: Peer) -> Iterator[None]:
-    """Have only this peer manage main.cf, after it has found it right."""
+    """Have only this peer manage Postfix, after it has found all right."""
     for unit in peer.units:
         machine.run(["systemctl", "start", unit])
     machine.sh(f"sleep {peer.starts if peer.units else 0}; {peer.settle}", timeout=300)

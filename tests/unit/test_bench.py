@@ -117,7 +117,21 @@ def test_every_peer_has_a_folder_and_every_folder_a_peer() -> None:
     assert folders == {peer.name for peer in peers.ALL} == {*PEERS}
 
 
-@pytest.mark.parametrize("peer", peers.ALL, ids=lambda peer: peer.name)
+@pytest.mark.parametrize("group", peers.OTHERS)
+def test_what_is_not_about_main_cf_is_done_by_the_peers_that_can(group: str) -> None:
+    found = [peer.name for peer in peers.OTHERS[group]]
+    assert found[:2] == [PF_AGENT, SCRIPT]
+    assert {*found} <= {PF_AGENT, *PEERS}
+    assert [peers.of_group(group, peer).name for peer in peers.ALL if concerns(group, peer)] == [
+        name for name in PEERS if name in found
+    ]
+
+
+@pytest.mark.parametrize(
+    "peer",
+    [*peers.ALL, *(peer for each in peers.OTHERS.values() for peer in each if peer.name in PEERS)],
+    ids=lambda peer: "-".join([peer.name, *peer.units]),
+)
 def test_what_a_peer_starts_is_among_its_files(peer: peers.Peer) -> None:
     files = {path.name for path in (peers.FOLDER / peer.name).rglob("*")}
     assert {*peer.units} - {"monit.service"} <= files  # that one is the package's
@@ -139,5 +153,5 @@ def test_the_scripts_ask_for_what_the_desired_state_asks_for(name: str) -> None:
 
 def test_the_scripts_can_be_run() -> None:
     scripts = list(peers.FOLDER.rglob("sbin/*"))
-    assert len(scripts) == 4
+    assert len(scripts) == 5
     assert all(path.stat().st_mode & 0o111 for path in scripts)

@@ -2,8 +2,9 @@
 
     python3 rest.py UNIT,... SECONDS OPENS     OPENS: how often a second main.cf is opened and read
     python3 rest.py UNIT,... looks COUNT       so many changes of main.cf that are no drift
+    python3 rest.py UNIT,... peak 0            the most memory since this was last asked for
 
-Prints a JSON object: wake-ups, processor time in seconds, PSS in KiB.
+Prints a JSON object: wake-ups, processor time in seconds, memory (PSS, and the peak of RSS) in KiB.
 """
 
 from __future__ import annotations
@@ -75,6 +76,19 @@ def pss(pids: list[str]) -> int:
     return total
 
 
+def peak(pids: list[str]) -> int:
+    """Return the most that was resident, and begin anew (proc(5): VmHWM, clear_refs)."""
+    total = 0
+    for pid in pids:
+        try:
+            lines = Path("/proc", pid, "status").read_text().splitlines()
+            Path("/proc", pid, "clear_refs").write_text("5")
+        except OSError:
+            continue
+        total += sum(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+    return total
+
+
 def read_again_and_again(rate: int, seconds: float) -> None:
     begin, done = time.monotonic(), 0
     while (now := time.monotonic()) < begin + seconds:
@@ -96,6 +110,9 @@ def main() -> None:
     units = frozenset(sys.argv[1].split(","))
     how, number = sys.argv[2], int(sys.argv[3])
     pids = processes(units)
+    if how == "peak":
+        print(json.dumps({"peak": peak(pids)}))
+        return
     before, children = threads(pids), ended(pids)
     begin = time.monotonic()
     if how == "looks":
