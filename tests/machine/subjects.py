@@ -115,7 +115,7 @@ SUBJECTS: Mapping[str, Subject] = {
         "master.cf",
         "/etc/postfix/master.cf",
         "submission/inet/syslog_name",
-        rb"^.*syslog_name=(\S+)$",
+        rb"^[^#\n]*syslog_name=(\S+)$",
         "postfix/drifted-{}-{}",
         # Without TLS it needs no certificate.
         '[services."submission/inet".options]\nsyslog_name = "postfix/submission"\n'
