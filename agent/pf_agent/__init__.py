@@ -1,3 +1,3 @@
 """pf-agent: keeps Postfix's main.cf at a desired state."""
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
