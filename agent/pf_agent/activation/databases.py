@@ -106,6 +106,7 @@ class Databases:
         self._was_due = False
         self._is_distrusted = False
         self._cut_off: tuple[Source, ...] = ()
+        self._put_off: tuple[Source, ...] = ()
         # Weak: nobody may be left to report a run that took too long.
         self._under_way: WeakSet[Run] = WeakSet()
 
@@ -154,6 +155,10 @@ class Databases:
         """Have all of them rebuilt, once: a crash may have interrupted a run."""
         self._is_distrusted = True
 
+    def put_off(self, sources: Sequence[Source]) -> None:
+        """Have the next `stale` return these, too: what it returned them for is asked for once."""
+        self._put_off = tuple(sources)
+
     def stale(self) -> tuple[Source, ...]:
         """Return what has to be built now.
 
@@ -162,6 +167,7 @@ class Databases:
         """
         is_retry, self._is_retry = self._is_retry, False
         is_distrusted, self._is_distrusted = self._is_distrusted, False
+        put_off, self._put_off = self._put_off, ()
         # A failed source may have a name that only Postfix can expand.
         sources = dict.fromkeys((*self._named.sources, *self._failures))
         ours = {source for run in self._under_way for source in run.sources}
@@ -175,7 +181,7 @@ class Databases:
         if is_distrusted:
             self._cut_off = tuple(s for s in sources if self._stamp(s.path) is not None)
             return self._cut_off
-        return tuple(source for source in sources if self._is_wanted(source, is_retry))
+        return tuple(s for s in sources if s in put_off or self._is_wanted(s, is_retry))
 
     def _is_wanted(self, source: Source, is_retry: bool) -> bool:
         failure = self._failures.get(source)

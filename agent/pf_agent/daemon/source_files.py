@@ -77,9 +77,11 @@ class SourceFiles(ABC):
 
     def _saved(self) -> list[Source]:
         """Return what has to be built, without what is being written, or may be corrected."""
-        stale = [source for source in self._databases.stale() if not self._awaits(source.path)]
-        unsaved = self._unsaved.among([source.path for source in stale])
-        return [source for source in stale if source.path not in unsaved]
+        stale = self._databases.stale()
+        paths = [source.path for source in stale]
+        waits = {*self._unsaved.among(paths), *filter(self._awaits, paths)}
+        self._databases.put_off([source for source in stale if source.path in waits])
+        return [source for source in stale if source.path not in waits]
 
     def _begin(self, stale: Sequence[Source], of_others: bool) -> None:
         self._runs[of_others] = self._databases.rebuild(stale, of_others=of_others)

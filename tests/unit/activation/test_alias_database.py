@@ -232,6 +232,22 @@ def test_what_a_crash_may_have_cut_off_is_built_again_once(world: World) -> None
     assert world.look() == []
 
 
+def test_what_is_put_off_is_asked_for_again(world: World) -> None:
+    write(world.one)
+    write(world.two)
+    world.look()
+    world.aliases.distrust()
+    one, two = world.aliases.stale()
+    for _ in range(2):
+        world.aliases.put_off([one])
+        assert world.aliases.stale() == (one,)
+    assert world.aliases.stale() == ()
+    world.aliases.put_off([two])
+    world.two.unlink()
+    world.aliases.follow(b"alias_database = hash:/dev/null\n")
+    assert two not in world.aliases.stale()
+
+
 def test_only_what_failed_is_tried_again_and_more_and_more_seldom(world: World) -> None:
     world.troubles["one"] = "one: bad"
     write(world.one)

@@ -129,9 +129,10 @@ def test_a_source_whose_entries_are_to_be_compared_waits_for_that(world: World) 
     world.build(Reason.START)
     world.source.write_text("two\n")
     world.awaited.add(str(world.source))
-    world.turn()
-    assert world.posted.empty()
-    assert world.index.read_text() == "one\n"
+    for _ in range(2):
+        world.turn()
+        assert world.posted.empty()
+        assert world.index.read_text() == "one\n"
     world.awaited.clear()
     world.build()
     assert world.index.read_text() == "two\n"
