@@ -9,9 +9,11 @@ served with.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from pf_agent import names
+from pf_agent.errors import HostError
 from pf_agent.maincf import service_parts
 from pf_agent.maincf.grammar import Document, grammar_of
 from pf_agent.maincf.mentions import mentioned as named_in
@@ -197,15 +199,18 @@ class Rollback:
         changed = changed[: sentences.MOST_NAMES]
         marker = self.store.pending()
         number, now = self.store.next_cycle(), self.policy.clock()
-        exposure = Exposure(now, now, now)
-        if marker is not None:
-            exposure = replace(marker.exposure, corrected_at=now)
+        exposure = Exposure(now, now) if marker is None else marker.exposure
+        exposure = replace(exposure, corrected_at=None)
         found = PendingActivation(number, (*changed, *wished), exposure, True, wished=wished)
         self.store.mark_pending(found)
         swap = Swap(self.host, self.store, number)
         if not swap.put_unless_overtaken(actual, text):
             self.store.mark_pending(replace(marker or found, cycle=number))
             return False
+        with suppress(HostError):  # it is reported whatever else fails
+            # Not earlier: what was started while it was written may run with the old text.
+            at = self.policy.clock()
+            self.store.mark_pending(replace(found, exposure=replace(exposure, corrected_at=at)))
         fields = {
             names.FIELD_REASON: self.not_up.reason,
             names.FIELD_LOG: "\n".join(self.not_up.log),

@@ -67,7 +67,8 @@ class World:
         self.unusable: set[bytes] = set()
         self.asked = SERVED
         self.is_there: Callable[[str], bool] = lambda _thing: True
-        self.policy = Policy(judge=self.judge, clock=lambda: 1_000.0)
+        self.now = 1_000.0
+        self.policy = Policy(judge=self.judge, clock=lambda: self.now)
 
     def judge(self, text: bytes) -> Judgement:
         return Judgement("it cannot run" if text in self.unusable else "")
@@ -155,6 +156,22 @@ def test_the_wish_goes_back_to_the_byte_and_asks_for_a_start(world: World) -> No
     assert pending.parameters == ("inet_interfaces", "smtpd_milters")
     assert (pending.wished, pending.exposure.corrected_at) == ((), 1_000.0)
     assert sorted(world.displaced()) == sorted([BEFORE, TRIED])
+
+
+def test_what_was_started_while_it_is_written_was_not_started_with_it(world: World) -> None:
+    seen = []
+
+    def write_slowly() -> None:
+        pending = world.state.pending()
+        assert pending is not None
+        seen.append(pending.exposure.corrected_at)
+        world.now += 60.0
+
+    world.host.before_exchange.append(write_slowly)
+    assert world.reject()
+    pending = world.state.pending()
+    assert pending is not None
+    assert (seen, pending.exposure.corrected_at) == ([None], 1_060.0)
 
 
 def test_the_wish_is_remembered_as_rejected_and_the_state_before_is_in_force(world: World) -> None:
