@@ -6,6 +6,7 @@ The repository is made on the host, as a publisher does, and served over HTTP in
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -206,8 +207,8 @@ def test_a_list_of_packages_that_was_changed_is_refused(
     """Of the right size; the compressed ones are not there, so that apt takes this one."""
     for path in filter(Path.is_file, (copy / INDEX).rglob("*")):
         data = path.read_bytes()
-        if b"\nVersion: 0" in data:
-            path.write_bytes(data.replace(b"\nVersion: 0", b"\nVersion: 9"))
+        if b"\nVersion: " in data:
+            path.write_bytes(re.sub(rb"(\nVersion: )\d", rb"\g<1>9", data))
         else:
             path.unlink()
     machine = serve(copy)
