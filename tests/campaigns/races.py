@@ -98,6 +98,7 @@ def race(site: Site, writes: int, *options: str, file: str = "main.cf") -> dict[
     machine.sh(f"rm -rf {_FOLDER}")
     machine.copy_in([CHECKOUT / "tests" / "races"], f"{_FOLDER}/tests")
     if file in _WISHES:
+        site.end_contest()  # of the file before
         machine.write_text(EXTRA, _WISHES[file])
         machine.run(["systemctl", "reload", "pf-agent"])
         machine.wait_until(_RIGHT, 120)
