@@ -298,6 +298,18 @@ def test_suspended_it_is_told_and_left(site: Site, right: bytes) -> None:
     wait_right(site, right)
 
 
+def test_a_port_of_postfixs_own_is_not_another_programs(site: Site, right: bytes) -> None:
+    site.agent("suspend", check=True)
+    site.wait_phase("suspended")
+    # Commented out by hand, and Postfix has not been told.
+    site.machine.run(["postconf", "-M#", "submission/inet"])
+    assert is_open(site, 587)
+    told = site.agent("check")
+    assert (told.returncode, "another program" in told.stdout + told.stderr) == (0, False)
+    site.agent("resume", check=True)
+    wait_right(site, right)
+
+
 def test_apply_without_the_service(site: Site, right: bytes) -> None:
     site.machine.run(["systemctl", "stop", "pf-agent"])
     try:

@@ -11,7 +11,7 @@ from pf_agent import names
 from pf_agent.cli.subject import Subject
 from pf_agent.config.entries import TYPES, is_table
 from pf_agent.config.table import shown_key
-from pf_agent.daemon.document import tries_of
+from pf_agent.daemon.document import may_run, tries_of
 from pf_agent.errors import ConfigError, HostError
 from pf_agent.files.other_documents import OtherDocument, document_on_disk
 from pf_agent.files.store import FileStore
@@ -95,7 +95,8 @@ def judged(subject: Subject, found: OtherDocument) -> Judgement:
     """Have Postfix's programs try the corrected text. Raises HostError."""
     with tempfile.TemporaryDirectory(prefix="pf-agent-check-") as folder:
         postfix = AtHand(_folder(subject), folder)
-        return tries_of(found, postfix)(planned(subject, found).candidate)
+        served = _readable(subject, found, may_run) or ()
+        return tries_of(found, postfix, lambda: served)(planned(subject, found).candidate)
 
 
 def problems_of(subject: Subject) -> tuple[list[str], list[str]]:

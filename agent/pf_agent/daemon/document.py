@@ -41,7 +41,7 @@ class Tries(Protocol):
     """Postfix's programs, in the daemon's way or in that of `apply`."""
 
     def try_source(self, table: Table, text: bytes) -> Draft: ...
-    def judge_services(self, text: bytes, served: Sequence[bytes] = ()) -> Judgement: ...
+    def judge_services(self, text: bytes, served: Sequence[bytes]) -> Judgement: ...
     def is_there(self, thing: str) -> bool: ...
 
 
@@ -193,17 +193,20 @@ def document_of(
     in_force = InForce(found.host, kept, emit_of_document(name, emit), postfix.is_there)
     if found.desired.is_secret:
         note_settings(kept.wishes())
-    judge = Trials(tries_of(found, postfix, kept), owner.ended)
+    judge = Trials(tries_of(found, postfix, lambda: may_run(kept)), owner.ended)
     ours = (found.host, kept, judge, in_force, found.attributes)
     return Document(found.desired, found.problems, *ours)
 
 
 def tries_of(
-    found: OtherDocument, postfix: Tries, state: FileStore | None = None
+    found: OtherDocument, postfix: Tries, served: Callable[[], Sequence[bytes]]
 ) -> Callable[[bytes], Judgement]:
-    """Return what has Postfix's programs try a text of the document; `state` has earlier texts."""
+    """Return what has Postfix's programs try a text of the document.
+
+    `served` returns the texts that Postfix may be running with.
+    """
     if found.desired.kind is DocumentKind.MASTER_CF:
-        return lambda text: postfix.judge_services(text, _served(state))
+        return lambda text: postfix.judge_services(text, served())
     kind, _, path = found.desired.document.partition(":")
     is_of_aliases = found.desired.kind is DocumentKind.ALIASES
     table = Table(kind if kind in BUILT else _INSTEAD, path, is_of_aliases)
@@ -215,7 +218,6 @@ def tries_of(
     return ask
 
 
-def _served(state: FileStore | None) -> tuple[bytes, ...]:
-    """Return the texts that Postfix may be running with."""
-    texts = () if state is None else (state.last_good(), state.ran_with())
-    return tuple(text for text in texts if text is not None)
+def may_run(state: FileStore) -> tuple[bytes, ...]:
+    """Return the texts of the document that Postfix may be running with. Raises HostError."""
+    return tuple(text for text in (state.last_good(), state.ran_with()) if text is not None)
