@@ -92,7 +92,7 @@ class Instance:
         postfix, systemd = self._postfix, shared.systemd
         self._started = Started(lambda: self._documents.started(), state)
         others = Others(self._managed, self._started.note_served)
-        parts = parts_of(name, main_cf, state, postfix, systemd, told, shared.retry_seconds, others)
+        parts = parts_of(name, main_cf, state, postfix, systemd, told, others, shared.retry_seconds)
         self._host, self._judge = parts.host, parts.judge
         self._activation, self._in_force = parts.activation, parts.in_force
         self._aliases = parts.aliases

@@ -139,9 +139,7 @@ class _Application:
         self._others = DocumentsOnce(owner, told.note)
         self._started = Started(self._others.started, self._state)
         others = Others(self._started.managed, self._started.note_served)
-        self._parts = parts_of(
-            name, main_cf, self._state, self._postfix, systemd, told, others=others
-        )
+        self._parts = parts_of(name, main_cf, self._state, self._postfix, systemd, told, others)
 
     def run(self, wanted: Wanted, mailbox: SimpleQueue[Trigger], progress: Progress) -> Applied:
         """Run one cycle, with its activation to the end. Raises HostError."""

@@ -22,8 +22,6 @@ from pf_agent.postfix.ways import is_anothers
 from pf_agent.reconcile.in_force import InForce
 from pf_agent.reconcile.judge import Judge
 
-_ALONE = Others()
-
 
 class Programs(Postfix, Builder, Protocol):
     """Postfix's programs and port, in the daemon's way or in that of `apply`."""
@@ -60,8 +58,8 @@ def parts_of(
     postfix: Programs,
     systemd: Service,
     told: Told,
+    others: Others,
     retry_seconds: float = RETRY_SECONDS,
-    others: Others = _ALONE,
 ) -> Parts:
     """Return the parts of the instance `name`; Databases explains `retry_seconds`."""
     host = MainCfFile(main_cf)

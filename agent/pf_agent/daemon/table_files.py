@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, Protocol
 
 from pf_agent import names
 from pf_agent.activation.databases import Databases
@@ -38,17 +38,6 @@ class Drafts(Protocol):
         """Build the index again, next to the one that Postfix reads. Raises HostError."""
 
 
-class TableNames(NamedTuple):
-    """Which tables there are: those that are `named` by a main.cf, and the `settled` one.
-
-    `awaits` is that of `SourceFiles`.
-    """
-
-    named: Callable[[bytes], tuple[Table, ...]]
-    settled: Callable[[], bytes | None]
-    awaits: Callable[[str], bool]
-
-
 class TableFiles(SourceFiles):
     """The tables that main.cf and master.cf name, handled as agent.toml says."""
 
@@ -59,10 +48,12 @@ class TableFiles(SourceFiles):
         postfix: Drafts,
         emit: Emit,
         shared: Shared,
-        tables: TableNames,
+        named: Callable[[bytes], tuple[Table, ...]],
+        settled: Callable[[], bytes | None],
+        awaits: Callable[[str], bool],
     ) -> None:
         self._emit = emit
-        self._settled = tables.settled
+        self._settled = settled
         self._unbuilt: dict[str, str] = {}
         builder = Builder(
             postfix,
@@ -71,14 +62,14 @@ class TableFiles(SourceFiles):
             shared.tables_lock,
         )
         databases = Databases(
-            Postmap(tables.named, builder.build, is_anothers),
+            Postmap(named, builder.build, is_anothers),
             shared.post,
             emit,
             lambda _doubts: None,  # the record has them
             stamp,
             retry_seconds=shared.retry_seconds,
         )
-        super().__init__(name, host, databases, shared, tables.awaits)
+        super().__init__(name, host, databases, shared, awaits)
 
     @property
     def stale(self) -> Mapping[str, str]:

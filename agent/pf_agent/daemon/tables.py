@@ -80,7 +80,7 @@ class Tables:
             self._files = None
             return False
         if self._files is None:
-            from pf_agent.daemon.table_files import TableFiles, TableNames
+            from pf_agent.daemon.table_files import TableFiles
 
             self._files = TableFiles(
                 self._name,
@@ -88,7 +88,9 @@ class Tables:
                 self._postfix,
                 self._emit,
                 self._shared,
-                TableNames(self.named, lambda: self._settled, self._awaits),
+                self.named,
+                lambda: self._settled,
+                self._awaits,
             )
         if is_to_forget:  # otherwise what failed waits for its source
             self._files.try_again()

@@ -10,7 +10,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from pf_agent.maincf import values
 from pf_agent.maincf.master_cf import Entry, MasterCf
@@ -19,9 +19,8 @@ from pf_agent.model import Fault, Listener
 
 _PORTS: Final = range(1, 1 << 16)
 _NUMBER: Final = re.compile("[0-9]{1,9}")
-# The addresses that stand for all of a family, and its version.
-_ANY: Final = {"0.0.0.0": 4, "::": 6}
-_INTERFACES: Final = {"all": tuple(_ANY), "loopback-only": ("127.0.0.1", "::1")}
+_INTERFACES: Final = {"all": ("0.0.0.0", "::"), "loopback-only": ("127.0.0.1", "::1")}
+_Address: TypeAlias = "ipaddress.IPv4Address | ipaddress.IPv6Address"
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def _inet(name: str, service: Service, around: Surroundings) -> Iterator[Fault]:
         yield Fault(name, f"{service.port}: there is no such port in services(5)")
     elif port not in _PORTS:
         yield Fault(name, f"{service.port} is not a port; they are 1 to {_PORTS[-1]}")
-    if _is_literal(service.address) and not around.is_own(service.address):
+    if _literal(service.address) and not around.is_own(service.address):
         port_text = f"bind {service.address} port {service.port}"
         yield Fault(name, f"{port_text}: the host has no such address")
     elif any(found.port == port and _collides(service, found, around) for found in around.taken):
@@ -95,17 +94,22 @@ def _inet(name: str, service: Service, around: Surroundings) -> Iterator[Fault]:
 
 
 def _collides(service: Service, found: Listener, around: Surroundings) -> bool:
-    """Whether master cannot bind(2) to an address of the service beside that listener."""
-    return any(
-        found.address == own
-        or (own in _ANY and ipaddress.ip_address(found.address).version == _ANY[own])
-        or (found.address == "0.0.0.0" and _is_v4(own))
-        or (found.address == "::" and not (found.is_v6_only and _is_v4(own)))
-        for own in _addresses(service, around)
-    )
+    """Whether master cannot bind(2) to an address of the service beside that listener.
+
+    Of master's own sockets, those for IPv6 take no IPv4 (IPV6_V6ONLY, util/inet_listen.c).
+    """
+    theirs = ipaddress.ip_address(found.address)
+    for own in _addresses(service, around):
+        if own.version == theirs.version:
+            overlaps = own == theirs or own.is_unspecified or theirs.is_unspecified
+        else:
+            overlaps = own.version == 4 and theirs.is_unspecified and not found.is_v6_only
+        if overlaps:
+            return True
+    return False
 
 
-def _addresses(service: Service, around: Surroundings) -> Iterator[str]:
+def _addresses(service: Service, around: Surroundings) -> Iterator[_Address]:
     """Yield where master listens for the service, as far as no name is to be looked up."""
     if service.address:
         named = [service.address]
@@ -114,14 +118,9 @@ def _addresses(service: Service, around: Surroundings) -> Iterator[str]:
         named = [address for each in said for address in _INTERFACES.get(each.lower(), (each,))]
     protocols = around.settings.get("inet_protocols", "all").replace(",", " ").split()
     for address in named:
-        bare = address.strip("[]")
-        family = "ipv4" if _is_v4(bare) else "ipv6"
-        if _is_literal(bare) and {"all", family} & {*protocols}:
-            yield bare
-
-
-def _is_v4(address: str) -> bool:
-    return "." in address
+        found = _literal(address.strip("[]"))
+        if found is not None and {"all", f"ipv{found.version}"} & {*protocols}:
+            yield found
 
 
 def _doubles(services: Collection[Service], around: Surroundings) -> Iterator[Fault]:
@@ -142,9 +141,8 @@ def _port(service: Service, port_of: Callable[[str], int | None]) -> int | None:
     return int(service.port) if _NUMBER.fullmatch(service.port) else port_of(service.port)
 
 
-def _is_literal(address: str) -> bool:
+def _literal(address: str) -> _Address | None:
     try:
-        ipaddress.ip_address(address)
+        return ipaddress.ip_address(address)
     except ValueError:
-        return False
-    return True
+        return None
