@@ -14,6 +14,7 @@ from pf_agent import names
 from tests.bench import peers
 from tests.bench.figures import CURVE, PF_AGENT, SCRIPT, Samples
 from tests.bench.peers import AGENT, ALONE, Peer
+from tests.certificate import chain
 from tests.machine.nspawn import Machine, MachineError
 from tests.machine.site import EXTRA, MAIN_CF, Site
 
@@ -93,7 +94,7 @@ class Measure:
     def _serve_submission(self) -> None:
         """Have master.cf say what the peers are to restore."""
         machine = self._machine
-        machine.write_bytes(_CHAIN, certificate())
+        machine.write_text(_CHAIN, chain())
         machine.run(["chmod", "600", _CHAIN])
         machine.run(["postconf", "-M", "submission/inet=submission inet n - y - - smtpd"])
         machine.run(["postconf", "-P", *(f"submission/inet/{option}" for option in _OPTIONS)])
@@ -292,15 +293,6 @@ class Measure:
         command = ["python3", f"{_THERE}/looks.py", *map(str, arguments)]
         found: list[float] = json.loads(self._machine.run(command, timeout=600).stdout)
         return found
-
-
-def certificate() -> bytes:
-    """Return a key and its own certificate, in one text."""
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30"]
-    command += ["-subj", "/CN=mail.example.test", "-keyout", "/dev/stdout", "-out", "/dev/stdout"]
-    return subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True
-    ).stdout
 
 
 def _words(found: dict[str, float | None]) -> str:

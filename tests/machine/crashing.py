@@ -188,7 +188,7 @@ class Crashes(Drifts):
     def _cut_off(self, edit: Edit) -> int:
         """Create the state right after the exchange; return the cycle."""
         path, subject = self.whole.path, self.subject
-        state = subject.store_of(self.machine)
+        state = subject.store(str(self.machine.files))
         cycle, now = state.next_cycle(), time.time()
         state.mark_pending(PendingActivation(cycle, (subject.part,), Exposure(now, now)))
         self.put(edit.right)

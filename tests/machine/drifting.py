@@ -90,10 +90,8 @@ class Drifts:
     def is_done(self, edit: Edit, before: dict[str, Any] | None = None) -> bool:
         """Whether a living daemon says so; `before` is a status about the previous drift."""
         status, whole, is_document = self.status(), self.whole, bool(self.subject.document)
-        if before is not None and not is_document:
-            is_told = status.get("last_drift") != before["last_drift"]
-        else:
-            is_told = True
+        # The status tells of main.cf's drift alone; of another file the kept text does.
+        is_told = before is None or is_document or status.get("last_drift") != before["last_drift"]
         with suppress(FileNotFoundError):  # a machine without power has no files
             return (
                 is_told

@@ -7,16 +7,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import quote
 
 from pf_agent import names
+from pf_agent.files.kept_marker import PENDING
 from pf_agent.files.store import FileStore
+from pf_agent.maincf.indexed import Table
 from tests.machine.nspawn import Machine
 from tests.machine.site import EXTRA, MAIN_CF, Site
 
-_TABLE: Final = "hash:/etc/postfix/transport"
-# The index is in use once it is no older than its source.
-_INDEX_ENDING: Final = ".db"
+_TABLE: Final = Table("hash", "/etc/postfix/transport")
 
 
 @dataclass(frozen=True)
@@ -40,21 +39,12 @@ class Subject:
     events: tuple[str, ...] = ("drift-corrected", "activated")
 
     @property
-    def inner(self) -> str:
-        """The folder of its store, below that of main.cf; "" for main.cf's own."""
-        return f"/documents/{quote(self.document, safe='')}" if self.document else ""
-
-    @property
-    def store(self) -> str:
-        return f"{names.STATE_DIRECTORY}{self.inner}"
-
-    @property
     def pending(self) -> str:
-        return f"{self.store}/pending.json"
+        return f"{self.store().directory}/{PENDING}"
 
     @property
     def displaced(self) -> str:
-        return f"{self.store}/displaced"
+        return self.store().displaced_directory
 
     @property
     def left_beside(self) -> str:
@@ -66,10 +56,10 @@ class Subject:
         """Whether Postfix is restarted after a correction of it."""
         return "activated" in self.events
 
-    def store_of(self, machine: Machine) -> FileStore:
-        """Return the agent's store of it, for a process on the host."""
+    def store(self, root: str = "") -> FileStore:
+        """Return the agent's store of it, below the root directory of a machine."""
         folders = (names.STATE_DIRECTORY, names.RUN_DIRECTORY)
-        state = FileStore(*(f"{machine.files}{folder}" for folder in folders))
+        state = FileStore(*(f"{root}{folder}" for folder in folders))
         return state.of_document(self.document, lambda _text: None) if self.document else state
 
     def drifted(self, right: bytes, number: int) -> bytes:
@@ -82,11 +72,11 @@ class Subject:
         return self.wrong.format(number >> 8, number & 255)
 
     def is_in_use(self, machine: Machine) -> bool:
-        """Whether Postfix reads what is there: the index of a table follows its source."""
+        """Whether Postfix reads what is there: the index of a table is no older than its source."""
         if self.is_started:
             return True
-        index = machine.at(f"{self.path}{_INDEX_ENDING}")
-        return index.stat().st_mtime >= machine.at(self.path).stat().st_mtime
+        source, index = (machine.at(path).stat() for path in _TABLE.source)
+        return index.st_mtime >= source.st_mtime
 
     def settle(self, site: Site) -> bytes:
         """Have the right value asked for; return the text once it says so and is in use."""
@@ -124,14 +114,14 @@ SUBJECTS: Mapping[str, Subject] = {
         "submission/inet/syslog_name = postfix/submission",
     ),
     "table": Subject(
-        _TABLE,
-        _TABLE.partition(":")[2],
+        _TABLE.said,
+        _TABLE.path,
         "example.org",
         rb"^example\.org\s+(\S+)$",
         "smtp:[10.{}.{}.1]",
-        f'[settings]\ntransport_maps = "{_TABLE}"\n'
-        f'[tables."{_TABLE}"]\n"example.org" = "smtp:[mx.example.org]:587"\n',
-        ("postmap", "-q", "example.org", _TABLE),
+        f'[settings]\ntransport_maps = "{_TABLE.said}"\n'
+        f'[tables."{_TABLE.said}"]\n"example.org" = "smtp:[mx.example.org]:587"\n',
+        ("postmap", "-q", "example.org", _TABLE.said),
         "smtp:[mx.example.org]:587",
         events=("drift-corrected",),
     ),

@@ -6,12 +6,11 @@ A script stands in for Dovecot's authentication server, which says nothing but i
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
+from tests.certificate import chain
 from tests.checkout import CHECKOUT
 from tests.machine.nspawn import Machine
 
@@ -77,10 +76,10 @@ MAIN_CF = {
 
 
 @pytest.fixture(scope="module")
-def serving(internet_site: Machine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+def serving(internet_site: Machine) -> Iterator[Machine]:
     machine = internet_site
     machine.copy_in([CHECKOUT / "agent"], FOLDER)
-    machine.write_text(CHAIN, chain(tmp_path_factory.mktemp("key")))
+    machine.write_text(CHAIN, chain())
     machine.run(["mkdir", "-p", "/run/judge"])
     lines = [f"{port} inet n - n - - smtpd {options}" for port, (options, _) in SERVICES.items()]
     stock = machine.read_text("/etc/postfix/master.cf")
@@ -91,15 +90,6 @@ def serving(internet_site: Machine, tmp_path_factory: pytest.TempPathFactory) ->
         machine.run(["systemctl", "restart", "postfix"])
         yield machine
         dovecot.terminate()
-
-
-def chain(folder: Path) -> str:
-    """A new key, and a certificate of its own for it."""
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=x"]
-    files = [folder / "key.pem", folder / "certificate.pem"]
-    command += ["-keyout", str(files[0]), "-out", str(files[1])]
-    subprocess.run(command, check=True, capture_output=True)
-    return "".join(file.read_text(encoding="ascii") for file in files)
 
 
 def heard(serving: Machine, **changed: bool | None) -> dict[int, str]:
