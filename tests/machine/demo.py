@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.checkout import CHECKOUT
-from tests.machine.golden import PASSWORD
 from tests.machine.image import ImageError, image
 from tests.machine.nspawn import Machine, MachineError
+from tests.machine.people import PASSWORD
 
 GUIDE = "mynetworks = 127.0.0.0/8 [::1]/128 172.16.0.0/12 [fe80::]/64"
 INTRUDER = "sed -i 's|^mynetworks *=.*|mynetworks = 0.0.0.0/0 [::]/0|' /etc/postfix/main.cf"

@@ -15,14 +15,10 @@ from pathlib import Path
 
 from tests.machine.image import cache_dir, remove
 from tests.machine.nspawn import Machine
+from tests.machine.people import PASSWORD, PEOPLE
 from tests.machine.site import Site
 
 _UNUSED_SECONDS = 6 * 3600.0
-
-
-# anna may do all by sudo, dora may read the journal, bob neither.
-PEOPLE = {"anna": "sudo", "dora": "adm", "bob": ""}
-PASSWORD = "correct horse"
 
 
 def golden(release: str, base: Path, deb: Path) -> tuple[Path, ...]:

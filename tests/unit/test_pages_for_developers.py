@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -100,3 +102,12 @@ def test_each_kind_of_test_is_told_of() -> None:
     told = set(re.findall(r"^\| `([a-z]+)/", table, flags=re.MULTILINE))
     there = {path.parent.name for path in (CHECKOUT / "tests").glob("*/*.py")}
     assert told == there | {"corpus"}
+
+
+@pytest.mark.parametrize("module", ["tests.machine.demo", "tests.machine.__main__"])
+def test_what_a_newcomer_starts_needs_nothing_but_python(module: str) -> None:
+    """The README and contributing.md start these with the system's Python, from a checkout."""
+    script = f"import sys; sys.path.insert(0, {str(CHECKOUT)!r}); import {module}"
+    command = [sys.executable, "-I", "-S", "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

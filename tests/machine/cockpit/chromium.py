@@ -17,8 +17,8 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 
-from tests.machine.golden import PASSWORD
 from tests.machine.nspawn import Machine
+from tests.machine.people import PASSWORD
 from tests.machine.site import eventually
 
 ORIGIN = "http://127.0.0.1:9090"
