@@ -30,9 +30,9 @@ SLOW = "[Service]\nExecStop=\nExecStop=/bin/sleep {}\nTimeoutStopSec=120\n"
 # What stands in postconf's place, and what is said of it.
 BROKEN = {
     "missing": (AWAY, "/postconf: No such file or directory; install the package postfix"),
-    "crashes": (INSTEAD.format("kill -SEGV $$"), "it fails whatever main.cf says: ended"),
+    "crashes": (INSTEAD.format("kill -SEGV $$"), "it fails whatever it reads: ended"),
     "says nothing": (INSTEAD.format("exit 0"), "it printed no parameters; reinstall postfix"),
-    "floods": (INSTEAD.format("exec cat /dev/zero"), "whatever main.cf says: printed more than"),
+    "floods": (INSTEAD.format("exec cat /dev/zero"), "whatever it reads: printed more than"),
 }
 
 

@@ -24,7 +24,7 @@ class Trials:
         ended: Callable[[], None] = lambda: None,
         spawn: Spawn = in_a_thread,
     ) -> None:
-        self._ask = ask
+        self._ask_once = ask
         self._ended = ended
         self._spawn = spawn
         self._known: dict[str, Judgement] = {}
@@ -62,14 +62,21 @@ class Trials:
 
     def forget(self) -> None:
         """Forget what was refused: what was missing may be there by now."""
-        self._known = {
-            name: said for name, said in self._known.items() if not (said.fatal or said.faults)
-        }
+        self._known = {name: said for name, said in self._known.items() if not _is_refused(said)}
+
+    def _ask(self, text: bytes) -> Judgement:
+        """Return the verdict. Only a second refusal counts: a program may lack memory once."""
+        said = self._ask_once(text)
+        return self._ask_once(text) if _is_refused(said) else said
 
     def _keep(self, name: str, said: Judgement) -> None:
         while len(self._known) >= _MOST_REMEMBERED:
             del self._known[next(iter(self._known))]
         self._known[name] = said
+
+
+def _is_refused(said: Judgement) -> bool:
+    return bool(said.fatal or said.faults)
 
 
 def _digest(text: bytes) -> str:

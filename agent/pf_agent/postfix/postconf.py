@@ -74,7 +74,7 @@ class Postconf:
 
 def broken(program: str, how: str) -> HostError:
     """Return the error for a program that always fails: no text is to blame."""
-    return HostError(f"{program}: it fails whatever main.cf says: {how}; reinstall postfix")
+    return HostError(f"{program}: it fails whatever it reads: {how}; reinstall postfix")
 
 
 def _version(program: str) -> tuple[int, int] | None:

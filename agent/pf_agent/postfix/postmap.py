@@ -29,7 +29,8 @@ from pf_agent.maincf.indexed import Draft, Table, drafted, indexed_in, not_excha
 from pf_agent.model import OnWarning, Stamp
 from pf_agent.postfix import complaints
 from pf_agent.postfix.outside import becoming, outside
-from pf_agent.postfix.programs import Answer, Program, run
+from pf_agent.postfix.postconf import broken
+from pf_agent.postfix.programs import Answer, Program, of_the_host, run
 from pf_agent.postfix.ways import Owner, opened_source, way_of
 from pf_agent.words.sentences import printable
 
@@ -75,7 +76,8 @@ def draft(
     The index is None if it could not be built, or is already installed. `rule` counts for what is
     installed here. Postfix's programs are in the directory `programs`; the draft is built below
     `private`, by default in the /tmp of our unit. Raises HostError if the configuration in
-    `directory` names no such table, and OSError if the draft cannot be tried.
+    `directory` names no such table, or postmap fails for a reason that is not in the source, and
+    OSError if the draft cannot be tried.
     """
     table = _table(directory, database)
     source, folder = way_of(table.path), way_of(os.path.dirname(table.path))
@@ -133,7 +135,8 @@ def tried(
 ) -> Draft:
     """Return what would become of a text as the source of a table; nothing is installed.
 
-    The arguments are as in `draft`. Raises OSError if it cannot be tried.
+    The arguments are as in `draft`. Raises HostError if postmap fails for a reason that is not in
+    the text, and OSError if it cannot be tried.
     """
     folder = tempfile.mkdtemp(prefix="table-", dir=private)
     try:
@@ -167,10 +170,14 @@ class _Workshop:
         return self.build_from_copy(seen)
 
     def build_from_copy(self, seen: Stamp) -> tuple[Draft, BinaryIO | None]:
-        """Build the index of what is in `copy`, which was the source as `seen`."""
+        """Build the index of what is in `copy`, which was the source as `seen`.
+
+        Raises HostError if that fails for a reason that is not in the text.
+        """
         table, copy = self._table, self._table._replace(path=self._copy)
-        (answer,) = run([Program([*self._command, copy.said], seconds=_SECONDS)])
+        (answer,) = run([self._builds(self._copy)])
         if answer.failed:
+            self._blame_the_host(answer)
             return Draft(self._trouble(answer), seen=seen), None
         if not_exchanged(table):
             return Draft(f"{table.path}: {not_exchanged(table)}; run {table.program}"), None
@@ -181,6 +188,22 @@ class _Workshop:
         remarks = table_text.told(table.path, [*warned, *text.never])
         index = open(copy.source.database, "rb")  # noqa: SIM115 - the caller's to close
         return Draft("", len(warned), remarks, before, after, seen), index
+
+    def _builds(self, path: str) -> Program:
+        said = self._table._replace(path=path).said
+        return Program([*self._command, said], seconds=_SECONDS)
+
+    def _blame_the_host(self, answer: Answer) -> None:
+        """Raise HostError if the text is not why there is no index: it is not to be replaced."""
+        if answer.mute:
+            empty = os.path.join(os.path.dirname(self._copy), "empty")
+            with open(empty, "xb"):
+                (control,) = run([self._builds(empty)])
+            if control.mute:
+                raise broken(control.program, control.mute)
+        fact = of_the_host(complaints.reason(answer.complaint))
+        if fact:
+            raise HostError(f"{self._table.path}: {self._table.program} in /tmp: {fact}")
 
     def _trouble(self, answer: Answer) -> str:
         """Why there is no index, without anything quoted, which may be a secret."""

@@ -25,7 +25,7 @@ _PIPE_BYTES = 1 << 16
 # Three times what postconf prints for the largest main.cf allowed. A program with endless output
 # must not use up the agent's memory.
 MOST_BYTES = 64 << 20
-# Remedies for what keeps a program from starting.
+# Remedies for what keeps a program from starting, or ends it.
 _CURES = {
     errno.ENOENT: "install the package postfix",
     errno.EMFILE: "see LimitNOFILE= in systemd.exec(5)",
@@ -33,6 +33,13 @@ _CURES = {
     errno.EAGAIN: "see TasksMax= in systemd.resource-control(5)",
     errno.ENOMEM: "free memory",
     errno.EIO: "check the disk",
+    errno.ENOSPC: "make room",
+    errno.EDQUOT: "raise the quota",
+    errno.EROFS: "make its file system writable",
+}
+# No text that a program reads is the cause of these.
+_OF_THE_HOST = {
+    os.strerror(number): number for number in _CURES.keys() - {errno.ENOENT, errno.EAGAIN}
 }
 
 
@@ -67,6 +74,16 @@ def _pipe(ours: ExitStack, its: ExitStack) -> tuple[IO[bytes], IO[bytes]]:
     """Return a pipe: the end to read and the end to write, each closed with its stack."""
     reading, writing = os.pipe()
     return ours.enter_context(open(reading, "rb")), its.enter_context(open(writing, "wb"))
+
+
+def of_the_host(why: str) -> str:
+    """Return the kernel's words and a remedy if no text can be the reason why a program exited.
+
+    Return "" if one can.
+    """
+    said = why.rpartition(": ")[2]
+    number = _OF_THE_HOST.get(said)
+    return "" if number is None else f"{said}; {_CURES[number]}"
 
 
 class _Running:

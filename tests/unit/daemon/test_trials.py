@@ -18,6 +18,7 @@ class Judge:
         self.asked: list[bytes] = []
         self.ended = 0
         self.trouble = ""
+        self.refusals = 10
         self._waiting: list[Callable[[], None]] = []
         self.trials = Trials(self.ask, self.end, lambda _name, run: self._waiting.append(run))
 
@@ -25,8 +26,11 @@ class Judge:
         self.asked.append(text)
         if self.trouble:
             raise HostError(self.trouble)
-        faults = (Fault("a/inet", "another program listens"),) if b"taken" in text else ()
-        return Judgement("refused" if b"bad" in text else "", faults=faults)
+        if text not in (b"bad", b"taken") or self.refusals == 0:
+            return Judgement()
+        self.refusals -= 1
+        faults = (Fault("a/inet", "another program listens"),) if text == b"taken" else ()
+        return Judgement("refused" if text == b"bad" else "", faults=faults)
 
     def end(self) -> None:
         self.ended += 1
@@ -75,9 +79,24 @@ def test_what_could_not_be_asked_is_said_once_and_asked_again(judge: Judge) -> N
 
 
 def test_what_is_not_known_is_asked_for_on_the_spot(judge: Judge) -> None:
+    assert judge.trials(b"a") == Judgement()
+    assert judge.trials.is_known(b"a")
+    assert judge.asked == [b"a"]
+
+
+@pytest.mark.parametrize("text", [b"bad", b"taken"])
+def test_only_a_second_refusal_counts(judge: Judge, text: bytes) -> None:
+    """What failed once may have been a program that had no memory."""
+    judge.refusals = 1
+    assert judge.trials(text) == Judgement()
+    assert judge.trials.is_known(text)
+    assert judge.asked == [text, text]
+
+
+def test_a_refusal_is_remembered(judge: Judge) -> None:
     assert judge.trials(b"bad").fatal == "refused"
-    assert judge.trials.is_known(b"bad")
-    assert judge.asked == [b"bad"]
+    assert judge.trials(b"bad").fatal == "refused"
+    assert judge.asked == [b"bad", b"bad"]
 
 
 def test_only_what_was_refused_is_forgotten(judge: Judge) -> None:

@@ -67,7 +67,7 @@ def test_a_broken_program_says_nothing_of_the_text(
     text = b"daemon_directory = /no\nalias_maps =\nalias_database =\n"
     assert not asked.judge(text).fatal
     program(bin_folder / name, does)
-    told = f"/{name}: it fails whatever main.cf says: {how}.*; reinstall postfix"
+    told = f"/{name}: it fails whatever it reads: {how}.*; reinstall postfix"
     with pytest.raises(HostError, match=told):
         asked.judge(text)
     assert list((bin_folder / "run").iterdir()) == []
@@ -88,7 +88,7 @@ def test_a_text_that_crashes_a_program_that_works_is_refused(bin_folder: Path) -
 
 def test_output_without_end_does_not_take_the_memory(bin_folder: Path) -> None:
     program(bin_folder / "postconf", "exec cat /dev/zero")
-    with pytest.raises(HostError, match=r"whatever main.cf says: printed more than 1048576 bytes"):
+    with pytest.raises(HostError, match=r"whatever it reads: printed more than 1048576 bytes"):
         postfix_of(bin_folder, most_bytes=1 << 20).judge(b"daemon_directory = /no\n")
 
 

@@ -7,15 +7,16 @@ run by tests/machine/test_tables.py.
 from __future__ import annotations
 
 import os
+import re
 import struct
 from pathlib import Path
 
 import pytest
 
 from pf_agent.errors import HostError
-from pf_agent.maincf.indexed import Draft
+from pf_agent.maincf.indexed import Draft, Table
 from pf_agent.model import OnWarning
-from pf_agent.postfix.postmap import draft
+from pf_agent.postfix.postmap import draft, tried
 
 POSTMAP = """#!/bin/sh
 # -c DIRECTORY [-s] TYPE:PATH
@@ -111,6 +112,43 @@ def test_an_error_is_told_without_what_it_quotes(world: World) -> None:
     found, index = world.draft()
     assert index is None
     assert found.trouble == f"{world.source}: bad; fix it"
+
+
+def try_text(world: World, script: str) -> Draft:
+    """Try a text with a postmap that is this script."""
+    (world.programs / "postmap").write_text(f"#!/bin/sh\n{script}\n")
+    table = Table("hash", str(world.source))
+    return tried(str(world.etc), table, b"a b\n", str(world.programs), str(world.private))
+
+
+@pytest.mark.parametrize(
+    ("words", "way_out"),
+    [
+        ("flush database /tmp/t.db: Input/output error", "check the disk"),
+        ("open database /tmp/t.db: No space left on device", "make room"),
+        ("open database /tmp/t.db: Read-only file system", "make its file system writable"),
+        ("open /etc/postfix/main.cf: Too many open files", "see LimitNOFILE= in systemd.exec(5)"),
+    ],
+)
+def test_a_text_is_not_blamed_for_the_disk(world: World, words: str, way_out: str) -> None:
+    fact = words.rpartition(": ")[2]
+    told = f"{world.source}: postmap in /tmp: {fact}; {way_out}"
+    with pytest.raises(HostError, match=f"^{re.escape(told)}$"):
+        try_text(world, f"echo 'postmap: fatal: {words}' >&2; exit 1")
+    assert os.listdir(world.private) == []
+
+
+def test_a_text_is_blamed_for_what_it_alone_makes_fail(world: World) -> None:
+    fatal = "put database /tmp/t.db: Invalid argument"
+    found = try_text(world, f"echo 'postmap: fatal: {fatal}' >&2; exit 1")
+    assert found.trouble.endswith("Invalid argument; fix it")
+    crashes = '[ ! -s "${3#*:}" ] || kill -SEGV $$'
+    assert "SIGSEGV" in try_text(world, crashes).trouble
+
+
+def test_a_text_is_not_blamed_for_a_postmap_that_always_crashes(world: World) -> None:
+    with pytest.raises(HostError, match="SIGSEGV; reinstall postfix"):
+        try_text(world, "kill -SEGV $$")
 
 
 @pytest.mark.parametrize(
