@@ -54,10 +54,15 @@ export class HistoryCard {
     }
 
     async refresh() {
+        const { since, limit } = this;
         try {
-            this.show(await readHistory(this.since, this.limit));
+            const cycles = await readHistory(since, limit);
+            // Older rows may have been asked for meanwhile: their answer may have come already.
+            if (since === this.since && limit === this.limit)
+                this.show(cycles);
         } catch (ex) {
             say(this.none, _("What happened cannot be told: $0", ex.message));
+            this.more.disabled = false;
         }
     }
 

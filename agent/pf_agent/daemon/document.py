@@ -26,6 +26,7 @@ from pf_agent.model import (
     Emit,
     Judgement,
     Outcome,
+    PendingActivation,
     Result,
 )
 from pf_agent.reconcile.drift import corrected, find_drift, taken_apart
@@ -115,7 +116,24 @@ class Document:
         desired = self.in_force_now()
         if desired is None or not desired.says_the_same(self.state.wishes().applied):
             return False
-        return not plan(self.host, desired, actual, self.state.last_good()).drift
+        return not self._drifts(desired, actual)
+
+    def _drifts(self, desired: DesiredState, actual: ActualState) -> bool:
+        return bool(plan(self.host, desired, actual, self.state.last_good()).drift)
+
+    def to_be_started(self) -> PendingActivation | None:
+        """Return the marker of what Postfix is to be started for; None if there is nothing.
+
+        Nor while the file drifts: it may be that it could not be corrected, and master would read
+        it at the next start or reload. Raises HostError.
+        """
+        pending = self.state.pending()
+        if pending is None or pending.rolled_back:
+            return pending
+        desired = self.in_force_now()
+        if desired is not None and self._drifts(desired, self.host.read()):
+            return None
+        return pending
 
     def _note_used(self, text: bytes | None, is_good: bool) -> None:
         pending = self.state.pending()

@@ -40,7 +40,7 @@ class Started:
         `trouble` says why Postfix does not serve: no fault of a wish, then. Raises HostError.
         """
         for document in self._documents():
-            pending = document.state.pending()
+            pending = document.to_be_started()
             if pending is not None:
                 heard = Heard(trouble, greeted=False) if trouble else None
                 self._mark(self._state.pending(), replace(pending, before=heard))

@@ -119,6 +119,19 @@ def test_a_change_of_master_cf_is_a_marker_of_main_cf(world: World) -> None:
     assert cycle_of(world.state) is not None
 
 
+def test_what_could_not_be_corrected_asks_for_no_start(served: World) -> None:
+    """The marker is there before the exchange: master would read what drifted."""
+    drifted = RIGHT.replace(b"n - n", b"n - y")
+    served.path.write_bytes(drifted)
+    exposure = Exposure(time.time(), time.time())
+    served.document.state.mark_pending(PendingActivation(9, ("submission/inet/chroot",), exposure))
+    served.started.mark()
+    assert served.state.pending() is None
+    assert served.cycle().result is Result.CORRECTED
+    served.started.mark()
+    assert served.state.pending() is not None
+
+
 def test_where_postfix_did_not_serve_before_that_is_known_of_a_wish(world: World) -> None:
     world.started.mark("no greeting")
     world.started.mark("no greeting, and later another reason")

@@ -528,9 +528,10 @@ def test_what_happens_wakes_one_thread_of_watchdogs_alone(tmp_path: Path) -> Non
         host.heard()
         return {name for name, count in waits(threads).items() if count > at_first[name]}
 
-    # The others may not have come to their rest when it begins.
+    # The others may not have come to their rest when it begins, and where the processors are busy
+    # the one that is woken may find all there is before it waits again.
     rounds = [woken() for _ in range(10)]
-    assert min(map(len, rounds)) == 1, rounds
+    assert min(len(names) for names in rounds if names) == 1, rounds
     host.watch.close()
 
 
