@@ -19,7 +19,7 @@ def commented(text: str, below: str = "") -> str:
     """
     wanted = EntryText(text).meaning
     one = _signed(text, "#", wanted)
-    if not below.startswith("#") or _is_found(_ended(one) + below, wanted):
+    if not below.startswith("#") or not _takes_in(one, below):
         return one
     return _signed(text, f"#{signs_of(below)}", wanted)
 
@@ -39,8 +39,11 @@ def _signed(text: str, signs: str, wanted: Meaning) -> str:
     return found
 
 
-def _ended(text: str) -> str:
-    return text if text.endswith("\n") else f"{text}\n"
+def _takes_in(text: str, below: str) -> bool:
+    """Whether comments below a commented service would be lines of it, read or behind a NUL."""
+    ended = text if text.endswith("\n") else f"{text}\n"
+    found = MasterCf.parse(encoded(ended + below)).commented
+    return bool(found) and found[0].rows[-1] >= len(split(ended))
 
 
 def uncommented(text: str, rows: Collection[int]) -> str:

@@ -96,6 +96,14 @@ def test_what_was_changed_is_put_back_to_the_byte(text: bytes, data: st.DataObje
         assert parsed(again).parameters() == document.parameters()
 
 
+def test_a_comment_below_is_no_line_of_a_service_that_ends_at_a_nul() -> None:
+    text = b"smtp inet - - - - - smtpd -o a=1\0 -o b=2\n#  -o lost=1\n"
+    before = {"smtp/inet": parsed(text).lines_of("smtp/inet")}
+    after = changed(text, Change("smtp/inet", None))
+    assert parsed(after).parameters() == {}
+    assert put_back(KIND, after, before) == text
+
+
 def test_a_service_that_was_enabled_becomes_a_comment_again_with_its_own() -> None:
     text = b"#smtp pass - - - - - smtpd -o a=1\n## comment\n#  -o a=1\n#smtp inet n - - - - smtpd\n"
     names = ("smtp/pass", "smtp/pass/a")
