@@ -62,6 +62,8 @@ class Jury:
         self._candidates = candidates
         self._postconf = postconf
         self._tools = tools
+        # By one assignment: each errand has a thread of its own.
+        self._known: tuple[object, Mapping[str, str]] = (None, {})
 
     def judge(self, text: bytes) -> Judgement:
         """Have Postfix's own programs read `text` in a private directory. Raises HostError.
@@ -107,15 +109,28 @@ class Jury:
         """
         main_cf = MainCf.parse(text)
         with self._candidates.holding(text) as (folder, master):
+            effective = self._effective(text, folder, master)
+            types = self._postconf.table_types(folder) if effective else None
+        found = references(main_cf.parameters(), inventory(effective, types, master))
+        return fit(found) if effective else ()
+
+    def _effective(self, text: bytes, folder: str, master: bytes) -> Mapping[str, str]:
+        """Return the settings of all parameters with `text`; none if postconf refuses it.
+
+        It is asked again only for another text: the same one is looked at several times while
+        Postfix restarts, each time to see whether what it names is there.
+        """
+        seen = (text, master, os.uname().nodename, self._postconf.version())
+        known_of, effective = self._known
+        if known_of != seen:
             command = [self._tools.postconf, "-c", folder, "-x"]
             (syntax,) = run([Program(command, seconds=self._tools.seconds)])
-            types = None if syntax.failed else self._postconf.table_types(folder)
-        if syntax.failed:
-            return ()
-        said = complaints.Folders(folder, self._directory)
-        effective = self._postconf.parameters(said.named(syntax.output))
-        found = references(main_cf.parameters(), inventory(effective, types, master))
-        return fit(found)
+            if syntax.failed:
+                return {}
+            said = complaints.Folders(folder, self._directory)
+            effective = self._postconf.parameters(said.named(syntax.output))
+            self._known = (seen, effective)
+        return effective
 
     def remarks(self, text: bytes, asked: Collection[str] = ()) -> Remarks:
         """Return what to say about `text` before a person installs it. Raises HostError.

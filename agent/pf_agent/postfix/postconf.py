@@ -31,11 +31,15 @@ class Postconf:
 
         Raises HostError.
         """
-        now = _version(self._program)
+        now = self.version()
         if not self._defaults or now != self._defaults_of:
             self._defaults = self.parameters(self.ask(["-d"])[0])
             self._defaults_of = now
         return self._defaults
+
+    def version(self) -> tuple[int, int] | None:
+        """Return what differs once another postconf is installed."""
+        return _version(self._program)
 
     def table_types(self, folder: str) -> frozenset[str] | None:
         """Return the available table types, asked again once they may have changed.

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pf_agent.errors import HostError
-from pf_agent.model import Judgement
+from pf_agent.model import Judgement, Presence
 from pf_agent.postfix.installed import Postfix
 from pf_agent.postfix.judge import Remarks, Tools
 from pf_agent.postfix.postconf import POSTCONF
@@ -247,3 +247,35 @@ class TestJudge:
         smtpd.chmod(0o755)
         assert postfix.judge(GOOD + f"daemon_directory = {folder}\n".encode()) == Judgement()
         assert not mark.exists()
+
+
+def test_postconf_is_asked_again_only_for_what_may_have_another_answer(bin_folder: Path) -> None:
+    """Whether a file is there is looked at each time: that is what the question is about."""
+    asked = bin_folder / "asked"
+    table = bin_folder / "table"
+    says = f"echo x >> {asked}; echo mail_version = 3.7.0; echo a = texthash:{table}"
+    says = f'[ "$3" = -m ] && echo texthash || {{ {says}; }}'
+    program(bin_folder / "postconf", says)
+    postfix = postfix_of(bin_folder)
+    text = f"transport_maps = texthash:{table}\n".encode()
+
+    def times(text: bytes) -> int:
+        asked.write_text("")
+        postfix.references(text)
+        return asked.read_text().count("x")
+
+    def is_there() -> bool:
+        (found,) = postfix.references(text)
+        return found.presence is Presence.EXISTS
+
+    assert [times(text), times(text)] == [1, 0]
+    before = is_there()
+    table.write_text("")
+    assert (before, is_there()) == (False, True)
+    assert times(text + b"# a\n") == 1
+    assert times(text) == 1
+    (bin_folder / "master.cf").write_text("smtp inet n - y - - smtpd\n")
+    assert [times(text), times(text)] == [1, 0]
+    program(bin_folder / "postconf-2", says)
+    (bin_folder / "postconf-2").replace(bin_folder / "postconf")
+    assert [times(text), times(text)] == [1, 0]
