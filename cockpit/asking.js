@@ -68,20 +68,21 @@ export function askResume(instance, isAdmin) {
     });
 }
 
-export function askAdopt(parameter, instance, isAdmin) {
+/** @param {object} drift - as `differencesOf` gives it */
+export function askAdopt({ parameter, instance, document }, isAdmin) {
     return ask({
         title: _("Adopt $0", parameter),
-        text: _("What main.cf says about it becomes the desired state. Postfix's own tools judge it first."),
+        text: _("What the file says about it becomes the desired state. Postfix's own tools judge it first."),
         confirm: _("Adopt"),
         isAdmin,
-        order: () => ({ name: "adopt", parameter, instance: other(instance) }),
+        order: () => ({ name: "adopt", document, parameter, instance: other(instance) }),
     });
 }
 
 export function askKeep(parameter, instance, cycle, isAdmin) {
     return ask({
         title: _("Keep this change of $0", parameter),
-        text: _("What was written becomes the desired state, and main.cf says it again. Postfix's own tools judge it first."),
+        text: _("What was written becomes the desired state, and the file says it again. Postfix's own tools judge it first."),
         confirm: _("Keep this change"),
         isAdmin,
         order: () => ({ name: "keep", parameter, cycle, instance: other(instance) }),
@@ -91,7 +92,7 @@ export function askKeep(parameter, instance, cycle, isAdmin) {
 export function askRestore(instance, cycle, isAdmin) {
     return ask({
         title: _("Restore the text that cycle $0 replaced", cycle),
-        text: _("All of main.cf becomes that text again. So that it stays, pf-agent is suspended until it is resumed; Postfix is not restarted. Only the newest 200 texts are kept."),
+        text: _("All of the file becomes that text again. So that it stays, pf-agent is suspended until it is resumed; Postfix is not restarted. Only the newest 200 texts are kept."),
         confirm: _("Restore this text"),
         isAdmin,
         order: () => ({ name: "restore", cycle, instance: other(instance) }),

@@ -20,6 +20,7 @@ const OUTCOMES = {
     rebuilt: { text: _("Index rebuilt"), tone: "good" },
     stale: { text: _("Index out of date"), tone: "warning" },
 };
+const MAIN_CF = "main.cf";
 const UNKNOWN = "unknown";
 /** The life of records of an older version, which name none. */
 const NO_LIFE = "0";
@@ -29,6 +30,23 @@ export const isCycle = found => found.cycle !== null;
 
 /** @returns {boolean} whether it is a rebuild of a table */
 export const isRebuild = found => Boolean(found.table);
+
+/** @returns {boolean} whether a document's parts are keys */
+export const isTable = document => document.includes(":");
+
+/** @returns {string} what names in a document begin with, as `history` writes them */
+export const prefixOf = document => document === MAIN_CF ? "" : `${document.replace(/.*\//s, "")}: `;
+
+/**
+ * What differs now.
+ * @param {object} found - as in `diff --json`
+ * @returns {object[]} each as in its `drift`, with `instance`
+ */
+export function differencesOf(found) {
+    const all = Object.entries({ [DEFAULT_INSTANCE]: found, ...found.instances });
+    return all.flatMap(([instance, one]) =>
+        [one, ...Object.values(one.documents)].flatMap(({ drift }) => drift.map(each => ({ instance, ...each }))));
+}
 
 /** A key that no two of them share. */
 export function keyOf(cycle) {
@@ -96,7 +114,7 @@ export function valuesOf({ kind, expected, actual }) {
     case "unwanted": return { expected: _("left at Postfix's default"), actual: is };
     case "unmanaged": return { expected: _("not managed"), actual: is };
     case "duplicated": return { expected: _("$0, once", must), actual: _("$0, then set again", is) };
-    case "unreadable": return { expected: _("a valid line of main.cf"), actual: is };
+    case "unreadable": return { expected: _("a valid line"), actual: is };
     default: return { expected: must, actual: is };
     }
 }

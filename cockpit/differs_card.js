@@ -1,10 +1,10 @@
 // The second card: what differs now, where main.cf may be left as it is.
 //
-// For tests: #differs tr[data-parameter][data-instance] with [data-cell=parameter|expected|actual|
+// For tests: #differs tr[data-parameter][data-instance][data-document] with [data-cell=parameter|expected|actual|
 // line|place] and button[data-order=adopt]; #differs-message.
 
 import { askAdopt } from "./asking.js";
-import { canBeAdopted, valuesOf } from "./cycles.js";
+import { canBeAdopted, differencesOf, valuesOf } from "./cycles.js";
 import { button, card, cell, element, fill, row, say, table } from "./dom.js";
 import { parameterName } from "./parameter_name.js";
 import { readDifferences } from "./reports.js";
@@ -34,9 +34,7 @@ export class DiffersCard {
     /** Look again; shown where something differs, or where that cannot be known. */
     async refresh() {
         try {
-            const found = await readDifferences();
-            const all = Object.entries({ [DEFAULT_INSTANCE]: found, ...found.instances });
-            const rows = all.flatMap(([instance, { drift }]) => drift.map(each => ({ instance, ...each })));
+            const rows = differencesOf(await readDifferences());
             say(this.message, "");
             fill(this.table, [rows, this.isAdmin], () => [this.tableOf(rows)]);
             this.element.hidden = !rows.length;
@@ -53,11 +51,12 @@ export class DiffersCard {
     }
 
     rowOf(drift, titles) {
-        const { parameter, instance } = drift;
+        const { parameter, instance, document } = drift;
         const { expected, actual } = valuesOf(drift);
         const prefix = instance === DEFAULT_INSTANCE ? null : `${instance}: `;
-        return row({ "data-parameter": parameter, "data-instance": instance },
-            cell("parameter", titles[0], prefix, parameterName(parameter, instance)),
+        const about = { "data-parameter": parameter, "data-instance": instance, "data-document": document };
+        return row(about,
+            cell("parameter", titles[0], prefix, ...parameterName(parameter, instance, document)),
             cell("expected", titles[1], element("code", {}, expected)),
             cell("actual", titles[2], element("code", {}, actual)),
             cell("line", titles[3], drift.line === null ? "" : String(drift.line)),
@@ -68,7 +67,7 @@ export class DiffersCard {
     adoptButton(drift) {
         if (!this.isAdmin || !canBeAdopted(drift))
             return null;
-        const ask = () => this.tell(askAdopt(drift.parameter, drift.instance, this.isAdmin));
+        const ask = () => this.tell(askAdopt(drift, this.isAdmin));
         return button(_("Adopt..."), { "data-order": "adopt" }, ask);
     }
 }

@@ -189,8 +189,12 @@ class CycleRows {
         const prefix = this.cycle.instance ? [`${this.cycle.instance}: `] : [];
         if (isRebuild(this.cycle))
             return [...prefix, this.cycle.table.path];
-        const named = this.cycle.parameters.flatMap(name => [", ", parameterName(name, this.instance)]);
-        return [...prefix, ...named.slice(1)];
+        const named = this.cycle.parameters.map(name => this.nameOf(name));
+        return [...prefix, ...named.flatMap(name => [", ", ...name]).slice(1)];
+    }
+
+    nameOf(name) {
+        return parameterName(name, this.instance, this.cycle.document);
     }
 
     turn() {
@@ -217,7 +221,7 @@ class CycleRows {
         const rows = drift.map(each => {
             const { expected, actual } = valuesOf(each);
             return row({ "data-parameter": each.parameter },
-                cell("parameter", titles[0], parameterName(each.parameter, this.instance)),
+                cell("parameter", titles[0], ...this.nameOf(each.parameter)),
                 cell("expected", titles[1], element("code", {}, expected)),
                 cell("actual", titles[2], element("code", {}, actual)),
                 cell("line", titles[3], each.line === null ? "" : String(each.line)),

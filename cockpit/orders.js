@@ -1,6 +1,7 @@
 // The orders: the command that carries each of them out, and what is said where it is refused.
 
 import { NAME, PATH, UNIT } from "./agent.js";
+import { isTable } from "./cycles.js";
 import { _ } from "./words.js";
 
 const { cockpit } = globalThis;
@@ -20,6 +21,7 @@ const NOT_ALLOWED = new Set([
  * @property {string} [span] - of a suspension, one of SPANS
  * @property {string} [reason]
  * @property {string} [parameter]
+ * @property {string} [document] - what the parameter is in
  * @property {string} [cycle] - as history names it
  */
 
@@ -38,7 +40,7 @@ export function commandOf(order) {
     case "resume":
         return ["pf-agent", "resume", ...which];
     case "adopt":
-        return ["pf-agent", "adopt", ...which, "--", order.parameter];
+        return ["pf-agent", "adopt", ...which, "--", ...tableIn(order), order.parameter];
     case "keep":
         return ["pf-agent", "adopt", ...which, "--cycle", order.cycle, "--", order.parameter];
     case "restore":
@@ -51,6 +53,9 @@ export function commandOf(order) {
         throw new Error(`no command: ${order.name}`);
     }
 }
+
+/** A key is only known with its table; other names tell themselves where they are. */
+const tableIn = ({ document }) => isTable(document) ? [document] : [];
 
 /**
  * The same, as a shell takes it.

@@ -1,25 +1,28 @@
 // A parameter's name, which leads to all that is known of it.
 
+import { isTable, prefixOf } from "./cycles.js";
 import { button } from "./dom.js";
 import { DEFAULT_INSTANCE } from "./state.js";
 
 const { cockpit } = globalThis;
 
-/** The name under which the agent reports differences of the file itself. */
-export const WHOLE_FILE = "main.cf";
 /** Longer than any name of Postfix's own: may be broken anywhere. */
 const LONG = 60;
 
 /**
- * @param {string} name - "" or main.cf: the file itself, of which nothing more is known
+ * @param {string} name - "" or the document's: the file itself, of which nothing more is known
  * @param {string} instance
- * @returns {HTMLElement|string}
+ * @param {string} document - main.cf, master.cf, or the table that it is a key of
+ * @returns {(HTMLElement|string)[]}
  */
-export function parameterName(name, instance) {
-    if (!name || name === WHOLE_FILE)
-        return WHOLE_FILE;
+export function parameterName(name, instance, document) {
+    if (!name || name === document)
+        return [document];
+    const prefix = prefixOf(document);
+    if (isTable(document))
+        return [prefix, name];
     const look = name.length < LONG ? "link parameter" : "link parameter long";
-    return button(name, { class: look }, () => showParameter(name, instance));
+    return [prefix, button(name, { class: look }, () => showParameter(name, instance))];
 }
 
 /** Where the page is, which a reload keeps and "back" undoes. */

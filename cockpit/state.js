@@ -1,5 +1,6 @@
 // What each state shows, and which orders it offers: a function of what is known. Pure.
 
+import { isToBeMended, ownTroublesOf, staleOf, troublesOf } from "./elsewhere.js";
 import { _, day, duration, plural, since } from "./words.js";
 
 /** The default instance's name. */
@@ -132,7 +133,7 @@ export function viewOf(known, now) {
         ...EMPTY,
         ...whole,
         facts: factsOf(status, now),
-        problems: [...new Set(status.problems)],
+        problems: [...new Set([...status.problems, ...troublesOf(status)])],
         absent: status.absent,
         stale: staleOf(status),
         instances: all.map(([name, inner]) => instanceView(name, inner, known)),
@@ -189,7 +190,7 @@ const phaseOf = status => PHASES[status.phase] || { ...OTHER_PHASE, label: statu
 
 function standing(status) {
     const { label, tone, sentence, links = [] } = phaseOf(status);
-    const hasDoubts = status.detail || status.problems.length || status.absent.length
+    const hasDoubts = status.detail || ownTroublesOf(status).length || status.problems.length || status.absent.length
         || Object.keys(status.stale_tables).length;
     return {
         phase: status.phase,
@@ -206,7 +207,8 @@ function ordersOf(status) {
 }
 
 function differs(status) {
-    return Boolean(status.suspension || phaseOf(status).mayDiffer);
+    const isOther = Object.values(status.documents).some(Boolean);
+    return Boolean(status.suspension || phaseOf(status).mayDiffer || isOther);
 }
 
 /** @returns {string[]} those of the orders that this person may give */
@@ -229,16 +231,9 @@ function instanceView(name, status, known) {
     return { name, ...standing(status), detail: status.detail, orders };
 }
 
-/** The tables of all instances that are out of date. */
-function staleOf(status) {
-    const others = Object.entries(status.instances).flatMap(([name, inner]) =>
-        Object.values(inner.stale_tables).map(why => `${name}: ${why}`));
-    return [...Object.values(status.stale_tables), ...others];
-}
-
 /** Why it is in sync with a doubt, unless a list of its own says so. */
 function detailOf(status) {
-    const listed = [...Object.values(status.stale_tables), ...status.absent];
+    const listed = [...Object.values(status.stale_tables), ...status.absent, ...ownTroublesOf(status)];
     const isListed = status.phase === "in-sync" && listed.some(why => status.detail.startsWith(`but ${why}`));
     return isListed ? "" : status.detail;
 }
@@ -275,11 +270,6 @@ function driftSentence(last, now) {
 /** Without those that have no value. */
 const facts = (...all) => all.filter(([, , value]) => value);
 
-/** Whether a table is out of date though the agent builds tables: it does not while it leaves all alone. */
-function isToBeMended({ phase, stale_tables: stale }) {
-    return Object.keys(stale).length > 0 && phase !== "observing" && phase !== "suspended";
-}
-
 /** The mark beside the menu's entry: the worst of all instances. */
 function menuOf(status) {
     const all = [status, ...Object.values(status.instances)].map(phaseOf);
@@ -288,6 +278,8 @@ function menuOf(status) {
         return { type: worst.menu, title: worst.label };
     if (status.problems.length)
         return { type: "warning", title: _("The configuration has errors") };
+    if (troublesOf(status).length)
+        return { type: "warning", title: _("master.cf or a table is not as desired") };
     if ([status, ...Object.values(status.instances)].some(isToBeMended))
         return { type: "warning", title: _("A table is out of date") };
     return null;

@@ -9,13 +9,15 @@ import json
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import pytest
 
 from pf_agent import names
-from pf_agent.model import Event, Phase, Status, Suspension
+from pf_agent.model import Drift, DriftKind, Event, Phase, Status, Suspension
+from pf_agent.words.fields import drift_dict
 from pf_agent.words.history import Entry
 from pf_agent.words.rebuilds import rebuild_dict, rebuilds
 from pf_agent.words.status import status_dict
@@ -155,6 +157,23 @@ def test_what_is_in_sync_with_a_doubt_is_not_shown_as_good() -> None:
         assert view(status(Phase.IN_SYNC, **more), BOSS)["tone"] == "warning"
 
 
+@pytest.mark.parametrize("phase", [Phase.IN_SYNC, Phase.SUSPENDED])
+def test_what_cannot_be_corrected_elsewhere_is_listed_and_marked(phase: Phase) -> None:
+    why = {"master.cf": "/etc/postfix/master.cf: No space left on device", "hash:/t/one": ""}
+    inner = {"out": Status(Phase.IN_SYNC, NOW, 3, documents={"hash:/t/two": "refused"})}
+    detail = f"but {why['master.cf']}"
+    shown = view(status(phase, detail=detail, documents=why, instances=inner), BOSS)
+    assert shown["mayDiffer"] is True
+    if phase is Phase.IN_SYNC:
+        assert shown["problems"] == [why["master.cf"], "out: hash:/t/two: refused"]
+        assert (shown["tone"], shown["menu"]["type"]) == ("warning", "warning")
+        assert "found" not in [name for name, *_ in shown["facts"]]
+    else:
+        assert shown["problems"] == ["out: hash:/t/two: refused"]
+    right = view(status(phase, documents={"master.cf": ""}), BOSS)
+    assert right["mayDiffer"] is (phase is Phase.SUSPENDED)
+
+
 STALE = {"stale": {"/t/one": "/t/one:2: odd"}}
 
 
@@ -224,6 +243,32 @@ def test_a_cycle_of_an_earlier_life_is_called_by_both() -> None:
         [{"cycle": 7, "life": None}, "d4e5f6"],
     )
     assert found == ["7", "a1b2c3/7", "0/7"]
+
+
+def test_what_differs_in_other_documents_and_instances_is_shown_with_them() -> None:
+    def said(*drift: Drift, **more: Any) -> dict[str, Any]:
+        return {"documents": {}, "drift": [drift_dict(each) for each in drift], **more}
+
+    one = Drift("relayhost", DriftKind.CHANGED, "1", "2")
+    transport = "hash:/etc/postfix/transport"
+    table = said(replace(one, parameter="a.example", document=transport))
+    master = said(replace(one, parameter="a/inet", document="master.cf"))
+    other = said(one, documents={"master.cf": master})
+    found = said(documents={transport: table}, instances={"out": other})
+    (rows,) = called("cycles.js", "differencesOf", [found])
+    assert [(r["instance"], r["document"], r["parameter"]) for r in rows] == [
+        ("-", transport, "a.example"),
+        ("out", "main.cf", "relayhost"),
+        ("out", "master.cf", "a/inet"),
+    ]
+    prefixes = called("cycles.js", "prefixOf", *([r["document"]] for r in rows))
+    assert prefixes == ["transport: ", "", "master.cf: "]
+    adopt = ({"name": "adopt", **row} for row in rows)
+    assert called("orders.js", "commandLine", *([each] for each in adopt)) == [
+        "pf-agent adopt --instance - -- hash:/etc/postfix/transport a.example",
+        "pf-agent adopt --instance out -- relayhost",
+        "pf-agent adopt --instance out -- a/inet",
+    ]
 
 
 def test_a_difference_in_words() -> None:

@@ -109,7 +109,7 @@ def drift_in(fields: Mapping[str, str]) -> Drift | None:
         fields.get(names.FIELD_ACTUAL),
         int(line) if line.isascii() and line.isdigit() else None,
         fields.get(names.FIELD_WISHED) == _YES,
-        fields.get(names.FIELD_TABLE) or _document_of(parameter),
+        fields.get(names.FIELD_TABLE) or document_of_part(parameter),
     )
 
 
@@ -118,8 +118,8 @@ def is_of_table(document: str) -> bool:
     return ":" in document
 
 
-def _document_of(parameter: str) -> str:
-    """Return master.cf for `submission/inet/chroot`, and for its own name: the whole file.
+def document_of_part(parameter: str) -> str:
+    """Return master.cf for `submission/inet/chroot`, and for its own name: the whole file; else "".
 
     No parameter's name has a `/`, or a `.`.
     """

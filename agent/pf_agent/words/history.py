@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pf_agent import names
-from pf_agent.model import ORDERS, Drift, Event
+from pf_agent.model import ORDERS, DocumentKind, Drift, Event
 from pf_agent.words import keeping, sentences
 from pf_agent.words.fields import drift_dict, drift_in, moment_in
 
@@ -215,6 +215,7 @@ def row_dict(
         "life": None,
         "at": at,
         "instance": None if instance == names.DEFAULT_INSTANCE else instance,
+        "document": None,
         "parameters": [],
         "drift": [],
         "writer": names.UNKNOWN,
@@ -242,6 +243,7 @@ def cycle_dict(past: PastCycle, name: str) -> dict[str, Any]:
         past.messages,
         cycle=past.cycle,
         life=past.life or None,
+        document=past.document or DocumentKind.MAIN_CF.value,
         parameters=list(past.parameters),
         drift=[drift_dict(each) for each in past.drift],
         writer=past.writer or names.UNKNOWN,

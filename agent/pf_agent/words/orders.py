@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pf_agent import names
-from pf_agent.model import ORDERS, Event, Record
+from pf_agent.model import ORDERS, DocumentKind, Event, Record
 from pf_agent.words import sentences
-from pf_agent.words.fields import is_of_table
+from pf_agent.words.fields import document_of_part, is_of_table
 from pf_agent.words.history import CycleName, Entry, PastCycle, document_prefix, minute, row_dict
 
 _BETWEEN = ", "
@@ -87,11 +87,13 @@ def is_about(past: PastOrder, cycle: PastCycle) -> bool:
 
 def order_dict(past: PastOrder) -> dict[str, Any]:
     """Return one order for `history --json`."""
+    is_of_all = past.event is Event.INITIALIZED
     return row_dict(
         past.at,
         past.instance,
         past.event.value,
         [past.message],
+        document=None if is_of_all else past.document or DocumentKind.MAIN_CF.value,
         parameters=list(past.parameters),
         by=past.by,
         about=None if past.about is None else str(past.about),
@@ -126,13 +128,14 @@ def _parts(fields: Mapping[str, str]) -> str:
 
 def _past(entry: Entry) -> PastOrder:
     fields = entry.fields
+    parameters = tuple(filter(None, _parts(fields).split(_BETWEEN)))
     return PastOrder(
         entry.event,
         entry.at,
         fields.get(names.FIELD_INSTANCE, names.DEFAULT_INSTANCE),
-        tuple(filter(None, _parts(fields).split(_BETWEEN))),
+        parameters,
         sentences.printable(fields.get(names.FIELD_BY) or names.UNKNOWN),
         CycleName.of(fields),
         entry.message,
-        fields.get(names.FIELD_TABLE, ""),
+        fields.get(names.FIELD_TABLE) or next(filter(None, map(document_of_part, parameters)), ""),
     )

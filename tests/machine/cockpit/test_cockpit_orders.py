@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.machine.site import DISPLACED, INTRUDE, LOCAL, MAIN_CF, Site
+from tests.machine.site import DISPLACED, DROPIN, INTRUDE, LOCAL, MAIN_CF, Site
 
 if TYPE_CHECKING:
     from tests.machine.cockpit.page import Page
 
 pytestmark = pytest.mark.long
+
+TABLE = "/etc/postfix/transport"
 
 # The page's entry in Cockpit's menu, and the mark beside it.
 MARK = """return [...document.querySelectorAll("nav a[href='/pf-agent'] svg")].length > 0"""
@@ -77,6 +79,22 @@ def test_what_differs_is_adopted(site: Site, page: Page) -> None:
     assert "message_size_limit = 4711000" in site.machine.read_text(LOCAL)
     site.machine.run(["rm", LOCAL])
     site.put(site.good)
+
+
+@pytest.mark.usefixtures("observing")
+def test_an_entry_that_differs_is_adopted_as_one_of_its_table(site: Site, page: Page) -> None:
+    wish = DROPIN.replace("50-", "40-")
+    site.machine.write_text(TABLE, "example.org smtp:[b.example.org]\n")
+    site.machine.write_text(wish, f'[tables."hash:{TABLE}"]\n"example.org" = "smtp:"\n')
+    row = '#differs tr[data-parameter="example.org"]'
+    page.wait_text(f"{row} [data-cell=actual]", "smtp:[b.example.org]")
+    assert page.texts(f"{row} [data-cell=parameter]") == ["transport: example.org"]
+    command = page.ask(f"{row} [data-order=adopt]")
+    assert command == f"pf-agent adopt -- hash:{TABLE} example.org"
+    page.confirm()
+    page.wait_none("#differs")
+    assert '"example.org" = "smtp:[b.example.org]"' in site.machine.read_text(LOCAL)
+    site.machine.run(["rm", LOCAL, wish, TABLE])
 
 
 @pytest.mark.usefixtures("at_rest")

@@ -53,6 +53,18 @@ def test_an_order_about_a_table_names_its_file() -> None:
     (past,) = orders.orders([Entry(0.0, record.event, record.message, record.fields)])
     assert past.document == "hash:/etc/postfix/transport"
     assert orders.order_row(past)[2] == "transport: a.example"
+    assert orders.order_dict(past)["document"] == past.document
+
+
+@pytest.mark.parametrize(
+    ("parameter", "document"), [("relayhost", "main.cf"), ("submission/inet/chroot", "master.cf")]
+)
+def test_an_order_about_a_file_names_it_by_the_names_of_its_parts(
+    parameter: str, document: str
+) -> None:
+    past = read_back(orders.order(Event.SET, "anna", [parameter], document=document))
+    assert orders.order_dict(past)["document"] == document
+    assert orders.order_dict(read_back(orders.initialized("anna", "a", "b")))["document"] is None
 
 
 def test_what_was_restored_and_what_was_there() -> None:
