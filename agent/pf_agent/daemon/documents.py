@@ -54,7 +54,7 @@ _CONTESTED_WAY: Final = "once a second until that ends; `pf-agent history` says 
 
 
 class Documents:
-    """Those of the instance `name`, whose main.cf is `host`."""
+    """Those of the instance `name`, whose main.cf is `host`; `note` gets what was corrected."""
 
     def __init__(
         self,
@@ -64,9 +64,11 @@ class Documents:
         postfix: Errands,
         emit: Emit,
         shared: Shared,
+        note: Callable[[Outcome], None],
     ) -> None:
         self._name = name
         self._shared = shared
+        self._note = note
         self._host = host
         self._owner = Owner(host.path, state, postfix, emit, self._tried)
         self._documents: dict[str, _Followed] = {}
@@ -82,7 +84,8 @@ class Documents:
         def found(desired: DesiredState, before: Attributes | None) -> Document:
             return document_of(name, desired, self._owner, self._main_cfs, before)
 
-        return _Followed(self._name, emit_of_document(name, self._owner.emit), self._shared, found)
+        emit = emit_of_document(name, self._owner.emit)
+        return _Followed(self._name, emit, self._shared, found, self._note)
 
     def troubles(self) -> Mapping[str, str]:
         """Return for each document why it is not as desired, "" if it is."""
@@ -185,8 +188,10 @@ class _Followed:
         emit: Emit,
         shared: Shared,
         found: Callable[[DesiredState, Attributes | None], Document],
+        note: Callable[[Outcome], None],
     ) -> None:
         self._instance = instance
+        self._note = note
         self._emit = emit
         self._shared = shared
         self._find = found
@@ -298,6 +303,7 @@ class _Followed:
             self._in_sync_at = time.time()
         if self._outcome.result is Result.CORRECTED:
             self._corrected.append(time.monotonic())
+            self._note(self._outcome)
         if document.host.is_awaited():
             self.next_look = time.monotonic() + _AWAITED_SECONDS
         return document.trouble(self._outcome)

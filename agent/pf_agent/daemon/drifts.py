@@ -21,6 +21,7 @@ from pf_agent.model import (
     Result,
 )
 from pf_agent.words import keeping, sentences
+from pf_agent.words.fields import is_of_table
 
 
 class Drifts:
@@ -39,7 +40,10 @@ class Drifts:
         return self.contest.apart if self.contest else 0.0
 
     def note(self, outcome: Outcome) -> None:
-        """Note how a cycle ended."""
+        """Note how a cycle ended: of main.cf always, of another document if it was corrected.
+
+        Nobody restarts Postfix for a table: who fights over one is no reason to space restarts.
+        """
         exposure = outcome.exposure
         self.contest = pacing.contest(self._state.drifts(), time.time())
         self._forget_what_is_wished(outcome)
@@ -59,7 +63,8 @@ class Drifts:
         if outcome.result is Result.CORRECTED:
             keep = keeping.command(self._instance, outcome.drift, str(outcome.cycle))
             self.last = replace(self.last, keep=keep or None)
-            self._note_contest(outcome.cycle, drifted, exposure.seen_at)
+            if not any(is_of_table(drift.document) for drift in real):
+                self._note_contest(outcome.cycle, drifted, exposure.seen_at)
 
     def _forget_what_is_wished(self, outcome: Outcome) -> None:
         """Offer no more to keep what the desired state says something new about."""

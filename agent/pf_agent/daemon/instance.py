@@ -96,13 +96,14 @@ class Instance:
         self._host, self._judge = parts.host, parts.judge
         self._activation, self._in_force = parts.activation, parts.in_force
         self._aliases = parts.aliases
-        self._documents = Documents(name, parts.host, state, postfix, self._emit, shared)
+        self._drifts = Drifts(name, state, self._emit, shared)
+        note = self._drifts.note
+        self._documents = Documents(name, parts.host, state, postfix, self._emit, shared, note)
         awaits = self._documents.awaits
         self._alias_files = AliasFiles(name, parts.host, parts.aliases, shared, awaits)
         self._named = NamedThings(name, main_cf, postfix, self._emit, shared)
         self._tables = Tables(name, parts.host, postfix, self._emit, shared, awaits)
         self._before = BeforeWish(name, postfix, parts.activation, parts.in_force, shared)
-        self._drifts = Drifts(name, state, self._emit, shared)
         self._saving = Saving()
         self._in_sync_at: float | None = None
         self._in_sync_text: bytes | None = None

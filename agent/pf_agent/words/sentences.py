@@ -223,9 +223,10 @@ def contest_sentence(contest: Contest) -> str:
     """Say what keeps drifting, how often since when, and what is done about it."""
     what = listed(contest.parameters)
     text = f"something keeps changing {what}: {contest.count} times since {clock(contest.since)}"
-    return (
-        f"{text}; main.cf is corrected each time, Postfix restarted every {duration(contest.apart)}"
-    )
+    # Only parts of master.cf have such names (postconf(1)).
+    files = dict.fromkeys("master.cf" if "/" in name else "main.cf" for name in contest.parameters)
+    corrected = f"{' and '.join(files)} {'is' if len(files) == 1 else 'are'} corrected each time"
+    return f"{text}; {corrected}, Postfix restarted every {duration(contest.apart)}"
 
 
 def suspension_sentence(suspension: Suspension) -> str:

@@ -57,7 +57,8 @@ class World:
             post=self.mailbox.put,
         )
         host, errands = MainCfFile(str(self.main_cf)), cast(Errands, self)
-        return Documents("-", host, self.state, errands, self.records, cast(Shared, shared))
+        ours = (host, self.state, errands, self.records)
+        return Documents("-", *ours, cast(Shared, shared), lambda _outcome: None)
 
     def asked(self) -> DesiredState | None:
         if self.wanted is None:

@@ -23,7 +23,9 @@ from pf_agent.model import (
     DocumentKind,
     Event,
     Judgement,
+    Outcome,
     Reason,
+    Result,
     Trigger,
 )
 from pf_agent.postfix.errands import Errands
@@ -63,8 +65,15 @@ class World:
             may_only_observe=lambda _instance: self.observes,
         )
         host, errands = MainCfFile(str(folder / "main.cf")), cast(Errands, self)
+        self.noted: list[Outcome] = []
         self.documents = Documents(
-            "-", host, self.state, errands, self.records, cast(Shared, shared)
+            "-",
+            host,
+            self.state,
+            errands,
+            self.records,
+            cast(Shared, shared),
+            self.noted.append,
         )
 
     def asked(self) -> DesiredState:
@@ -129,6 +138,14 @@ def test_a_text_is_judged_beside_those_that_postfix_may_run_with(world: World) -
     world.settings = {**world.settings, "smtp/inet/chroot": "n"}
     world.tried()
     assert world.served == [(), (RIGHT, RIGHT)]
+
+
+def test_what_was_corrected_is_noted(world: World) -> None:
+    world.tried()
+    assert [outcome.result for outcome in world.noted] == [Result.CORRECTED]
+    world.path.write_bytes(RIGHT.replace(b"n - n", b"n - y"))
+    world.documents.turn({Reason.DOCUMENT}, MAIN_CF, lambda: None)
+    assert [d.parameter for d in world.noted[-1].drift] == ["submission/inet/chroot"]
 
 
 def test_what_could_not_be_tried_is_told_and_tried_again(world: World) -> None:

@@ -274,6 +274,18 @@ def test_a_contest_names_what_and_how_often_and_how_long_a_restart_waits() -> No
     )
 
 
+@pytest.mark.parametrize(
+    ("parameters", "corrected"),
+    [
+        (("smtp/inet/chroot", "smtp/inet/a"), "master.cf is corrected each time"),
+        (("mynetworks", "smtp/inet/chroot"), "main.cf and master.cf are corrected each time"),
+    ],
+)
+def test_a_contest_names_the_files(parameters: tuple[str, ...], corrected: str) -> None:
+    text = sentences.contest_sentence(Contest(parameters, 5, NOW - 120, 20.0))
+    assert f"; {corrected}, Postfix restarted" in text
+
+
 def test_one_parameter_is_no_plural() -> None:
     assert sentences.summary(replace(STATUS, parameters=1), NOW) == "in sync: 1 parameter"
 
