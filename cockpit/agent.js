@@ -74,6 +74,8 @@ function ofProperties(agent) {
         suspension: null,
         absent: [],
         stale_tables: agent.StaleTables,
+        summary: agent.Summary,
+        documents: {},
         restart_due: null,
     };
 }

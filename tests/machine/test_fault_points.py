@@ -75,3 +75,17 @@ def test_one_call_fails_for_another_file(agent_machine: Machine, file: str) -> N
     assert points
     assert bad(points) == []
     assert faults.recorded()[1] == []
+
+
+def test_a_disk_that_fails_postmap_is_no_verdict_on_a_table(agent_machine: Machine) -> None:
+    """The text is in order, with what others wrote into it: the last good one is not due."""
+    faults = Faults(agent_machine, SUBJECTS["table"])
+    numbers = [
+        number
+        for number, (_, who, _) in enumerate(faults.calls("EIO", "fdatasync"), 1)
+        if who == "postmap"
+    ]
+    point = faults.fail("EIO", numbers[0], call="fdatasync")
+    assert point is not None
+    assert point.who == "postmap"
+    assert bad([point]) == []

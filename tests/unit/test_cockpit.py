@@ -13,8 +13,9 @@ from xml.etree import ElementTree
 import pytest
 
 from pf_agent.bus import agent1
-from pf_agent.model import ORDERS, Phase
+from pf_agent.model import ORDERS, Phase, Status
 from pf_agent.words import history, rebuilds
+from pf_agent.words.status import status_dict
 from tests.checkout import CHECKOUT
 
 PAGE = CHECKOUT / "cockpit"
@@ -231,3 +232,12 @@ def test_a_translation_has_what_its_text_has() -> None:
         held = r"\$[0-9]|main\.cf|pf-agent|polkit|mode = |/etc/[\w./-]+\w"
         assert set(re.findall(held, english)) <= set(re.findall(held, japanese)), english
         assert japanese
+
+
+def test_what_stands_in_for_the_status_has_each_member_that_is_shown() -> None:
+    """Where the file cannot be read, and for a moment at the start, the bus tells it."""
+    shown = re.findall(r"\b(?:status|inner)\.(\w+)", sources())
+    members = set(status_dict(Status(Phase.IN_SYNC, 0.0), 0.0)).intersection(shown)
+    assert len(members) > 10
+    found = text("agent.js").partition("function ofProperties")[2].partition("};")[0]
+    assert members <= set(re.findall(r"^ +(\w+): ", found, re.MULTILINE))
