@@ -264,8 +264,9 @@ def test_while_the_restart_waits_nobody_is_served_with_what_drifted(
     site.machine.run(["systemctl", "reload", "pf-agent"])
     try:
         since = site.cursor()
-        # With `permit` alone smtpd refuses to start, and master waits a minute for the next one.
-        opened = b"smtpd_relay_restrictions=permit,defer_unauth_destination"
+        # With `permit` smtpd refuses to start, whatever follows it: if the agent asks the port
+        # before its own reload, master waits a minute for the next one.
+        opened = b"smtpd_relay_restrictions=check_client_access,static:OK,defer_unauth_destination"
         option = b"smtpd\n  -o " + opened + b"\n  -o mynetworks=\n"
         line = next(x for x in right.splitlines(True) if x.startswith(b"smtp      inet"))
         put(site, right.replace(line, line.replace(b"smtpd\n", option)))
