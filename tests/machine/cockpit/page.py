@@ -7,7 +7,7 @@ from typing import Any
 from selenium.webdriver.common.keys import Keys
 
 from tests.machine.cockpit.chromium import Chromium
-from tests.machine.site import INTRUDE, Site
+from tests.machine.site import INTRUDE, Site, eventually
 
 # Which elements are seen, and not only in the document.
 _SEEN = "[...document.querySelectorAll(arguments[0])].filter(e => e.checkVisibility())"
@@ -172,15 +172,21 @@ class Row:
         return "".join(self._page.texts(self.cell(name)))
 
     def open(self) -> None:
-        """Show all that is known of it."""
+        """Show all that is known of it.
+
+        What comes above it moves it down, so that a click may go beside it.
+        """
         toggle = f"{self.body} button[aria-expanded]"
-        if (
-            self._page.chromium.script(
-                "return document.querySelector(arguments[0]).ariaExpanded", toggle
-            )
-            == "false"
-        ):
-            self._page.chromium.click(toggle)
+        chromium = self._page.chromium
+
+        def is_open() -> bool:
+            expanded = "return document.querySelector(arguments[0]).ariaExpanded"
+            if chromium.script(expanded, toggle) == "true":
+                return True
+            chromium.click(toggle)
+            return False
+
+        eventually(is_open, f"{toggle} is expanded", 60.0)
         self._page.wait_text(f"{self.body} .detail", "")
 
     def lines(self, kind: str) -> list[str]:
