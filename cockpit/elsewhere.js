@@ -1,17 +1,16 @@
 // What a status says of master.cf and of tables, beside what it says of main.cf. Pure.
 
 /** The tables of all instances that are out of date. */
-export function staleOf(status) {
-    const others = Object.entries(status.instances).flatMap(([name, inner]) =>
-        Object.values(inner.stale_tables).map(why => `${name}: ${why}`));
-    return [...Object.values(status.stale_tables), ...others];
-}
+export const staleOf = status => ofAll(status, inner => Object.values(inner.stale_tables));
 
 /** Why master.cf and tables are not as desired though the agent corrects them, of all instances. */
-export function troublesOf(status) {
+export const troublesOf = status => ofAll(status, ownTroublesOf);
+
+/** What `own` tells of each instance, with the name of each but the default one. */
+function ofAll(status, own) {
     const others = Object.entries(status.instances).flatMap(([name, inner]) =>
-        ownTroublesOf(inner).map(why => `${name}: ${why}`));
-    return [...ownTroublesOf(status), ...others];
+        own(inner).map(why => `${name}: ${why}`));
+    return [...own(status), ...others];
 }
 
 /** Those of one instance. */
