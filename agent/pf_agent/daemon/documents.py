@@ -303,7 +303,8 @@ class _Followed:
             self._in_sync_at = time.time()
         if self._outcome.result is Result.CORRECTED:
             self._corrected.append(time.monotonic())
-            self._note(self._outcome)
+            if not document.wanted.is_secret:  # every user reads the last drift in the status
+                self._note(self._outcome)
         if document.host.is_awaited():
             self.next_look = time.monotonic() + _AWAITED_SECONDS
         return document.trouble(self._outcome)

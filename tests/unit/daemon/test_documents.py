@@ -17,7 +17,16 @@ from pf_agent.daemon.shared import Shared
 from pf_agent.files.exchange import MainCfFile
 from pf_agent.files.store import FileStore
 from pf_agent.maincf.indexed import Draft, Table
-from pf_agent.model import AgentOptions, DesiredState, DocumentKind, Event, Reason, Trigger, Wishes
+from pf_agent.model import (
+    AgentOptions,
+    DesiredState,
+    DocumentKind,
+    Event,
+    Outcome,
+    Reason,
+    Trigger,
+    Wishes,
+)
 from pf_agent.postfix.errands import Errands
 from tests.fakes import Records
 
@@ -43,6 +52,7 @@ class World:
         self.observes = False
         self.options = AgentOptions()
         self.mailbox: SimpleQueue[Trigger] = SimpleQueue()
+        self.noted: list[Outcome] = []
         self.documents = self.begun()
 
     def begun(self) -> Documents:
@@ -58,7 +68,7 @@ class World:
         )
         host, errands = MainCfFile(str(self.main_cf)), cast(Errands, self)
         ours = (host, self.state, errands, self.records)
-        return Documents("-", *ours, cast(Shared, shared), lambda _outcome: None)
+        return Documents("-", *ours, cast(Shared, shared), self.noted.append)
 
     def asked(self) -> DesiredState | None:
         if self.wanted is None:
@@ -247,6 +257,10 @@ def test_a_table_of_passwords_is_secret_before_main_cf_names_it(world: World) ->
     told = "".join(f"{each.message} {dict(each.fields)}" for each in world.records)
     assert "Pl4nted" not in told
     assert table.stat().st_mode & 0o077 == 0
+    assert world.noted == [], "its keys are in no status that every user reads"
+    world.want(world.table("public"), a="other")
+    world.turn(Reason.CONFIGURATION, MAIN_CF, in_force)
+    assert len(world.noted) == 1
 
 
 def test_one_that_is_desired_no_more_is_forgotten_and_stays(world: World) -> None:
